@@ -1,1 +1,20 @@
-//! The pure core of ecr-pull-secrets.
+//! The pure core of ecr-pull-secrets: every decision, and no way to act on it.
+//!
+//! Nothing in this crate reads a file, opens a socket, asks for the time or runs on an async
+//! runtime: its dependencies do not offer it, and a test keeps it so. What goes in are bytes,
+//! parsed objects and points in time; what comes out are decisions, bytes and causes. The shell
+//! around it (the crate `ecr-pull-secrets`) does the talking.
+//!
+//! The story of a pod, in file names: [`admission::review`] turns bytes into a small view,
+//! [`admission::pod`] decides with the help of [`image`] and [`rules`], [`admission::patch`] holds
+//! the three possible answers, and [`pull_secret::content`] says what the Secret must hold, from
+//! tokens whose age [`token::renewal`] judges. Whatever goes wrong on the way is a
+//! [`cause::Cause`].
+
+pub mod admission;
+pub mod cause;
+pub mod config;
+pub mod image;
+pub mod pull_secret;
+pub mod rules;
+pub mod token;

@@ -1,0 +1,5 @@
+//! One admission review, without the HTTP around it: decode, decide, answer.
+
+pub mod patch;
+pub mod pod;
+pub mod review;

@@ -1,0 +1,301 @@
+//! What a pod needs, read from the few fields that matter.
+//!
+//! [`Pod`] is a view: everything that we do not read stays unread, so a field that this build has
+//! never heard of cannot break the decision, let alone get lost. [`decide`] is total: any view
+//! gives a decision, and no decision refuses a pod.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, IgnoredAny, Visitor};
+
+use crate::config::Selection;
+use crate::image::Registry;
+
+/// A string that borrows from the request where JSON allows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The part of a `v1.Pod` that decides.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod<'a> {
+    #[serde(borrow, default)]
+    metadata: Option<Metadata<'a>>,
+    #[serde(borrow, default)]
+    spec: Option<Spec<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow, default)]
+    labels: Option<Labels<'a>>,
+    #[serde(default)]
+    annotations: Option<Annotations>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Labels<'a> {
+    #[serde(borrow, default, rename = "ecr-pull-secrets.dev/inject")]
+    inject: Option<Text<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Annotations {
+    #[serde(
+        default,
+        rename = "kubernetes.io/config.mirror",
+        deserialize_with = "present"
+    )]
+    mirror: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    #[serde(borrow, default)]
+    image_pull_secrets: Option<Vec<Option<SecretReference<'a>>>>,
+    #[serde(borrow, default)]
+    service_account_name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    init_containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    ephemeral_containers: Option<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    volumes: Option<Vec<Volume<'a>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct SecretReference<'a> {
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Container<'a> {
+    #[serde(borrow, default)]
+    image: Option<Text<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Volume<'a> {
+    #[serde(borrow, default)]
+    image: Option<ImageVolume<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ImageVolume<'a> {
+    #[serde(borrow, default)]
+    reference: Option<Text<'a>>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+impl Pod<'_> {
+    /// Every place of a pod that names an image.
+    fn images(&self) -> impl Iterator<Item = &str> {
+        let spec = self.spec.as_ref();
+        let containers = spec
+            .into_iter()
+            .flat_map(|spec| {
+                [
+                    &spec.containers,
+                    &spec.init_containers,
+                    &spec.ephemeral_containers,
+                ]
+            })
+            .flatten()
+            .flatten()
+            .filter_map(|container| container.image.as_deref());
+        let volumes = spec
+            .and_then(|spec| spec.volumes.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
+        containers.chain(volumes)
+    }
+
+    /// The ServiceAccount that the pod runs as; admission has filled it in before we see the pod.
+    pub fn service_account(&self) -> &str {
+        self.spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.as_deref())
+            .filter(|name| !name.is_empty())
+            .unwrap_or("default")
+    }
+
+    fn wish(&self) -> Wish {
+        let label = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.labels.as_ref());
+        Wish::of_label(label.and_then(|labels| labels.inject.as_deref()))
+    }
+
+    fn is_mirror(&self) -> bool {
+        self.metadata
+            .as_ref()
+            .and_then(|metadata| metadata.annotations.as_ref())
+            .is_some_and(|annotations| annotations.mirror)
+    }
+}
+
+/// What the label `ecr-pull-secrets.dev/inject` of a pod or a namespace asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// No label, or a value that is neither `true` nor `false`.
+    #[default]
+    None,
+    /// `true`.
+    In,
+    /// `false`. It wins over everything.
+    Out,
+}
+
+impl Wish {
+    /// The label itself.
+    pub const LABEL: &'static str = "ecr-pull-secrets.dev/inject";
+
+    /// Reads the label's value.
+    pub fn of_label(value: Option<&str>) -> Self {
+        match value {
+            Some("true") => Self::In,
+            Some("false") => Self::Out,
+            _ => Self::None,
+        }
+    }
+}
+
+/// What the decision depends on besides the pod and its namespace.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the pull Secret.
+    pub secret_name: String,
+    /// Who gets the reference.
+    pub selection: Selection,
+}
+
+/// Why a pod is none of our business. Its name is the metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// No image comes from a private ECR registry.
+    NoEcrImage,
+    /// A static pod's mirror: the API server forbids it any Secret.
+    MirrorPod,
+    /// The pod or its namespace said `false`, or neither said `true` where that is asked for.
+    OptedOut,
+}
+
+impl Skip {
+    /// `snake_case`, for metrics and audit annotations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoEcrImage => "no_ecr_image",
+            Self::MirrorPod => "mirror_pod",
+            Self::OptedOut => "opted_out",
+        }
+    }
+}
+
+/// How the list `imagePullSecrets` of the pod stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Absent or null: it has to be made.
+    Absent,
+    /// There is a list, maybe an empty one: one element goes to its end.
+    Present,
+    /// The list names the pull Secret already.
+    Named,
+}
+
+/// What a pod needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing.
+    Skip(Skip),
+    /// A pull Secret that opens these registries, and a reference to it unless the list has one.
+    Serve {
+        /// How the pod's list stands.
+        list: List,
+        /// The registries that its images come from: sorted, each once, never empty.
+        registries: Vec<Registry>,
+    },
+}
+
+/// Decides what a pod needs; `namespace` is the wish of its namespace.
+pub fn decide(pod: &Pod<'_>, namespace: Wish, settings: &Settings) -> Decision {
+    if pod.is_mirror() {
+        return Decision::Skip(Skip::MirrorPod);
+    }
+    let registries: BTreeSet<Registry> = pod
+        .images()
+        .filter_map(Registry::of_image)
+        .filter(|registry| !registry.is_public())
+        .collect();
+    if registries.is_empty() {
+        return Decision::Skip(Skip::NoEcrImage);
+    }
+    if !settings.selection.admits(pod.wish(), namespace) {
+        return Decision::Skip(Skip::OptedOut);
+    }
+    Decision::Serve {
+        list: list_of(pod, &settings.secret_name),
+        registries: registries.into_iter().collect(),
+    }
+}
+
+fn list_of(pod: &Pod<'_>, secret_name: &str) -> List {
+    let list = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.image_pull_secrets.as_ref());
+    let Some(list) = list else {
+        return List::Absent;
+    };
+    let named = list
+        .iter()
+        .flatten()
+        .filter_map(|reference| reference.name.as_deref())
+        .any(|name| name == secret_name);
+    if named { List::Named } else { List::Present }
+}
+
+#[cfg(test)]
+mod tests;

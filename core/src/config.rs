@@ -1,0 +1,252 @@
+//! The configuration file: bytes to a checked [`Config`].
+//!
+//! Strict: a field that this version does not know is an error with its line, because a typing
+//! error in a rule must not turn into a rule that allows everything. What comes out is valid; no
+//! later code checks it again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::admission::pod::Wish;
+use crate::rules::{InvalidRule, Rule, Rules};
+
+/// Where a file without the field would say so.
+const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pull Secret.
+    pub secret: Secret,
+    /// Which pods get the reference.
+    pub selection: Selection,
+    /// Who may have which registry.
+    pub rules: Rules,
+    /// AWS endpoints by region, where they are not the public ones.
+    pub endpoints: BTreeMap<String, Endpoints>,
+    /// When tokens are renewed.
+    pub rotation: Rotation,
+}
+
+/// The pull Secret: its name in every namespace, and what to do with one that is not ours.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Secret {
+    /// A DNS subdomain of at most 253 characters.
+    #[serde(deserialize_with = "secret_name")]
+    pub name: String,
+    /// Which foreign Secrets of that name are taken over.
+    pub adopt: Adopt,
+}
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self {
+            name: "ecr-registry-credentials".to_owned(),
+            adopt: Adopt::default(),
+        }
+    }
+}
+
+/// Which foreign dockerconfigjson Secrets of our name are taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adopt {
+    /// None.
+    Never,
+    /// Those with the annotation `ecr-pull-secrets.dev/adopt: "true"`.
+    Annotated,
+    /// Those, and those whose every entry is for a private ECR registry.
+    #[default]
+    EcrOnly,
+    /// All that parse.
+    All,
+}
+
+/// Which pods get the reference, by the label `ecr-pull-secrets.dev/inject` of pod and namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// All but those that say `false`.
+    #[default]
+    OptOut,
+    /// Those that say `true`, on pod or namespace, unless one of them says `false`.
+    OptIn,
+}
+
+impl Selection {
+    /// Whether a pod with this wish, in a namespace with that one, gets the reference.
+    pub fn admits(self, pod: Wish, namespace: Wish) -> bool {
+        if pod == Wish::Out || namespace == Wish::Out {
+            return false;
+        }
+        self == Self::OptOut || pod == Wish::In || namespace == Wish::In
+    }
+}
+
+/// AWS endpoints of one region: interface endpoints of a VPC, or a stand-in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Endpoints {
+    /// URL of the ECR API.
+    pub ecr: Option<String>,
+    /// URL of STS.
+    pub sts: Option<String>,
+}
+
+/// When tokens are renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rotation {
+    /// A token is renewed at half of its life, and at this age at the latest.
+    #[serde(deserialize_with = "age")]
+    pub max_age: Duration,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(6 * 60 * 60),
+        }
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The YAML, or a field in it; the text names line and column.
+    #[error("{0}")]
+    Yaml(String),
+    /// Written for another program or version.
+    #[error("expected apiVersion {API_VERSION} and kind Config, got {api_version} and {kind}")]
+    Version {
+        /// The file's `apiVersion`.
+        api_version: String,
+        /// The file's `kind`.
+        kind: String,
+    },
+    /// A rule that cannot be obeyed.
+    #[error(transparent)]
+    Rule(#[from] InvalidRule),
+    /// An endpoint that is no URL.
+    #[error("endpoints.{region}: `{url}` is not a URL; write https://HOST or http://HOST:PORT")]
+    Endpoint {
+        /// The region it is for.
+        region: String,
+        /// What it says.
+        url: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    secret: Secret,
+    #[serde(default)]
+    selection: Selection,
+    #[serde(default)]
+    rules: Vec<Rule>,
+    #[serde(default)]
+    endpoints: BTreeMap<String, Endpoints>,
+    #[serde(default)]
+    rotation: Rotation,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            secret: Secret::default(),
+            selection: Selection::default(),
+            rules: Rules::default(),
+            endpoints: BTreeMap::new(),
+            rotation: Rotation::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`] names the line, or the rule by its index.
+    pub fn parse(yaml: &str) -> Result<Self, InvalidConfig> {
+        let file: File =
+            serde_saphyr::from_str(yaml).map_err(|error| InvalidConfig::Yaml(error.to_string()))?;
+        if file.api_version != API_VERSION || file.kind != "Config" {
+            return Err(InvalidConfig::Version {
+                api_version: file.api_version,
+                kind: file.kind,
+            });
+        }
+        for (region, endpoints) in &file.endpoints {
+            for url in [&endpoints.ecr, &endpoints.sts].into_iter().flatten() {
+                if !is_url(url) {
+                    return Err(InvalidConfig::Endpoint {
+                        region: region.clone(),
+                        url: url.clone(),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            secret: file.secret,
+            selection: file.selection,
+            rules: Rules::new(file.rules)?,
+            endpoints: file.endpoints,
+            rotation: file.rotation,
+        })
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty()
+            && !host.starts_with(['/', ':'])
+            && host.bytes().all(|byte| byte.is_ascii_graphic())
+    })
+}
+
+fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(label) {
+        return Err(D::Error::custom(format!(
+            "`{name}` is not a Secret's name: lower-case letters, digits, `-` and `.`, at most 253"
+        )));
+    }
+    Ok(name)
+}
+
+/// `6h`, `90m`, `35d`, `1h30m`: what people write for a duration. Nothing shorter than a second.
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| *duration >= Duration::from_secs(1))
+        .ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is not a duration of a second or more; write 6h, 90m or 30s"
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests;

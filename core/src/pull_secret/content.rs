@@ -1,0 +1,235 @@
+//! What a pull Secret holds: tokens for registries, merged so that nothing gets lost or older.
+//!
+//! The rule is *keep last good, per registry*: an entry is replaced only by one that ends later,
+//! and never dropped for want of a new one. So two replicas that add two registries, a rotation
+//! that could not mint one region, and a replica that slept for an hour and writes late all leave
+//! a Secret that is no worse than before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+
+use super::docker_config::DockerConfig;
+use super::{MAX_REGISTRIES, annotation};
+use crate::image::Registry;
+use crate::token::{Token, renewal};
+
+/// The version of the annotations that this build writes.
+pub const FORMAT: &str = "1";
+
+/// When a token was minted, and when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// By the clock of the replica that minted it.
+    pub minted_at: Timestamp,
+    /// By ECR.
+    pub expires_at: Timestamp,
+}
+
+impl Lifetime {
+    /// Whether the token is good for a pod that starts now.
+    pub fn serves(self, now: Timestamp) -> bool {
+        renewal::serves(self.minted_at, self.expires_at, now)
+    }
+}
+
+impl std::fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.minted_at, self.expires_at)
+    }
+}
+
+impl std::str::FromStr for Lifetime {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (minted_at, expires_at) = text.split_once('/').unwrap_or((text, text));
+        Ok(Self {
+            minted_at: minted_at.parse()?,
+            expires_at: expires_at.parse()?,
+        })
+    }
+}
+
+/// What the annotations say about one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// How long its token lasts.
+    pub lifetime: Lifetime,
+    /// Whose rights the token carries: [`crate::rules::Identity`] as text.
+    pub identity: Arc<str>,
+}
+
+/// What the annotations of a Secret say about its entries, by host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Described(pub BTreeMap<String, Entry>);
+
+impl Described {
+    /// Reads the annotations. Of a format that this build does not know, and of a list that does
+    /// not fit the hosts, nothing is believed.
+    pub fn read<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Self {
+        if annotation(annotation::FORMAT) != Some(FORMAT) {
+            return Self::default();
+        }
+        let list = |name: &str| {
+            annotation(name)
+                .unwrap_or_default()
+                .split(',')
+                .filter(|item| !item.is_empty())
+        };
+        let hosts: Vec<&str> = list(annotation::REGISTRIES).collect();
+        let lifetimes: Result<Vec<Lifetime>, _> =
+            list(annotation::LIFETIMES).map(str::parse).collect();
+        let mut identities: Vec<Arc<str>> = list(annotation::IDENTITY).map(Arc::from).collect();
+        if let [only] = identities.as_slice() {
+            identities = vec![only.clone(); hosts.len()];
+        }
+        match lifetimes {
+            Ok(lifetimes) if lifetimes.len() == hosts.len() && identities.len() == hosts.len() => {
+                Self(
+                    hosts
+                        .into_iter()
+                        .zip(lifetimes.into_iter().zip(identities))
+                        .map(|(host, (lifetime, identity))| {
+                            (host.to_owned(), Entry { lifetime, identity })
+                        })
+                        .collect(),
+                )
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// The first end of a token.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.0.values().map(|entry| entry.lifetime.expires_at).min()
+    }
+
+    fn annotations(&self) -> BTreeMap<&'static str, String> {
+        let hosts: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        let lifetimes: Vec<String> = self
+            .0
+            .values()
+            .map(|entry| entry.lifetime.to_string())
+            .collect();
+        let mut identities: Vec<&str> = self.0.values().map(|entry| &*entry.identity).collect();
+        if identities
+            .iter()
+            .all(|identity| Some(identity) == identities.first())
+        {
+            identities.truncate(1);
+        }
+        let mut annotations = BTreeMap::from([
+            (annotation::FORMAT, FORMAT.to_owned()),
+            (annotation::REGISTRIES, hosts.join(",")),
+            (annotation::LIFETIMES, lifetimes.join(",")),
+            (annotation::IDENTITY, identities.join(",")),
+        ]);
+        if let Some(expires_at) = self.expires_at() {
+            annotations.insert(annotation::EXPIRES_AT, expires_at.to_string());
+        }
+        annotations
+    }
+}
+
+/// A token for a registry.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What it opens.
+    pub registry: Registry,
+    /// Whose rights it carries, as the annotation says it.
+    pub identity: Arc<str>,
+    /// The token.
+    pub token: Token,
+}
+
+/// What goes into the Secret.
+#[derive(Debug)]
+pub struct Content {
+    /// The value of `.dockerconfigjson`.
+    pub docker_config: SecretString,
+    /// Our annotations, complete.
+    pub annotations: BTreeMap<&'static str, String>,
+    /// What the annotations say, for the ledger.
+    pub described: Described,
+}
+
+/// The outcome of a merge.
+#[derive(Debug)]
+pub struct Merged {
+    /// What to write.
+    pub content: Content,
+    /// Registries that did not fit under [`MAX_REGISTRIES`].
+    pub refused: Vec<Registry>,
+}
+
+/// Merges grants into what is there; `described` is what its annotations say, or nothing where
+/// somebody else wrote the content since.
+pub fn merge(mut config: DockerConfig, mut described: Described, grants: &[Grant]) -> Merged {
+    // An entry that is gone from the config, or does not look like ECR's, has no lifetime.
+    described
+        .0
+        .retain(|host, _| config.has_ecr_credentials(host));
+    let mut held: BTreeSet<String> = config
+        .hosts()
+        .filter(|host| Registry::of_host(host).is_some())
+        .map(str::to_owned)
+        .collect();
+    let mut refused = Vec::new();
+    for Grant {
+        registry,
+        identity,
+        token,
+    } in grants
+    {
+        let host = registry.host();
+        if !held.contains(host) && held.len() >= MAX_REGISTRIES {
+            refused.push(registry.clone());
+            continue;
+        }
+        let lifetime = Lifetime {
+            minted_at: token.minted_at,
+            expires_at: token.expires_at,
+        };
+        let outlasts = |entry: &Entry| entry.lifetime.expires_at > lifetime.expires_at;
+        if described.0.get(host).is_some_and(outlasts) {
+            continue;
+        }
+        config.set_auth(host, token.expose_authorization());
+        held.insert(host.to_owned());
+        described.0.insert(
+            host.to_owned(),
+            Entry {
+                lifetime,
+                identity: identity.clone(),
+            },
+        );
+    }
+    let docker_config = config.to_json();
+    let mut annotations = described.annotations();
+    annotations.insert(annotation::FINGERPRINT, fingerprint(&docker_config));
+    let docker_config = SecretString::from(docker_config);
+    Merged {
+        content: Content {
+            docker_config,
+            annotations,
+            described,
+        },
+        refused,
+    }
+}
+
+/// 16 hexadecimal digits of a SHA-256: tells contents apart, tells nothing about them.
+fn fingerprint(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

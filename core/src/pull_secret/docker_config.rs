@@ -1,0 +1,148 @@
+//! The value of `.dockerconfigjson`: what the kubelet reads, as strictly as the kubelet reads it.
+//!
+//! One entry that does not decode makes the kubelet give up on *all* pull secrets of a pod, so
+//! "parses" here means "parses there": `auths` is an object of objects, and every `auth` is base64
+//! of `user:password`. Values never appear in an error.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::{Map, Value};
+
+use crate::image::Registry;
+use crate::token::is_authorization;
+
+/// Base64 as the kubelet takes it in `auth`: padded or not.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A docker config: host (or host and path) to entry.
+#[derive(Clone, Default, PartialEq)]
+pub struct DockerConfig {
+    auths: BTreeMap<String, Map<String, Value>>,
+    rest: Map<String, Value>,
+}
+
+impl std::fmt::Debug for DockerConfig {
+    /// Hosts only.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.auths.keys()).finish()
+    }
+}
+
+/// What would break a pod's keyring. It names the place, never the value.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not a JSON object.
+    #[error("not a JSON object")]
+    Json,
+    /// `auths` is something else.
+    #[error("`auths` is not an object of objects")]
+    Auths,
+    /// An entry's field is no string, or its `auth` does not decode.
+    #[error("the entry for `{0}` does not decode")]
+    Entry(String),
+}
+
+impl DockerConfig {
+    /// Reads a docker config as the kubelet would.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] where the kubelet would give up.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let Ok(Value::Object(mut rest)) = serde_json::from_slice(bytes) else {
+            return Err(Malformed::Json);
+        };
+        let auths = match rest.remove("auths") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(auths)) => auths,
+            Some(_) => return Err(Malformed::Auths),
+        };
+        let auths = auths
+            .into_iter()
+            .map(|(host, entry)| match entry {
+                Value::Object(entry) if decodes(&entry) => Ok((host, entry)),
+                Value::Object(_) => Err(Malformed::Entry(host)),
+                Value::Null => Ok((host, Map::new())),
+                _ => Err(Malformed::Auths),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { auths, rest })
+    }
+
+    /// The hosts, in the order of the text.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.auths.keys().map(String::as_str)
+    }
+
+    /// The `auth` of a host.
+    pub fn auth(&self, host: &str) -> Option<&str> {
+        self.auths.get(host)?.get("auth")?.as_str()
+    }
+
+    /// Sets the `auth` of a host, and drops whatever else its entry held.
+    pub fn set_auth(&mut self, host: &str, auth: &str) {
+        let entry = Map::from_iter([("auth".to_owned(), Value::from(auth))]);
+        self.auths.insert(host.to_owned(), entry);
+    }
+
+    /// Whether there is at least one host, and every one is a private ECR registry.
+    pub fn is_ecr_only(&self) -> bool {
+        !self.auths.is_empty()
+            && self
+                .hosts()
+                .all(|host| Registry::of_host(host).is_some_and(|registry| !registry.is_public()))
+    }
+
+    /// Whether the host has credentials of the shape that ECR gives out.
+    pub fn has_ecr_credentials(&self, host: &str) -> bool {
+        let Some(entry) = self.auths.get(host) else {
+            return false;
+        };
+        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        match text("auth") {
+            "" => text("username") == "AWS" && !text("password").is_empty(),
+            auth => is_authorization(auth),
+        }
+    }
+
+    /// The JSON text.
+    pub fn to_json(&self) -> String {
+        let auths = self
+            .auths
+            .iter()
+            .map(|(host, entry)| (host.clone(), Value::Object(entry.clone())));
+        let mut all = self.rest.clone();
+        all.insert("auths".to_owned(), Value::Object(auths.collect()));
+        Value::Object(all).to_string()
+    }
+}
+
+/// `DockerConfigEntry` of the kubelet: four strings, and `auth` wins over the first two.
+fn decodes(entry: &Map<String, Value>) -> bool {
+    let strings = ["username", "password", "email", "auth"]
+        .into_iter()
+        .all(|field| {
+            matches!(
+                entry.get(field),
+                None | Some(Value::Null | Value::String(_))
+            )
+        });
+    strings
+        && match entry.get("auth").and_then(Value::as_str) {
+            None | Some("") => true,
+            Some(auth) => LENIENT
+                .decode(auth)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .is_some_and(|pair| pair.contains(':')),
+        }
+}
+
+#[cfg(test)]
+mod tests;

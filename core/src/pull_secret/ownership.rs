@@ -1,0 +1,86 @@
+//! Whose a Secret of our name is, and whether we may write it.
+
+use std::collections::BTreeMap;
+
+use super::docker_config::DockerConfig;
+use super::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE, annotation};
+use crate::cause::Cause;
+use crate::config::Adopt;
+
+/// A Secret as it stands in the cluster.
+#[derive(Debug, Default)]
+pub struct Existing<'a> {
+    /// `type`; the API server makes an absent one `Opaque`.
+    pub secret_type: &'a str,
+    /// `immutable`.
+    pub immutable: bool,
+    /// `metadata.labels`.
+    pub labels: Option<&'a BTreeMap<String, String>>,
+    /// `metadata.annotations`.
+    pub annotations: Option<&'a BTreeMap<String, String>>,
+    /// The keys of `data`.
+    pub keys: Vec<&'a str>,
+    /// The value of `.dockerconfigjson`, decoded from base64.
+    pub docker_config: &'a [u8],
+}
+
+impl Existing<'_> {
+    /// The value of an annotation.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations?.get(name).map(String::as_str)
+    }
+
+    /// Whether our label is on it.
+    pub fn is_labelled_ours(&self) -> bool {
+        self.labels
+            .and_then(|labels| labels.get(MANAGED_BY))
+            .is_some_and(|owner| owner == OWNER)
+    }
+}
+
+/// Whether we may write a Secret.
+#[derive(Debug, PartialEq)]
+pub enum Standing {
+    /// It is ours. What it holds is kept where it is sound; unsound content counts as empty.
+    Ours(DockerConfig),
+    /// It is somebody else's, and is taken over with everything that it holds.
+    Adopted(DockerConfig),
+    /// Hands off.
+    Foreign(Cause),
+}
+
+/// Judges a Secret of our name.
+pub fn standing(secret: &Existing<'_>, adopt: Adopt) -> Standing {
+    if secret.secret_type != SECRET_TYPE {
+        return Standing::Foreign(Cause::ForeignType);
+    }
+    let config = DockerConfig::parse(secret.docker_config);
+    if secret.immutable {
+        return Standing::Foreign(match config {
+            Ok(_) => Cause::ForeignImmutable,
+            Err(_) => Cause::ForeignMalformed,
+        });
+    }
+    if secret.is_labelled_ours() {
+        return Standing::Ours(config.unwrap_or_default());
+    }
+    let Ok(config) = config else {
+        return Standing::Foreign(Cause::ForeignMalformed);
+    };
+    let one_key = secret.keys.iter().all(|key| *key == DATA_KEY);
+    let asked = secret.annotation(annotation::ADOPT) == Some("true");
+    let adopted = match adopt {
+        Adopt::Never => false,
+        Adopt::Annotated => asked,
+        Adopt::EcrOnly => asked || config.is_ecr_only(),
+        Adopt::All => true,
+    };
+    if adopted && one_key {
+        Standing::Adopted(config)
+    } else {
+        Standing::Foreign(Cause::ForeignOwner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

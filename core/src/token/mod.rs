@@ -1,0 +1,130 @@
+//! What ECR gives out: a token, and how long it lasts.
+
+pub mod renewal;
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::image::{Endpoint, Registry};
+use crate::rules::Identity;
+
+/// What one token is for: it opens every registry of the region that the identity may read,
+/// whatever the account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenKey {
+    /// With whose rights it is minted.
+    pub identity: Identity,
+    /// The region of the registries.
+    pub region: Arc<str>,
+    /// Which of the region's API endpoints mints it.
+    pub endpoint: Endpoint,
+}
+
+impl TokenKey {
+    /// The key of the token that opens a registry for an identity.
+    pub fn new(identity: Identity, registry: &Registry) -> Self {
+        Self {
+            identity,
+            region: registry.region().into(),
+            endpoint: registry.endpoint(),
+        }
+    }
+}
+
+/// A token of ECR. Cheap to clone; its `Debug` shows no more than its life.
+#[derive(Clone, Debug)]
+pub struct Token {
+    authorization: Arc<SecretString>,
+    /// When it came into being, by our clock.
+    pub minted_at: Timestamp,
+    /// When it ends: an upper bound.
+    pub expires_at: Timestamp,
+}
+
+/// An answer of AWS that is no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the authorization token is not base64 of AWS:password")]
+pub struct UnusableToken;
+
+impl Token {
+    /// Takes an `authorizationToken` as ECR gives it: base64 of `AWS:` and a password of some 2 to
+    /// 4 KB. An expiry that is missing or not in the future means that the life is unknown, and
+    /// counts as [`renewal::DOCUMENTED_LIFE`].
+    ///
+    /// # Errors
+    ///
+    /// [`UnusableToken`] when it is anything else: such a text in a Secret would break the
+    /// keyring of every pod that names it.
+    pub fn new(
+        authorization: String,
+        minted_at: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Result<Self, UnusableToken> {
+        if !is_authorization(&authorization) {
+            return Err(UnusableToken);
+        }
+        Ok(Self {
+            authorization: Arc::new(SecretString::from(authorization)),
+            minted_at,
+            expires_at: renewal::end_of_life(minted_at, expires_at),
+        })
+    }
+
+    /// The value of `auth` in a docker config.
+    pub fn expose_authorization(&self) -> &str {
+        self.authorization.expose_secret()
+    }
+}
+
+/// Whether a text is base64 of `AWS:` and a password that is not empty.
+pub(crate) fn is_authorization(text: &str) -> bool {
+    BASE64_STANDARD
+        .decode(text)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .is_some_and(|pair| {
+            pair.strip_prefix("AWS:")
+                .is_some_and(|password| !password.is_empty())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn only_base64_of_aws_and_a_password_is_a_token() {
+        let cases = [
+            ("AWS:password", true),
+            ("AWS:pass:word", true),
+            ("AWS:", false),
+            ("aws:password", false),
+            ("password", false),
+            ("", false),
+        ];
+        for (pair, good) in cases {
+            let token = Token::new(BASE64_STANDARD.encode(pair), at(0), None);
+            assert_eq!(token.is_ok(), good, "{pair}");
+        }
+        assert!(Token::new("AWS:password".to_owned(), at(0), None).is_err());
+        let latin_1 = BASE64_STANDARD.encode(b"AWS:\xff");
+        assert_eq!(Token::new(latin_1, at(0), None).unwrap_err(), UnusableToken);
+    }
+
+    #[test]
+    fn a_token_does_not_show_itself() {
+        let text = BASE64_STANDARD.encode("AWS:password");
+        let token = Token::new(text.clone(), at(0), Some(at(60))).unwrap();
+        assert!(!format!("{token:?}").contains(&text));
+        assert_eq!(token.expose_authorization(), text);
+        assert_eq!(token.expires_at, at(60));
+    }
+}
