@@ -1,0 +1,46 @@
+#!/bin/sh
+# Renders, from the chart and from nothing else, the plain manifests that are kept in the repository.
+#
+#   manifests/render.sh           writes them
+#   manifests/render.sh --check   writes nothing; fails, and shows the difference, when one is stale
+#
+# HELM names the helm to use; without it, the one that tests/cluster/tools.sh builds.
+set -eu
+cd "$(dirname "$0")/.."
+
+case "${1-}" in
+'' | --check) ;;
+*) echo "usage: $0 [--check]" >&2; exit 2 ;;
+esac
+
+helm=${HELM:-$(tests/cluster/tools.sh helm)}
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+# The version is pinned, so that the result does not depend on which helm renders it.
+render() {
+  "$helm" template ecr-pull-secrets manifests/helm --namespace ecr-pull-secrets --kube-version 1.36.0 "$@"
+}
+
+mkdir -p "$out/manifests" "$out/certs"
+{
+  echo '# Rendered by manifests/render.sh from manifests/helm: change it there.'
+  render --set namespace.create=true
+} >"$out/manifests/install.yaml"
+{
+  echo '# Rendered by manifests/render.sh from manifests/helm: change it there.'
+  render --set certificate.certManager.enabled=true --show-only templates/certificate.yaml
+} >"$out/certs/cert-manager.yaml"
+
+stale=0
+for file in manifests/install.yaml certs/cert-manager.yaml; do
+  if [ "${1-}" = --check ]; then
+    diff -u "$file" "$out/$file" || stale=1
+  else
+    cp "$out/$file" "$file"
+  fi
+done
+if [ "$stale" = 1 ]; then
+  echo "stale: run manifests/render.sh" >&2
+  exit 1
+fi
