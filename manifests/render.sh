@@ -17,9 +17,8 @@ helm=${HELM:-$(tests/cluster/tools.sh helm)}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# The version is pinned, so that the result does not depend on which helm renders it.
 render() {
-  "$helm" template ecr-pull-secrets manifests/helm --namespace ecr-pull-secrets --kube-version 1.36.0 "$@"
+  "$helm" template ecr-pull-secrets manifests/helm --namespace ecr-pull-secrets "$@"
 }
 
 mkdir -p "$out/manifests" "$out/certs"
