@@ -1,0 +1,97 @@
+package child
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const limit = 10 * time.Second
+
+// parent makes the test binary a program that starts a child, prints the
+// child's process id and waits to be killed.
+const parent = "CHILD_TEST_PARENT"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(parent) == "" {
+		os.Exit(m.Run())
+	}
+	started, err := Start(exec.Command("sleep", "600"))
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString(strconv.Itoa(started.Pid()) + "\n")
+	select {}
+}
+
+func TestKillEndsAFrozenProcess(t *testing.T) {
+	started, err := Start(exec.Command("sleep", "600"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := started.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	started.Kill()
+	if code := started.ExitCode(); code != 128+9 {
+		t.Fatalf("exit code %d, want that of SIGKILL", code)
+	}
+}
+
+func TestTheExitCodeIsTheProcess(t *testing.T) {
+	started, err := Start(exec.Command("sh", "-c", "exit 7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := started.ExitCode(); code != 7 {
+		t.Fatalf("exit code %d, want 7", code)
+	}
+	if err := started.Signal(syscall.SIGTERM); err == nil {
+		t.Fatal("a signal to a process that has ended")
+	}
+}
+
+func TestAChildDiesWithItsKilledParent(t *testing.T) {
+	if !hasParentDeathSignal {
+		t.Skip("needs Linux: no parent death signal here")
+	}
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), parent+"=1")
+	output, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(output).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Process.Kill()
+	command.Wait()
+	for deadline := time.Now().Add(limit); alive(pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d outlives its parent", pid)
+		}
+	}
+}
+
+// alive counts a zombie as dead: who inherits it reaps it when it likes.
+func alive(pid int) bool {
+	state, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(state), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}

@@ -1,0 +1,92 @@
+// Package options reads the command line of `up` and merges what its user adds
+// to the flags of a component. It is pure: no file, no process, no environment.
+package options
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"strings"
+	"time"
+
+	"ecr-pull-secrets.dev/tests/cluster/internal/route"
+)
+
+// Options is the command line of `up`.
+type Options struct {
+	// Dir holds everything the cluster writes. It goes away with the cluster.
+	Dir string
+	// Keep leaves Dir behind, for a look at logs and data.
+	Keep bool
+	// Audit makes kube-apiserver write an audit log at level Metadata.
+	Audit bool
+	// Wait is how long the cluster may take to become ready.
+	Wait time.Duration
+	// Routes are the services that have addresses from the start.
+	Routes []route.Route
+	// Arguments are flags for a component, by its name, beside ours.
+	Arguments map[string][]string
+}
+
+// Components whose flags can be added to, in the order in which they start.
+var Components = []string{"etcd", "kube-apiserver", "kube-controller-manager"}
+
+// Parse reads the arguments after `up`. What it has to say to the user on the
+// way, help included, goes to the writer.
+func Parse(args []string, output io.Writer) (Options, error) {
+	options := Options{Arguments: map[string][]string{}}
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	flags.SetOutput(output)
+	flags.StringVar(&options.Dir, "dir", "", "folder of the cluster: absent, empty, or left over by a cluster that died (required)")
+	flags.BoolVar(&options.Keep, "keep", false, "leave the folder behind")
+	flags.BoolVar(&options.Audit, "audit", false, "write an audit log")
+	flags.DurationVar(&options.Wait, "wait", 2*time.Minute, "how long the cluster may take to become ready")
+	flags.Func("service", "`NAMESPACE/NAME=HOST:PORT,…`: where the API server's calls to a Service go (repeatable)", func(text string) error {
+		parsed, err := route.Parse(text)
+		if err == nil {
+			options.Routes = append(options.Routes, parsed)
+		}
+		return err
+	})
+	for _, name := range Components {
+		flags.Func(name+"-arg", "a `--flag=value` for "+name+" (repeatable); replaces ours of the same name", func(text string) error {
+			if !strings.HasPrefix(text, "--") {
+				return errors.New("want --flag or --flag=value")
+			}
+			options.Arguments[name] = append(options.Arguments[name], text)
+			return nil
+		})
+	}
+	if err := flags.Parse(args); err != nil {
+		return Options{}, err
+	}
+	if flags.NArg() > 0 {
+		return Options{}, errors.New("unexpected argument: " + flags.Arg(0))
+	}
+	if options.Dir == "" {
+		return Options{}, errors.New("--dir is required")
+	}
+	return options, nil
+}
+
+// Merge puts extra flags behind ours and drops those of ours that have the
+// name of an extra one: some flags are lists, where a second value would add
+// and not replace.
+func Merge(ours, extra []string) []string {
+	replaced := map[string]bool{}
+	for _, argument := range extra {
+		replaced[flagName(argument)] = true
+	}
+	var merged []string
+	for _, argument := range ours {
+		if !replaced[flagName(argument)] {
+			merged = append(merged, argument)
+		}
+	}
+	return append(merged, extra...)
+}
+
+func flagName(argument string) string {
+	name, _, _ := strings.Cut(argument, "=")
+	return name
+}

@@ -1,0 +1,144 @@
+package up
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"ecr-pull-secrets.dev/tests/cluster/internal/route"
+)
+
+const (
+	callTimeout  = 5 * time.Second
+	pollInterval = 50 * time.Millisecond
+	// How long a cluster IP is known to be a Service's. Short, as an address can
+	// go to another Service; long enough for a burst of new connections.
+	serviceMemory = time.Second
+)
+
+// api asks the cluster as its administrator.
+type api struct {
+	at     endpoints
+	client *http.Client
+
+	lock     sync.Mutex
+	services map[netip.Addr]knownService
+}
+
+type knownService struct {
+	service route.Service
+	until   time.Time
+}
+
+func newAPI(at endpoints, with *credentials) *api {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(with.authorityPEM)
+	return &api{
+		at: at,
+		client: &http.Client{
+			Timeout: callTimeout,
+			// No proxy from the environment: everything is on loopback.
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{
+				RootCAs:      roots,
+				Certificates: []tls.Certificate{with.administratorIdentity},
+			}},
+		},
+		services: map[netip.Addr]knownService{},
+	}
+}
+
+// get fetches a URL. An answer other than 200 is an error.
+func (a *api) get(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s: %.200s", url, response.Status, body)
+	}
+	return body, nil
+}
+
+func (a *api) etcdReady(ctx context.Context) error {
+	_, err := a.get(ctx, a.at.etcd+"/health")
+	return err
+}
+
+func (a *api) serverReady(ctx context.Context) error {
+	_, err := a.get(ctx, a.at.server+"/readyz")
+	return err
+}
+
+// defaultAccount is there once the controllers work: a pod needs it.
+func (a *api) defaultAccount(ctx context.Context) error {
+	_, err := a.get(ctx, a.at.server+"/api/v1/namespaces/default/serviceaccounts/default")
+	return err
+}
+
+// serviceAt says which Service has this cluster IP.
+func (a *api) serviceAt(ctx context.Context, ip netip.Addr) (route.Service, error) {
+	a.lock.Lock()
+	known, ok := a.services[ip]
+	a.lock.Unlock()
+	if ok && time.Now().Before(known.until) {
+		return known.service, nil
+	}
+
+	body, err := a.get(ctx, a.at.server+"/api/v1/services?fieldSelector="+url.QueryEscape("spec.clusterIP="+ip.String()))
+	if err != nil {
+		return route.Service{}, err
+	}
+	var list struct {
+		Items []struct {
+			Metadata struct{ Namespace, Name string }
+		}
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return route.Service{}, fmt.Errorf("reading the services at %s: %w", ip, err)
+	}
+	if len(list.Items) == 0 {
+		return route.Service{}, fmt.Errorf("no service has the cluster IP %s", ip)
+	}
+	found := route.Service(list.Items[0].Metadata)
+
+	a.lock.Lock()
+	a.services[ip] = knownService{found, time.Now().Add(serviceMemory)}
+	a.lock.Unlock()
+	return found, nil
+}
+
+// await asks until there is no error, at most for so long.
+func await(ctx context.Context, limit time.Duration, what string, ask func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := ask(limited)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-limited.Done():
+			return fmt.Errorf("%s after %s: %w", what, limit, err)
+		case <-time.After(pollInterval):
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package up
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"ecr-pull-secrets.dev/tests/cluster/internal/egress"
+	"ecr-pull-secrets.dev/tests/cluster/internal/options"
+	"ecr-pull-secrets.dev/tests/cluster/internal/route"
+)
+
+// report is the line of JSON that says that the cluster is ready. Paths are
+// absolute.
+type report struct {
+	Kubeconfig string         `json:"kubeconfig"`
+	Server     string         `json:"server"`
+	CA         string         `json:"ca"`
+	Kubectl    string         `json:"kubectl"`
+	Logs       string         `json:"logs"`
+	AuditLog   string         `json:"audit_log,omitempty"`
+	Pids       map[string]int `json:"pids"`
+}
+
+// cluster is a control plane, and the way from it to the webhooks of a test.
+type cluster struct {
+	in         *folder
+	limit      time.Duration
+	api        *api
+	components *components
+	routes     *route.Table
+	egress     net.Listener
+	report     report
+}
+
+// newCluster writes what the components read. Nothing runs afterwards.
+func newCluster(in *folder, wanted options.Options, died func(error)) (*cluster, error) {
+	at, err := newEndpoints()
+	if err != nil {
+		return nil, err
+	}
+	with, err := issue(in, at.server)
+	if err != nil {
+		return nil, fmt.Errorf("making credentials: %w", err)
+	}
+	egressFile, err := in.write("egress.yaml", []byte(egressSelection))
+	if err != nil {
+		return nil, err
+	}
+	made := &cluster{
+		in:         in,
+		limit:      wanted.Wait,
+		api:        newAPI(at, with),
+		components: &components{in: in, died: died},
+		routes:     &route.Table{},
+		report: report{
+			Kubeconfig: with.administrator,
+			Server:     at.server,
+			CA:         with.authority,
+			Kubectl:    in.at("bin", "kubectl"),
+			Logs:       in.at("logs"),
+		},
+	}
+	for _, each := range wanted.Routes {
+		made.routes.Set(each)
+	}
+
+	serverFlags := apiServerFlags(in, at, with, egressFile)
+	if wanted.Audit {
+		policy, err := in.write("audit-policy.yaml", []byte(auditPolicy))
+		if err != nil {
+			return nil, err
+		}
+		made.report.AuditLog = in.at("logs", "audit.jsonl")
+		serverFlags = append(serverFlags, auditFlags(policy, made.report.AuditLog)...)
+	}
+	for _, each := range []*component{
+		{name: "etcd", args: etcdFlags(in, at), ready: made.api.etcdReady},
+		{name: "kube-apiserver", args: serverFlags, ready: made.api.serverReady},
+		{name: "kube-controller-manager", args: controllerManagerFlags(with)},
+	} {
+		each.args = options.Merge(each.args, wanted.Arguments[each.name])
+		if err := made.components.add(each); err != nil {
+			return nil, err
+		}
+	}
+	return made, made.components.link("kubectl")
+}
+
+// boot starts everything and returns when pods can be created in the namespace
+// `default`.
+func (c *cluster) boot(ctx context.Context) error {
+	if err := c.openEgress(); err != nil {
+		return err
+	}
+	// kube-apiserver waits for etcd by itself, which saves a second.
+	if _, err := c.components.start("etcd"); err != nil {
+		return err
+	}
+	if err := c.start(ctx, "kube-apiserver"); err != nil {
+		return err
+	}
+	if err := c.start(ctx, "kube-controller-manager"); err != nil {
+		return err
+	}
+	if err := await(ctx, c.limit, "no ServiceAccount in namespace default", c.api.defaultAccount); err != nil {
+		return err
+	}
+	c.report.Pids = c.components.pids()
+	return nil
+}
+
+// start starts a component and waits until it serves.
+func (c *cluster) start(ctx context.Context, name string) error {
+	started, err := c.components.start(name)
+	if err != nil || started.ready == nil {
+		return err
+	}
+	return await(ctx, c.limit, name+" is not ready", started.ready)
+}
+
+// openEgress takes up the API server's connections to webhooks.
+func (c *cluster) openEgress() error {
+	// The socket has a relative name, for it and for the API server.
+	if err := os.Chdir(c.in.path); err != nil {
+		return err
+	}
+	listener, err := net.Listen("unix", egressSocket)
+	if err != nil {
+		return fmt.Errorf("listening for egress connections: %w", err)
+	}
+	c.egress = listener
+	proxy := &egress.Proxy{Services: serviceAddresses, Find: c.api.serviceAt, Routes: c.routes}
+	go func() {
+		if err := proxy.Serve(listener); err != nil {
+			c.components.died(err)
+		}
+	}()
+	return nil
+}
+
+// tearDown ends every process and returns when they are gone.
+func (c *cluster) tearDown() {
+	c.components.stopAll()
+	if c.egress != nil {
+		c.egress.Close()
+	}
+}

@@ -1,0 +1,81 @@
+package up
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"ecr-pull-secrets.dev/tests/cluster/internal/route"
+)
+
+// answer is the line of JSON that every command on stdin gets, in order.
+type answer struct {
+	Command string         `json:"command"`
+	OK      bool           `json:"ok"`
+	Error   string         `json:"error,omitempty"`
+	Pids    map[string]int `json:"pids"`
+}
+
+// serve carries out one command after the other until the context ends.
+func (c *cluster) serve(ctx context.Context, lines <-chan string, output io.Writer) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case line := <-lines:
+			words := strings.Fields(line)
+			if len(words) == 0 {
+				continue
+			}
+			said := answer{Command: strings.Join(words, " "), OK: true}
+			if err := c.execute(ctx, words[0], words[1:]); err != nil {
+				said.OK, said.Error = false, err.Error()
+			}
+			said.Pids = c.components.pids()
+			if err := json.NewEncoder(output).Encode(said); err != nil {
+				return fmt.Errorf("answering a command: %w", err)
+			}
+		}
+	}
+}
+
+func (c *cluster) execute(ctx context.Context, verb string, arguments []string) error {
+	var act func(name string) error
+	switch verb {
+	case "route":
+		return c.route(arguments)
+	case "start":
+		act = func(name string) error { return c.start(ctx, name) }
+	case "stop":
+		act = c.components.stop
+	case "freeze":
+		act = func(name string) error { return c.components.signal(name, syscall.SIGSTOP) }
+	case "thaw":
+		act = func(name string) error { return c.components.signal(name, syscall.SIGCONT) }
+	default:
+		return fmt.Errorf("no such command: %q; there are start, stop, freeze, thaw and route", verb)
+	}
+	if len(arguments) != 1 {
+		return fmt.Errorf("want: %s NAME", verb)
+	}
+	return act(arguments[0])
+}
+
+func (c *cluster) route(arguments []string) error {
+	if len(arguments) != 1 && len(arguments) != 2 {
+		return errors.New("want: route NAMESPACE/NAME [HOST:PORT,…]")
+	}
+	addresses := ""
+	if len(arguments) == 2 {
+		addresses = arguments[1]
+	}
+	made, err := route.New(arguments[0], addresses)
+	if err == nil {
+		c.routes.Set(made)
+	}
+	return err
+}

@@ -1,0 +1,92 @@
+// Package up runs a control plane for as long as somebody needs it.
+//
+// It promises that nothing is left of the cluster when stdin ends, on SIGINT,
+// SIGTERM or SIGHUP, and when a component dies: the processes are killed and
+// waited for, the folder is removed. On Linux the processes die with this one
+// even if it is killed; the next cluster in the same folder then clears it.
+//
+// stdout carries one line of JSON when the cluster is ready, and one for each
+// command on stdin: nothing else. It listens on loopback only and needs no root.
+package up
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"ecr-pull-secrets.dev/tests/cluster/internal/options"
+)
+
+// errOver is the end that was asked for.
+var errOver = errors.New("the cluster is over")
+
+// Main runs `up` with these arguments and returns the exit code: 0 for an end
+// that was asked for, 1 when something failed, 2 for a wrong command line.
+func Main(args []string) int {
+	wanted, err := options.Parse(args, os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "up:", err)
+		return 2
+	}
+	if err := run(wanted); err != nil {
+		fmt.Fprintln(os.Stderr, "up:", err)
+		return 1
+	}
+	return 0
+}
+
+func run(wanted options.Options) (err error) {
+	ctx, end := context.WithCancelCause(context.Background())
+	lines := make(chan string, 1024)
+	endOnSignal(end)
+	go readCommands(os.Stdin, lines, end)
+
+	in, err := claim(wanted.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.release(wanted.Keep)) }()
+
+	made, err := newCluster(in, wanted, end)
+	if err != nil {
+		return err
+	}
+	defer made.tearDown()
+	if err := made.boot(ctx); err != nil {
+		return fmt.Errorf("the cluster did not become ready: %w", err)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(made.report); err != nil {
+		return err
+	}
+	if err := made.serve(ctx, lines, os.Stdout); !errors.Is(err, errOver) {
+		return err
+	}
+	return nil
+}
+
+func endOnSignal(end context.CancelCauseFunc) {
+	// SIGPIPE: nobody reads stdout any more. It would end this process without
+	// removing the folder.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	go func() { end(fmt.Errorf("%w: %s", errOver, <-signals)) }()
+}
+
+// readCommands passes the lines of stdin on. Its end is the end of the cluster,
+// also while commands wait for their turn.
+func readCommands(input io.Reader, lines chan<- string, end context.CancelCauseFunc) {
+	for scanner := bufio.NewScanner(input); scanner.Scan(); {
+		lines <- scanner.Text()
+	}
+	end(fmt.Errorf("%w: stdin ended", errOver))
+}

@@ -1,0 +1,51 @@
+// Command ecr-pull-secrets-test-cluster is a Kubernetes control plane in one
+// program: it can be each of its parts, and it can run them together for as
+// long as a test needs them.
+//
+//	up        etcd, kube-apiserver and kube-controller-manager on loopback
+//	lifeline  a command that never outlives the one who started it
+//	NAME      the program of that name: etcd, kube-apiserver, kubectl, …
+//
+// Called through a link named like one of its programs it is that program.
+// It needs neither root nor a container engine, and listens on loopback only.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"ecr-pull-secrets.dev/tests/cluster/component"
+	"ecr-pull-secrets.dev/tests/cluster/internal/lifeline"
+	"ecr-pull-secrets.dev/tests/cluster/internal/up"
+)
+
+const usage = `usage: ecr-pull-secrets-test-cluster up --dir DIR [flags]
+       ecr-pull-secrets-test-cluster lifeline -- COMMAND [ARGUMENT…]
+       ecr-pull-secrets-test-cluster PROGRAM [ARGUMENT…]
+`
+
+func main() {
+	if run, ok := component.Lookup(filepath.Base(os.Args[0])); ok {
+		os.Exit(run())
+	}
+	if len(os.Args) < 2 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	}
+	switch verb, args := os.Args[1], os.Args[2:]; verb {
+	case "up":
+		os.Exit(up.Main(args))
+	case "lifeline":
+		os.Exit(lifeline.Main(args))
+	default:
+		run, ok := component.Lookup(verb)
+		if !ok {
+			fmt.Fprintf(os.Stderr, "no such program: %s\n%s", verb, usage)
+			os.Exit(2)
+		}
+		// The programs read os.Args: they are to see themselves as argv[0].
+		os.Args = os.Args[1:]
+		os.Exit(run())
+	}
+}

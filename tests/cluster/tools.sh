@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Builds a tool that tests and demo need, once, and prints the path of its binary.
+#
+#   tools.sh cluster   the control plane in one program, of this folder
+#   tools.sh kubectl   the same program under that name
+#   tools.sh helm      Helm
+#
+# A build lands in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is that of all it is made
+# from. It appears there whole or not at all, callers at the same time wait for one build, and a call that finds it takes
+# milliseconds and no network. stdout carries the path and nothing else.
+set -euo pipefail
+
+kubernetes_version=v1.36.3 # as in go.mod: what the program says that it is
+helm_version=v3.22.0
+linker_flags="-s -w
+ -X k8s.io/component-base/version.gitVersion=$kubernetes_version
+ -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
+linker_flags=${linker_flags//$'\n'/}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecr-pull-secrets/tools
+PATH=$PATH:/usr/local/go/bin # where Go's own installer puts it
+# A workspace or flags of the caller's are not part of the hash.
+export GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' CGO_ENABLED=0
+
+fail() {
+    echo "tools.sh: $*" >&2
+    exit 1
+}
+
+digest() { { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-16; }
+
+# Everything in this folder that ends up in the program.
+cluster_inputs() {
+    cd "$here"
+    cat go.mod go.sum
+    find . -name '*.go' ! -name '*_test.go' | LC_ALL=C sort | xargs cat
+}
+
+# build_* put their binary into the folder they are given.
+build_cluster() {
+    cd "$here"
+    go build -trimpath -ldflags "$linker_flags" -o "$1/ecr-pull-secrets-test-cluster" .
+    ln -s ecr-pull-secrets-test-cluster "$1/kubectl"
+}
+
+build_helm() {
+    GOBIN=$1 go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm_version"
+}
+
+# ensure NAME INPUTS BINARY: builds NAME unless the cache has it, prints the path of BINARY.
+ensure() {
+    local name=$1 home binary
+    home=$cache/$name-$2
+    binary=$home/$3
+    if [[ ! -x $binary ]]; then
+        mkdir -p "$cache"
+        build_locked "$name" "$home" >&2
+    fi
+    touch "$home" # in use: see the end of build_locked
+    echo "$binary"
+}
+
+build_locked() (
+    name=$1 home=$2
+    exec 9>"$cache/$name.lock"
+    command -v flock >/dev/null && flock 9 # without it, the rename still keeps a build whole
+    [[ -d $home ]] && exit                 # somebody was faster
+    echo "building $name into $home (once; from nothing it takes minutes)"
+    temporary=$(mktemp -d "$cache/.$name.XXXXXX")
+    trap 'rm -rf "$temporary"' EXIT
+    chmod 755 "$temporary"
+    "build_$name" "$temporary" 9>&-
+    [[ -d $home ]] || mv "$temporary" "$home"
+    # Builds of other inputs that nobody asked for in a week, and broken off ones.
+    find "$cache" -maxdepth 1 \( -name "$name-*" -o -name ".$name.*" \) -mtime +7 -exec rm -rf {} +
+)
+
+go_version=$(go env GOVERSION) || fail "needs Go; see go.mod for the version"
+
+case ${1-} in
+cluster | kubectl)
+    hash=$({ cluster_inputs && echo "$go_version $linker_flags"; } | digest)
+    case $1 in
+    cluster) ensure cluster "$hash" ecr-pull-secrets-test-cluster ;;
+    kubectl) ensure cluster "$hash" kubectl ;;
+    esac
+    ;;
+helm)
+    hash=$(echo "$go_version $helm_version" | digest)
+    ensure helm "$hash" helm
+    ;;
+*) fail "want cluster, kubectl or helm" ;;
+esac
