@@ -30,29 +30,32 @@ fail() {
 
 digest() { { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-16; }
 
-# Everything in this folder that ends up in the program.
-cluster_inputs() {
+# The hash of everything that ends up in the program.
+cluster_hash() (
     cd "$here"
-    cat go.mod go.sum
-    find . -name '*.go' ! -name '*_test.go' | LC_ALL=C sort | xargs cat
-}
+    {
+        cat go.mod go.sum
+        find . -name '*.go' ! -name '*_test.go' | LC_ALL=C sort | xargs cat
+        echo "$go_version $linker_flags"
+    } | digest
+)
 
 # build_* put their binary into the folder they are given.
 build_cluster() {
     cd "$here"
     go build -trimpath -ldflags "$linker_flags" -o "$1/ecr-pull-secrets-test-cluster" .
     ln -s ecr-pull-secrets-test-cluster "$1/kubectl"
+    [[ $(cluster_hash) == "$hash" ]] || fail "the sources changed while they were built: run it again"
 }
 
 build_helm() {
     GOBIN=$1 go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm_version"
 }
 
-# ensure NAME INPUTS BINARY: builds NAME unless the cache has it, prints the path of BINARY.
+# ensure NAME BINARY: builds NAME unless the cache has it under $hash, prints the path of BINARY.
 ensure() {
-    local name=$1 home binary
-    home=$cache/$name-$2
-    binary=$home/$3
+    local name=$1 home=$cache/$1-$hash
+    local binary=$home/$2
     if [[ ! -x $binary ]]; then
         mkdir -p "$cache"
         build_locked "$name" "$home" >&2
@@ -79,16 +82,17 @@ build_locked() (
 go_version=$(go env GOVERSION) || fail "needs Go; see go.mod for the version"
 
 case ${1-} in
-cluster | kubectl)
-    hash=$({ cluster_inputs && echo "$go_version $linker_flags"; } | digest)
-    case $1 in
-    cluster) ensure cluster "$hash" ecr-pull-secrets-test-cluster ;;
-    kubectl) ensure cluster "$hash" kubectl ;;
-    esac
+cluster)
+    hash=$(cluster_hash)
+    ensure cluster ecr-pull-secrets-test-cluster
+    ;;
+kubectl)
+    hash=$(cluster_hash)
+    ensure cluster kubectl
     ;;
 helm)
     hash=$(echo "$go_version $helm_version" | digest)
-    ensure helm "$hash" helm
+    ensure helm helm
     ;;
 *) fail "want cluster, kubectl or helm" ;;
 esac

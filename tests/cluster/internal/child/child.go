@@ -35,7 +35,8 @@ var spawn = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// Start starts the command. Its output must be files, or nil.
+// Start starts the command. Its output must be files, or nil. What it leaves
+// running in its process group when it ends is killed.
 func Start(command *exec.Cmd) (*Child, error) {
 	command.SysProcAttr = processAttributes()
 	started := make(chan error)
@@ -46,6 +47,7 @@ func Start(command *exec.Cmd) (*Child, error) {
 	c := &Child{command: command, done: make(chan struct{})}
 	go func() {
 		_ = command.Wait() // the state, read through ExitCode, says it all
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		close(c.done)
 	}()
 	return c, nil

@@ -2,6 +2,7 @@ package child
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -69,7 +70,33 @@ func TestAChildDiesWithItsKilledParent(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(output).ReadString('\n')
+	pid := readPid(t, output)
+	command.Process.Kill()
+	command.Wait()
+	awaitEnd(t, pid)
+}
+
+func TestWhatAChildLeavesBehindEndsWithIt(t *testing.T) {
+	output, input, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	command := exec.Command("sh", "-c", "sleep 600 & echo $!")
+	command.Stdout = input
+	started, err := Start(command)
+	input.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := readPid(t, output)
+	<-started.Done()
+	awaitEnd(t, pid)
+}
+
+func readPid(t *testing.T, from io.Reader) int {
+	t.Helper()
+	line, err := bufio.NewReader(from).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +104,14 @@ func TestAChildDiesWithItsKilledParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command.Process.Kill()
-	command.Wait()
+	return pid
+}
+
+func awaitEnd(t *testing.T, pid int) {
+	t.Helper()
 	for deadline := time.Now().Add(limit); alive(pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("process %d outlives its parent", pid)
+			t.Fatalf("process %d is still there", pid)
 		}
 	}
 }

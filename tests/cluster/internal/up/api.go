@@ -126,18 +126,18 @@ func (a *api) serviceAt(ctx context.Context, ip netip.Addr) (route.Service, erro
 
 // await asks until there is no error, at most for so long.
 func await(ctx context.Context, limit time.Duration, what string, ask func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	for {
-		err := ask(limited)
-		if err == nil {
+	for deadline := time.Now().Add(limit); ; {
+		err := ask(ctx)
+		switch {
+		case err == nil:
 			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case time.Now().After(deadline):
+			return fmt.Errorf("%s after %s: %w", what, limit, err)
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-limited.Done():
-			return fmt.Errorf("%s after %s: %w", what, limit, err)
 		case <-time.After(pollInterval):
 		}
 	}
