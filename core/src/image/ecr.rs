@@ -29,9 +29,7 @@ use std::sync::Arc;
 
 use super::reference::Reference;
 
-/// In bytes: what DNS allows for a name, and for one label of it. A longer host cannot be pulled
-/// from.
-const HOST_LIMIT: usize = 253;
+/// In bytes: what DNS allows for a label. It also keeps the whole host far below the 253 of a name.
 const LABEL_LIMIT: usize = 63;
 const ACCOUNT_LENGTH: usize = 12;
 /// The only port that ECR serves. Where an image writes it, the kubelet demands it in the auths key
@@ -159,9 +157,6 @@ impl Registry {
 
 /// `ACCOUNT.dkr[.-]ecr[-fips].REGION.SUFFIX`
 fn private(name: &str) -> Option<(Kind, Partition, Endpoint)> {
-    if name.len() > HOST_LIMIT {
-        return None;
-    }
     let (account, rest) = name.split_once('.')?;
     if account.len() != ACCOUNT_LENGTH || !account.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

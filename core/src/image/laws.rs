@@ -104,7 +104,7 @@ fn is_ecr_by_labels(host: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_it_panic(text in any::<String>(), host in "[0-9]{12}\\.dkr.{0,60}") {
