@@ -49,7 +49,9 @@ build_cluster() {
 }
 
 build_helm() {
-    GOBIN=$1 go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm_version"
+    # Go asks for the module's deprecation even when it has the module; its own cache can answer that.
+    GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" GOBIN=$1 \
+        go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm_version"
 }
 
 # ensure NAME BINARY: builds NAME unless the cache has it under $hash, prints the path of BINARY.
@@ -81,18 +83,23 @@ build_locked() (
 
 go_version=$(go env GOVERSION) || fail "needs Go; see go.mod for the version"
 
-case ${1-} in
-cluster)
-    hash=$(cluster_hash)
-    ensure cluster ecr-pull-secrets-test-cluster
-    ;;
-kubectl)
-    hash=$(cluster_hash)
-    ensure cluster kubectl
-    ;;
-helm)
-    hash=$(echo "$go_version $helm_version" | digest)
-    ensure helm helm
-    ;;
-*) fail "want cluster, kubectl or helm" ;;
-esac
+main() {
+    case ${1-} in
+    cluster)
+        hash=$(cluster_hash)
+        ensure cluster ecr-pull-secrets-test-cluster
+        ;;
+    kubectl)
+        hash=$(cluster_hash)
+        ensure cluster kubectl
+        ;;
+    helm)
+        hash=$(echo "$go_version $helm_version" | digest)
+        ensure helm helm
+        ;;
+    *) fail "want cluster, kubectl or helm" ;;
+    esac
+}
+
+# On one line: bash reads a script as it goes, and this one may change while a build runs.
+main "$@"; exit
