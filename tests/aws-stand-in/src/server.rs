@@ -1,0 +1,107 @@
+//! The listener: accepts connections, hands requests to the router, and can cut a connection with a TCP reset.
+//!
+//! `axum::serve` gives the connection away for good; the reset fault needs it back, hence a loop of our own.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{Router, body::Body, routing::get};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
+use tower::ServiceExt;
+
+use crate::{admin, api, client::Client, registry, state::Shared};
+
+/// Lets a handler cut the connection that its request came on. Found in the request's extensions.
+#[derive(Clone)]
+pub(crate) struct Reset(Arc<Notify>);
+
+impl Reset {
+    /// Cuts the connection; never returns, for there is nobody left to answer.
+    pub(crate) async fn now(&self) -> std::convert::Infallible {
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// A running stand-in. It stops when this is dropped.
+pub struct Handle {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Handle {
+    /// `http://ADDRESS:PORT`, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client for this stand-in.
+    pub fn client(&self) -> Client {
+        Client::new(&self.url())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Serves on `listener` until the handle is dropped. Must be called inside a tokio runtime.
+pub fn serve(listener: TcpListener) -> io::Result<Handle> {
+    let address = listener.local_addr()?;
+    let router = router(Shared::default());
+    let accepting = tokio::spawn(accept(listener, router));
+    Ok(Handle { address, accepting })
+}
+
+fn router(state: Shared) -> Router {
+    Router::new()
+        .nest("/admin", admin::router())
+        .route("/v2", get(registry::ping))
+        .route("/v2/", get(registry::ping))
+        .route("/v2/{*path}", get(registry::object))
+        .fallback(api::call)
+        .with_state(state)
+}
+
+async fn accept(listener: TcpListener, router: Router) {
+    // Owned here, so that aborting this task also ends every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                // An error here is the peer's or the file table's; the next connection may be fine.
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(connection(stream, router.clone()));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router) {
+    let _ = stream.set_nodelay(true);
+    let reset = Reset(Arc::new(Notify::new()));
+    let notify = reset.0.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(reset.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        _ = &mut connection => {}
+        () = notify.notified() => {
+            // With a linger time of zero, closing sends RST instead of FIN.
+            let stream = connection.into_parts().io.into_inner();
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
