@@ -185,6 +185,10 @@ causes! {
     StillWorking, "still_working", Soon,
         "the pull Secret is still being written",
         "nothing to do: the kubelet retries";
+    /// A ValidatingAdmissionPolicy of ours is absent, unbound, or lets a forbidden write pass.
+    GuardMissing, "guard_missing", Slowly,
+        "the guard policies are missing or do not deny",
+        "install the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release";
     /// An ephemeral container with an ECR image in a pod that does not name the pull Secret.
     PodLacksReference, "pod_lacks_reference", Never,
         "the running pod does not name the pull Secret",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::admission::pod::Wish;
 use crate::rules::{InvalidRule, Rule, Rules};
@@ -17,7 +17,7 @@ use crate::rules::{InvalidRule, Rule, Rules};
 const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
 
 /// The configuration in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The pull Secret.
     pub secret: Secret,
@@ -29,10 +29,11 @@ pub struct Config {
     pub endpoints: BTreeMap<String, Endpoints>,
     /// When tokens are renewed.
     pub rotation: Rotation,
+    file: File,
 }
 
 /// The pull Secret: its name in every namespace, and what to do with one that is not ours.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Secret {
     /// A DNS subdomain of at most 253 characters.
@@ -52,7 +53,7 @@ impl Default for Secret {
 }
 
 /// Which foreign dockerconfigjson Secrets of our name are taken over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Adopt {
     /// None.
@@ -67,7 +68,7 @@ pub enum Adopt {
 }
 
 /// Which pods get the reference, by the label `ecr-pull-secrets.dev/inject` of pod and namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
     /// All but those that say `false`.
@@ -88,7 +89,7 @@ impl Selection {
 }
 
 /// AWS endpoints of one region: interface endpoints of a VPC, or a stand-in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Endpoints {
     /// URL of the ECR API.
@@ -98,11 +99,11 @@ pub struct Endpoints {
 }
 
 /// When tokens are renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rotation {
     /// A token is renewed at half of its life, and at this age at the latest.
-    #[serde(deserialize_with = "age")]
+    #[serde(deserialize_with = "age", serialize_with = "age_as_text")]
     pub max_age: Duration,
 }
 
@@ -141,7 +142,7 @@ pub enum InvalidConfig {
     },
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
     api_version: String,
@@ -158,12 +159,14 @@ struct File {
     rotation: Rotation,
 }
 
-impl Default for Config {
+impl Default for File {
     fn default() -> Self {
         Self {
+            api_version: API_VERSION.to_owned(),
+            kind: "Config".to_owned(),
             secret: Secret::default(),
             selection: Selection::default(),
-            rules: Rules::default(),
+            rules: Vec::new(),
             endpoints: BTreeMap::new(),
             rotation: Rotation::default(),
         }
@@ -196,12 +199,22 @@ impl Config {
             }
         }
         Ok(Self {
-            secret: file.secret,
+            secret: file.secret.clone(),
             selection: file.selection,
-            rules: Rules::new(file.rules)?,
-            endpoints: file.endpoints,
+            rules: Rules::new(file.rules.clone())?,
+            endpoints: file.endpoints.clone(),
             rotation: file.rotation,
+            file,
         })
+    }
+
+    /// The configuration with every default filled in, as a file that [`Config::parse`] reads.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: every field is text.
+    pub fn to_yaml(&self) -> Result<String, impl std::error::Error + use<>> {
+        serde_saphyr::to_string(&self.file)
     }
 }
 
@@ -234,18 +247,25 @@ fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
     Ok(name)
 }
 
-/// `6h`, `90m`, `35d`, `1h30m`: what people write for a duration. Nothing shorter than a second.
+/// `6h`, `90m`, `35d`, `1h30m`: what people write for a duration, a day being 24 hours. Nothing
+/// shorter than a second.
 fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse::<jiff::SignedDuration>()
+    // A `SignedDuration` would refuse days; a `Span` knows them, and is told how long they are.
+    text.parse::<jiff::Span>()
+        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .filter(|duration| *duration >= Duration::from_secs(1))
         .ok_or_else(|| {
             D::Error::custom(format!(
-                "`{text}` is not a duration of a second or more; write 6h, 90m or 30s"
+                "`{text}` is not a duration of a second or more; write 35d, 6h, 90m or 30s"
             ))
         })
+}
+
+fn age_as_text<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}s", age.as_secs()))
 }
 
 #[cfg(test)]

@@ -6,67 +6,79 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use crate::image::Registry;
 
 /// One rule of the configuration: which registries in which namespaces, and what happens to them.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// AWS accounts (12 digits; `*` and `?` are wildcards); empty: all.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "globs")]
     pub accounts: Vec<Glob>,
     /// AWS regions, by glob; empty: all.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "globs")]
     pub regions: Vec<Glob>,
     /// Namespaces, by glob; empty: all.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "globs")]
     pub namespaces: Vec<Glob>,
     /// Use the process's own identity.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ambient: Option<Empty>,
     /// Assume a role with the process's own identity.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
     /// Give nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Empty>,
 }
 
 /// `{}`: the presence of the key says it all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
 /// A role to assume before asking ECR.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssumeRole {
     /// `arn:PARTITION:iam::ACCOUNT:role/NAME`.
     pub role_arn: String,
     /// 2 to 1224 characters of `[\w+=,.@:\/-]`, where the role's trust policy demands it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// 2 to 64 characters of `[\w+=,.@-]`; `ecr-pull-secrets` where absent.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_name: Option<String>,
 }
 
 /// A pattern with `*` (any text) and `?` (one character).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Glob(WildMatch);
+pub struct Glob {
+    pattern: String,
+    compiled: WildMatch,
+}
 
 impl Glob {
     /// Compiles a pattern; every text is one.
     pub fn new(pattern: &str) -> Self {
-        Self(WildMatch::new(pattern))
+        Self {
+            pattern: pattern.to_owned(),
+            compiled: WildMatch::new(pattern),
+        }
     }
 
     /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
-        self.0.matches(text)
+        self.compiled.matches(text)
+    }
+}
+
+impl Serialize for Glob {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.pattern)
     }
 }
 
@@ -74,6 +86,16 @@ impl<'de> Deserialize<'de> for Glob {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|pattern| Self::new(&pattern))
     }
+}
+
+/// A key without a value, say a list whose items are all commented out, must not turn "this account"
+/// into "every account".
+fn globs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Glob>, D::Error> {
+    Option::deserialize(deserializer)?.ok_or_else(|| {
+        serde::de::Error::custom(
+            "a list of patterns is missing; for all of them leave the field out",
+        )
+    })
 }
 
 /// With whose rights a token is minted.
@@ -222,9 +244,9 @@ fn is_role_arn(arn: &str) -> bool {
         && region.is_empty()
         && account.len() == 12
         && account.bytes().all(|byte| byte.is_ascii_digit())
-        && resource
-            .strip_prefix("role/")
-            .is_some_and(|name| !name.is_empty())
+        && resource.strip_prefix("role/").is_some_and(|name| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
+        })
 }
 
 #[cfg(test)]

@@ -1,0 +1,156 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::telemetry::logs::Format;
+
+/// Pull secrets for Amazon ECR, made just in time.
+#[derive(Debug, Parser)]
+#[command(name = "ecr-pull-secrets", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Configuration file; its absence means the defaults.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/ecr-pull-secrets/config.yaml",
+        env = "ECR_PULL_SECRETS_CONFIG"
+    )]
+    pub config: PathBuf,
+    /// How log lines look.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "ECR_PULL_SECRETS_LOG_FORMAT"
+    )]
+    pub log_format: Format,
+    /// off, error, warn, info, debug or trace, of this program; libraries never say more than warn.
+    #[arg(
+        long,
+        global = true,
+        default_value = "info",
+        env = "ECR_PULL_SECRETS_LOG_LEVEL"
+    )]
+    pub log_level: LevelFilter,
+}
+
+/// Where the cluster is.
+#[derive(Debug, Args)]
+pub struct Cluster {
+    /// Kubeconfig; without it $KUBECONFIG, ~/.kube/config or the pod's ServiceAccount.
+    #[arg(long, value_name = "FILE", env = "ECR_PULL_SECRETS_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig.
+    #[arg(long, value_name = "NAME", env = "ECR_PULL_SECRETS_CONTEXT")]
+    pub context: Option<String>,
+    /// The namespace of ecr-pull-secrets itself.
+    #[arg(
+        short,
+        long,
+        default_value = "ecr-pull-secrets",
+        env = "ECR_PULL_SECRETS_NAMESPACE"
+    )]
+    pub namespace: String,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer admission reviews and keep pull Secrets.
+    Serve(Serve),
+    /// Say which version this is.
+    Version,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Address of the admission endpoint.
+    #[arg(
+        long,
+        default_value = "[::]:10250",
+        env = "ECR_PULL_SECRETS_HTTPS_LISTEN"
+    )]
+    pub https_listen: SocketAddr,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(
+        long,
+        default_value = "[::]:8080",
+        env = "ECR_PULL_SECRETS_HTTP_LISTEN"
+    )]
+    pub http_listen: SocketAddr,
+    /// Directory with tls.crt and tls.key; they are taken up again when they change.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/etc/ecr-pull-secrets/tls",
+        env = "ECR_PULL_SECRETS_CERTIFICATE_DIR"
+    )]
+    pub certificate_dir: PathBuf,
+    /// How long to go on accepting after SIGTERM, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds, env = "ECR_PULL_SECRETS_DRAIN_DELAY")]
+    pub drain_delay: Duration,
+    /// Print the configuration in force, and end.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: u64 = text.parse().map_err(|_| "give whole seconds".to_owned())?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").unwrap();
+        for argument in serve
+            .get_arguments()
+            .filter(|argument| argument.get_long().is_some())
+        {
+            let flag = argument.get_long().unwrap();
+            if ["help", "version", "print-config"].contains(&flag) {
+                continue;
+            }
+            let wanted = format!("ECR_PULL_SECRETS_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(
+                argument.get_env().and_then(|name| name.to_str()),
+                Some(wanted.as_str()),
+                "--{flag}"
+            );
+        }
+    }
+}

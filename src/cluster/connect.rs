@@ -1,0 +1,69 @@
+//! Two clients for one API server: one for watches, one for the calls that somebody waits for.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// How long a single call may take. The API server itself gives a webhook 5 s.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// No cluster to talk to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig cannot be used.
+    #[error("cannot use the kubeconfig")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// Neither a kubeconfig nor a ServiceAccount.
+    #[error("found neither a kubeconfig nor a ServiceAccount; give --kubeconfig")]
+    Infer(#[from] kube::config::InferConfigError),
+    /// The client cannot be built.
+    #[error("cannot build a client")]
+    Client(#[from] kube::Error),
+}
+
+/// The two clients.
+#[derive(Clone)]
+pub struct Clients {
+    /// For watches: an answer may take minutes.
+    pub watch: Client,
+    /// For single calls: no retries of its own, and [`CALL_TIMEOUT`] around each.
+    pub call: Client,
+}
+
+/// Reads the kubeconfig, or the ServiceAccount of the pod, and builds the clients. Talks to nobody.
+///
+/// # Errors
+///
+/// [`ConnectError`] says which part is missing.
+pub async fn clients(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Clients, ConnectError> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let config = match (kubeconfig, context) {
+        (Some(path), _) => {
+            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&options).await?,
+        (None, None) => Config::infer().await?,
+    };
+    // kube retries 429, 503 and 504 fifteen times by default: an admission cannot wait for that,
+    // and watches have pauses of their own.
+    let client = |connect: Duration, read: Duration| {
+        let mut config = config.clone();
+        config.connect_timeout = Some(connect);
+        config.read_timeout = Some(read);
+        config.default_retry = false;
+        Client::try_from(config)
+    };
+    Ok(Clients {
+        // The API server ends a watch within 295 s, and sends bookmarks about once a minute.
+        watch: client(Duration::from_secs(5), Duration::from_secs(330))?,
+        call: client(Duration::from_secs(2), CALL_TIMEOUT)?,
+    })
+}

@@ -1,0 +1,10 @@
+//! The API server: how to reach it, what it says, and what it knows about namespaces and
+//! ServiceAccounts.
+
+pub mod apply;
+pub mod connect;
+pub mod guard;
+pub mod namespaces;
+pub mod refusal;
+pub mod service_accounts;
+pub mod watch;

@@ -1,0 +1,120 @@
+//! Which namespaces there are, and what they wish.
+//!
+//! A watch of metadata keeps every namespace in memory. One that the watch has not brought yet (a
+//! namespace can be younger than the pod's request by a millisecond) is asked for.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use ecr_pull_secrets_core::admission::pod::Wish;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use tokio::time::timeout;
+
+use super::connect::{CALL_TIMEOUT, Clients};
+use super::watch::{Announce, follow};
+
+/// What we know about a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is there, with this wish.
+    Active(Wish),
+    /// It is being deleted: nothing new can be made in it.
+    Terminating(Wish),
+    /// There is none of this name.
+    Missing,
+    /// The API server did not say in time.
+    Unknown,
+}
+
+impl Known {
+    /// What the label of the namespace asks for.
+    pub fn wish(self) -> Wish {
+        match self {
+            Self::Active(wish) | Self::Terminating(wish) => wish,
+            Self::Missing | Self::Unknown => Wish::None,
+        }
+    }
+}
+
+/// All namespaces of the cluster.
+pub struct Namespaces {
+    known: RwLock<HashMap<String, Known>>,
+    client: Client,
+}
+
+impl Namespaces {
+    /// Knows none yet.
+    pub fn new(clients: &Clients) -> Self {
+        Self {
+            known: RwLock::default(),
+            client: clients.call.clone(),
+        }
+    }
+
+    /// Keeps them up to date, for ever.
+    pub async fn watch(&self, client: Client, announce: Announce) {
+        let events = watcher(
+            Api::<PartialObjectMeta<Namespace>>::all(client),
+            watcher::Config::default(),
+        );
+        let mut listed = HashMap::new();
+        follow("namespaces", events, announce, |event| match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(namespace) => {
+                listed.extend(entry(&namespace.metadata));
+            }
+            Event::InitDone => *self.write() = std::mem::take(&mut listed),
+            Event::Apply(namespace) => self.write().extend(entry(&namespace.metadata)),
+            Event::Delete(namespace) => {
+                self.write()
+                    .remove(namespace.metadata.name.as_deref().unwrap_or_default());
+            }
+        })
+        .await;
+    }
+
+    /// From memory only.
+    pub fn cached(&self, name: &str) -> Option<Known> {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .copied()
+    }
+
+    /// From memory, or from the API server.
+    pub async fn look_up(&self, name: &str) -> Known {
+        if let Some(known) = self.cached(name) {
+            return known;
+        }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match timeout(CALL_TIMEOUT, api.get_metadata_opt(name)).await {
+            Ok(Ok(Some(namespace))) => {
+                entry(&namespace.metadata).map_or(Known::Unknown, |(_, known)| known)
+            }
+            Ok(Ok(None)) => Known::Missing,
+            Ok(Err(_)) | Err(_) => Known::Unknown,
+        }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Known>> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry(metadata: &ObjectMeta) -> Option<(String, Known)> {
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(Wish::LABEL));
+    let wish = Wish::of_label(label.map(String::as_str));
+    let known = match metadata.deletion_timestamp {
+        Some(_) => Known::Terminating(wish),
+        None => Known::Active(wish),
+    };
+    Some((metadata.name.clone()?, known))
+}

@@ -1,0 +1,59 @@
+//! A watch that never ends: list, watch, and list again, with pauses while the API server is away.
+
+use std::pin::pin;
+
+use futures::{Stream, StreamExt as _};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::refusal::chain;
+
+/// Tells when a first complete list is there.
+#[derive(Clone, Debug)]
+pub struct Synced(watch::Receiver<bool>);
+
+impl Synced {
+    /// Whether it is there by now.
+    pub fn is_synced(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits for it. Returns at once when it is there, and when nobody will ever bring it.
+    pub async fn synced(&mut self) {
+        let _ = self.0.wait_for(|synced| *synced).await;
+    }
+}
+
+/// The other end of [`Synced`].
+#[derive(Debug)]
+pub struct Announce(watch::Sender<bool>);
+
+/// Makes both ends.
+pub fn announcement() -> (Announce, Synced) {
+    let (sender, receiver) = watch::channel(false);
+    (Announce(sender), Synced(receiver))
+}
+
+/// Feeds every event of a watch to `handle`, for ever. `what` is the plural of the kind.
+pub async fn follow<K>(
+    what: &'static str,
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    announce: Announce,
+    mut handle: impl FnMut(Event<K>),
+) {
+    let mut events = pin!(events.default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                let done = matches!(event, Event::InitDone);
+                handle(event);
+                if done {
+                    announce.0.send_replace(true);
+                }
+            }
+            Err(error) => warn!(what, error = chain(&error), "the watch was interrupted"),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The HTTPS port: certificate, listener, drain.
+
+pub mod certificate;
+pub mod drain;
+pub mod listener;

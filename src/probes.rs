@@ -1,0 +1,86 @@
+//! The plain port: `/healthz`, `/readyz`, `/metrics`.
+//!
+//! Ready means: a certificate is served, and memory is complete. AWS is no part of it: if every
+//! replica turned unready because AWS is down, pods would lose their reference for good, and that
+//! is the one thing that cannot be repaired. Alive means that the runtime turns.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::cluster::watch::Synced;
+use crate::https::drain::{Phase, Signal};
+use crate::pull_secret::ledger::Ledger;
+use crate::telemetry::metrics::Metrics;
+
+/// What readiness is made of.
+#[derive(Clone)]
+pub struct Readiness {
+    /// A certificate is served.
+    pub certificate: watch::Receiver<bool>,
+    /// Every watch has brought a first complete list.
+    pub synced: Vec<Synced>,
+    /// The process is not on its way out.
+    pub drain: Signal,
+}
+
+impl Readiness {
+    /// What is missing, in one word; nothing when ready.
+    fn missing(&self) -> Option<&'static str> {
+        if self.drain.phase() != Phase::Serving {
+            return Some("draining");
+        }
+        if !*self.certificate.borrow() {
+            return Some("no serving certificate");
+        }
+        (!self.synced.iter().all(Synced::is_synced)).then_some("not synced with the API server")
+    }
+
+    /// Waits until memory is complete.
+    pub async fn synced(mut self) {
+        for synced in &mut self.synced {
+            synced.synced().await;
+        }
+    }
+}
+
+/// Serves the plain port, for ever.
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    metrics: Metrics,
+    ledger: Arc<Ledger>,
+) {
+    let ready = move || {
+        let missing = readiness.missing();
+        async move {
+            match missing {
+                None => (StatusCode::OK, "ok\n".to_owned()),
+                Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
+            }
+        }
+    };
+    let scrape = move || {
+        #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
+        let earliest = ledger
+            .earliest_expiry()
+            .map_or(0.0, |time| time.as_second() as f64);
+        metrics.secret_expiry.set(earliest);
+        let text = metrics.encode();
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        async move { ([(CONTENT_TYPE, kind)], text) }
+    };
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape));
+    if let Err(error) = axum::serve(listener, routes).await {
+        error!(%error, "the plain port failed");
+    }
+}

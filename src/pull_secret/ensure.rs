@@ -1,0 +1,240 @@
+//! The one verb: make a namespace's pull Secret open these registries.
+//!
+//! Fresh by the ledger means no call to anyone. Otherwise the work runs once per namespace, on its
+//! own task: whoever asked may stop waiting at any time, and the work goes on, with pauses, until
+//! the Secret is there or cannot be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::rules::Identity;
+use ecr_pull_secrets_core::token::TokenKey;
+use futures::future::join_all;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::flight::{Flight, Flights, Phase, Progress, Standing};
+use super::ledger::Ledger;
+use super::write::Writer;
+use crate::clock;
+use crate::cluster::namespaces::{Known, Namespaces};
+use crate::telemetry::metrics::Trigger;
+use crate::token::supply::Supply;
+
+/// Writes at a time. A pool of 16 applies some 750 Secrets a second on two cores.
+const WRITERS: usize = 16;
+
+/// What a caller wants.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Where.
+    pub namespace: &'a str,
+    /// Which registries, and with whose rights. Not empty.
+    pub registries: &'a [(Registry, Identity)],
+    /// How long the caller waits for AWS.
+    pub mint_by: Instant,
+    /// How long the caller waits at all.
+    pub done_by: Instant,
+}
+
+/// How it stands when the caller stops waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// It was so already.
+    Fresh,
+    /// It is so now.
+    Written,
+    /// It is not so yet, or cannot be.
+    Late(Cause),
+}
+
+/// Keeps pull Secrets.
+pub struct PullSecrets {
+    ledger: Arc<Ledger>,
+    supply: Arc<Supply>,
+    namespaces: Arc<Namespaces>,
+    writer: Writer,
+    flights: Flights,
+    writers: Semaphore,
+}
+
+impl PullSecrets {
+    /// Puts the parts together.
+    pub fn new(
+        ledger: Arc<Ledger>,
+        supply: Arc<Supply>,
+        namespaces: Arc<Namespaces>,
+        writer: Writer,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            ledger,
+            supply,
+            namespaces,
+            writer,
+            flights: Flights::default(),
+            writers: Semaphore::new(WRITERS),
+        })
+    }
+
+    /// Makes it so, or says why not yet.
+    pub async fn ensure(self: &Arc<Self>, wanted: Wanted<'_>) -> Ensured {
+        let Wanted {
+            namespace,
+            registries,
+            mint_by,
+            done_by,
+        } = wanted;
+        let hosts: Vec<Registry> = registries
+            .iter()
+            .map(|(registry, _)| registry.clone())
+            .collect();
+        if self.ledger.serves(namespace, &hosts, clock::now()) {
+            return Ensured::Fresh;
+        }
+        let (flight, is_new) = self.flights.join(namespace, registries);
+        let mut changes = flight.subscribe();
+        if is_new {
+            let (this, namespace, flight) = (self.clone(), namespace.to_owned(), flight.clone());
+            tokio::spawn(async move { this.fly(&namespace, &flight).await });
+        }
+        loop {
+            let deadline = match flight.standing(registries) {
+                Standing::Done => return Ensured::Written,
+                Standing::Failed(cause) => return Ensured::Late(cause),
+                Standing::Pending(Phase::Minting) => mint_by.min(done_by),
+                Standing::Pending(Phase::Writing) => done_by,
+            };
+            // The sender lives in `flight`, so only time can end the wait.
+            if timeout_at(deadline, changes.changed()).await.is_err() {
+                return match flight.standing(registries) {
+                    Standing::Done => Ensured::Written,
+                    Standing::Failed(cause) => Ensured::Late(cause),
+                    Standing::Pending(Phase::Minting) => Ensured::Late(Cause::AwsTimeout),
+                    Standing::Pending(Phase::Writing) => Ensured::Late(Cause::StillWorking),
+                };
+            }
+        }
+    }
+
+    /// The Secret of a namespace changed: work that waits for somebody to repair it tries again.
+    pub fn reconsider(&self, namespace: &str) {
+        self.flights.wake(namespace);
+    }
+
+    /// Works on a namespace until nothing is left to do.
+    async fn fly(&self, namespace: &str, flight: &Flight) {
+        let mut pause = Duration::ZERO;
+        loop {
+            self.attempt(namespace, flight).await;
+            if self.flights.land(namespace) {
+                return;
+            }
+            pause = next_pause(pause, &flight.failures());
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = flight.woken() => {}
+            }
+            match self.namespaces.look_up(namespace).await {
+                Known::Missing => return self.give_up(namespace, flight, Cause::NamespaceMissing),
+                Known::Terminating(_) => {
+                    return self.give_up(namespace, flight, Cause::NamespaceTerminating);
+                }
+                Known::Active(_) | Known::Unknown => {}
+            }
+        }
+    }
+
+    fn give_up(&self, namespace: &str, flight: &Flight, cause: Cause) {
+        self.flights.abandon(namespace);
+        let unsettled = flight.unsettled();
+        flight.report(
+            unsettled.iter().map(|(registry, _)| registry),
+            Progress::Failed(cause),
+        );
+    }
+
+    /// Mints what is missing and writes what there is: one region that AWS does not serve does not
+    /// keep the others out of the Secret.
+    async fn attempt(&self, namespace: &str, flight: &Flight) {
+        flight.enter(Phase::Minting);
+        let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
+        for (registry, identity) in flight.unsettled() {
+            by_key
+                .entry(TokenKey::new(identity, &registry))
+                .or_default()
+                .push(registry);
+        }
+        let minted = join_all(by_key.into_iter().map(|(key, registries)| async move {
+            let token = self.supply.token(&key, namespace).await;
+            (key, registries, token)
+        }))
+        .await;
+        let mut grants = Vec::new();
+        for (key, registries, token) in minted {
+            match token {
+                Ok(token) => {
+                    let identity: Arc<str> = key.identity.to_string().into();
+                    grants.extend(registries.into_iter().map(|registry| Grant {
+                        registry,
+                        identity: identity.clone(),
+                        token: token.clone(),
+                    }));
+                }
+                Err(failure) => flight.report(&registries, Progress::Failed(failure.cause)),
+            }
+        }
+        if grants.is_empty() {
+            return;
+        }
+        flight.enter(Phase::Writing);
+        let _turn = self.writers.acquire().await;
+        let written = self
+            .writer
+            .write(namespace, &grants, Trigger::admission)
+            .await;
+        let granted = grants.iter().map(|grant| &grant.registry);
+        match written {
+            Ok(written) => {
+                flight.report(&written.refused, Progress::Failed(Cause::TooManyRegistries));
+                flight.report(
+                    granted.filter(|granted| !written.refused.contains(granted)),
+                    Progress::Done,
+                );
+            }
+            Err(cause) => flight.report(granted, Progress::Failed(cause)),
+        }
+    }
+}
+
+/// The shortest pause that some failure allows, doubled up to its limit.
+fn next_pause(last: Duration, failures: &[Cause]) -> Duration {
+    let pauses = failures.iter().filter_map(|cause| cause.retry().pauses());
+    let (first, longest) = pauses.min().or(Retry::Soon.pauses()).unwrap_or_default();
+    (last * 2).clamp(first, longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_limit_of_the_most_hopeful_failure() {
+        let soon = [Cause::AwsAccessDenied, Cause::AwsTimeout];
+        let first = next_pause(Duration::ZERO, &soon);
+        assert_eq!(first, Duration::from_millis(500));
+        assert_eq!(next_pause(first, &soon), Duration::from_secs(1));
+        assert_eq!(
+            next_pause(Duration::from_secs(60), &soon),
+            Duration::from_secs(15)
+        );
+        assert_eq!(
+            next_pause(Duration::ZERO, &[Cause::AwsAccessDenied]),
+            Duration::from_secs(5)
+        );
+        assert_eq!(next_pause(first, &[]), Duration::from_secs(1));
+    }
+}

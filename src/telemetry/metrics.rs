@@ -1,0 +1,246 @@
+//! The process's metrics, in the OpenMetrics text format. Names are fixed: dashboards rely on them.
+//!
+//! No counter has a namespace as a label: a cluster has thousands of them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ecr_pull_secrets_core::admission::review::Outcome;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Seconds since the epoch; 0 while unknown.
+pub type Time = Gauge<f64, AtomicU64>;
+
+/// How admissions ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Admitted {
+    outcome: &'static str,
+    cause: &'static str,
+}
+
+/// Who caused a write of a pull Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the label's values")]
+pub enum Trigger {
+    /// A pod on its way in.
+    admission,
+}
+
+/// Writes of pull Secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Applied {
+    trigger: Trigger,
+    result: &'static str,
+}
+
+/// A result: `ok`, or the name of a cause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Result {
+    result: &'static str,
+}
+
+/// One token's labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TokenOf {
+    identity: String,
+    region: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// Every metric of the process; clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    admission_requests: Family<Admitted, Counter>,
+    /// How long an admission took, from the decoded review to the answer, in seconds.
+    pub admission_duration: Histogram,
+    /// Admissions that wait for their answer.
+    pub admission_in_flight: Gauge,
+    /// Requests that were sent back because too many were in flight.
+    pub admission_shed: Counter,
+    /// Panics while answering.
+    pub admission_panics: Counter,
+    secret_applies: Family<Applied, Counter>,
+    token_requests: Family<Result, Counter>,
+    token_expiry: Family<TokenOf, Time>,
+    /// The earliest end of any entry of any pull Secret.
+    pub secret_expiry: Time,
+    /// The end of the serving certificate.
+    pub certificate_expiry: Time,
+    certificate_reloads: Family<Result, Counter>,
+    /// Secrets of our name that are not ours to write.
+    pub secrets_foreign: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("ecr_pull_secrets");
+        // The warm path takes some 0.1 ms, the cold one some 10; the API server gives up at 5 s.
+        let buckets = [
+            0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+            2.5, 5.0,
+        ];
+        let admission_requests = Family::default();
+        registry.register(
+            "admission_requests",
+            "Admission reviews",
+            admission_requests.clone(),
+        );
+        let admission_duration = Histogram::new(buckets);
+        registry.register(
+            "admission_duration_seconds",
+            "Time to answer",
+            admission_duration.clone(),
+        );
+        let admission_in_flight = Gauge::default();
+        registry.register(
+            "admission_in_flight",
+            "Reviews being answered",
+            admission_in_flight.clone(),
+        );
+        let admission_shed = Counter::default();
+        registry.register(
+            "admission_shed",
+            "Reviews sent back under overload",
+            admission_shed.clone(),
+        );
+        let admission_panics = Counter::default();
+        registry.register(
+            "admission_panics",
+            "Panics while answering",
+            admission_panics.clone(),
+        );
+        let secret_applies = Family::default();
+        registry.register(
+            "secret_applies",
+            "Writes of pull Secrets",
+            secret_applies.clone(),
+        );
+        let token_requests = Family::default();
+        registry.register(
+            "token_requests",
+            "Calls of GetAuthorizationToken",
+            token_requests.clone(),
+        );
+        let token_expiry = Family::default();
+        registry.register(
+            "token_expiry_timestamp_seconds",
+            "End of each token",
+            token_expiry.clone(),
+        );
+        let secret_expiry = Time::default();
+        registry.register(
+            "secret_expiry_timestamp_seconds",
+            "Earliest end of any entry of any pull Secret",
+            secret_expiry.clone(),
+        );
+        let certificate_expiry = Time::default();
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "End of the serving certificate",
+            certificate_expiry.clone(),
+        );
+        let certificate_reloads = Family::default();
+        registry.register(
+            "certificate_reloads",
+            "Certificates taken up",
+            certificate_reloads.clone(),
+        );
+        let secrets_foreign = Gauge::default();
+        registry.register(
+            "secrets_foreign",
+            "Secrets of the pull Secret's name that belong to somebody else",
+            secrets_foreign.clone(),
+        );
+        let build = Family::<Build, Gauge>::default();
+        build
+            .get_or_create(&Build {
+                version: env!("CARGO_PKG_VERSION"),
+            })
+            .set(1);
+        registry.register("build_info", "Version of this process", build);
+        Self {
+            registry: Arc::new(registry),
+            admission_requests,
+            admission_duration,
+            admission_in_flight,
+            admission_shed,
+            admission_panics,
+            secret_applies,
+            token_requests,
+            token_expiry,
+            secret_expiry,
+            certificate_expiry,
+            certificate_reloads,
+            secrets_foreign,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts an answer.
+    pub fn admitted(&self, outcome: Outcome, cause: &'static str) {
+        self.admission_requests
+            .get_or_create(&Admitted {
+                outcome: outcome.name(),
+                cause,
+            })
+            .inc();
+    }
+
+    /// Counts a write of a pull Secret; `result` is `ok` or a cause's name.
+    pub fn applied(&self, trigger: Trigger, result: &'static str) {
+        self.secret_applies
+            .get_or_create(&Applied { trigger, result })
+            .inc();
+    }
+
+    /// Counts a call of `GetAuthorizationToken`; `result` is `ok` or a cause's name.
+    pub fn token_requested(&self, result: &'static str) {
+        self.token_requests.get_or_create(&Result { result }).inc();
+    }
+
+    /// Counts an attempt to take up a certificate; `result` is `ok` or `error`.
+    pub fn certificate_reloaded(&self, result: &'static str) {
+        self.certificate_reloads
+            .get_or_create(&Result { result })
+            .inc();
+    }
+
+    /// The end of a token's life. There are at most as many series as live tokens.
+    pub fn token_expiry(&self, identity: &str, region: &str) -> Time {
+        self.token_expiry
+            .get_or_create(&token_of(identity, region))
+            .clone()
+    }
+
+    /// The token is gone.
+    pub fn forget_token(&self, identity: &str, region: &str) {
+        self.token_expiry.remove(&token_of(identity, region));
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn token_of(identity: &str, region: &str) -> TokenOf {
+    TokenOf {
+        identity: identity.to_owned(),
+        region: region.to_owned(),
+    }
+}
