@@ -217,6 +217,24 @@ async fn what_was_changed_after_signing_or_never_signed_is_refused() {
 }
 
 #[tokio::test]
+async fn a_scope_of_another_day_is_refused() {
+    let world = world().await;
+    let mut request = Caller::default().ecr_request(&world, "{}");
+    let today = request.headers()["x-amz-date"].to_str().unwrap()[..8].to_owned();
+    let authorization = request.headers()["authorization"].to_str().unwrap();
+    let authorization = authorization.replace(&format!("/{today}/"), "/20150830/");
+    request
+        .headers_mut()
+        .insert("authorization", authorization.parse().unwrap());
+    let (_, code, message) = send(request).await.ecr_error();
+    assert_eq!(code, "InvalidSignatureException");
+    assert!(
+        message.starts_with("Date in Credential scope does not match"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn an_unknown_operation_is_refused() {
     let world = world().await;
     let mut request = Caller::default().ecr_request(&world, "{}");
