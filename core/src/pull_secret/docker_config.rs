@@ -2,7 +2,8 @@
 //!
 //! One entry that does not decode makes the kubelet give up on *all* pull secrets of a pod, so
 //! "parses" here means "parses there": `auths` is an object of objects, and every `auth` is base64
-//! of `user:password`. Values never appear in an error.
+//! of `user:password`. (Go would also take `Auths` for `auths`; nobody writes that, and we do not
+//! look for it.) Values never appear in an error.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,19 @@ use serde_json::{Map, Value};
 use crate::image::Registry;
 use crate::token::is_authorization;
 
-/// Base64 as the kubelet takes it in `auth`: padded or not.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// Base64 as the kubelet takes it: what ends in padding must be padded right, and what does not
+/// must have none. Go does not look at the last bits.
+const PADDED: GeneralPurpose = lenient(DecodePaddingMode::RequireCanonical);
+const UNPADDED: GeneralPurpose = lenient(DecodePaddingMode::RequireNone);
+
+const fn lenient(padding: DecodePaddingMode) -> GeneralPurpose {
+    GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(padding)
+            .with_decode_allow_trailing_bits(true),
+    )
+}
 
 /// A docker config: host (or host and path) to entry.
 #[derive(Clone, Default, PartialEq)]
@@ -43,6 +52,9 @@ pub enum Malformed {
     /// `auths` is something else.
     #[error("`auths` is not an object of objects")]
     Auths,
+    /// `HttpHeaders`, which the kubelet decodes and ignores, is something else.
+    #[error("`HttpHeaders` is not an object of strings")]
+    Headers,
     /// An entry's field is no string, or its `auth` does not decode.
     #[error("the entry for `{0}` does not decode")]
     Entry(String),
@@ -55,9 +67,16 @@ impl DockerConfig {
     ///
     /// [`Malformed`] where the kubelet would give up.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let Ok(Value::Object(mut rest)) = serde_json::from_slice(bytes) else {
-            return Err(Malformed::Json);
+        let mut rest = match serde_json::from_slice(bytes) {
+            Ok(Value::Object(all)) => all,
+            Ok(Value::Null) => Map::new(),
+            _ => return Err(Malformed::Json),
         };
+        match rest.get("HttpHeaders") {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(headers)) if headers.values().all(is_text) => {}
+            Some(_) => return Err(Malformed::Headers),
+        }
         let auths = match rest.remove("auths") {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(auths)) => auths,
@@ -125,23 +144,31 @@ impl DockerConfig {
 
 /// `DockerConfigEntry` of the kubelet: four strings, and `auth` wins over the first two.
 fn decodes(entry: &Map<String, Value>) -> bool {
-    let strings = ["username", "password", "email", "auth"]
+    let texts = ["username", "password", "email", "auth"]
         .into_iter()
-        .all(|field| {
-            matches!(
-                entry.get(field),
-                None | Some(Value::Null | Value::String(_))
-            )
-        });
-    strings
+        .filter_map(|field| entry.get(field))
+        .all(is_text);
+    texts
         && match entry.get("auth").and_then(Value::as_str) {
             None | Some("") => true,
-            Some(auth) => LENIENT
-                .decode(auth)
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .is_some_and(|pair| pair.contains(':')),
+            Some(auth) => is_pair(auth),
         }
+}
+
+/// Base64 of `user:password`, which need not be UTF-8. Go's decoder passes over line breaks.
+fn is_pair(auth: &str) -> bool {
+    let text = auth.replace(['\r', '\n'], "");
+    let engine = if text.ends_with('=') {
+        PADDED
+    } else {
+        UNPADDED
+    };
+    engine.decode(text).is_ok_and(|pair| pair.contains(&b':'))
+}
+
+/// What Go decodes into a string.
+fn is_text(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::String(_))
 }
 
 #[cfg(test)]

@@ -1,1 +1,278 @@
 use super::*;
+
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::json;
+
+const ECR: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+
+fn parse(value: &Value) -> Result<DockerConfig, Malformed> {
+    DockerConfig::parse(value.to_string().as_bytes())
+}
+
+fn with_entry(entry: Value) -> Result<DockerConfig, Malformed> {
+    parse(&json!({"auths": {"host": entry}}))
+}
+
+fn base64(pair: impl AsRef<[u8]>) -> String {
+    BASE64_STANDARD.encode(pair)
+}
+
+#[test]
+fn what_the_kubelet_reads_is_read() {
+    for (text, hosts) in [
+        ("{}", 0),
+        ("null", 0),
+        (" {\"auths\": null}\n", 0),
+        ("{\"auths\": {}}", 0),
+        ("{\"auths\": {\"a\": null, \"b\": {}}}", 2),
+        ("{\"credsStore\": \"x\", \"HttpHeaders\": null}", 0),
+        ("{\"HttpHeaders\": {\"User-Agent\": \"x\", \"y\": null}}", 0),
+    ] {
+        let config = DockerConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.hosts().count(), hosts, "{text}");
+    }
+    for entry in [
+        json!(null),
+        json!({}),
+        json!({"auth": null, "username": null, "password": null, "email": null}),
+        json!({"auth": ""}),
+        json!({"username": "joe", "password": "x", "email": "joe@example.com"}),
+        json!({"auth": base64("joe:x")}),
+        json!({"auth": base64("joe:x:y")}),
+        json!({"auth": base64(":")}),
+        // Without padding, with line breaks, with stray bits at the end, not UTF-8: all fine for Go.
+        json!({"auth": BASE64_STANDARD_NO_PAD.encode("joe:pass")}),
+        json!({"auth": "am9l\nOnBh\r\nc3M="}),
+        json!({"auth": "am9lOnBhc3N="}),
+        json!({"auth": base64(b"joe:\xff")}),
+        json!({"auth": base64("joe:x"), "identitytoken": 7, "future": {}}),
+    ] {
+        with_entry(entry.clone()).unwrap_or_else(|error| panic!("{entry}: {error}"));
+    }
+}
+
+#[test]
+fn what_would_break_a_keyring_is_malformed_and_says_where() {
+    for text in [
+        "",
+        " ",
+        "{",
+        "[]",
+        "\"{}\"",
+        "7",
+        "{\"auths\": {}} x",
+        "\u{feff}{}",
+    ] {
+        assert_eq!(
+            DockerConfig::parse(text.as_bytes()),
+            Err(Malformed::Json),
+            "{text}"
+        );
+    }
+    assert_eq!(
+        DockerConfig::parse(b"{\"a\": \"\xff\"}"),
+        Err(Malformed::Json)
+    );
+    for auths in [
+        json!([]),
+        json!("x"),
+        json!(7),
+        json!({"host": []}),
+        json!({"host": "x"}),
+        json!({"host": false}),
+    ] {
+        assert_eq!(
+            parse(&json!({"auths": auths})),
+            Err(Malformed::Auths),
+            "{auths}"
+        );
+    }
+    for headers in [
+        json!([]),
+        json!("x"),
+        json!({"User-Agent": 7}),
+        json!({"User-Agent": ["x"]}),
+    ] {
+        assert_eq!(
+            parse(&json!({"HttpHeaders": headers})),
+            Err(Malformed::Headers),
+            "{headers}"
+        );
+    }
+    for entry in [
+        json!({"auth": "%%%"}),
+        json!({"auth": base64("no colon")}),
+        json!({"auth": "="}),
+        json!({"auth": "am9lOng= "}),
+        json!({"auth": "am9lOnhYWQ="}),
+        json!({"auth": "am9lOng=="}),
+        json!({"auth": "am9l_nBh"}),
+        json!({"auth": 7}),
+        json!({"username": 7}),
+        json!({"password": []}),
+        json!({"email": {}}),
+    ] {
+        assert_eq!(
+            with_entry(entry.clone()),
+            Err(Malformed::Entry("host".to_owned())),
+            "{entry}"
+        );
+    }
+}
+
+#[test]
+fn an_error_names_the_place_and_not_the_value() {
+    let text = with_entry(json!({"auth": "hunter2", "password": "hunter2"})).unwrap_err();
+    assert_eq!(text.to_string(), "the entry for `host` does not decode");
+    let config = parse(&json!({"auths": {"host": {"password": "hunter2"}}, "hunter2": 1})).unwrap();
+    assert_eq!(format!("{config:?}"), "{\"host\"}");
+}
+
+#[test]
+fn hosts_come_in_the_order_of_the_text() {
+    let config =
+        parse(&json!({"auths": {"b": {}, "a": {"auth": base64("x:y")}, "c": {}}})).unwrap();
+    assert_eq!(config.hosts().collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(config.auth("a"), Some(base64("x:y").as_str()));
+    assert_eq!(config.auth("b"), None);
+    assert_eq!(config.auth("d"), None);
+}
+
+/// Another name or password beside a new `auth` would contradict it in other readers.
+#[test]
+fn a_new_auth_takes_the_place_of_the_whole_entry() {
+    let mut config = parse(&json!({"auths": {
+        "host": {"auth": base64("a:b"), "username": "a", "password": "b", "email": "c", "future": 1},
+        "other": {"username": "a"},
+    }}))
+    .unwrap();
+    config.set_auth("host", "QVdTOng=");
+    config.set_auth("new", "QVdTOng=");
+    let written: Value = serde_json::from_str(&config.to_json()).unwrap();
+    assert_eq!(
+        written,
+        json!({"auths": {"host": {"auth": "QVdTOng="}, "new": {"auth": "QVdTOng="}, "other": {"username": "a"}}})
+    );
+}
+
+#[test]
+fn only_private_ecr_registries_and_at_least_one_make_it_ecr_only() {
+    let of = |hosts: &[&str]| {
+        let mut config = DockerConfig::default();
+        for host in hosts {
+            config.set_auth(host, "QVdTOng=");
+        }
+        config.is_ecr_only()
+    };
+    let secure = format!("{ECR}:443");
+    assert!(of(&[ECR]));
+    assert!(of(&[ECR, &secure]));
+    assert!(!of(&[]));
+    assert!(!of(&["ghcr.io"]));
+    assert!(!of(&[ECR, "ghcr.io"]));
+    assert!(!of(&[ECR, "public.ecr.aws"]));
+    assert!(!of(&[&format!("https://{ECR}")]));
+}
+
+#[test]
+fn credentials_of_ecr_are_told_from_others() {
+    for (entry, wanted) in [
+        (json!({"auth": base64("AWS:x")}), true),
+        (json!({"auth": base64("joe:x")}), false),
+        (json!({"auth": base64("AWS:")}), false),
+        // What decides is `auth`, as in the kubelet.
+        (
+            json!({"auth": base64("joe:x"), "username": "AWS", "password": "x"}),
+            false,
+        ),
+        (
+            json!({"auth": base64("AWS:x"), "username": "joe", "password": ""}),
+            true,
+        ),
+        (
+            json!({"auth": "", "username": "AWS", "password": "x"}),
+            true,
+        ),
+        (json!({"username": "AWS", "password": "x"}), true),
+        (json!({"username": "AWS", "password": ""}), false),
+        (json!({"username": "AWS"}), false),
+        (json!({"username": "joe", "password": "x"}), false),
+        (json!({}), false),
+        (json!(null), false),
+    ] {
+        let config = with_entry(entry.clone()).unwrap();
+        assert_eq!(config.has_ecr_credentials("host"), wanted, "{entry}");
+        assert!(!config.has_ecr_credentials("elsewhere"));
+    }
+}
+
+fn json_values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        "[a-zA-Z0-9+/=:]{0,8}".prop_map(Value::from),
+        "[a-z]{0,3}:[a-z]{0,3}".prop_map(|pair| Value::from(base64(pair))),
+    ];
+    let keys = select(vec![
+        "auths",
+        "auth",
+        "username",
+        "password",
+        "email",
+        "HttpHeaders",
+        "host",
+        ECR,
+    ]);
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            proptest::collection::btree_map(keys.clone(), inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+/// The same as [`json_values`] with the shape of a docker config, so that many of them are sound.
+fn configs() -> impl Strategy<Value = Value> {
+    let entry = prop_oneof![
+        2 => proptest::collection::btree_map(
+            select(vec!["auth", "username", "password", "future"]),
+            "[a-z]{0,3}:[a-z]{0,3}".prop_map(base64),
+            0..3,
+        ).prop_map(|map| json!(map)),
+        1 => json_values(),
+    ];
+    let auths = proptest::collection::btree_map("[a-z.]{1,5}", entry, 0..4);
+    (auths, json_values()).prop_map(|(auths, other)| json!({"auths": auths, "future": other}))
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), value in json_values()) {
+        let _ = DockerConfig::parse(&bytes);
+        let _ = parse(&value);
+    }
+
+    #[test]
+    fn what_was_read_is_written_and_read_again_the_same(value in prop_oneof![json_values(), configs()]) {
+        let Ok(config) = parse(&value) else { return Ok(()) };
+        let again = DockerConfig::parse(config.to_json().as_bytes());
+        prop_assert_eq!(again.as_ref(), Ok(&config));
+        prop_assert_eq!(again.unwrap().to_json(), config.to_json());
+    }
+
+    #[test]
+    fn a_new_auth_touches_nothing_else(value in configs(), host in "[a-z.]{1,5}", password in "[a-z]{1,3}") {
+        let Ok(mut config) = parse(&value) else { return Ok(()) };
+        let auth = base64(format!("AWS:{password}"));
+        let mut wanted: Value = serde_json::from_str(&config.to_json()).unwrap();
+        wanted["auths"][host.as_str()] = json!({"auth": auth});
+        config.set_auth(&host, &auth);
+        let written: Value = serde_json::from_str(&config.to_json()).unwrap();
+        prop_assert_eq!(written, wanted);
+        prop_assert!(config.has_ecr_credentials(&host));
+        prop_assert!(DockerConfig::parse(config.to_json().as_bytes()).is_ok());
+    }
+}
