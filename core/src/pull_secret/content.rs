@@ -74,16 +74,17 @@ impl Described {
         if annotation(annotation::FORMAT) != Some(FORMAT) {
             return Self::default();
         }
-        let list = |name: &str| {
+        let list = |name: &str, separator: char| {
             annotation(name)
                 .unwrap_or_default()
-                .split(',')
+                .split(separator)
                 .filter(|item| !item.is_empty())
         };
-        let hosts: Vec<&str> = list(annotation::REGISTRIES).collect();
+        let hosts: Vec<&str> = list(annotation::REGISTRIES, ',').collect();
         let lifetimes: Result<Vec<Lifetime>, _> =
-            list(annotation::LIFETIMES).map(str::parse).collect();
-        let mut identities: Vec<Arc<str>> = list(annotation::IDENTITY).map(Arc::from).collect();
+            list(annotation::LIFETIMES, ',').map(str::parse).collect();
+        let mut identities: Vec<Arc<str>> =
+            list(annotation::IDENTITY, ' ').map(Arc::from).collect();
         if let [only] = identities.as_slice() {
             identities = vec![only.clone(); hosts.len()];
         }
@@ -126,7 +127,7 @@ impl Described {
             (annotation::FORMAT, FORMAT.to_owned()),
             (annotation::REGISTRIES, hosts.join(",")),
             (annotation::LIFETIMES, lifetimes.join(",")),
-            (annotation::IDENTITY, identities.join(",")),
+            (annotation::IDENTITY, identities.join(" ")),
         ]);
         if let Some(expires_at) = self.expires_at() {
             annotations.insert(annotation::EXPIRES_AT, expires_at.to_string());

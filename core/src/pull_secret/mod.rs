@@ -27,7 +27,7 @@ pub mod annotation {
     /// `START/END` in RFC 3339, with commas.
     pub const LIFETIMES: &str = "ecr-pull-secrets.dev/lifetimes";
     /// Whose rights the tokens carry: one for all, or one for each host in the order of
-    /// `registries`, with commas.
+    /// `registries`, with spaces, as the name of a role may hold a comma.
     pub const IDENTITY: &str = "ecr-pull-secrets.dev/identity";
     /// A hash of the content, to tell two versions apart without reading them.
     pub const FINGERPRINT: &str = "ecr-pull-secrets.dev/fingerprint";

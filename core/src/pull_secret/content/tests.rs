@@ -1,1 +1,346 @@
+//! Single merges, and what the annotations say; the laws that hold for all merges are in `laws`.
+
+mod laws;
+
 use super::*;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::pull_secret::PREFIX;
+
+const HOUR: i64 = 3600;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// The nth registry of one region.
+fn registry(number: usize) -> Registry {
+    Registry::of_host(&host(number)).unwrap()
+}
+
+fn host(number: usize) -> String {
+    format!("{number:012}.dkr.ecr.eu-central-1.amazonaws.com")
+}
+
+fn auth(password: &str) -> String {
+    BASE64_STANDARD.encode(format!("AWS:{password}"))
+}
+
+/// A token with this password, minted at one second and ending at another.
+fn grant(number: usize, password: &str, minted_at: i64, expires_at: i64) -> Grant {
+    Grant {
+        registry: registry(number),
+        identity: Arc::from("ambient"),
+        token: Token::new(auth(password), at(minted_at), Some(at(expires_at))).unwrap(),
+    }
+}
+
+fn config(merged: &Merged) -> DockerConfig {
+    DockerConfig::parse(merged.content.docker_config.expose_secret().as_bytes()).unwrap()
+}
+
+fn read(merged: &Merged) -> Described {
+    Described::read(|name| merged.content.annotations.get(name).map(String::as_str))
+}
+
+/// Merges into what a merge left behind, as the next writer does.
+fn merge_again(merged: &Merged, grants: &[Grant]) -> Merged {
+    merge(config(merged), read(merged), grants)
+}
+
+fn first(grants: &[Grant]) -> Merged {
+    merge(DockerConfig::default(), Described::default(), grants)
+}
+
+fn described(annotations: &[(&str, &str)]) -> Described {
+    Described::read(|name| {
+        annotations
+            .iter()
+            .find(|(wanted, _)| name.strip_prefix(PREFIX) == Some(wanted))
+            .map(|(_, value)| *value)
+    })
+}
+
+#[test]
+fn a_first_merge_writes_one_entry_and_describes_it() {
+    let merged = first(&[grant(1, "one", 0, 12 * HOUR)]);
+    let content: Value =
+        serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
+    assert_eq!(content, json!({"auths": {host(1): {"auth": auth("one")}}}));
+    assert!(merged.refused.is_empty());
+
+    let annotations = &merged.content.annotations;
+    let of = |name: &str| annotations[format!("{PREFIX}{name}").as_str()].as_str();
+    assert_eq!(of("registries"), host(1));
+    assert_eq!(of("expires-at"), "1970-01-01T12:00:00Z");
+    assert_eq!(of("lifetimes"), "1970-01-01T00:00:00Z/1970-01-01T12:00:00Z");
+    assert_eq!(of("identity"), "ambient");
+    assert_eq!(of("format"), "1");
+    assert_eq!(annotations.len(), 6);
+    assert_eq!(merged.content.described, read(&merged));
+}
+
+#[test]
+fn a_late_writer_never_makes_an_entry_older() {
+    let new = first(&[grant(1, "new", 6 * HOUR, 18 * HOUR)]);
+    let late = merge_again(
+        &new,
+        &[grant(1, "old", 0, 12 * HOUR), grant(2, "old", 0, 12 * HOUR)],
+    );
+    assert_eq!(config(&late).auth(&host(1)), Some(auth("new").as_str()));
+    assert_eq!(config(&late).auth(&host(2)), Some(auth("old").as_str()));
+    assert_eq!(
+        late.content.described.0[&host(1)].lifetime,
+        Lifetime {
+            minted_at: at(6 * HOUR),
+            expires_at: at(18 * HOUR)
+        }
+    );
+}
+
+#[test]
+fn of_two_tokens_that_end_together_the_later_writer_s_is_kept() {
+    let one = first(&[grant(1, "one", 0, 12 * HOUR)]);
+    let other = merge_again(&one, &[grant(1, "other", 1, 12 * HOUR)]);
+    assert_eq!(config(&other).auth(&host(1)), Some(auth("other").as_str()));
+    assert_eq!(
+        other.content.described.0[&host(1)].lifetime.minted_at,
+        at(1)
+    );
+}
+
+#[test]
+fn an_entry_that_somebody_broke_or_took_away_is_mended_by_any_token() {
+    let good = first(&[grant(1, "good", 6 * HOUR, 18 * HOUR)]);
+    for edited in [
+        json!({"auths": {}}),
+        json!({"auths": {host(1): {}}}),
+        json!({"auths": {host(1): {"auth": BASE64_STANDARD.encode("joe:password")}}}),
+    ] {
+        let edited = DockerConfig::parse(edited.to_string().as_bytes()).unwrap();
+        let mended = merge(edited, read(&good), &[grant(1, "older", 0, 12 * HOUR)]);
+        assert_eq!(config(&mended).auth(&host(1)), Some(auth("older").as_str()));
+        assert_eq!(
+            mended.content.described.0[&host(1)].lifetime.expires_at,
+            at(12 * HOUR)
+        );
+    }
+}
+
+/// Another writer's entry stays until there is a token of ours, but its life is not ours to tell.
+#[test]
+fn an_entry_without_a_description_is_kept_and_stays_without() {
+    let theirs = json!({"auths": {
+        host(1): {"auth": auth("theirs")},
+        "ghcr.io": {"username": "joe", "password": "x", "email": "joe@example.com"},
+    }, "HttpHeaders": {"User-Agent": "x"}});
+    let theirs = DockerConfig::parse(theirs.to_string().as_bytes()).unwrap();
+    let merged = merge(
+        theirs,
+        Described::default(),
+        &[grant(2, "ours", 0, 12 * HOUR)],
+    );
+    let content: Value =
+        serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
+    assert_eq!(content["auths"][host(1)]["auth"], auth("theirs"));
+    assert_eq!(
+        content["auths"]["ghcr.io"],
+        json!({"username": "joe", "password": "x", "email": "joe@example.com"})
+    );
+    assert_eq!(content["HttpHeaders"], json!({"User-Agent": "x"}));
+    let hosts: Vec<&String> = merged.content.described.0.keys().collect();
+    assert_eq!(hosts, [&host(2)]);
+}
+
+#[test]
+fn the_hundredth_registry_fits_and_the_next_is_refused() {
+    let hundred: Vec<Grant> = (0..100)
+        .map(|number| grant(number, "old", 0, 12 * HOUR))
+        .collect();
+    let full = first(&hundred);
+    assert_eq!(config(&full).hosts().count(), 100);
+    assert!(full.refused.is_empty());
+
+    let more = merge_again(
+        &full,
+        &[
+            grant(100, "new", 0, 13 * HOUR),
+            grant(7, "new", 0, 13 * HOUR),
+        ],
+    );
+    assert_eq!(more.refused, [registry(100)]);
+    assert_eq!(config(&more).hosts().count(), 100);
+    assert_eq!(config(&more).auth(&host(100)), None);
+    assert_eq!(config(&more).auth(&host(7)), Some(auth("new").as_str()));
+}
+
+#[test]
+fn hosts_that_are_not_ecr_take_nobody_s_place() {
+    let mut foreign = DockerConfig::default();
+    for number in 0..150 {
+        foreign.set_auth(&format!("registry-{number}.example.com"), &auth("theirs"));
+    }
+    let merged = merge(
+        foreign,
+        Described::default(),
+        &[grant(1, "ours", 0, 12 * HOUR)],
+    );
+    assert!(merged.refused.is_empty());
+    assert_eq!(config(&merged).hosts().count(), 151);
+}
+
+/// Adopted as it was: nothing is thrown away, nothing is added, what is there is renewed.
+#[test]
+fn a_secret_with_more_than_a_hundred_registries_keeps_them_and_gets_no_more() {
+    let mut many = DockerConfig::default();
+    for number in 0..120 {
+        many.set_auth(&host(number), &auth("old"));
+    }
+    let grants = [
+        grant(3, "new", 0, 12 * HOUR),
+        grant(200, "new", 0, 12 * HOUR),
+    ];
+    let merged = merge(many, Described::default(), &grants);
+    assert_eq!(config(&merged).hosts().count(), 120);
+    assert_eq!(config(&merged).auth(&host(3)), Some(auth("new").as_str()));
+    assert_eq!(merged.refused, [registry(200)]);
+}
+
+#[test]
+fn the_fingerprint_follows_the_content_and_tells_nothing_about_it() {
+    let print = |merged: &Merged| merged.content.annotations[annotation::FINGERPRINT].clone();
+    let one = print(&first(&[grant(1, "one", 0, 12 * HOUR)]));
+    assert_eq!(one, print(&first(&[grant(1, "one", 5, 12 * HOUR)])));
+    assert_ne!(one, print(&first(&[grant(1, "two", 0, 12 * HOUR)])));
+    // The first 8 bytes of the SHA-256, fixed for good: another release must find the same.
+    assert_eq!(fingerprint("{\"auths\":{}}"), "ec21c035eccb78eb");
+}
+
+#[test]
+fn the_annotations_give_no_token_away() {
+    let merged = first(&[grant(1, "secret-word", 0, 12 * HOUR)]);
+    for value in merged.content.annotations.values() {
+        assert!(!value.contains(&auth("secret-word")) && !value.contains("secret-word"));
+    }
+    assert!(!format!("{merged:?}").contains(&auth("secret-word")));
+}
+
+#[test]
+fn identities_are_told_apart_and_one_for_all_is_written_once() {
+    let of = |number: usize, identity: &str| Grant {
+        identity: Arc::from(identity),
+        ..grant(number, "x", 0, 12 * HOUR)
+    };
+    // IAM allows commas in the name of a role.
+    let comma = "arn:aws:iam::123456789012:role/a,b";
+    for identities in [
+        ["ambient", "ambient"],
+        ["ambient", comma],
+        [comma, comma],
+        [comma, "ambient"],
+    ] {
+        let merged = first(&[of(1, identities[0]), of(2, identities[1])]);
+        let described = read(&merged);
+        assert_eq!(described, merged.content.described, "{identities:?}");
+        assert_eq!(&*described.0[&host(1)].identity, identities[0]);
+        assert_eq!(&*described.0[&host(2)].identity, identities[1]);
+        let text = &merged.content.annotations[annotation::IDENTITY];
+        let once = identities[0] == identities[1];
+        assert_eq!(text == identities[0], once, "{text}");
+    }
+}
+
+#[test]
+fn the_first_end_of_all_is_the_one_that_is_told() {
+    let merged = first(&[
+        grant(1, "x", 0, 12 * HOUR),
+        grant(2, "x", 0, 3 * HOUR),
+        grant(3, "x", 0, 5 * HOUR),
+    ]);
+    assert_eq!(merged.content.described.expires_at(), Some(at(3 * HOUR)));
+    assert_eq!(
+        merged.content.annotations[annotation::EXPIRES_AT],
+        "1970-01-01T03:00:00Z"
+    );
+    assert_eq!(Described::default().expires_at(), None);
+    assert!(
+        !first(&[])
+            .content
+            .annotations
+            .contains_key(annotation::EXPIRES_AT)
+    );
+}
+
+#[test]
+fn what_the_annotations_of_another_format_say_is_not_believed() {
+    let sound = [
+        ("format", "1"),
+        ("registries", "a,b"),
+        (
+            "lifetimes",
+            "1970-01-01T00:00:00Z/1970-01-01T12:00:00Z,1970-01-01T01:00:00Z/1970-01-01T13:00:00Z",
+        ),
+        ("identity", "ambient"),
+    ];
+    let read = described(&sound);
+    assert_eq!(read.0.len(), 2);
+    assert_eq!(read.0["b"].lifetime.minted_at, at(HOUR));
+    assert_eq!(read.expires_at(), Some(at(12 * HOUR)));
+
+    let unsound = [
+        ("format", "2"),
+        ("format", ""),
+        ("registries", "a"),
+        ("registries", "a,b,c"),
+        ("registries", ""),
+        ("lifetimes", "1970-01-01T00:00:00Z/1970-01-01T12:00:00Z"),
+        (
+            "lifetimes",
+            "1970-01-01T00:00:00Z/1970-01-01T12:00:00Z,soon",
+        ),
+        ("lifetimes", ""),
+        ("identity", ""),
+        ("identity", "ambient ambient ambient"),
+    ];
+    for (name, value) in unsound {
+        let edited = sound.map(|(known, old)| (known, if known == name { value } else { old }));
+        assert_eq!(described(&edited), Described::default(), "{name}={value}");
+    }
+    for missing in 0..sound.len() {
+        let mut rest = sound.to_vec();
+        rest.remove(missing);
+        assert_eq!(
+            described(&rest),
+            Described::default(),
+            "without {:?}",
+            sound[missing]
+        );
+    }
+}
+
+#[test]
+fn a_lifetime_is_two_times_and_serves_like_them() {
+    let lifetime: Lifetime = "1970-01-01T00:00:00Z/1970-01-01T10:00:00Z".parse().unwrap();
+    assert_eq!(
+        lifetime,
+        Lifetime {
+            minted_at: at(0),
+            expires_at: at(10 * HOUR)
+        }
+    );
+    assert!(lifetime.serves(at(9 * HOUR - 1)));
+    assert!(!lifetime.serves(at(9 * HOUR)));
+    for text in [
+        "",
+        "/",
+        "1970-01-01T00:00:00Z/",
+        "/1970-01-01T00:00:00Z",
+        "a/b",
+    ] {
+        assert!(text.parse::<Lifetime>().is_err(), "{text}");
+    }
+}

@@ -1,0 +1,245 @@
+//! Laws of every merge: nothing gets lost, nothing gets older, everything can be read back.
+
+use super::*;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// What a namespace may find in its Secret: sound, edited, foreign.
+fn configs() -> impl Strategy<Value = DockerConfig> {
+    let hosts = prop_oneof![
+        3 => (0..6_usize).prop_map(host),
+        1 => select(vec!["ghcr.io", "https://index.docker.io/v1/", "*.dkr.ecr.eu-central-1.amazonaws.com", "a,b"])
+            .prop_map(str::to_owned),
+    ];
+    let entries = prop_oneof![
+        3 => "[a-z]{1,4}".prop_map(|password| json!({"auth": auth(&password)})),
+        1 => Just(json!({"auth": BASE64_STANDARD.encode("joe:x"), "email": "joe@example.com", "future": [1]})),
+        1 => Just(json!({"username": "AWS", "password": "x"})),
+        1 => Just(json!({})),
+        1 => Just(Value::Null),
+    ];
+    let rest = select(vec![
+        json!({}),
+        json!({"HttpHeaders": {"User-Agent": "x"}, "credHelpers": {"x": "y"}}),
+        json!({"future": {"a": [1, null]}}),
+    ]);
+    (option::of(btree_map(hosts, entries, 0..8)), rest).prop_map(|(auths, mut all)| {
+        if let Some(auths) = auths {
+            all["auths"] = json!(auths);
+        }
+        DockerConfig::parse(all.to_string().as_bytes()).unwrap()
+    })
+}
+
+fn identities() -> impl Strategy<Value = Arc<str>> {
+    select(vec![
+        "ambient",
+        "arn:aws:iam::123456789012:role/pull",
+        "arn:aws:iam::123456789012:role/path/a+b=c,d.e@f_g-h",
+    ])
+    .prop_map(Arc::from)
+}
+
+/// About some hosts of the config, and some that are not there.
+fn descriptions() -> impl Strategy<Value = Described> {
+    let entry =
+        (0..50_i64, 0..50_i64, identities()).prop_map(|(minted_at, expires_at, identity)| Entry {
+            lifetime: Lifetime {
+                minted_at: at(minted_at),
+                expires_at: at(expires_at),
+            },
+            identity,
+        });
+    btree_map((0..8_usize).prop_map(host), entry, 0..6).prop_map(Described)
+}
+
+fn grants() -> impl Strategy<Value = Vec<Grant>> {
+    let grant = (
+        (0..8_usize),
+        "[a-z]{1,4}",
+        (0..50_i64),
+        (1..50_i64),
+        identities(),
+    )
+        .prop_map(|(number, password, minted_at, life, identity)| Grant {
+            identity,
+            ..grant(number, &password, minted_at, minted_at + life)
+        });
+    vec(grant, 0..8)
+}
+
+/// Hosts with the end of their tokens: what the next pod sees.
+fn ends(merged: &Merged) -> BTreeMap<String, Timestamp> {
+    merged
+        .content
+        .described
+        .0
+        .iter()
+        .map(|(host, entry)| (host.clone(), entry.lifetime.expires_at))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn no_host_is_lost_and_none_appears_that_nobody_gave(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let wanted: BTreeSet<String> = old
+            .hosts()
+            .chain(grants.iter().map(|grant| grant.registry.host()))
+            .map(str::to_owned)
+            .collect();
+        let merged = merge(old, described, &grants);
+        let hosts: BTreeSet<String> = config(&merged).hosts().map(str::to_owned).collect();
+        prop_assert_eq!(hosts, wanted);
+        prop_assert!(merged.refused.is_empty());
+    }
+
+    #[test]
+    fn no_token_ends_sooner_than_before(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let merged = merge(old.clone(), described.clone(), &grants);
+        let ends = ends(&merged);
+        for (host, entry) in described.0 {
+            if old.has_ecr_credentials(&host) {
+                prop_assert!(ends[&host] >= entry.lifetime.expires_at);
+            }
+        }
+        for grant in &grants {
+            prop_assert!(ends[grant.registry.host()] >= grant.token.expires_at);
+        }
+    }
+
+    /// The description must not say of one token what is true of another.
+    #[test]
+    fn every_entry_is_one_that_was_there_or_one_that_was_given(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let merged = merge(old.clone(), described.clone(), &grants);
+        let new = config(&merged);
+        for host in new.hosts() {
+            let told = merged.content.described.0.get(host);
+            let kept = new.auth(host) == old.auth(host)
+                && told == described.0.get(host).filter(|_| old.has_ecr_credentials(host));
+            let given = grants.iter().any(|grant| {
+                let entry = Entry {
+                    lifetime: Lifetime { minted_at: grant.token.minted_at, expires_at: grant.token.expires_at },
+                    identity: grant.identity.clone(),
+                };
+                grant.registry.host() == host
+                    && new.auth(host) == Some(grant.token.expose_authorization())
+                    && told == Some(&entry)
+            });
+            prop_assert!(kept || given, "{}", host);
+        }
+    }
+
+    #[test]
+    fn the_kubelet_can_read_every_entry(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let merged = merge(old, described, &grants);
+        let content: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
+        prop_assert!(content["auths"].is_object());
+        for (host, entry) in content["auths"].as_object().unwrap() {
+            if let Some(auth) = entry.get("auth") {
+                let pair = BASE64_STANDARD.decode(auth.as_str().unwrap()).unwrap();
+                prop_assert!(pair.contains(&b':'));
+            }
+            if merged.content.described.0.contains_key(host) {
+                prop_assert!(config(&merged).has_ecr_credentials(host));
+            }
+        }
+    }
+
+    #[test]
+    fn the_annotations_are_read_back_as_they_were_meant(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let merged = merge(old, described, &grants);
+        prop_assert_eq!(&read(&merged), &merged.content.described);
+        for name in merged.content.annotations.keys() {
+            prop_assert!(name.starts_with(PREFIX));
+        }
+    }
+
+    #[test]
+    fn the_same_grants_a_second_time_change_nothing(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let once = merge(old, described, &grants);
+        let twice = merge_again(&once, &grants);
+        prop_assert_eq!(once.content.docker_config.expose_secret(), twice.content.docker_config.expose_secret());
+        prop_assert_eq!(once.content.annotations, twice.content.annotations);
+        prop_assert_eq!(once.content.described, twice.content.described);
+    }
+
+    #[test]
+    fn it_does_not_matter_who_of_two_writers_comes_first(
+        old in configs(), described in descriptions(), one in grants(), other in grants(),
+    ) {
+        let start = merge(old, described, &[]);
+        let one_first = merge_again(&merge_again(&start, &one), &other);
+        let other_first = merge_again(&merge_again(&start, &other), &one);
+        let hosts = |merged: &Merged| config(merged).hosts().map(str::to_owned).collect::<Vec<_>>();
+        prop_assert_eq!(hosts(&one_first), hosts(&other_first));
+        prop_assert_eq!(ends(&one_first), ends(&other_first));
+    }
+
+    #[test]
+    fn what_is_not_ours_survives(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let before: Value = serde_json::from_str(&old.to_json()).unwrap();
+        let merged = merge(old, described, &grants);
+        let mut after: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
+        for (host, entry) in before["auths"].as_object().unwrap() {
+            if Registry::of_host(host).is_none() {
+                prop_assert_eq!(&after["auths"][host], entry);
+            }
+        }
+        after["auths"] = before["auths"].clone();
+        prop_assert_eq!(after, before);
+    }
+
+    #[test]
+    fn the_cap_refuses_what_is_new_and_nothing_that_is_there(
+        there in 0..130_usize, numbers in vec(0..200_usize, 0..40),
+    ) {
+        let mut old = DockerConfig::default();
+        for number in 0..there {
+            old.set_auth(&host(number), &auth("old"));
+        }
+        let grants: Vec<Grant> = numbers.iter().map(|number| grant(*number, "new", 0, HOUR)).collect();
+        let merged = merge(old, Described::default(), &grants);
+        let new = config(&merged);
+        prop_assert!(new.hosts().count() <= there.max(MAX_REGISTRIES));
+        for number in 0..there {
+            prop_assert!(new.auth(&host(number)).is_some());
+        }
+        for registry in &merged.refused {
+            prop_assert!(new.auth(registry.host()).is_none());
+            prop_assert!(new.hosts().count() >= MAX_REGISTRIES);
+        }
+        for grant in &grants {
+            let in_force = new.auth(grant.registry.host()) == Some(auth("new").as_str());
+            prop_assert!(in_force != merged.refused.contains(&grant.registry));
+        }
+    }
+
+    #[test]
+    fn no_annotations_make_it_panic(
+        format in "1|[0-9]{0,2}", registries in "[a,]{0,6}", identity in "[a ,]{0,6}",
+        lifetimes in "([0-9TZ:/,-]{0,30}|1970-01-01T00:00:00Z(/1970-01-02T00:00:00Z)?,?){0,3}",
+    ) {
+        let described = described(&[
+            ("format", &format), ("registries", &registries), ("lifetimes", &lifetimes), ("identity", &identity),
+        ]);
+        prop_assert!(described.0.len() <= registries.len());
+        merge(DockerConfig::default(), described, &[]);
+    }
+}
