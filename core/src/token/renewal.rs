@@ -57,10 +57,11 @@ pub fn stage(token: &Token, max_age: Duration, now: Timestamp) -> Stage {
 }
 
 /// Whether a token that was minted and ends then still serves a pod that starts now: a tenth of its
-/// life is left for the pull, its retries and a late node.
+/// life is left for the pull, its retries and a late node. The two times may come from annotations,
+/// hence in any order.
 pub fn serves(minted_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool {
     let life = expires_at.duration_since(minted_at);
-    expires_at.duration_since(now) > life / 10
+    now < expires_at && expires_at.duration_since(now) > life / 10
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {
