@@ -1,1 +1,298 @@
+//! The file as a whole: what it says, and that nothing in it is overlooked.
+
+mod values;
+
 use super::*;
+
+use proptest::prelude::*;
+
+use crate::image::Registry;
+use crate::rules::{AssumeRole, Identity, Verdict};
+
+const HEAD: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
+
+/// A file with the two lines that every one has.
+fn file(body: &str) -> Result<Config, InvalidConfig> {
+    Config::parse(&format!("{HEAD}{body}"))
+}
+
+fn accepts(body: &str) -> Config {
+    file(body).unwrap_or_else(|error| panic!("{body}\n{error}"))
+}
+
+/// The text of the refusal.
+fn refuses(body: &str) -> String {
+    match file(body) {
+        Ok(config) => panic!("{body}\ngave {config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn verdict(config: &Config, host: &str, namespace: &str) -> Verdict {
+    config
+        .rules
+        .verdict(&Registry::of_host(host).unwrap(), namespace)
+}
+
+#[test]
+fn a_file_that_says_nothing_is_the_same_as_no_file() {
+    let said = accepts("");
+    assert_eq!(format!("{said:?}"), format!("{:?}", Config::default()));
+    assert_eq!(said.secret.name, "ecr-registry-credentials");
+    assert_eq!(said.secret.adopt, Adopt::EcrOnly);
+    assert_eq!(said.selection, Selection::OptOut);
+    assert!(said.endpoints.is_empty());
+    assert_eq!(said.rotation.max_age, Duration::from_secs(6 * 3600));
+    let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+    assert_eq!(
+        verdict(&said, host, "any"),
+        Verdict::Allow(Identity::Ambient)
+    );
+}
+
+/// `INTERFACES.md`, as far as this version goes.
+#[test]
+fn the_documented_example_says_what_it_says() {
+    let config = accepts(
+        r#"
+secret: {name: ecr-registry-credentials, adopt: ecr-only}
+selection: opt-out
+rules:
+- {accounts: ["123456789012"], regions: ["us-*"], namespaces: ["team-a-*"], assumeRole: {roleArn: "arn:aws:iam::123456789012:role/pull", externalId: x-1, sessionName: puller}}
+- {accounts: ["210987654321"], ambient: {}}
+- {deny: {}}
+endpoints: {eu-central-1: {ecr: "https://vpce-1.example", sts: "http://127.0.0.1:8080"}}
+rotation: {maxAge: 6h}
+"#,
+    );
+    let role = AssumeRole {
+        role_arn: "arn:aws:iam::123456789012:role/pull".to_owned(),
+        external_id: Some("x-1".to_owned()),
+        session_name: Some("puller".to_owned()),
+    };
+    let first = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    let second = "210987654321.dkr.ecr.eu-central-1.amazonaws.com";
+    assert_eq!(
+        verdict(&config, first, "team-a-web"),
+        Verdict::Allow(Identity::Role(role.into()))
+    );
+    assert_eq!(
+        verdict(&config, first, "team-b-web"),
+        Verdict::Deny(Some(2))
+    );
+    assert_eq!(
+        verdict(&config, second, "team-b-web"),
+        Verdict::Allow(Identity::Ambient)
+    );
+    let endpoints = &config.endpoints["eu-central-1"];
+    assert_eq!(endpoints.ecr.as_deref(), Some("https://vpce-1.example"));
+    assert_eq!(endpoints.sts.as_deref(), Some("http://127.0.0.1:8080"));
+}
+
+#[test]
+fn every_value_of_a_choice_is_taken() {
+    for (text, adopt) in [
+        ("never", Adopt::Never),
+        ("annotated", Adopt::Annotated),
+        ("ecr-only", Adopt::EcrOnly),
+        ("all", Adopt::All),
+    ] {
+        assert_eq!(
+            accepts(&format!("secret: {{adopt: {text}}}")).secret.adopt,
+            adopt
+        );
+    }
+    for (text, selection) in [("opt-in", Selection::OptIn), ("opt-out", Selection::OptOut)] {
+        assert_eq!(accepts(&format!("selection: {text}")).selection, selection);
+    }
+}
+
+#[test]
+fn an_unknown_field_anywhere_is_refused_with_its_line_and_name() {
+    for (body, line, field) in [
+        ("secrte: {}\n", 3, "secrte"),
+        ("secret:\n  nmae: x\n", 4, "nmae"),
+        ("rules:\n- ambient: {}\n  account: [\"1\"]\n", 5, "account"),
+        ("rules:\n- deny: {reason: x}\n", 4, "reason"),
+        ("rules:\n- ambient: {x: y}\n", 4, "x"),
+        (
+            "rules:\n- assumeRole:\n    roleArn: a\n    rolArn: b\n",
+            6,
+            "rolArn",
+        ),
+        (
+            "rules:\n- deny: {}\n- serviceAccountToken: {}\n",
+            5,
+            "serviceAccountToken",
+        ),
+        (
+            "endpoints:\n  eu-central-1:\n    erc: https://x\n",
+            5,
+            "erc",
+        ),
+        ("rotation:\n  max_age: 6h\n", 4, "max_age"),
+    ] {
+        let error = refuses(body);
+        assert!(error.contains(&format!("line {line} ")), "{body}\n{error}");
+        assert!(
+            error.contains(&format!("unknown field `{field}`")),
+            "{body}\n{error}"
+        );
+    }
+}
+
+/// Every field that there is.
+fn known(name: &str) -> bool {
+    [
+        "apiVersion",
+        "kind",
+        "secret",
+        "selection",
+        "rules",
+        "endpoints",
+        "rotation",
+        "name",
+        "adopt",
+        "maxAge",
+        "accounts",
+        "regions",
+        "namespaces",
+        "ambient",
+        "assumeRole",
+        "deny",
+        "roleArn",
+        "externalId",
+        "sessionName",
+        "ecr",
+        "sts",
+    ]
+    .contains(&name)
+}
+
+proptest! {
+    /// The table above, for names that nobody thought of.
+    #[test]
+    fn no_typing_error_in_a_field_is_overlooked(
+        field in "[a-zA-Z][a-zA-Z_]{0,12}".prop_filter("is a field", |name| !known(name)),
+        place in 0..6usize,
+    ) {
+        let body = match place {
+            0 => format!("{field}: x\n"),
+            1 => format!("secret: {{{field}: x}}\n"),
+            2 => format!("rules: [{{deny: {{}}, {field}: [x]}}]\n"),
+            3 => format!("rules: [{{assumeRole: {{roleArn: a, {field}: x}}}}]\n"),
+            4 => format!("endpoints: {{r: {{{field}: x}}}}\n"),
+            _ => format!("rotation: {{{field}: x}}\n"),
+        };
+        let said = format!("unknown field `{field}`");
+        prop_assert!(refuses(&body).contains(&said));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>(), yaml in "[a-z:{}\\[\\]&*!|>\"' ,\n-]{0,60}") {
+        let _ = Config::parse(&text);
+        let _ = Config::parse(&yaml);
+        let _ = file(&yaml);
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_shape_is_refused_with_its_line() {
+    for (body, said) in [
+        ("secret: {adopt: maybe}\n", "unknown variant `maybe`"),
+        ("secret: [x]\n", "expected mapping"),
+        // Planned, not there.
+        ("selection: all-pods\n", "unknown variant `all-pods`"),
+        ("rules: {deny: {}}\n", "expected sequence"),
+        (
+            "rules: [{accounts: \"1\", deny: {}}]\n",
+            "expected sequence",
+        ),
+        ("rules: [{assumeRole: {}}]\n", "missing field `roleArn`"),
+        ("endpoints: [x]\n", "expected mapping"),
+        (
+            "selection: opt-in\nselection: opt-out\n",
+            "duplicate mapping key",
+        ),
+        (
+            "rules: [{accounts: [\"1\"], accounts: [\"2\"], deny: {}}]\n",
+            "duplicate mapping key",
+        ),
+        ("---\nkind: Config\n", "multiple YAML documents"),
+    ] {
+        let error = refuses(body);
+        assert!(error.contains(said), "{body}\n{error}");
+        assert!(error.contains("error: line "), "{body}\n{error}");
+    }
+}
+
+#[test]
+fn what_is_written_for_something_else_is_refused() {
+    for (text, said) in [
+        ("", "unexpected end of input"),
+        ("kind: Config\n", "missing field `apiVersion`"),
+        (
+            "apiVersion: ecr-pull-secrets.dev/v1\n",
+            "missing field `kind`",
+        ),
+        ("apiVersion: v1\nkind: Config\n", "got v1 and Config"),
+        (
+            "apiVersion: ecr-pull-secrets.dev/v2\nkind: Config\n",
+            "got ecr-pull-secrets.dev/v2 and Config",
+        ),
+        (
+            "apiVersion: ecr-pull-secrets.dev/v1\nkind: Secret\n",
+            "got ecr-pull-secrets.dev/v1 and Secret",
+        ),
+    ] {
+        let error = Config::parse(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_obeyed_is_refused_by_its_index() {
+    for (rule, said) in [
+        ("{}", "rules[1]: give exactly one"),
+        ("{namespaces: [x]}", "rules[1]: give exactly one"),
+        ("{ambient: }", "rules[1]: give exactly one"),
+        ("{ambient: {}, deny: {}}", "rules[1]: give exactly one"),
+        (
+            "{assumeRole: {roleArn: nonsense}}",
+            "rules[1].assumeRole.roleArn: `nonsense`",
+        ),
+    ] {
+        let error = refuses(&format!("rules:\n- {{deny: {{}}}}\n- {rule}\n"));
+        assert!(error.contains(said), "{rule}: {error}");
+    }
+}
+
+#[test]
+fn out_wins_and_opting_in_takes_one_word_from_either_side() {
+    use Wish::{In, None, Out};
+
+    let cases = [
+        // pod, namespace, opt-out, opt-in
+        (None, None, true, false),
+        (None, In, true, true),
+        (In, None, true, true),
+        (In, In, true, true),
+        (Out, None, false, false),
+        (Out, In, false, false),
+        (Out, Out, false, false),
+        (None, Out, false, false),
+        (In, Out, false, false),
+    ];
+    for (pod, namespace, opt_out, opt_in) in cases {
+        assert_eq!(
+            Selection::OptOut.admits(pod, namespace),
+            opt_out,
+            "{pod:?} in {namespace:?}"
+        );
+        assert_eq!(
+            Selection::OptIn.admits(pod, namespace),
+            opt_in,
+            "{pod:?} in {namespace:?}"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! What may stand in a field, and what may not.
+
+use super::*;
+
+/// YAML reads a bare `012…` as a number; here it stays the text that it is, leading zero included.
+#[test]
+fn an_account_without_quotes_keeps_its_leading_zero() {
+    let config = accepts("rules: [{accounts: [012345678901], ambient: {}}]\n");
+    assert_eq!(
+        verdict(&config, "012345678901.dkr.ecr.us-east-1.amazonaws.com", "a"),
+        Verdict::Allow(Identity::Ambient)
+    );
+    assert_eq!(
+        verdict(&config, "112345678901.dkr.ecr.us-east-1.amazonaws.com", "a"),
+        Verdict::Deny(None)
+    );
+}
+
+/// A list that lost its items to a comment would otherwise turn one account into every account.
+#[test]
+fn a_list_that_narrows_a_rule_is_not_left_blank() {
+    for field in ["accounts", "regions", "namespaces"] {
+        let error = refuses(&format!(
+            "rules:\n- {field}:\n  # - something\n  ambient: {{}}\n"
+        ));
+        assert!(
+            error.contains("line ") && error.contains("leave the field out"),
+            "{error}"
+        );
+        accepts(&format!("rules:\n- {field}: []\n  ambient: {{}}\n"));
+    }
+}
+
+#[test]
+fn a_secret_name_is_a_dns_subdomain() {
+    let longest = format!("{}.{}", "a".repeat(200), "b".repeat(52));
+    for name in [
+        "a",
+        "0",
+        "a-b",
+        "a.b",
+        "a0.0b",
+        "ecr-registry-credentials",
+        &longest,
+    ] {
+        assert_eq!(
+            accepts(&format!("secret: {{name: \"{name}\"}}"))
+                .secret
+                .name,
+            name
+        );
+    }
+    let too_long = format!("{longest}b");
+    for name in [
+        "", "A", "a_b", "-a", "a-", "a.-b", "a-.b", ".a", "a.", "a..b", "a/b", "a b", "ä",
+        &too_long,
+    ] {
+        let error = refuses(&format!("secret: {{name: \"{name}\"}}"));
+        assert!(
+            error.contains(&format!("`{name}` is not a Secret's name")),
+            "{error}"
+        );
+        assert!(error.contains("line 3 "), "{error}");
+    }
+}
+
+#[test]
+fn a_duration_is_what_people_write() {
+    for (text, seconds) in [
+        ("1s", 1),
+        ("30s", 30),
+        ("90m", 5400),
+        ("6h", 21_600),
+        ("1h30m", 5400),
+        ("1h 30m", 5400),
+        ("PT6H", 21_600),
+        ("1d", 86_400),
+        ("35d", 35 * 86_400),
+        ("1d12h", 129_600),
+        ("1w", 7 * 86_400),
+    ] {
+        let config = accepts(&format!("rotation: {{maxAge: {text}}}"));
+        assert_eq!(
+            config.rotation.max_age,
+            Duration::from_secs(seconds),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_duration_that_is_none_is_refused() {
+    for text in [
+        "6",
+        "\"\"",
+        "6 x",
+        "h",
+        "0s",
+        "0h",
+        "999ms",
+        "-6h",
+        "6h ago",
+        "-35d",
+        "1mo",
+        "1y",
+        "6h6",
+        "six hours",
+        "1e9h",
+        "99999999999999999999h",
+    ] {
+        let error = refuses(&format!("rotation: {{maxAge: {text}}}"));
+        assert!(error.contains("is not a duration"), "{text}: {error}");
+        assert!(error.contains("line 3 "), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_a_url() {
+    for url in [
+        "https://vpce-0123.api.ecr.eu-central-1.vpce.amazonaws.com",
+        "http://127.0.0.1:4566",
+        "https://[::1]:8443/path",
+        "http://x",
+    ] {
+        for field in ["ecr", "sts"] {
+            accepts(&format!("endpoints: {{r: {{{field}: \"{url}\"}}}}"));
+        }
+    }
+    for url in [
+        "",
+        "vpce-0123",
+        "ftp://x",
+        "https:/x",
+        "https://",
+        "https:///x",
+        "https://:80",
+        "HTTPS://x",
+        "https://a b",
+        "https://a\u{e4}",
+    ] {
+        for field in ["ecr", "sts"] {
+            let error = refuses(&format!(
+                "endpoints: {{eu-central-1: {{{field}: \"{url}\"}}}}"
+            ));
+            assert!(
+                error.contains(&format!("endpoints.eu-central-1: `{url}` is not a URL")),
+                "{error}"
+            );
+        }
+    }
+}
