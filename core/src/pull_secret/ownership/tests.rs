@@ -1,1 +1,226 @@
 use super::*;
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+const ECR: &str =
+    r#"{"auths": {"123456789012.dkr.ecr.eu-central-1.amazonaws.com": {"auth": "QVdTOng="}}}"#;
+const MIXED: &str =
+    r#"{"auths": {"123456789012.dkr.ecr.eu-central-1.amazonaws.com": {}, "ghcr.io": {}}}"#;
+const MALFORMED: &str = r#"{"auths": {"ghcr.io": {"auth": "%%%"}}}"#;
+
+const EVERY_ADOPT: [Adopt; 4] = [Adopt::Never, Adopt::Annotated, Adopt::EcrOnly, Adopt::All];
+
+fn map(name: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
+/// Somebody's docker config, as `kubectl create secret docker-registry` makes it.
+fn foreign(docker_config: &str) -> Existing<'_> {
+    Existing {
+        secret_type: SECRET_TYPE,
+        keys: vec![DATA_KEY],
+        docker_config: docker_config.as_bytes(),
+        ..Existing::default()
+    }
+}
+
+fn parsed(text: &str) -> DockerConfig {
+    DockerConfig::parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn the_names_are_those_that_others_rely_on() {
+    assert_eq!(MANAGED_BY, "app.kubernetes.io/managed-by");
+    assert_eq!(OWNER, "ecr-pull-secrets");
+    assert_eq!(annotation::ADOPT, "ecr-pull-secrets.dev/adopt");
+}
+
+#[test]
+fn our_label_makes_it_ours_and_nothing_else_does() {
+    let ours = map(MANAGED_BY, OWNER);
+    let helm = map(MANAGED_BY, "Helm");
+    let near = map("app.kubernetes.io/name", OWNER);
+    assert!(
+        Existing {
+            labels: Some(&ours),
+            ..foreign(ECR)
+        }
+        .is_labelled_ours()
+    );
+    for labels in [None, Some(&helm), Some(&near)] {
+        assert!(
+            !Existing {
+                labels,
+                ..foreign(ECR)
+            }
+            .is_labelled_ours()
+        );
+    }
+}
+
+#[test]
+fn ours_is_ours_whatever_it_holds_and_whatever_may_be_adopted() {
+    let labels = map(MANAGED_BY, OWNER);
+    for adopt in EVERY_ADOPT {
+        for (content, kept) in [
+            (ECR, parsed(ECR)),
+            (MIXED, parsed(MIXED)),
+            (MALFORMED, DockerConfig::default()),
+            ("", DockerConfig::default()),
+        ] {
+            let secret = Existing {
+                labels: Some(&labels),
+                ..foreign(content)
+            };
+            assert_eq!(standing(&secret, adopt), Standing::Ours(kept), "{content}");
+        }
+    }
+}
+
+#[test]
+fn a_foreign_secret_is_taken_over_as_far_as_the_configuration_goes() {
+    let asked = map(annotation::ADOPT, "true");
+    let cases = [
+        // annotation, content: never, annotated, ecr-only, all
+        (None, ECR, [false, false, true, true]),
+        (None, MIXED, [false, false, false, true]),
+        (None, "{}", [false, false, false, true]),
+        (Some(&asked), ECR, [false, true, true, true]),
+        (Some(&asked), MIXED, [false, true, true, true]),
+        (Some(&asked), "{}", [false, true, true, true]),
+    ];
+    for (annotations, content, taken) in cases {
+        for (adopt, taken) in EVERY_ADOPT.into_iter().zip(taken) {
+            let wanted = if taken {
+                Standing::Adopted(parsed(content))
+            } else {
+                Standing::Foreign(Cause::ForeignOwner)
+            };
+            let secret = Existing {
+                annotations,
+                ..foreign(content)
+            };
+            assert_eq!(
+                standing(&secret, adopt),
+                wanted,
+                "{adopt:?} {annotations:?} {content}"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_word_true_hands_a_secret_over() {
+    for value in ["", "false", "True", "yes", "1", " true"] {
+        let annotations = map(annotation::ADOPT, value);
+        let secret = Existing {
+            annotations: Some(&annotations),
+            ..foreign(MIXED)
+        };
+        assert_eq!(
+            standing(&secret, Adopt::Annotated),
+            Standing::Foreign(Cause::ForeignOwner),
+            "{value}"
+        );
+        assert_eq!(secret.annotation(annotation::ADOPT), Some(value));
+        assert_eq!(secret.annotation("other"), None);
+    }
+}
+
+/// Server-side apply would leave the other keys in place, in a Secret that then is ours.
+#[test]
+fn a_secret_with_other_keys_is_not_taken_over() {
+    for keys in [vec![DATA_KEY, "password"], vec!["a"], vec!["a", DATA_KEY]] {
+        let secret = Existing {
+            keys: keys.clone(),
+            ..foreign(ECR)
+        };
+        assert_eq!(
+            standing(&secret, Adopt::All),
+            Standing::Foreign(Cause::ForeignOwner),
+            "{keys:?}"
+        );
+    }
+}
+
+#[test]
+fn each_kind_of_foreign_secret_has_its_cause() {
+    let labels = map(MANAGED_BY, OWNER);
+    for labels in [None, Some(&labels)] {
+        for adopt in EVERY_ADOPT {
+            let with = |secret: Existing<'_>| standing(&Existing { labels, ..secret }, adopt);
+            for secret_type in [
+                "Opaque",
+                "",
+                "kubernetes.io/dockercfg",
+                "kubernetes.io/service-account-token",
+            ] {
+                let secret = Existing {
+                    secret_type,
+                    immutable: true,
+                    ..foreign(MALFORMED)
+                };
+                assert_eq!(
+                    with(secret),
+                    Standing::Foreign(Cause::ForeignType),
+                    "{secret_type}"
+                );
+            }
+            let immutable = |content| {
+                with(Existing {
+                    immutable: true,
+                    ..foreign(content)
+                })
+            };
+            assert_eq!(immutable(ECR), Standing::Foreign(Cause::ForeignImmutable));
+            assert_eq!(
+                immutable(MALFORMED),
+                Standing::Foreign(Cause::ForeignMalformed)
+            );
+        }
+    }
+    for adopt in EVERY_ADOPT {
+        assert_eq!(
+            standing(&foreign(MALFORMED), adopt),
+            Standing::Foreign(Cause::ForeignMalformed)
+        );
+    }
+}
+
+proptest! {
+    /// The safety of it: without a word from its owner, or from the operator, nothing is touched
+    /// that another credential would be lost with.
+    #[test]
+    fn what_is_taken_over_is_labelled_annotated_or_ecr_alone(
+        secret_type in select(vec![SECRET_TYPE, "Opaque"]),
+        immutable in any::<bool>(),
+        label in proptest::option::of(select(vec![OWNER, "Helm"])),
+        annotated in any::<bool>(),
+        keys in subsequence(vec![DATA_KEY, "a"], 0..=2),
+        content in select(vec![ECR, MIXED, MALFORMED, "{}", ""]),
+        adopt in select(EVERY_ADOPT.to_vec()),
+    ) {
+        let labels = label.map(|owner| map(MANAGED_BY, owner));
+        let annotations = annotated.then(|| map(annotation::ADOPT, "true"));
+        let secret = Existing {
+            secret_type,
+            immutable,
+            labels: labels.as_ref(),
+            annotations: annotations.as_ref(),
+            keys: keys.clone(),
+            docker_config: content.as_bytes(),
+        };
+        match standing(&secret, adopt) {
+            Standing::Foreign(_) => {}
+            taken => {
+                prop_assert!(secret_type == SECRET_TYPE && !immutable);
+                let ours = label == Some(OWNER);
+                prop_assert_eq!(matches!(taken, Standing::Ours(_)), ours);
+                prop_assert!(ours || !keys.contains(&"a"));
+                prop_assert!(ours || adopt != Adopt::Never);
+                prop_assert!(ours || annotated || adopt == Adopt::All || content == ECR);
+            }
+        }
+    }
+}
