@@ -1,0 +1,67 @@
+//! The core cannot act: no I/O, no clock, no runtime, neither named nor depended on.
+
+use std::path::Path;
+
+const ACTS: &str = "std::{ std::fs std::net std::io std::env std::process std::thread SystemTime Instant ::now( tokio:: \
+    futures:: kube:: k8s_openapi aws_ hyper reqwest println! eprintln! async .await";
+const DEPENDENCIES: &str =
+    "base64 jiff json-patch secrecy serde serde-saphyr serde_json sha2 thiserror wildmatch";
+
+/// What a source names, comments aside, that it must not.
+fn impurities(source: &str) -> Vec<&str> {
+    let code = || {
+        source
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.starts_with("//"))
+    };
+    ACTS.split_whitespace()
+        .filter(|act| code().any(|line| line.contains(act)))
+        .collect()
+}
+
+fn check(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            check(&path);
+        } else {
+            assert_eq!(
+                impurities(&std::fs::read_to_string(&path).unwrap()),
+                [""; 0],
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_source_of_the_core_can_act() {
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+}
+
+#[test]
+fn no_dependency_of_the_core_can_act_for_it() {
+    let manifest = include_str!("../Cargo.toml");
+    let (_, rest) = manifest.split_once("[dependencies]\n").unwrap();
+    let section = rest.split("\n[").next().unwrap();
+    let names: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .collect();
+    assert_eq!(
+        names.join(" ").trim_end(),
+        DEPENDENCIES,
+        "is the new one pure?"
+    );
+}
+
+#[test]
+fn what_can_act_is_noticed() {
+    assert_eq!(
+        impurities("use std::fs;\n    let now = Timestamp::now();"),
+        ["std::fs", "::now("]
+    );
+    assert_eq!(impurities("// std::fs\nlet pure = 1;"), [""; 0]);
+}
