@@ -1,1 +1,315 @@
+//! What is read from a request, and what is refused.
+
+mod answer;
+
 use super::*;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::admission::pod::{Decision, List, Settings, Wish, decide};
+use crate::config::Selection;
+
+const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
+const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app";
+
+/// A review as an API server sends it, as far as it matters.
+fn review() -> Value {
+    json!({
+        "kind": "AdmissionReview",
+        "apiVersion": "admission.k8s.io/v1",
+        "request": {
+            "uid": UID,
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
+            "namespace": "web",
+            "operation": "CREATE",
+            "userInfo": {"username": "admin", "extra": {"a": ["b"]}},
+            "object": {
+                "kind": "Pod",
+                "apiVersion": "v1",
+                "metadata": {"generateName": "app-", "namespace": "not-this-one"},
+                "spec": {"containers": [{"name": "app", "image": IMAGE}], "serviceAccountName": "default"},
+                "status": {},
+            },
+            "oldObject": null,
+            "dryRun": false,
+            "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
+        },
+    })
+}
+
+/// The review with the value at a JSON pointer set, or with the field taken out.
+fn edited(pointer: &str, value: Option<Value>) -> Vec<u8> {
+    let mut review = review();
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    let parent = review.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+    match value {
+        Some(value) => parent.insert(field.to_owned(), value),
+        None => parent.remove(field),
+    };
+    review.to_string().into_bytes()
+}
+
+fn refuses(bytes: &[u8]) -> InvalidReview {
+    match decode(bytes) {
+        Ok(review) => panic!("{} gave {review:?}", String::from_utf8_lossy(bytes)),
+        Err(error) => error,
+    }
+}
+
+fn decision(review: &Review<'_>) -> Decision {
+    let settings = Settings {
+        secret_name: "pull".to_owned(),
+        selection: Selection::OptOut,
+    };
+    decide(&review.pod, Wish::None, &settings)
+}
+
+#[test]
+fn a_review_of_an_api_server_is_read() {
+    let bytes = review().to_string().into_bytes();
+    let review = decode(&bytes).unwrap();
+    assert_eq!(&*review.uid, UID);
+    assert_eq!(&*review.namespace, "web");
+    assert!(!review.is_running && !review.dry_run);
+    assert!(
+        matches!(decision(&review), Decision::Serve { list: List::Absent, registries } if registries.len() == 1)
+    );
+}
+
+#[test]
+fn only_a_true_dry_run_is_one() {
+    for (value, wanted) in [
+        (Some(json!(true)), true),
+        (Some(json!(false)), false),
+        (Some(json!(null)), false),
+        (None, false),
+    ] {
+        assert_eq!(
+            decode(&edited("/request/dryRun", value)).unwrap().dry_run,
+            wanted
+        );
+    }
+}
+
+#[test]
+fn a_pod_with_a_new_ephemeral_container_runs_already() {
+    for (value, wanted) in [
+        (Some(json!("ephemeralcontainers")), true),
+        (Some(json!("EphemeralContainers")), false),
+        (Some(json!("status")), false),
+        (Some(json!("")), false),
+        (Some(json!(null)), false),
+        (None, false),
+    ] {
+        assert_eq!(
+            decode(&edited("/request/subResource", value))
+                .unwrap()
+                .is_running,
+            wanted
+        );
+    }
+}
+
+#[test]
+fn a_request_without_a_namespace_has_an_empty_one_and_not_the_object_s() {
+    for value in [None, Some(json!(null)), Some(json!(""))] {
+        assert_eq!(
+            &*decode(&edited("/request/namespace", value))
+                .unwrap()
+                .namespace,
+            ""
+        );
+    }
+}
+
+#[test]
+fn escapes_are_undone() {
+    let mut text = review().to_string();
+    text = text
+        .replace("\"web\"", "\"w\\u0065b\"")
+        .replace(UID, "u\\u002fid\\n");
+    let review = decode(text.as_bytes()).unwrap();
+    assert_eq!((&*review.namespace, &*review.uid), ("web", "u/id\n"));
+}
+
+#[test]
+fn another_version_or_kind_is_refused_by_name() {
+    for (pointer, value, said) in [
+        (
+            "/apiVersion",
+            "admission.k8s.io/v1beta1",
+            "got AdmissionReview of admission.k8s.io/v1beta1",
+        ),
+        ("/apiVersion", "v1", "got AdmissionReview of v1"),
+        ("/apiVersion", "", "got AdmissionReview of "),
+        (
+            "/kind",
+            "ConversionReview",
+            "got ConversionReview of admission.k8s.io/v1",
+        ),
+    ] {
+        let error = refuses(&edited(pointer, Some(json!(value))));
+        assert!(matches!(error, InvalidReview::Version { .. }));
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_null_is_said() {
+    for value in [None, Some(json!(null))] {
+        assert!(matches!(
+            refuses(&edited("/request", value.clone())),
+            InvalidReview::NoRequest
+        ));
+        assert!(matches!(
+            refuses(&edited("/request/object", value.clone())),
+            InvalidReview::NoPod
+        ));
+        for pointer in [
+            "/apiVersion",
+            "/kind",
+            "/request/uid",
+            "/request/kind",
+            "/request/kind/kind",
+        ] {
+            let error = refuses(&edited(pointer, value.clone()));
+            assert!(
+                matches!(error, InvalidReview::Json(_)),
+                "{pointer}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_object_is_refused_by_its_kind() {
+    for kind in ["Deployment", "pod", "PodTemplate", ""] {
+        let error = refuses(&edited("/request/kind/kind", Some(json!(kind))));
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("is about {kind}, not about a Pod")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_and_never_guessed_at() {
+    for (pointer, value) in [
+        ("/request", json!("x")),
+        ("/request/uid", json!(7)),
+        ("/request/namespace", json!({})),
+        ("/request/dryRun", json!("true")),
+        ("/request/subResource", json!([])),
+        ("/request/object", json!("x")),
+        ("/request/object/spec", json!(7)),
+        ("/request/object/spec/containers", json!({})),
+        ("/request/object/spec/containers", json!([7])),
+        ("/request/object/spec/containers", json!([{"image": 7}])),
+        ("/request/object/spec/volumes", json!([{"image": "x"}])),
+        ("/request/object/spec/imagePullSecrets", json!("x")),
+        (
+            "/request/object/metadata/labels",
+            json!({"ecr-pull-secrets.dev/inject": true}),
+        ),
+    ] {
+        let error = refuses(&edited(pointer, Some(value)));
+        assert!(
+            matches!(error, InvalidReview::Json(_)),
+            "{pointer}: {error}"
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot read the admission review: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_json_is_refused() {
+    let whole = review().to_string();
+    for bytes in [
+        &b""[..],
+        b"null",
+        b"[]",
+        b"{}",
+        b"\"x\"",
+        b"\xff\xfe",
+        &whole.as_bytes()[..whole.len() - 1],
+        format!("{whole}{whole}").as_bytes(),
+        format!("\u{feff}{whole}").as_bytes(),
+    ] {
+        assert!(matches!(refuses(bytes), InvalidReview::Json(_)));
+    }
+    // A lone surrogate is no text; in a field that is not read it may stand.
+    assert!(decode(whole.replace(UID, "\\ud800").as_bytes()).is_err());
+}
+
+/// A stack overflow would end the process, and with it every request that it serves.
+#[test]
+fn depth_is_refused_and_does_not_end_the_process() {
+    let depth = 1_000_000;
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let tower = format!("{}0{}", open.repeat(depth), close.repeat(depth));
+        assert!(decode(tower.as_bytes()).is_err());
+        for pointer in [
+            "/request/object/spec/volumes",
+            "/request/object/metadata/managedFields",
+            "/request/userInfo",
+        ] {
+            let text = String::from_utf8(edited(pointer, Some(json!("TOWER")))).unwrap();
+            let _ = decode(text.replace("\"TOWER\"", &tower).as_bytes());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), text in "[{}\\[\\]\",:a-z0-9\\\\ ]{0,80}") {
+        let _ = decode(&bytes);
+        let _ = decode(text.as_bytes());
+    }
+
+    /// One byte of a sound review is another, or the review ends there.
+    #[test]
+    fn a_damaged_review_is_refused_or_read_and_never_more(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+    ) {
+        let mut bytes = review().to_string().into_bytes();
+        let at = at.index(bytes.len());
+        if cut {
+            bytes.truncate(at);
+            prop_assert!(decode(&bytes).is_err());
+        } else {
+            bytes[at] = byte;
+            if let Ok(review) = decode(&bytes) {
+                decision(&review);
+            }
+        }
+    }
+
+    #[test]
+    fn a_null_in_any_place_is_no_trouble(places in proptest::collection::vec(any::<prop::sample::Index>(), 1..4)) {
+        let pointers = [
+            "/request", "/request/object", "/request/object/metadata", "/request/object/spec", "/request/namespace",
+            "/request/object/spec/containers", "/request/object/spec/containers/0/image", "/request/dryRun",
+            "/request/object/spec/serviceAccountName", "/request/object/metadata/namespace", "/request/userInfo",
+        ];
+        let mut review = review();
+        for place in places {
+            if let Some(value) = review.pointer_mut(place.get::<&str>(&pointers)) {
+                *value = Value::Null;
+            }
+        }
+        match decode(review.to_string().as_bytes()) {
+            Ok(review) => drop(decision(&review)),
+            Err(error) => prop_assert!(matches!(error, InvalidReview::NoRequest | InvalidReview::NoPod)),
+        }
+    }
+}
