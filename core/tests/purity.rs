@@ -1,5 +1,7 @@
 //! The core cannot act: no I/O, no clock, no runtime, neither named nor depended on.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 const ACTS: &str = "std::{ std::fs std::net std::io std::env std::process std::thread SystemTime Instant ::now( tokio:: \
