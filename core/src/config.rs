@@ -247,8 +247,8 @@ fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
     Ok(name)
 }
 
-/// `6h`, `90m`, `35d`, `1h30m`: what people write for a duration, a day being 24 hours. Nothing
-/// shorter than a second.
+/// `6h`, `90m`, `35d`, `1h30m`: what people write for a duration, a day being 24 hours. Whole
+/// seconds, one or more.
 fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     // A `SignedDuration` would refuse days; a `Span` knows them, and is told how long they are.
@@ -256,10 +256,10 @@ fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error>
         .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| *duration >= Duration::from_secs(1))
+        .filter(|duration| !duration.is_zero() && duration.subsec_nanos() == 0)
         .ok_or_else(|| {
             D::Error::custom(format!(
-                "`{text}` is not a duration of a second or more; write 35d, 6h, 90m or 30s"
+                "`{text}` is not a duration in whole seconds; write 35d, 6h, 90m or 30s"
             ))
         })
 }

@@ -1,5 +1,6 @@
 //! The file as a whole: what it says, and that nothing in it is overlooked.
 
+mod printed;
 mod values;
 
 use super::*;

@@ -78,6 +78,7 @@ fn a_duration_is_what_people_write() {
         ("35d", 35 * 86_400),
         ("1d12h", 129_600),
         ("1w", 7 * 86_400),
+        ("1.5h", 5400),
     ] {
         let config = accepts(&format!("rotation: {{maxAge: {text}}}"));
         assert_eq!(
@@ -98,6 +99,8 @@ fn a_duration_that_is_none_is_refused() {
         "0s",
         "0h",
         "999ms",
+        "1500ms",
+        "1.5s",
         "-6h",
         "6h ago",
         "-35d",

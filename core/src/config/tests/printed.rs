@@ -1,0 +1,151 @@
+//! What `--print-config` shows is a file that means the same.
+
+use super::*;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+fn reprinted(config: &Config) -> Config {
+    let yaml = config.to_yaml().unwrap();
+    Config::parse(&yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}"))
+}
+
+#[test]
+fn every_default_is_shown_and_nothing_of_rules_that_is_not_said() {
+    assert_eq!(
+        Config::default().to_yaml().unwrap().trim_end(),
+        [
+            "apiVersion: ecr-pull-secrets.dev/v1",
+            "kind: Config",
+            "secret:",
+            "  name: ecr-registry-credentials",
+            "  adopt: ecr-only",
+            "selection: opt-out",
+            "rules: []",
+            "endpoints: {}",
+            "rotation:",
+            "  maxAge: 21600s",
+        ]
+        .join("\n")
+    );
+    let yaml = accepts("rules: [{deny: {}}, {ambient: {}}]")
+        .to_yaml()
+        .unwrap();
+    for absent in ["assumeRole", "externalId", "null", "~"] {
+        assert!(!yaml.contains(absent), "{yaml}");
+    }
+}
+
+/// Text that YAML would take for something else if it stood there without quotes.
+fn patterns() -> impl Strategy<Value = Vec<String>> {
+    let odd = select(vec![
+        "*",
+        "?",
+        "012345678901",
+        "1e3",
+        "0x10",
+        "yes",
+        "true",
+        "null",
+        "~",
+        "",
+        " ",
+        "- a",
+        "a: b",
+        "#",
+        "&a",
+        "*a",
+        "!x",
+        "@",
+        "`",
+        "%",
+        "|",
+        ">",
+        "\"",
+        "'",
+        "\\",
+        "\n",
+        "\t",
+        "[",
+        "{",
+        "}",
+        "2001-01-01",
+        ".nan",
+        "\u{e4}",
+        "\u{85}",
+        "\u{feff}",
+    ]);
+    vec(
+        prop_oneof![
+            odd.prop_map(str::to_owned),
+            "[a-z*?0-9-]{1,12}",
+            any::<String>()
+        ],
+        0..3,
+    )
+}
+
+fn rules() -> impl Strategy<Value = Value> {
+    let action = select(vec![
+        json!({"ambient": {}}),
+        json!({"deny": {}}),
+        json!({"assumeRole": {"roleArn": "arn:aws:iam::012345678901:role/a,b"}}),
+        json!({"assumeRole": {"roleArn": "arn:aws:iam::012345678901:role/#x:{}", "externalId": "0012", "sessionName": "no"}}),
+    ]);
+    let lists = || option::of(patterns());
+    let rule = (action, lists(), lists()).prop_map(|(mut rule, accounts, namespaces)| {
+        for (field, list) in [("accounts", accounts), ("namespaces", namespaces)] {
+            if let Some(list) = list {
+                rule[field] = json!(list);
+            }
+        }
+        rule
+    });
+    vec(rule, 0..4).prop_map(Value::from)
+}
+
+fn files() -> impl Strategy<Value = Value> {
+    let endpoints = btree_map(
+        "[a-z0-9-]{1,9}|null|yes|012",
+        (
+            option::of("https://[a-z][!-~]{0,8}"),
+            option::of("http://[a-z]{1,4}:80"),
+        ),
+        0..3,
+    );
+    let name = "[a-z0-9]{1,9}|null|yes|0x1|1e3|012";
+    (
+        name,
+        select(vec!["never", "all"]),
+        rules(),
+        endpoints,
+        1..10_000_000_u32,
+    )
+        .prop_map(|(name, adopt, rules, endpoints, age)| {
+            let endpoints: BTreeMap<String, Value> = endpoints
+                .into_iter()
+                .map(|(region, (ecr, sts))| (region, json!({"ecr": ecr, "sts": sts})))
+                .collect();
+            json!({
+                "apiVersion": API_VERSION,
+                "kind": "Config",
+                "secret": {"name": name, "adopt": adopt},
+                "rules": rules,
+                "endpoints": endpoints,
+                "rotation": {"maxAge": format!("{age}s")},
+            })
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_printed_configuration_reads_back_the_same(file in files()) {
+        // JSON is YAML.
+        let config = Config::parse(&file.to_string()).unwrap();
+        let again = reprinted(&config);
+        prop_assert_eq!(format!("{:?}", again), format!("{:?}", config));
+        prop_assert_eq!(again.to_yaml().unwrap(), config.to_yaml().unwrap());
+    }
+}
