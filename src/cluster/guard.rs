@@ -4,7 +4,9 @@
 //! pinned by ValidatingAdmissionPolicies; without those a stolen token of ours could make the API
 //! server hand out tokens of other accounts. The process works without them, and says so.
 
-use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -65,14 +67,21 @@ async fn check(client: &Client, namespace: &str, secret_name: &str) -> Result<()
     probe(client, namespace, secret_name).await
 }
 
-/// Tries, as a dry run, what the first guard must deny: our name with another type.
+/// Tries, as a dry run, what the first guard must deny: the annotation that makes a controller fill
+/// in an account's token. The type is the right one, or the API server would refuse the change of
+/// an existing Secret before it asks the guard.
 async fn probe(client: &Client, namespace: &str, secret_name: &str) -> Result<(), String> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let forbidden = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": { "name": secret_name, "labels": { MANAGED_BY: OWNER } },
-        "type": "Opaque",
+        "metadata": {
+            "name": secret_name,
+            "labels": { MANAGED_BY: OWNER },
+            "annotations": { "kubernetes.io/service-account.name": "default" },
+        },
+        "type": SECRET_TYPE,
+        "data": { DATA_KEY: BASE64_STANDARD.encode("{}") },
     });
     let params = PatchParams {
         dry_run: true,

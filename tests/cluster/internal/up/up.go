@@ -75,10 +75,12 @@ func run(wanted options.Options) (err error) {
 }
 
 func endOnSignal(end context.CancelCauseFunc) {
-	// SIGPIPE: nobody reads stdout any more. It would end this process without
-	// removing the folder.
+	// Nobody reads stdout any more: that would end this process without removing
+	// the folder. It must not be waited for either: whoever asks for SIGPIPE gets
+	// it for sockets as well, and a peer that hangs up is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() { end(fmt.Errorf("%w: %s", errOver, <-signals)) }()
 }
 

@@ -1,0 +1,85 @@
+//! A real control plane, for as long as we hold its stdin.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
+
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
+
+use super::tools::tool;
+
+/// etcd, kube-apiserver and kube-controller-manager on loopback.
+pub struct Cluster {
+    child: Mutex<Option<(Child, ChildStdin, BufReader<std::process::ChildStdout>)>>,
+    /// As an administrator.
+    pub client: Client,
+    /// Of an administrator.
+    pub kubeconfig: PathBuf,
+    /// `https://…`
+    pub server: String,
+    /// Path of the CA's certificate.
+    pub ca: PathBuf,
+}
+
+impl Cluster {
+    /// Starts it, and waits until it is ready.
+    pub async fn start(directory: &Path) -> Self {
+        let mut command = Command::new(tool("cluster"));
+        command.arg("up").arg("--dir").arg(directory);
+        if super::world::keep() {
+            command.arg("--keep");
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the control plane starts");
+        let stdin = child.stdin.take().expect("stdin is piped");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the control plane says where it is");
+        let report: Value = serde_json::from_str(&line).expect("a line of JSON");
+        let text = |field: &str| report[field].as_str().expect("a text").to_owned();
+        let kubeconfig = PathBuf::from(text("kubeconfig"));
+        let config = kube::Config::from_custom_kubeconfig(
+            Kubeconfig::read_from(&kubeconfig).expect("a kubeconfig"),
+            &KubeConfigOptions::default(),
+        )
+        .await
+        .expect("a kubeconfig");
+        Self {
+            child: Mutex::new(Some((child, stdin, stdout))),
+            client: Client::try_from(config).expect("a client"),
+            kubeconfig,
+            server: text("server"),
+            ca: PathBuf::from(text("ca")),
+        }
+    }
+
+    /// Sends the API server's calls of a Service to these addresses, in turn.
+    pub fn route(&self, service: &str, addresses: &[String]) {
+        self.command(&format!("route {service} {}", addresses.join(",")));
+    }
+
+    /// Gives the control plane a command: see `tests/cluster`.
+    pub fn command(&self, command: &str) {
+        let mut child = self.child.lock().unwrap();
+        let (_, stdin, stdout) = child.as_mut().expect("the control plane runs");
+        writeln!(stdin, "{command}").expect("the control plane listens");
+        let mut answer = String::new();
+        stdout.read_line(&mut answer).expect("the control plane answers");
+        let answer: Value = serde_json::from_str(&answer).expect("a line of JSON");
+        assert_eq!(answer["ok"], true, "{command}: {answer}");
+    }
+
+    /// Ends it, and waits for the end.
+    pub fn stop(&self) {
+        if let Some((mut child, stdin, _)) = self.child.lock().unwrap().take() {
+            drop(stdin);
+            let _ = child.wait();
+        }
+    }
+}

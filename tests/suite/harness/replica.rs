@@ -1,0 +1,182 @@
+//! One process of ours, as the Deployment would run it: the shipped flags, the shipped rights.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::tools::tool;
+use super::{LIMIT, eventually};
+
+/// What a replica is started with.
+pub struct Settings<'a> {
+    /// Where its files go.
+    pub directory: &'a Path,
+    /// Its name, in file names.
+    pub name: &'a str,
+    /// Its rights.
+    pub kubeconfig: &'a Path,
+    /// `tls.crt`, `tls.key` and `ca.crt`.
+    pub certificates: &'a Path,
+    /// The configuration file's text.
+    pub config: &'a str,
+    /// AWS, and whatever else its environment says.
+    pub environment: &'a [(&'a str, String)],
+}
+
+/// A running process. It ends when this is dropped, or when the tests end in any other way.
+pub struct Replica {
+    child: Mutex<Option<(Child, ChildStdin)>>,
+    /// Of `/mutate`.
+    pub https: SocketAddr,
+    /// Of the probes.
+    pub http: SocketAddr,
+    /// Everything that it logged, at TRACE.
+    pub log: PathBuf,
+    connector: TlsConnector,
+}
+
+impl Replica {
+    /// Starts it, without waiting for anything.
+    pub fn start(settings: &Settings<'_>) -> Self {
+        let Settings { directory, name, kubeconfig, certificates, config, environment } = *settings;
+        let (https, http) = (free_address(), free_address());
+        let config_file = directory.join(format!("{name}.yaml"));
+        fs::write(&config_file, config).unwrap();
+        let log = directory.join(format!("{name}.log"));
+        let output = File::create(&log).unwrap();
+        let mut command = Command::new(tool("cluster"));
+        command.arg("lifeline").arg("--").arg(env!("CARGO_BIN_EXE_ecr-pull-secrets")).arg("serve");
+        command.arg("--config").arg(config_file).arg("--kubeconfig").arg(kubeconfig);
+        command.arg("--https-listen").arg(https.to_string());
+        command.arg("--http-listen").arg(http.to_string());
+        command.arg("--certificate-dir").arg(certificates);
+        command.args(["--log-level", "trace", "--log-format", "json", "--drain-delay", "1"]);
+        command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOSTNAME", name);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
+        let mut child = command.spawn().expect("the webhook starts");
+        let stdin = child.stdin.take().expect("stdin is piped");
+        Self {
+            child: Mutex::new(Some((child, stdin))),
+            https,
+            http,
+            log,
+            connector: connector(&certificates.join("ca.crt")),
+        }
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&self) {
+        eventually("the webhook is ready", LIMIT, || async {
+            self.get("/readyz").await.filter(|(status, _)| *status == StatusCode::OK).map(drop)
+        })
+        .await;
+    }
+
+    /// Asks the plain port.
+    pub async fn get(&self, path: &str) -> Option<(StatusCode, String)> {
+        let stream = TcpStream::connect(self.http).await.ok()?;
+        let request = Request::get(path).header(header::HOST, "localhost").body(Full::default());
+        let (status, body) = exchange(stream, request.unwrap()).await?;
+        Some((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// The sum of a metric's series whose labels contain all of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let (_, text) = self.get("/metrics").await.expect("metrics");
+        let lines = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Sends a body to `/mutate` as the API server would, on a connection of its own.
+    pub async fn post(&self, body: impl Into<Bytes>) -> Option<(StatusCode, Bytes)> {
+        self.post_to("/mutate?timeout=5s", "application/json", body).await
+    }
+
+    /// The same with another target or content type.
+    pub async fn post_to(
+        &self,
+        target: &str,
+        content_type: &str,
+        body: impl Into<Bytes>,
+    ) -> Option<(StatusCode, Bytes)> {
+        let request = Request::post(target)
+            .header(header::HOST, "ecr-pull-secrets.ecr-pull-secrets.svc")
+            .header(header::CONTENT_TYPE, content_type)
+            .body(Full::new(body.into()))
+            .unwrap();
+        let stream = TcpStream::connect(self.https).await.ok()?;
+        let name = ServerName::try_from("ecr-pull-secrets.ecr-pull-secrets.svc").unwrap();
+        exchange(self.connector.connect(name, stream).await.ok()?, request).await
+    }
+
+    /// Sends SIGTERM, and waits for the end; the exit code.
+    pub fn terminate(&self) -> Option<i32> {
+        let (mut child, stdin) = self.child.lock().unwrap().take()?;
+        let pid = child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let status = child.wait().ok()?;
+        drop(stdin);
+        status.code()
+    }
+
+    /// Ends it at once.
+    pub fn stop(&self) {
+        if let Some((mut child, stdin)) = self.child.lock().unwrap().take() {
+            drop(stdin);
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    let exchange = async {
+        let response = sender.send_request(request).await.ok()?;
+        let status = response.status();
+        Some((status, response.into_body().collect().await.ok()?.to_bytes()))
+    };
+    tokio::time::timeout(Duration::from_secs(30), exchange).await.expect("an answer in time")
+}
+
+fn connector(ca: &Path) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("a CA")).expect("a CA");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+fn free_address() -> SocketAddr {
+    StdListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}

@@ -1,0 +1,47 @@
+//! Admission reviews made by hand, for what the API server never sends twice in the same instant.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::replica::Replica;
+
+/// A review of the creation of a pod.
+pub fn of_pod(namespace: &str, pod: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": format!("review-of-{namespace}"),
+            "kind": { "group": "", "version": "v1", "kind": "Pod" },
+            "resource": { "group": "", "version": "v1", "resource": "pods" },
+            "namespace": namespace,
+            "operation": "CREATE",
+            "userInfo": { "username": "test" },
+            "object": pod,
+            "dryRun": false,
+        }
+    })
+}
+
+/// The `response` of the answer to a review.
+pub async fn answer(replica: &Replica, review: &Value) -> Value {
+    let (status, body) = replica.post(review.to_string()).await.expect("an answer");
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    let answer: Value = serde_json::from_slice(&body).expect("an answer is JSON");
+    assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+    assert_eq!(answer["response"]["allowed"], true);
+    answer["response"].clone()
+}
+
+/// Whether an answer adds the reference.
+pub fn adds_reference(answer: &Value) -> bool {
+    let Some(patch) = answer["patch"].as_str() else { return false };
+    let patch = BASE64_STANDARD.decode(patch).expect("base64");
+    String::from_utf8_lossy(&patch).contains(super::namespace::SECRET)
+}
+
+/// All warnings in one text.
+pub fn warnings(answer: &Value) -> String {
+    answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}

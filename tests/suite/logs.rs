@@ -1,0 +1,31 @@
+//! What must never be in a log.
+
+use std::sync::Arc;
+
+use crate::harness::{Outcome, World};
+use crate::trials;
+
+trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+
+/// Long enough to be found by chance in no other text.
+const SHORTEST: usize = 16;
+
+async fn no_log_line_at_any_level_holds_a_token_or_a_key(world: Arc<World>) -> Outcome {
+    let secrets = world.aws.secrets().await?;
+    let kubeconfig = std::fs::read_to_string(&world.kubeconfig)?;
+    let kubeconfig: serde_json::Value = serde_json::from_str(&kubeconfig)?;
+    let own_token = kubeconfig["users"][0]["user"]["token"].as_str().expect("a token");
+    let logs = world.logs();
+    assert!(logs.iter().any(|(_, text)| text.contains("TRACE") || text.contains("DEBUG")));
+    let mut searched = 0;
+    for secret in secrets.all().chain([own_token]).filter(|secret| secret.len() >= SHORTEST) {
+        for (name, text) in &logs {
+            // A cut-off token is a token: the first characters of a password differ after some 40.
+            let part = secret.get(..secret.len().min(200)).unwrap_or(secret);
+            assert!(!text.contains(part), "{name} holds a secret");
+        }
+        searched += 1;
+    }
+    assert!(searched > 1, "no token was ever minted");
+    Ok(())
+}
