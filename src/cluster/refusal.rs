@@ -74,12 +74,17 @@ mod tests {
         } else {
             vec![StatusCause {
                 reason: cause.to_owned(),
-                ..StatusCause::default()
+                message: String::new(),
+                field: String::new(),
             }]
         };
         let details = StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
             causes,
-            ..StatusDetails::default()
+            retry_after_seconds: 0,
         };
         let status = Status::failure(message, "")
             .with_code(code)

@@ -60,13 +60,20 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
+/// The bytes of both files.
+#[derive(PartialEq, Eq)]
+struct Pair {
+    chain: Vec<u8>,
+    key: Vec<u8>,
+}
+
 /// A certificate that follows its files.
 pub struct Files {
     directory: PathBuf,
     resolver: Arc<Resolver>,
     provider: Arc<CryptoProvider>,
     metrics: Metrics,
-    seen: Option<Result<(Vec<u8>, Vec<u8>), String>>,
+    seen: Option<Result<Pair, String>>,
     loaded: watch::Sender<bool>,
 }
 
@@ -117,7 +124,7 @@ impl Files {
             return;
         }
         let taken = match &read {
-            Ok((chain, key)) => self.take_up(chain, key).map_err(|error| error.to_string()),
+            Ok(pair) => self.take_up(pair).map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
         };
         match taken {
@@ -131,17 +138,20 @@ impl Files {
         self.seen = Some(read);
     }
 
-    fn read(&self) -> Result<(Vec<u8>, Vec<u8>), CertificateError> {
+    fn read(&self) -> Result<Pair, CertificateError> {
         let read = |name: &str| {
             let path = self.directory.join(name);
             fs::read(&path).map_err(|source| CertificateError::Read { path, source })
         };
-        Ok((read("tls.crt")?, read("tls.key")?))
+        Ok(Pair {
+            chain: read("tls.crt")?,
+            key: read("tls.key")?,
+        })
     }
 
-    fn take_up(&self, chain: &[u8], key: &[u8]) -> Result<(), CertificateError> {
+    fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
         let bad_chain = |error: &dyn std::error::Error| CertificateError::Chain(error.to_string());
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pair.chain)
             .collect::<Result<_, _>>()
             .map_err(|error| bad_chain(&error))?;
         let leaf = chain
@@ -149,7 +159,7 @@ impl Files {
             .ok_or_else(|| CertificateError::Chain("no certificate".to_owned()))?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| bad_chain(&error))?;
         let not_after = parsed.validity().not_after.timestamp();
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::Key)?;
+        let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| CertificateError::Key)?;
         let certified = CertifiedKey::from_der(chain, key, &self.provider)
             .map_err(CertificateError::Mismatch)?;
         self.resolver.0.store(Some(Arc::new(certified)));

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, is_edited};
+use crate::clock;
 use crate::cluster::apply::{Base, PullSecretApi};
 use crate::cluster::refusal::Refusal;
 use crate::telemetry::events::Events;
@@ -156,17 +157,21 @@ impl Writer {
                 (config, described, false)
             }
         };
-        let before = (config.clone(), described.clone());
-        let merged = merge(config, described, grants);
-        let is_stored = (&before.1, before.0.to_json().as_bytes())
-            == (&merged.content.described, existing.docker_config);
-        if is_stored && !force {
-            // Another replica wrote the same, and its watch event is on its way.
+        let now = clock::now();
+        let serves = |host| config.has_ecr_credentials(host) && described.serves(host, now);
+        let grants: Vec<Grant> = grants
+            .iter()
+            .filter(|grant| !serves(grant.registry.host()))
+            .cloned()
+            .collect();
+        if grants.is_empty() {
+            // Another replica was quicker, and its watch event is on its way.
             self.ledger.saw(metadata);
             return Ok(Round::Done(Written {
-                refused: merged.refused,
+                refused: Vec::new(),
             }));
         }
+        let merged = merge(config, described, &grants);
         let round = self
             .apply(namespace, Base::Read { metadata, force }, merged, trigger)
             .await?;

@@ -65,6 +65,8 @@ fn of_code(code: &str, status: u16) -> Cause {
         _ => match status {
             429 => Cause::AwsThrottled,
             500.. => Cause::AwsServerError,
+            // It meant well, and broke off.
+            200..300 => Cause::AwsAnswerUnusable,
             _ => Cause::AwsError,
         },
     }
@@ -116,6 +118,7 @@ mod tests {
             ("InvalidSignatureException", 403, Cause::AwsSignatureRefused),
             ("ServerException", 500, Cause::AwsServerError),
             ("", 503, Cause::AwsServerError),
+            ("", 200, Cause::AwsAnswerUnusable),
             ("InvalidParameterException", 400, Cause::AwsError),
         ];
         for (code, status, cause) in cases {

@@ -2,10 +2,11 @@
 //! the matter, and the Secret is there once AWS is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_stand_in::spec::{Action, Fault, Policy, Verdict};
 use ecr_pull_secrets_core::cause::Cause;
+use tokio::time::Instant;
 
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
@@ -43,7 +44,10 @@ async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
 
     // The same through the API server.
     let stored = namespace.pod("pod", &namespace.image("app")).await;
-    assert_eq!(crate::harness::namespace::references(&stored), [crate::harness::namespace::SECRET]);
+    assert_eq!(
+        crate::harness::namespace::references(&stored),
+        [crate::harness::namespace::SECRET]
+    );
     assert!(namespace.secret().await.is_none());
     namespace.region.clear_faults().await?;
     namespace.assert_opens().await;
@@ -56,7 +60,16 @@ async fn a_silent_aws_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Ou
 
 async fn a_server_error_is_named(world: Arc<World>) -> Outcome {
     let (code, message) = ("ServerException".to_owned(), "try later".to_owned());
-    survives(world, Fault::Error { code, status: 500, message }, Cause::AwsServerError).await
+    survives(
+        world,
+        Fault::Error {
+            code,
+            status: 500,
+            message,
+        },
+        Cause::AwsServerError,
+    )
+    .await
 }
 
 async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome {
@@ -68,7 +81,10 @@ async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome 
         assert!(review::adds_reference(&answer));
         assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
     }
-    let calls = namespace.region.total(Action::GetAuthorizationToken).await?;
+    let calls = namespace
+        .region
+        .total(Action::GetAuthorizationToken)
+        .await?;
     // One call, and the SDK's own second try; a retry after the pause may have begun.
     assert!(calls.total <= 4, "{calls:?}");
     namespace.region.clear_faults().await?;
@@ -94,7 +110,10 @@ async fn a_reset_connection_is_named(world: Arc<World>) -> Outcome {
 
 async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let denied = Policy { deny_get_authorization_token: true, ..Policy::default() };
+    let denied = Policy {
+        deny_get_authorization_token: true,
+        ..Policy::default()
+    };
     namespace.region.policy(denied).await?;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&world.replicas[0], &review).await;
@@ -110,46 +129,81 @@ async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
     let mut environment = world.aws_environment();
     // Nobody listens on the discard port.
     environment[0].1 = "http://127.0.0.1:9".to_owned();
-    let replica = world.replica("without-aws", "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}", &environment);
+    let replica = world.replica(
+        "without-aws",
+        "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}",
+        &environment,
+    );
     // AWS is no part of readiness.
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::AwsUnreachable.warning());
-    assert!(replica.metric("ecr_pull_secrets_token_requests_total", &["aws_unreachable"]).await >= 1.0);
+    assert!(
+        replica
+            .metric(
+                "ecr_pull_secrets_token_requests_total",
+                &["aws_unreachable"]
+            )
+            .await
+            >= 1.0
+    );
     Ok(())
 }
 
 async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let environment = [("AWS_ENDPOINT_URL", world.aws.url().to_owned())];
-    let replica =
-        world.replica("without-keys", "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}", &environment);
+    let replica = world.replica(
+        "without-keys",
+        "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}",
+        &environment,
+    );
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
     assert!(review::adds_reference(&answer));
-    assert_eq!(review::warnings(&answer), Cause::AwsCredentialsMissing.warning());
+    assert_eq!(
+        review::warnings(&answer),
+        Cause::AwsCredentialsMissing.warning()
+    );
     Ok(())
 }
 
 async fn an_expiry_in_the_past_means_that_the_life_is_unknown(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    namespace.region.fault(Fault::StatedLifetime { seconds: -86_400 }).await?;
+    namespace
+        .region
+        .fault(Fault::StatedLifetime { seconds: -86_400 })
+        .await?;
     namespace.pod("pod", &namespace.image("app")).await;
     let secret = namespace.assert_opens().await;
-    let created = secret.metadata.creation_timestamp.as_ref().expect("a time").0;
+    let created = secret
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .expect("a time")
+        .0;
     let expires_at: jiff::Timestamp = docker::annotation(&secret, "expires-at").parse()?;
     let life = expires_at.duration_since(created).as_hours();
     assert!((11..=12).contains(&life), "{life} h");
     // No tight loop: the token counts as fresh.
     namespace.pod("second", &namespace.image("app")).await;
-    assert!(namespace.region.total(Action::GetAuthorizationToken).await?.total <= 2);
+    assert!(
+        namespace
+            .region
+            .total(Action::GetAuthorizationToken)
+            .await?
+            .total
+            <= 2
+    );
     Ok(())
 }
 
-async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(world: Arc<World>) -> Outcome {
+async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
+    world: Arc<World>,
+) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let other = Namespace::new(&world).await;
     other.region.fault(Fault::Throttling).await?;
@@ -164,11 +218,17 @@ async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(world: 
     assert_eq!(docker::hosts(&secret), [namespace.host()]);
     other.region.clear_faults().await?;
     let secret = eventually("the second registry", LIMIT, || async {
-        namespace.secret().await.filter(|secret| docker::hosts(secret).len() == 2)
+        namespace
+            .secret()
+            .await
+            .filter(|secret| docker::hosts(secret).len() == 2)
     })
     .await;
     let auth = docker::auth(&secret, &other.host());
-    let verdict = world.aws.registry_opens(&other.host(), "init", &auth).await?;
+    let verdict = world
+        .aws
+        .registry_opens(&other.host(), "init", &auth)
+        .await?;
     assert_eq!(verdict, Verdict::Accepted);
     Ok(())
 }

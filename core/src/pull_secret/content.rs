@@ -104,6 +104,13 @@ impl Described {
         }
     }
 
+    /// Whether the entry of a host is good for a pod that starts now.
+    pub fn serves(&self, host: &str, now: Timestamp) -> bool {
+        self.0
+            .get(host)
+            .is_some_and(|entry| entry.lifetime.serves(now))
+    }
+
     /// The first end of a token.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.0.values().map(|entry| entry.lifetime.expires_at).min()
