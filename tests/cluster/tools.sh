@@ -4,6 +4,8 @@
 #   tools.sh cluster   the control plane in one program, of this folder
 #   tools.sh kubectl   the same program under that name
 #   tools.sh helm      Helm
+#   tools.sh cargo-deny, cargo-mutants
+#   tools.sh moto      moto_server, AWS by somebody else
 #
 # A build lands in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is that of all it is made
 # from. It appears there whole or not at all, callers at the same time wait for one build, and a call that finds it takes
@@ -12,6 +14,9 @@ set -euo pipefail
 
 kubernetes_version=v1.36.3 # as in go.mod: what the program says that it is
 helm_version=v3.22.0
+cargo_deny_version=0.20.2
+cargo_mutants_version=27.1.0
+moto_version=5.2.1
 linker_flags="-s -w
  -X k8s.io/component-base/version.gitVersion=$kubernetes_version
  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
@@ -52,6 +57,25 @@ build_helm() {
     # Go asks for the module's deprecation even when it has the module; its own cache can answer that.
     GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" GOBIN=$1 \
         go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm_version"
+}
+
+build_cargo-deny() { cargo_install "$1" cargo-deny "$cargo_deny_version"; }
+build_cargo-mutants() { cargo_install "$1" cargo-mutants "$cargo_mutants_version"; }
+
+# In this folder, so that rust-toolchain.toml holds, and not in the target folder of the caller, which it would lock.
+cargo_install() {
+    cd "$here"
+    echo "compiling $2 $3"
+    CARGO_TARGET_DIR=$1/target cargo install --locked --quiet --root "$1" --version "$3" "$2"
+    rm -rf "$1/target"
+}
+
+build_moto() {
+    python3 -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check "moto[server]==$moto_version"
+    # What pip wrote to bin/ names the folder of the build. The interpreter finds its venv from wherever it is.
+    printf '%s\n' '#!/bin/sh' 'exec "${0%/*}/bin/python" -m moto.server "$@"' >"$1/moto_server"
+    chmod 755 "$1/moto_server"
 }
 
 # ensure NAME BINARY: builds NAME unless the cache has it under $hash, prints the path of BINARY.
@@ -97,7 +121,19 @@ main() {
         hash=$(echo "$go_version $helm_version" | digest)
         ensure helm helm
         ;;
-    *) fail "want cluster, kubectl or helm" ;;
+    cargo-deny)
+        hash=$(echo "$cargo_deny_version" | digest)
+        ensure cargo-deny bin/cargo-deny
+        ;;
+    cargo-mutants)
+        hash=$(echo "$cargo_mutants_version" | digest)
+        ensure cargo-mutants bin/cargo-mutants
+        ;;
+    moto)
+        hash=$(echo "$moto_version $(python3 -c 'import sys; print(sys.executable, sys.version)')" | digest)
+        ensure moto moto_server
+        ;;
+    *) fail "want cluster, kubectl, helm, cargo-deny, cargo-mutants or moto" ;;
     esac
 }
 
