@@ -57,7 +57,8 @@ impl PullSecretApi {
     ///
     /// [`Refusal`], never `Changed` or `Owned`.
     pub async fn read(&self, namespace: &str) -> Result<Option<Secret>, Refusal> {
-        within(self.api(namespace).get_opt(&self.name)).await
+        let api = self.api(namespace);
+        within(|| api.get_opt(&self.name)).await
     }
 
     /// Writes content. Returns the new metadata.
@@ -105,7 +106,7 @@ impl PullSecretApi {
         };
         let patch = Patch::Apply(&secret);
         let api = self.api(namespace);
-        within(api.patch_metadata(&self.name, &params, &patch))
+        within(|| api.patch_metadata(&self.name, &params, &patch))
             .await
             .map(|answer| answer.metadata)
     }
@@ -126,7 +127,7 @@ impl PullSecretApi {
             ..PatchParams::default()
         };
         let api = self.api(metadata.namespace.as_deref().unwrap_or_default());
-        within(api.patch_metadata(&self.name, &params, &patch))
+        within(|| api.patch_metadata(&self.name, &params, &patch))
             .await
             .map(|answer| answer.metadata)
     }
@@ -136,8 +137,19 @@ impl PullSecretApi {
     }
 }
 
-async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
-    match timeout(CALL_TIMEOUT, call).await {
+/// One call, and at once a second one where the first found a connection that had died while it
+/// was idle. Every call of ours can be made twice: the resource version sees to it.
+async fn within<T, F>(mut call: impl FnMut() -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    let twice = async {
+        match call().await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => call().await,
+            answer => answer,
+        }
+    };
+    match timeout(CALL_TIMEOUT, twice).await {
         Ok(answer) => answer.map_err(|error| refusal(&error)),
         Err(_) => {
             let detail = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
