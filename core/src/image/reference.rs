@@ -89,7 +89,7 @@ impl<'a> Reference<'a> {
         // `@` stands in no name and no tag, so the first one begins the digest. A colon may also
         // begin a port, but a port is always followed by a slash, and a tag never is.
         let (named, digest) = split_at_first(text, '@');
-        let last_component = named.rfind('/').map_or(0, |slash| slash + 1);
+        let last_component = named.rfind('/').unwrap_or(0);
         let (name, tag) = match named[last_component..].find(':') {
             Some(colon) => {
                 let colon = last_component + colon;

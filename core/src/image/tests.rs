@@ -1,6 +1,7 @@
 //! The table of hosts, and what it leaves out.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::{Endpoint, InvalidReference, Partition, Reference, Registry};
 
@@ -213,6 +214,10 @@ fn a_registry_is_its_host_and_a_clone_shares_it() {
 
     let without_port = Registry::of_host(registry.host().strip_suffix(":443").unwrap()).unwrap();
     assert_ne!(registry, without_port);
+    // One hash for all would be lawful, and turn every map into a list.
+    let hash =
+        |registry| BuildHasherDefault::<DefaultHasher>::default().hash_one::<&Registry>(registry);
+    assert_ne!(hash(&registry), hash(&without_port));
     assert!(without_port < registry);
 }
 
