@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 host=123456789012.dkr.ecr.eu-central-1.amazonaws.com # what tests/demo/deployment.yaml names
 ours=ecr-pull-secrets
 secret=ecr-registry-credentials
-target=${CARGO_TARGET_DIR:-target}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ecr-pull-secrets/target} # as in the Makefile
 
 # ---- how it talks ---------------------------------------------------------------------------------------------------
 
@@ -41,11 +41,13 @@ expect() {
 }
 
 fail() {
-    printf '\n%s✗ %s%s\n' "$red" "$1" "$plain" >&2
+    local name log
     for name in "${!processes[@]}"; do
-        printf '\n%s said at last:\n' "$name" >&2
-        tail -n 10 "$dir/$name.out" "$dir/$name.log" >&2
+        for log in "$dir/$name.out" "$dir/$name.log"; do
+            [[ ! -s $log ]] || { printf '\n%s said at last:\n' "$name" && tail -n 10 "$log"; } >&2
+        done
     done
+    printf '\n%s✗ %s%s\n' "$red" "$1" "$plain" >&2
     exit 1
 }
 
@@ -110,7 +112,7 @@ run 'cargo build --locked --workspace --bins'
 
 headline 'A Kubernetes control plane, and a stand-in for AWS'
 hold 7 cluster "$cluster" up --dir "$dir/cluster"
-hold 8 aws "$cluster" lifeline -- "$target/debug/aws-stand-in"
+hold 8 aws "$cluster" lifeline -- "$CARGO_TARGET_DIR/debug/aws-stand-in"
 
 # The certificate meanwhile: a CA, and a leaf for the Service's name. certs/README.md, word for word.
 mkdir "$dir/tls"
@@ -150,7 +152,7 @@ https=127.0.0.1:$(free_port) http=127.0.0.1:$(free_port)
 # The key of the stand-in's one user. The empty environment keeps it from ever seeing yours.
 hold 9 webhook "$cluster" lifeline -- env -i AWS_ENDPOINT_URL="$aws" AWS_EC2_METADATA_DISABLED=true \
     AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY \
-    "$target/debug/ecr-pull-secrets" serve --kubeconfig "$kubeconfig" --certificate-dir "$dir/tls" \
+    "$CARGO_TARGET_DIR/debug/ecr-pull-secrets" serve --kubeconfig "$kubeconfig" --certificate-dir "$dir/tls" \
     --https-listen "$https" --http-listen "$http"
 # There is no kube-proxy: the control plane is told where calls to our Service go.
 echo "route $ours/$ours $https" >&7
