@@ -1,0 +1,166 @@
+//! AWS as somebody else understands it: the protocol of our calls, seen from outside.
+//!
+//! The stand-in shares authors with the program, and so maybe a misreading. `moto_server` does not. It checks no
+//! signature, and its tokens open nothing; but it says whose they are, and they expired in 2015.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::namespace::{Namespace, pod};
+use crate::harness::tools::tool;
+use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
+use crate::trials;
+
+trials!(
+    the_default_chain_mints_with_the_keys_of_the_environment,
+    a_rule_mints_with_the_role_that_it_names,
+    a_web_identity_mints_with_its_role,
+);
+
+const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
+const KEYS: [(&str, &str); 2] = [
+    ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "any"),
+];
+const ROLE: &str = "arn:aws:iam::210987654321:role/puller";
+const DEFAULTS: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
+
+async fn the_default_chain_mints_with_the_keys_of_the_environment(world: Arc<World>) -> Outcome {
+    let moto = Moto::start().await;
+    let calls = mint_twice(&world, &moto, "moto-chain", DEFAULTS, &KEYS, "123456789012").await?;
+    assert_eq!(calls, 1, "GetAuthorizationToken");
+    Ok(())
+}
+
+async fn a_rule_mints_with_the_role_that_it_names(world: Arc<World>) -> Outcome {
+    let moto = Moto::start().await;
+    let role = json!({ "roleArn": ROLE, "externalId": "of-the-test", "sessionName": "moto" });
+    let config = json!({
+        "apiVersion": "ecr-pull-secrets.dev/v1",
+        "kind": "Config",
+        "rules": [{ "accounts": ["123456789012"], "assumeRole": role }],
+    })
+    .to_string();
+    let calls = mint_twice(&world, &moto, "moto-role", &config, &KEYS, "210987654321").await?;
+    assert_eq!(calls, 2, "of STS and of ECR");
+    Ok(())
+}
+
+async fn a_web_identity_mints_with_its_role(world: Arc<World>) -> Outcome {
+    let moto = Moto::start().await;
+    let token = moto.directory.path().join("token");
+    fs::write(&token, "header.payload.signature")?;
+    let environment = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().expect("text")),
+        ("AWS_ROLE_ARN", ROLE),
+    ];
+    let calls = mint_twice(
+        &world,
+        &moto,
+        "moto-web-identity",
+        DEFAULTS,
+        &environment,
+        "210987654321",
+    )
+    .await?;
+    assert_eq!(calls, 2, "of STS and of ECR");
+    Ok(())
+}
+
+/// Serves two namespaces; both Secrets must hold the token of `account`. The number of calls that moto saw.
+async fn mint_twice(
+    world: &Arc<World>,
+    moto: &Moto,
+    name: &str,
+    config: &str,
+    credentials: &[(&str, &str)],
+    account: &str,
+) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+    let mut environment = vec![("AWS_ENDPOINT_URL", moto.url.clone())];
+    environment.extend(
+        credentials
+            .iter()
+            .map(|&(name, value)| (name, value.into())),
+    );
+    let replica = world.replica(name, config, &environment);
+    replica.ready().await;
+    let password = format!("{account}-auth-token");
+    for _ in 0..2 {
+        let namespace = Namespace::new(world).await;
+        let review = review::of_pod(&namespace.name, &pod("pod", &format!("{HOST}/app:v1")));
+        let answer = review::answer(&replica, &review).await;
+        assert!(review::adds_reference(&answer), "{answer}");
+        assert_eq!(review::warnings(&answer), "");
+        let secret = namespace.secret_comes().await;
+        assert_eq!(docker::hosts(&secret), [HOST]);
+        let auth = BASE64_STANDARD.decode(docker::auth(&secret, HOST))?;
+        assert_eq!(String::from_utf8(auth)?, format!("AWS:{password}"));
+        // Its `expiresAt` lies in the past, so it says nothing. A token that counted as expired would be minted again
+        // for the second namespace.
+        let expires_at: Timestamp = docker::annotation(&secret, "expires-at").parse()?;
+        assert!(expires_at > secret.metadata.creation_timestamp.expect("a time").0);
+    }
+    assert!(!fs::read_to_string(&replica.log)?.contains(&password));
+    Ok(moto.calls())
+}
+
+/// A `moto_server` that ends with the test, or with the process of the test.
+struct Moto {
+    url: String,
+    log: PathBuf,
+    directory: TempDir,
+    child: Child,
+    /// What it hangs on.
+    stdin: Option<ChildStdin>,
+}
+
+impl Moto {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = directory.path().join("moto.log");
+        let output = File::create(&log).expect("a file");
+        let mut child = Command::new(tool("cluster"))
+            .args(["lifeline", "--"])
+            .arg(tool("moto"))
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .expect("moto starts");
+        let url = eventually("moto says where it is", LIMIT, || async {
+            let said = fs::read_to_string(&log).expect("moto's log");
+            let url = said.split_once("Running on ")?.1;
+            url.split_once('\n').map(|(url, _)| url.trim().to_owned())
+        })
+        .await;
+        Self {
+            url,
+            log,
+            directory,
+            stdin: child.stdin.take(),
+            child,
+        }
+    }
+
+    /// Calls so far: every call of AWS's is a POST.
+    fn calls(&self) -> usize {
+        let said = fs::read_to_string(&self.log).expect("moto's log");
+        said.matches("\"POST / HTTP/1.1\" 200").count()
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.wait();
+    }
+}
