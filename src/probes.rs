@@ -72,6 +72,9 @@ pub async fn serve(
             .earliest_expiry()
             .map_or(0.0, |time| time.as_second() as f64);
         metrics.secret_expiry.set(earliest);
+        metrics
+            .secrets_foreign
+            .set(i64::try_from(ledger.foreign()).unwrap_or(i64::MAX));
         let text = metrics.encode();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         async move { ([(CONTENT_TYPE, kind)], text) }

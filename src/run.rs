@@ -140,6 +140,11 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How often the guards are looked at while they hold.
+const GUARD_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// And while they do not.
+const GUARD_RETRY: Duration = Duration::from_secs(5);
+
 /// What the pull Secrets are made of.
 struct PullSecretsParts<'a> {
     config: &'a Config,
@@ -223,6 +228,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     bound.map_err(|error| Failure::Usage(format!("cannot listen on {address}: {error}")))
 }
 
+/// Looks at the guards again and again, and tells when that changes. The API server takes a second
+/// to obey a new policy: the first time that they do not hold is not worth a word.
 async fn report_guards(
     client: Client,
     namespace: String,
@@ -230,17 +237,36 @@ async fn report_guards(
     readiness: Readiness,
 ) {
     readiness.synced().await;
-    match guard::verify(&client, &namespace, &secret_name).await {
-        Ok(()) => info!("the guard policies deny what they must"),
-        Err(detail) => {
-            let cause = Cause::GuardMissing;
-            warn!(
-                cause = cause.name(),
-                detail,
-                remedy = cause.remedy(),
-                "{cause}"
-            );
+    let mut held = None;
+    let mut failures = 0;
+    loop {
+        match guard::verify(&client, &namespace, &secret_name).await {
+            Ok(()) => {
+                if held != Some(true) {
+                    info!("the guard policies deny what they must");
+                }
+                (held, failures) = (Some(true), 0);
+            }
+            Err(detail) => {
+                failures += 1;
+                if failures > 1 && held != Some(false) {
+                    let cause = Cause::GuardMissing;
+                    warn!(
+                        cause = cause.name(),
+                        detail,
+                        remedy = cause.remedy(),
+                        "{cause}"
+                    );
+                    held = Some(false);
+                }
+            }
         }
+        sleep(if failures == 0 {
+            GUARD_INTERVAL
+        } else {
+            GUARD_RETRY
+        })
+        .await;
     }
 }
 

@@ -98,8 +98,14 @@ impl PullSecrets {
         let (flight, is_new) = self.flights.join(namespace, registries);
         let mut changes = flight.subscribe();
         if is_new {
-            let (this, namespace, flight) = (self.clone(), namespace.to_owned(), flight.clone());
-            tokio::spawn(async move { this.fly(&namespace, &flight).await });
+            let (work, flight) = (
+                Work {
+                    of: self.clone(),
+                    namespace: namespace.to_owned(),
+                },
+                flight.clone(),
+            );
+            tokio::spawn(async move { work.of.fly(&work.namespace, &flight).await });
         }
         loop {
             let deadline = match flight.standing(registries) {
@@ -206,6 +212,20 @@ impl PullSecrets {
                 );
             }
             Err(cause) => flight.report(granted, Progress::Failed(cause)),
+        }
+    }
+}
+
+/// The work on a namespace. If it panics, the next pod starts it anew instead of waiting for it.
+struct Work {
+    of: Arc<PullSecrets>,
+    namespace: String,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.of.flights.abandon(&self.namespace);
         }
     }
 }

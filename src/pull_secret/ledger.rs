@@ -30,7 +30,9 @@ enum Row {
 #[derive(Clone, Debug)]
 struct Held {
     version: u64,
-    /// Ours, and nobody else wrote the content since.
+    /// Our label is on it.
+    ours: bool,
+    /// Nobody else wrote the content since we did.
     intact: bool,
     entries: Box<[(Arc<str>, Lifetime)]>,
     /// Hosts for which somebody else's content was found good enough at this version.
@@ -133,6 +135,14 @@ impl Ledger {
             .min()
     }
 
+    /// How many Secrets of our name are not ours.
+    pub fn foreign(&self) -> usize {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = rows.by_namespace.values();
+        rows.filter(|row| matches!(row, Row::Held(held) if !held.ours))
+            .count()
+    }
+
     /// Enters what a write or a live read brought.
     pub fn saw(&self, metadata: &ObjectMeta) {
         let mut rows = self.write();
@@ -174,6 +184,7 @@ impl Rows {
         Held {
             version: version(metadata),
             entries: entries.collect(),
+            ours: is_ours(metadata),
             intact: is_ours(metadata) && !is_edited(metadata),
             tolerated: Box::default(),
         }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use aws_stand_in::spec::{Action, Fault, Policy, Verdict};
 use ecr_pull_secrets_core::cause::Cause;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::harness::namespace::{Namespace, pod};
+use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::trials;
 
@@ -126,40 +128,39 @@ async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) ->
 
 async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let mut environment = world.aws_environment();
-    // Nobody listens on the discard port.
-    environment[0].1 = "http://127.0.0.1:9".to_owned();
-    let replica = world.replica(
-        "without-aws",
-        "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}",
-        &environment,
-    );
+    environment[0].1 = format!("http://{address}");
+    let replica = world.replica("without-aws", CONFIG, &environment);
     // AWS is no part of readiness.
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::AwsUnreachable.warning());
-    assert!(
-        replica
-            .metric(
-                "ecr_pull_secrets_token_requests_total",
-                &["aws_unreachable"]
-            )
-            .await
-            >= 1.0
+    let failed = replica.metric(
+        "ecr_pull_secrets_token_requests_total",
+        &["aws_unreachable"],
     );
+    assert!(failed.await >= 1.0);
+    assert!(namespace.secret().await.is_none());
+
+    // Another AWS, which comes up where the first one was missed.
+    let aws = aws_stand_in::serve(TcpListener::bind(address).await?)?;
+    let secret = namespace.secret_comes().await;
+    let auth = docker::auth(&secret, &namespace.host());
+    let verdict = aws
+        .client()
+        .registry_opens(&namespace.host(), "app", &auth)
+        .await?;
+    assert_eq!(verdict, Verdict::Accepted);
     Ok(())
 }
 
 async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let environment = [("AWS_ENDPOINT_URL", world.aws.url().to_owned())];
-    let replica = world.replica(
-        "without-keys",
-        "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}",
-        &environment,
-    );
+    let replica = world.replica("without-keys", CONFIG, &environment);
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;

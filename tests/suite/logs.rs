@@ -14,11 +14,20 @@ async fn no_log_line_at_any_level_holds_a_token_or_a_key(world: Arc<World>) -> O
     let secrets = world.aws.secrets().await?;
     let kubeconfig = std::fs::read_to_string(&world.kubeconfig)?;
     let kubeconfig: serde_json::Value = serde_json::from_str(&kubeconfig)?;
-    let own_token = kubeconfig["users"][0]["user"]["token"].as_str().expect("a token");
+    let own_token = kubeconfig["users"][0]["user"]["token"]
+        .as_str()
+        .expect("a token");
     let logs = world.logs();
-    assert!(logs.iter().any(|(_, text)| text.contains("TRACE") || text.contains("DEBUG")));
+    assert!(
+        logs.iter()
+            .any(|(_, text)| text.contains("TRACE") || text.contains("DEBUG"))
+    );
     let mut searched = 0;
-    for secret in secrets.all().chain([own_token]).filter(|secret| secret.len() >= SHORTEST) {
+    for secret in secrets
+        .all()
+        .chain([own_token])
+        .filter(|secret| secret.len() >= SHORTEST)
+    {
         for (name, text) in &logs {
             // A cut-off token is a token: the first characters of a password differ after some 40.
             let part = secret.get(..secret.len().min(200)).unwrap_or(secret);

@@ -25,7 +25,9 @@ async fn two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a
     namespaces.push(first);
     let created = join_all(namespaces.iter().flat_map(|namespace| {
         (0..10).map(move |number| async move {
-            namespace.pod(&format!("pod-{number}"), &namespace.image("app")).await
+            namespace
+                .pod(&format!("pod-{number}"), &namespace.image("app"))
+                .await
         })
     }))
     .await;
@@ -36,9 +38,15 @@ async fn two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a
     for namespace in &namespaces {
         let secret = namespace.assert_opens().await;
         // Written once: one entry of ours in the managed fields, and no second version of the content.
-        assert_eq!(secret.metadata.managed_fields.as_ref().map(Vec::len), Some(1));
+        assert_eq!(
+            secret.metadata.managed_fields.as_ref().map(Vec::len),
+            Some(1)
+        );
     }
-    let calls = namespaces[0].region.total(Action::GetAuthorizationToken).await?;
+    let calls = namespaces[0]
+        .region
+        .total(Action::GetAuthorizationToken)
+        .await?;
     assert!(calls.total <= 2, "{calls:?}");
     let mut written = 0;
     for (_, log) in world.logs() {
@@ -54,17 +62,22 @@ async fn two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a
     Ok(())
 }
 
-async fn two_registries_in_the_same_instant_both_end_up_in_the_secret(world: Arc<World>) -> Outcome {
+async fn two_registries_in_the_same_instant_both_end_up_in_the_secret(
+    world: Arc<World>,
+) -> Outcome {
     let first = Namespace::new(&world).await;
     let second = world.aws.region(&format!("{}1", first.region.name()));
     for _ in 0..100 {
         let namespace = Namespace::in_region(&world, first.region.clone(), json!({})).await;
         let hosts = [namespace.host(), second.host(ACCOUNT)];
-        let reviews = hosts.each_ref().map(|host| {
-            review::of_pod(&namespace.name, &pod("pod", &format!("{host}/app:v1")))
-        });
+        let reviews = hosts
+            .each_ref()
+            .map(|host| review::of_pod(&namespace.name, &pod("pod", &format!("{host}/app:v1"))));
         let [one, other] = &world.replicas;
-        let answers = tokio::join!(review::answer(one, &reviews[0]), review::answer(other, &reviews[1]));
+        let answers = tokio::join!(
+            review::answer(one, &reviews[0]),
+            review::answer(other, &reviews[1])
+        );
         for answer in [answers.0, answers.1] {
             assert!(review::adds_reference(&answer), "{answer}");
             assert_eq!(review::warnings(&answer), "");
@@ -94,6 +107,9 @@ async fn a_second_namespace_costs_no_aws_call(world: Arc<World>) -> Outcome {
     second.assert_opens().await;
     let after = first.region.total(Action::GetAuthorizationToken).await?;
     // The replica that found the first namespace's Secret fresh holds no token yet.
-    assert!(after.total <= 2 && after.total - before.total <= 1, "{before:?} {after:?}");
+    assert!(
+        after.total <= 2 && after.total - before.total <= 1,
+        "{before:?} {after:?}"
+    );
     Ok(())
 }

@@ -19,7 +19,10 @@ impl Volume {
         for name in ["tls.crt", "tls.key"] {
             symlink(Path::new("..data").join(name), directory.path().join(name)).unwrap();
         }
-        Self { directory, version: 0 }
+        Self {
+            directory,
+            version: 0,
+        }
     }
 
     fn swap(&mut self, chain: &str, key: &str) {
@@ -34,13 +37,19 @@ impl Volume {
     }
 
     fn files(&self) -> Files {
-        Files::new(self.directory.path(), Arc::new(default_provider()), Metrics::default())
+        Files::new(
+            self.directory.path(),
+            Arc::new(default_provider()),
+            Metrics::default(),
+        )
     }
 }
 
 fn pair(name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key);
+    let certificate = CertificateParams::new(vec![name.to_owned()])
+        .unwrap()
+        .self_signed(&key);
     (certificate.unwrap().pem(), key.serialize_pem())
 }
 
@@ -52,7 +61,11 @@ fn served(files: &Files) -> Option<Vec<u8>> {
 fn reloads(files: &Files, result: &str) -> String {
     let metrics = files.metrics.encode();
     let name = format!("ecr_pull_secrets_certificate_reloads_total{{result=\"{result}\"}}");
-    metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or(" 0").to_owned()
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .unwrap_or(" 0")
+        .to_owned()
 }
 
 #[test]
@@ -109,7 +122,11 @@ fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
         files.look();
         assert_eq!(served(&files), good);
     }
-    assert_eq!(reloads(&files, "error"), format!(" {}", bad.len()), "each is reported once");
+    assert_eq!(
+        reloads(&files, "error"),
+        format!(" {}", bad.len()),
+        "each is reported once"
+    );
     volume.swap(&other_chain, &other_key);
     files.look();
     assert_ne!(served(&files), good);

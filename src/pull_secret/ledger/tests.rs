@@ -107,6 +107,9 @@ fn a_secret_without_our_label_does_not_serve() {
     foreign.labels = None;
     ledger.saw(&foreign);
     assert!(ledger.holds("team") && !serves(&ledger));
+    assert_eq!(ledger.foreign(), 1);
+    ledger.saw(&secret(2));
+    assert_eq!(ledger.foreign(), 0);
 }
 
 #[test]

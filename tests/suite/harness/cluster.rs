@@ -40,7 +40,9 @@ impl Cluster {
         let stdin = child.stdin.take().expect("stdin is piped");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
-        stdout.read_line(&mut line).expect("the control plane says where it is");
+        stdout
+            .read_line(&mut line)
+            .expect("the control plane says where it is");
         let report: Value = serde_json::from_str(&line).expect("a line of JSON");
         let text = |field: &str| report[field].as_str().expect("a text").to_owned();
         let kubeconfig = PathBuf::from(text("kubeconfig"));
@@ -70,7 +72,9 @@ impl Cluster {
         let (_, stdin, stdout) = child.as_mut().expect("the control plane runs");
         writeln!(stdin, "{command}").expect("the control plane listens");
         let mut answer = String::new();
-        stdout.read_line(&mut answer).expect("the control plane answers");
+        stdout
+            .read_line(&mut answer)
+            .expect("the control plane answers");
         let answer: Value = serde_json::from_str(&answer).expect("a line of JSON");
         assert_eq!(answer["ok"], true, "{command}: {answer}");
     }

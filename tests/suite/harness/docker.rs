@@ -6,7 +6,12 @@ use serde_json::Value;
 /// Our annotation's value, or nothing.
 pub fn annotation<'a>(secret: &'a Secret, name: &str) -> &'a str {
     let name = format!("ecr-pull-secrets.dev/{name}");
-    secret.metadata.annotations.as_ref().and_then(|all| all.get(&name)).map_or("", String::as_str)
+    secret
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(&name))
+        .map_or("", String::as_str)
 }
 
 /// The docker config, parsed.
@@ -17,11 +22,19 @@ pub fn config(secret: &Secret) -> Value {
 
 /// The `auth` of a host.
 pub fn auth(secret: &Secret, host: &str) -> String {
-    config(secret)["auths"][host]["auth"].as_str().unwrap_or_default().to_owned()
+    config(secret)["auths"][host]["auth"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// All hosts, sorted.
 pub fn hosts(secret: &Secret) -> Vec<String> {
     let config = config(secret);
-    config["auths"].as_object().expect("auths").keys().cloned().collect()
+    config["auths"]
+        .as_object()
+        .expect("auths")
+        .keys()
+        .cloned()
+        .collect()
 }

@@ -53,8 +53,15 @@ impl Namespace {
         let namespace = json!({ "metadata": { "name": name, "labels": labels } });
         let namespace: V1Namespace = serde_json::from_value(namespace).unwrap();
         let all: Api<V1Namespace> = Api::all(client.clone());
-        all.create(&PostParams::default(), &namespace).await.expect("a namespace");
-        let this = Self { name, region, client, world: world.clone() };
+        all.create(&PostParams::default(), &namespace)
+            .await
+            .expect("a namespace");
+        let this = Self {
+            name,
+            region,
+            client,
+            world: world.clone(),
+        };
         let accounts = this.api::<ServiceAccount>();
         eventually("the default ServiceAccount", LIMIT, || async {
             accounts.get_opt("default").await.expect("a look").map(drop)
@@ -90,19 +97,27 @@ impl Namespace {
         K::DynamicType: Default,
     {
         let object: K = serde_json::from_value(object).expect("an object of the kind");
-        self.api::<K>().create(&PostParams::default(), &object).await
+        self.api::<K>()
+            .create(&PostParams::default(), &object)
+            .await
     }
 
     /// Creates a pod with one container.
     pub async fn pod(&self, name: &str, image: &str) -> Pod {
-        self.create(pod(name, image)).await.expect("the pod is admitted")
+        self.create(pod(name, image))
+            .await
+            .expect("the pod is admitted")
     }
 
     /// The pods, once there are so many.
     pub async fn pods(&self, count: usize) -> Vec<Pod> {
         let api = self.api::<Pod>();
         eventually("the pods", LIMIT, || async {
-            let pods = api.list(&ListParams::default()).await.expect("a list").items;
+            let pods = api
+                .list(&ListParams::default())
+                .await
+                .expect("a list")
+                .items;
             (pods.len() >= count).then_some(pods)
         })
         .await
@@ -124,14 +139,21 @@ impl Namespace {
         object["apiVersion"] = json!("v1");
         object["kind"] = json!("Secret");
         let params = PatchParams::apply(manager).force();
-        self.api::<Secret>().patch(SECRET, &params, &Patch::Apply(object)).await.expect("a Secret")
+        self.api::<Secret>()
+            .patch(SECRET, &params, &Patch::Apply(object))
+            .await
+            .expect("a Secret")
     }
 
     /// What the registry says to the Secret's credentials.
     pub async fn verdict(&self, secret: &Secret, repository: &str) -> Verdict {
         let host = self.host();
         let auth = docker::auth(secret, &host);
-        self.world.aws.registry_opens(&host, repository, &auth).await.expect("the registry answers")
+        self.world
+            .aws
+            .registry_opens(&host, repository, &auth)
+            .await
+            .expect("the registry answers")
     }
 
     /// Fails unless the pull Secret is there and opens the registry.
@@ -153,5 +175,9 @@ pub fn pod(name: &str, image: &str) -> Value {
 /// The names in a pod's `imagePullSecrets`.
 pub fn references(pod: &Pod) -> Vec<String> {
     let spec = pod.spec.as_ref().expect("a spec");
-    spec.image_pull_secrets.iter().flatten().map(|reference| reference.name.clone()).collect()
+    spec.image_pull_secrets
+        .iter()
+        .flatten()
+        .map(|reference| reference.name.clone())
+        .collect()
 }

@@ -50,22 +50,50 @@ pub struct Replica {
 impl Replica {
     /// Starts it, without waiting for anything.
     pub fn start(settings: &Settings<'_>) -> Self {
-        let Settings { directory, name, kubeconfig, certificates, config, environment } = *settings;
+        let Settings {
+            directory,
+            name,
+            kubeconfig,
+            certificates,
+            config,
+            environment,
+        } = *settings;
         let (https, http) = (free_address(), free_address());
         let config_file = directory.join(format!("{name}.yaml"));
         fs::write(&config_file, config).unwrap();
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
         let mut command = Command::new(tool("cluster"));
-        command.arg("lifeline").arg("--").arg(env!("CARGO_BIN_EXE_ecr-pull-secrets")).arg("serve");
-        command.arg("--config").arg(config_file).arg("--kubeconfig").arg(kubeconfig);
+        command
+            .arg("lifeline")
+            .arg("--")
+            .arg(env!("CARGO_BIN_EXE_ecr-pull-secrets"))
+            .arg("serve");
+        command
+            .arg("--config")
+            .arg(config_file)
+            .arg("--kubeconfig")
+            .arg(kubeconfig);
         command.arg("--https-listen").arg(https.to_string());
         command.arg("--http-listen").arg(http.to_string());
         command.arg("--certificate-dir").arg(certificates);
-        command.args(["--log-level", "trace", "--log-format", "json", "--drain-delay", "1"]);
-        command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOSTNAME", name);
+        command.args([
+            "--log-level",
+            "trace",
+            "--log-format",
+            "json",
+            "--drain-delay",
+            "1",
+        ]);
+        command
+            .env_clear()
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOSTNAME", name);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
+        command
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
         let mut child = command.spawn().expect("the webhook starts");
         let stdin = child.stdin.take().expect("stdin is piped");
         Self {
@@ -80,7 +108,10 @@ impl Replica {
     /// Waits until it says that it is ready.
     pub async fn ready(&self) {
         eventually("the webhook is ready", LIMIT, || async {
-            self.get("/readyz").await.filter(|(status, _)| *status == StatusCode::OK).map(drop)
+            self.get("/readyz")
+                .await
+                .filter(|(status, _)| *status == StatusCode::OK)
+                .map(drop)
         })
         .await;
     }
@@ -88,7 +119,9 @@ impl Replica {
     /// Asks the plain port.
     pub async fn get(&self, path: &str) -> Option<(StatusCode, String)> {
         let stream = TcpStream::connect(self.http).await.ok()?;
-        let request = Request::get(path).header(header::HOST, "localhost").body(Full::default());
+        let request = Request::get(path)
+            .header(header::HOST, "localhost")
+            .body(Full::default());
         let (status, body) = exchange(stream, request.unwrap()).await?;
         Some((status, String::from_utf8_lossy(&body).into_owned()))
     }
@@ -97,15 +130,19 @@ impl Replica {
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let (_, text) = self.get("/metrics").await.expect("metrics");
         let lines = text.lines().filter(|line| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && labels.iter().all(|label| line.contains(label))
         });
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// Sends a body to `/mutate` as the API server would, on a connection of its own.
     pub async fn post(&self, body: impl Into<Bytes>) -> Option<(StatusCode, Bytes)> {
-        self.post_to("/mutate?timeout=5s", "application/json", body).await
+        self.post_to("/mutate?timeout=5s", "application/json", body)
+            .await
     }
 
     /// The same with another target or content type.
@@ -154,20 +191,28 @@ async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Option<(Status
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
     tokio::spawn(connection);
     let exchange = async {
         let response = sender.send_request(request).await.ok()?;
         let status = response.status();
-        Some((status, response.into_body().collect().await.ok()?.to_bytes()))
+        Some((
+            status,
+            response.into_body().collect().await.ok()?.to_bytes(),
+        ))
     };
-    tokio::time::timeout(Duration::from_secs(30), exchange).await.expect("an answer in time")
+    tokio::time::timeout(Duration::from_secs(30), exchange)
+        .await
+        .expect("an answer in time")
 }
 
 fn connector(ca: &Path) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).expect("a CA")).expect("a CA");
+    roots
+        .add(CertificateDer::from_pem_file(ca).expect("a CA"))
+        .expect("a CA");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -178,5 +223,7 @@ fn connector(ca: &Path) -> TlsConnector {
 }
 
 fn free_address() -> SocketAddr {
-    StdListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    StdListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
 }

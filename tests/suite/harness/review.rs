@@ -36,12 +36,19 @@ pub async fn answer(replica: &Replica, review: &Value) -> Value {
 
 /// Whether an answer adds the reference.
 pub fn adds_reference(answer: &Value) -> bool {
-    let Some(patch) = answer["patch"].as_str() else { return false };
+    let Some(patch) = answer["patch"].as_str() else {
+        return false;
+    };
     let patch = BASE64_STANDARD.decode(patch).expect("base64");
     String::from_utf8_lossy(&patch).contains(super::namespace::SECRET)
 }
 
 /// All warnings in one text.
 pub fn warnings(answer: &Value) -> String {
-    answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    answer["warnings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }

@@ -16,12 +16,19 @@ pub fn tool(name: &str) -> PathBuf {
         .output()
         .expect("tools.sh runs");
     assert!(output.status.success(), "tools.sh {name} failed");
-    PathBuf::from(String::from_utf8(output.stdout).expect("a path is text").trim())
+    PathBuf::from(
+        String::from_utf8(output.stdout)
+            .expect("a path is text")
+            .trim(),
+    )
 }
 
 /// Runs a command to its end; its output goes into the panic if it fails.
 pub fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("the command starts");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command starts");
     assert!(
         output.status.success(),
         "{command:?} failed:\n{}{}",

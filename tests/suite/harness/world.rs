@@ -26,7 +26,7 @@ use super::tools::{root, run, tool};
 /// Our own namespace, and the name of everything in it.
 pub const OURS: &str = "ecr-pull-secrets";
 /// The configuration of the two replicas: the defaults.
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}\n";
+pub const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}\n";
 
 /// The control plane, AWS, and two replicas.
 pub struct World {
@@ -54,7 +54,10 @@ pub fn runtime() -> &'static Runtime {
 impl World {
     /// The one world; the first caller starts it.
     pub async fn get() -> Arc<Self> {
-        WORLD.get_or_init(|| async { Arc::new(Self::start().await) }).await.clone()
+        WORLD
+            .get_or_init(|| async { Arc::new(Self::start().await) })
+            .await
+            .clone()
     }
 
     /// The one world, if any test asked for it.
@@ -63,7 +66,10 @@ impl World {
     }
 
     async fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("ecr-pull-secrets-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("ecr-pull-secrets-")
+            .tempdir()
+            .unwrap();
         let path = directory.path();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
@@ -91,7 +97,14 @@ impl World {
         }
         let addresses = replicas.each_ref().map(|replica| replica.https.to_string());
         cluster.route(&format!("{OURS}/{OURS}"), &addresses);
-        Self { cluster, aws, replicas, kubeconfig, directory, _stand_in: stand_in }
+        Self {
+            cluster,
+            aws,
+            replicas,
+            kubeconfig,
+            directory,
+            _stand_in: stand_in,
+        }
     }
 
     /// A third replica, which the API server does not know.
@@ -113,12 +126,22 @@ impl World {
 
     /// What every process of ours logged so far: names and texts.
     pub fn logs(&self) -> Vec<(String, String)> {
-        let files = fs::read_dir(self.directory.path()).unwrap().flatten().map(|entry| entry.path());
+        let files = fs::read_dir(self.directory.path())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
         files
             .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .map(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                (name, String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned())
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                (
+                    name,
+                    String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned(),
+                )
             })
             .collect()
     }
@@ -152,8 +175,14 @@ pub fn keep() -> bool {
 fn aws_environment(url: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", url.to_owned()),
-        ("AWS_ACCESS_KEY_ID", aws_stand_in::DEFAULT_ACCESS_KEY_ID.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", aws_stand_in::DEFAULT_SECRET_ACCESS_KEY.to_owned()),
+        (
+            "AWS_ACCESS_KEY_ID",
+            aws_stand_in::DEFAULT_ACCESS_KEY_ID.to_owned(),
+        ),
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            aws_stand_in::DEFAULT_SECRET_ACCESS_KEY.to_owned(),
+        ),
     ]
 }
 
@@ -167,7 +196,10 @@ fn issue_certificates(directory: &Path) -> String {
     let issuer = Issuer::new(params, ca_key);
     let key = KeyPair::generate().unwrap();
     let names = vec![format!("{OURS}.{OURS}.svc")];
-    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let leaf = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     fs::write(directory.join("tls.crt"), leaf.pem()).unwrap();
     fs::write(directory.join("tls.key"), key.serialize_pem()).unwrap();
     fs::write(directory.join("ca.crt"), ca.pem()).unwrap();
@@ -177,9 +209,13 @@ fn issue_certificates(directory: &Path) -> String {
 /// The chart, as it ships.
 fn install(kubeconfig: &Path, ca: &str) {
     let mut helm = Command::new(tool("helm"));
-    helm.args(["install", OURS]).arg(root().join("manifests/helm"));
-    helm.args(["--namespace", OURS, "--create-namespace"]).arg("--kubeconfig").arg(kubeconfig);
-    helm.arg("--set").arg(format!("webhook.caBundle={}", BASE64_STANDARD.encode(ca)));
+    helm.args(["install", OURS])
+        .arg(root().join("manifests/helm"));
+    helm.args(["--namespace", OURS, "--create-namespace"])
+        .arg("--kubeconfig")
+        .arg(kubeconfig);
+    helm.arg("--set")
+        .arg(format!("webhook.caBundle={}", BASE64_STANDARD.encode(ca)));
     run(&mut helm);
 }
 
