@@ -26,13 +26,9 @@ use super::refusal::{Refusal, refusal};
 pub enum Base<'a> {
     /// There is no Secret, or so we think.
     Absent,
-    /// The Secret as it was read; `force` takes fields over from whoever owns them.
-    Read {
-        /// Its metadata.
-        metadata: &'a ObjectMeta,
-        /// Whether to take the content over.
-        force: bool,
-    },
+    /// The Secret with this metadata, which was read and found to be ours to write. Fields that
+    /// others own are taken over: the version says that nobody wrote since.
+    Read(&'a ObjectMeta),
 }
 
 /// The pull Secrets of all namespaces, all of one name.
@@ -65,8 +61,8 @@ impl PullSecretApi {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Changed`] when the base does not hold any more, [`Refusal::Owned`] when somebody
-    /// else owns a field and `force` was not given.
+    /// [`Refusal::Changed`] when the base does not hold any more, [`Refusal::Owned`] when there was
+    /// to be no Secret and somebody else's is there.
     pub async fn apply(
         &self,
         namespace: &str,
@@ -75,10 +71,10 @@ impl PullSecretApi {
     ) -> Result<ObjectMeta, Refusal> {
         let (resource_version, uid, force) = match base {
             Base::Absent => (Some("1".to_owned()), None, false),
-            Base::Read { metadata, force } => (
+            Base::Read(metadata) => (
                 metadata.resource_version.clone(),
                 metadata.uid.clone(),
-                force,
+                true,
             ),
         };
         let annotations = content

@@ -125,14 +125,14 @@ impl Writer {
         };
         let metadata = &secret.metadata;
         let existing = view(&secret);
-        let (config, described, force) = match standing(&existing, self.adopt) {
+        let (config, described) = match standing(&existing, self.adopt) {
             Standing::Foreign(cause) => {
                 self.events.emit(reference(metadata), cause);
                 return Err((cause, format!("type {}", existing.secret_type)));
             }
             Standing::Adopted(config) => {
                 info!(namespace, "adopting a pull secret");
-                (config, Described::default(), true)
+                (config, Described::default())
             }
             Standing::Ours(config) if is_edited(metadata) => {
                 let is_plausible =
@@ -150,11 +150,11 @@ impl Writer {
                     }));
                 }
                 info!(namespace, "mending an edited pull secret");
-                (config, Described::default(), true)
+                (config, Described::default())
             }
             Standing::Ours(config) => {
                 let described = Described::read(|name| existing.annotation(name));
-                (config, described, false)
+                (config, described)
             }
         };
         let now = clock::now();
@@ -173,7 +173,7 @@ impl Writer {
         }
         let merged = merge(config, described, &grants);
         let round = self
-            .apply(namespace, Base::Read { metadata, force }, merged, trigger)
+            .apply(namespace, Base::Read(metadata), merged, trigger)
             .await?;
         if matches!(round, Round::Done(_))
             && existing.annotation(annotation::LAST_APPLIED).is_some()
