@@ -4,7 +4,7 @@
 //! fields say whether somebody else wrote it since. Our own writes are entered at once; the watch
 //! replaces them only by something newer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ecr_pull_secrets_core::image::Registry;
@@ -150,14 +150,20 @@ impl Ledger {
         rows.enter(metadata, held, |known, new| known >= new);
     }
 
-    /// Enters that somebody else's content, at the version of `metadata`, serves these registries.
+    /// Enters that somebody else's content, at the version of `metadata`, serves these registries,
+    /// too.
     pub fn tolerate(&self, metadata: &ObjectMeta, registries: &[Registry]) {
         let mut rows = self.write();
         let mut held = rows.held(metadata);
-        held.tolerated = registries
-            .iter()
-            .map(|registry| rows.host(registry.host()))
-            .collect();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let mut tolerated: BTreeSet<Arc<str>> = match rows.by_namespace.get(namespace) {
+            Some(Row::Held(known)) if known.version == held.version => {
+                known.tolerated.iter().cloned().collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        tolerated.extend(registries.iter().map(|registry| rows.host(registry.host())));
+        held.tolerated = tolerated.into_iter().collect();
         rows.enter(metadata, Row::Held(held), |known, new| known > new);
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 
 const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+const SECOND: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
 fn registry(host: &str) -> Registry {
     Registry::of_host(host).unwrap()
@@ -92,11 +93,17 @@ fn content_that_somebody_else_wrote_does_not_serve_unless_it_was_looked_at() {
     assert_eq!(ledger.earliest_expiry(), None);
     ledger.tolerate(&edited, &[registry(HOST)]);
     assert!(serves(&ledger));
+    // Another registry at the same version takes nothing away from the first.
+    ledger.tolerate(&edited, &[registry(SECOND)]);
+    assert!(serves(&ledger) && ledger.serves("team", &[registry(SECOND)], at(500)));
     // The watch brings the same version once more, and then a newer one.
     ledger.saw(&edited);
     assert!(serves(&ledger));
     edited.resource_version = Some("3".to_owned());
     ledger.saw(&edited);
+    assert!(!serves(&ledger));
+    // What was found good in one version says nothing about the next.
+    ledger.tolerate(&edited, &[registry(SECOND)]);
     assert!(!serves(&ledger));
 }
 
