@@ -16,6 +16,7 @@ use ecr_pull_secrets_core::token::TokenKey;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::info;
 
 use super::flight::{Flight, Flights, Phase, Progress, Standing};
 use super::ledger::Ledger;
@@ -156,17 +157,17 @@ impl PullSecrets {
 
     fn give_up(&self, namespace: &str, flight: &Flight, cause: Cause) {
         self.flights.abandon(namespace);
-        let unsettled = flight.unsettled();
-        flight.report(
-            unsettled.iter().map(|(registry, _)| registry),
-            Progress::Failed(cause),
-        );
+        info!(namespace, cause = cause.name(), "gave up on a pull secret");
+        flight.fail(cause);
     }
 
     /// Mints what is missing and writes what there is: one region that AWS does not serve does not
     /// keep the others out of the Secret.
     async fn attempt(&self, namespace: &str, flight: &Flight) {
         flight.enter(Phase::Minting);
+        if let Err(cause) = self.writer.look(namespace, Trigger::admission).await {
+            return flight.fail(cause);
+        }
         let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
         for (registry, identity) in flight.unsettled() {
             by_key

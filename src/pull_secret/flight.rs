@@ -177,6 +177,13 @@ impl Flight {
         self.changed.send_replace(());
     }
 
+    /// Reports that nothing came of all that is left to do.
+    pub fn fail(&self, cause: Cause) {
+        let unsettled = self.unsettled();
+        let registries = unsettled.iter().map(|(registry, _)| registry);
+        self.report(registries, Progress::Failed(cause));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

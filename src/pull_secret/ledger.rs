@@ -123,6 +123,12 @@ impl Ledger {
         matches!(rows.by_namespace.get(namespace), Some(Row::Held(_)))
     }
 
+    /// Whether there is a Secret that somebody else made or changed.
+    pub fn is_doubtful(&self, namespace: &str) -> bool {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(rows.by_namespace.get(namespace), Some(Row::Held(held)) if !held.intact)
+    }
+
     /// The earliest end of any entry of any Secret of ours.
     pub fn earliest_expiry(&self) -> Option<Timestamp> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);

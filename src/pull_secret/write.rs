@@ -86,26 +86,55 @@ impl Writer {
                 Ok(Round::Done(written)) => return Ok(written),
                 Ok(Round::Again) => must_read = true,
                 Err((cause, detail)) => {
-                    self.metrics.applied(trigger, cause.name());
-                    warn!(
-                        namespace,
-                        cause = cause.name(),
-                        detail,
-                        "pull secret not written"
-                    );
-                    return Err(cause);
+                    return Err(self.failed(namespace, trigger, cause, &detail));
                 }
             }
             // Two replicas that collided once must not keep step.
             sleep(jitter(namespace, round)).await;
         }
-        self.metrics.applied(trigger, Cause::WriteContended.name());
+        Err(self.failed(namespace, trigger, Cause::WriteContended, ""))
+    }
+
+    /// Whether somebody else's Secret stands where the namespace's is to be: no token helps then,
+    /// and a pod that may not name it must learn so, whether AWS answers or not. Costs a call only
+    /// where the ledger has a doubt.
+    ///
+    /// # Errors
+    ///
+    /// The cause that stands in the way; it has been counted and logged.
+    pub async fn look(&self, namespace: &str, trigger: Trigger) -> Result<(), Cause> {
+        if !self.ledger.is_doubtful(namespace) {
+            return Ok(());
+        }
+        // Trouble with the read is trouble with the write as well, and is told there.
+        let Ok(Some(secret)) = self.api.read(namespace).await else {
+            return Ok(());
+        };
+        match standing(&view(&secret), self.adopt) {
+            Standing::Foreign(cause) => {
+                let (cause, detail) = self.foreign(&secret, cause);
+                Err(self.failed(namespace, trigger, cause, &detail))
+            }
+            Standing::Adopted(_) | Standing::Ours(_) => Ok(()),
+        }
+    }
+
+    fn failed(&self, namespace: &str, trigger: Trigger, cause: Cause, detail: &str) -> Cause {
+        self.metrics.applied(trigger, cause.name());
         warn!(
             namespace,
-            cause = Cause::WriteContended.name(),
+            cause = cause.name(),
+            detail,
             "pull secret not written"
         );
-        Err(Cause::WriteContended)
+        cause
+    }
+
+    /// Tells the owner of a Secret that it is in the way.
+    fn foreign(&self, secret: &Secret, cause: Cause) -> (Cause, String) {
+        self.events.emit(reference(&secret.metadata), cause);
+        let secret_type = secret.type_.as_deref().unwrap_or_default();
+        (cause, format!("type {secret_type}"))
     }
 
     async fn round(
@@ -126,10 +155,7 @@ impl Writer {
         let metadata = &secret.metadata;
         let existing = view(&secret);
         let (config, described) = match standing(&existing, self.adopt) {
-            Standing::Foreign(cause) => {
-                self.events.emit(reference(metadata), cause);
-                return Err((cause, format!("type {}", existing.secret_type)));
-            }
+            Standing::Foreign(cause) => return Err(self.foreign(&secret, cause)),
             Standing::Adopted(config) => {
                 info!(namespace, "adopting a pull secret");
                 (config, Described::default())

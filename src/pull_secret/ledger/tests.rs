@@ -115,8 +115,10 @@ fn a_secret_without_our_label_does_not_serve() {
     ledger.saw(&foreign);
     assert!(ledger.holds("team") && !serves(&ledger));
     assert_eq!(ledger.foreign(), 1);
+    assert!(ledger.is_doubtful("team") && !ledger.is_doubtful("other"));
     ledger.saw(&secret(2));
     assert_eq!(ledger.foreign(), 0);
+    assert!(!ledger.is_doubtful("team"));
 }
 
 #[test]
