@@ -136,6 +136,16 @@ pub enum InvalidRule {
     /// Not exactly one of the actions.
     #[error("rules[{0}]: give exactly one of `ambient`, `assumeRole` and `deny`")]
     Action(usize),
+    /// An account that no registry has: the rule would never match, a denial neither.
+    #[error(
+        "rules[{index}].accounts: `{account}` is not an account; give 12 digits, or a pattern of digits, `*` and `?`"
+    )]
+    Account {
+        /// Which rule.
+        index: usize,
+        /// What it says.
+        account: String,
+    },
     /// The ARN is not one of a role.
     #[error(
         "rules[{index}].assumeRole.roleArn: `{arn}` is not of the form arn:aws:iam::123456789012:role/name"
@@ -192,6 +202,16 @@ fn any(globs: &[Glob], text: &str) -> bool {
 }
 
 fn verdict_of(index: usize, rule: &Rule) -> Result<Verdict, InvalidRule> {
+    if let Some(account) = rule
+        .accounts
+        .iter()
+        .find(|account| !is_account_pattern(&account.pattern))
+    {
+        return Err(InvalidRule::Account {
+            index,
+            account: account.pattern.clone(),
+        });
+    }
     match (&rule.ambient, &rule.assume_role, &rule.deny) {
         (Some(_), None, None) => Ok(Verdict::Allow(Identity::Ambient)),
         (None, Some(role), None) => {
@@ -231,6 +251,17 @@ fn check_role(index: usize, role: &AssumeRole) -> Result<(), InvalidRule> {
         return Err(InvalidRule::ExternalId(index));
     }
     Ok(())
+}
+
+fn is_account_pattern(pattern: &str) -> bool {
+    let fits = if pattern.contains('*') {
+        pattern.len() <= 13
+    } else {
+        pattern.len() == 12
+    };
+    fits && pattern
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'?'))
 }
 
 fn is_role_arn(arn: &str) -> bool {

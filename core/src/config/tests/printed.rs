@@ -94,15 +94,16 @@ fn rules() -> impl Strategy<Value = Value> {
         json!({"assumeRole": {"roleArn": "arn:aws:iam::012345678901:role/a,b"}}),
         json!({"assumeRole": {"roleArn": "arn:aws:iam::012345678901:role/#x:{}", "externalId": "0012", "sessionName": "no"}}),
     ]);
-    let lists = || option::of(patterns());
-    let rule = (action, lists(), lists()).prop_map(|(mut rule, accounts, namespaces)| {
-        for (field, list) in [("accounts", accounts), ("namespaces", namespaces)] {
-            if let Some(list) = list {
-                rule[field] = json!(list);
+    let accounts = option::of(vec("[0-9?]{12}|0[0-9]{2}\\*", 0..3));
+    let rule =
+        (action, accounts, option::of(patterns())).prop_map(|(mut rule, accounts, namespaces)| {
+            for (field, list) in [("accounts", accounts), ("namespaces", namespaces)] {
+                if let Some(list) = list {
+                    rule[field] = json!(list);
+                }
             }
-        }
-        rule
-    });
+            rule
+        });
     vec(rule, 0..4).prop_map(Value::from)
 }
 
