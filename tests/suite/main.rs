@@ -11,6 +11,7 @@ mod harness;
 mod logs;
 mod moto;
 mod scale;
+mod theft;
 mod untouched;
 mod workloads;
 
@@ -26,7 +27,7 @@ const TESTS_AT_A_TIME: usize = 8;
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(TESTS_AT_A_TIME));
-    let trials = [aws_trouble::trials(), moto::trials(), scale::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
+    let trials = [aws_trouble::trials(), moto::trials(), scale::trials(), theft::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
     let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
     if let Some(world) = World::if_started() {
         failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();

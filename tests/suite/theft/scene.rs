@@ -1,0 +1,227 @@
+//! What the attempts are made on: namespaces of their own, in which an administrator has put
+//! something worth stealing. No attempt on it writes anything, so that one scene serves them all.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret, ServiceAccount};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::account::Account;
+use super::request::{
+    EVENTS, REGISTRATION, REST, Row, SECRETS, apply, json_patch, merge_patch, post,
+};
+use crate::harness::namespace::{Namespace, SECRET};
+use crate::harness::world::OURS;
+use crate::harness::{LIMIT, World, eventually};
+
+/// The API of the registration.
+pub const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+
+/// A registration of somebody else's.
+pub const OTHERS: &str = "theft-others";
+
+/// Where `kubectl apply` keeps a copy of the object, token and all.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+static SCENE: OnceCell<Scene> = OnceCell::const_new();
+
+/// Names of namespaces.
+pub struct Scene {
+    /// Somebody else's: a Secret `gold`, an account `rich`, a pod `p`, a ConfigMap `cm`, and an
+    /// event of the kubelet, `kubelet-said`.
+    pub victim: String,
+    /// Holds a pull Secret that the program made for a pod, and an event of ours, `ours`.
+    pub managed: String,
+    /// Holds nothing.
+    pub empty: String,
+    /// A pull Secret of ours to which somebody added a label, an annotation and a key.
+    pub edited: String,
+    /// A pull Secret of ours to which somebody added an owner and a finalizer.
+    pub owned: String,
+    /// A pull Secret of somebody who wrote it with `kubectl apply`.
+    pub foreign: String,
+    /// The same after we took it over.
+    pub adopted: String,
+}
+
+impl Scene {
+    /// The one scene; the first caller sets it.
+    pub async fn get(world: &Arc<World>) -> &'static Self {
+        SCENE.get_or_init(|| Self::set(world)).await
+    }
+
+    async fn set(world: &Arc<World>) -> Self {
+        guards_are_in_force(world).await;
+        others_registration(world).await;
+        Self {
+            victim: victim(world).await,
+            managed: managed(world).await,
+            empty: namespace(world).await.name,
+            edited: edited(world).await,
+            owned: owned(world).await,
+            foreign: foreign(world, json!({})).await,
+            adopted: foreign(world, marks()).await,
+        }
+    }
+}
+
+/// A pull Secret as the program writes it.
+pub fn pull_secret() -> Value {
+    let mut metadata = marks();
+    metadata["name"] = json!(SECRET);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/dockerconfigjson",
+        "metadata": metadata,
+        // {"auths":{}}
+        "data": { ".dockerconfigjson": "eyJhdXRocyI6e319" },
+    })
+}
+
+/// An event in the core API, as somebody.
+pub fn event(namespace: &str, speaker: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": { "generateName": "event-", "namespace": namespace },
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "namespace": namespace,
+            "name": "x",
+        },
+        "reason": "r",
+        "message": "m",
+        "source": { "component": speaker },
+        "type": "Normal",
+    })
+}
+
+fn marks() -> Value {
+    json!({
+        "labels": { "app.kubernetes.io/managed-by": "ecr-pull-secrets" },
+        "annotations": { "ecr-pull-secrets.dev/format": "1" },
+    })
+}
+
+/// The API server looks for new policies once a second, and the chart is not much older.
+async fn guards_are_in_force(world: &Arc<World>) {
+    // With every right, since nothing but a guard is to stand in the way.
+    let account = Account::ours_with_every_right(world);
+    let mut secret = pull_secret();
+    secret["type"] = json!("Opaque");
+    let secrets = format!("/api/v1/namespaces/default/secrets/{SECRET}");
+    let registration = format!("{WEBHOOKS}/zz-ecr-pull-secrets");
+    let none = json!([{ "op": "remove", "path": "/webhooks" }]);
+    let events = "/api/v1/namespaces/default/events";
+    let event = event("default", "kubelet");
+    let config_map = format!("/api/v1/namespaces/{OURS}/configmaps/{OURS}");
+    let label = json!({ "metadata": { "labels": { "x": "y" } } });
+    let probes = [
+        apply("Secrets are guarded", &secrets, secret).guarded(SECRETS, ""),
+        json_patch("the registration is guarded", &registration, none).guarded(REGISTRATION, ""),
+        post("events are guarded", events, event).guarded(EVENTS, ""),
+        merge_patch("the rest is guarded", &config_map, label).guarded(REST, ""),
+    ];
+    for Row {
+        request,
+        with_every_right,
+        ..
+    } in probes
+    {
+        let complaint = eventually(&request.attempt, LIMIT, || async {
+            let answer = account.send(&request).await;
+            let complaint = account.complaint(&request, &with_every_right, &answer);
+            // Not yet, or for good.
+            (!answer.status.is_success()).then_some(complaint)
+        })
+        .await;
+        assert_eq!(complaint, None);
+    }
+}
+
+/// The program itself is to leave these alone.
+async fn namespace(world: &Arc<World>) -> Namespace {
+    Namespace::with_labels(world, json!({ "ecr-pull-secrets.dev/inject": "false" })).await
+}
+
+/// Without any webhook in it, so that nobody else notices.
+async fn others_registration(world: &Arc<World>) {
+    let all: Api<MutatingWebhookConfiguration> = Api::all(world.cluster.client.clone());
+    let mut object = MutatingWebhookConfiguration::default();
+    object.metadata.name = Some(OTHERS.to_owned());
+    let created = all.create(&PostParams::default(), &object).await;
+    created.expect("a registration");
+}
+
+async fn victim(world: &Arc<World>) -> String {
+    let victim = namespace(world).await;
+    let gold = json!({ "metadata": { "name": "gold" }, "stringData": { "k": "v" } });
+    let _: Secret = victim.create(gold).await.expect("a Secret");
+    let rich = json!({ "metadata": { "name": "rich" } });
+    let _: ServiceAccount = victim.create(rich).await.expect("a ServiceAccount");
+    let map = json!({ "metadata": { "name": "cm" }, "data": { "a": "b" } });
+    let _: ConfigMap = victim.create(map).await.expect("a ConfigMap");
+    let mut said = event(&victim.name, "kubelet");
+    said["metadata"]["name"] = json!("kubelet-said");
+    let _: Event = victim.create(said).await.expect("an event");
+    victim.pod("p", "x").await;
+    victim.name
+}
+
+/// The program's own work, for a pod.
+async fn managed(world: &Arc<World>) -> String {
+    let managed = Namespace::new(world).await;
+    managed.pod("pod", &managed.image("app")).await;
+    managed.secret_comes().await;
+    let mut said = event(&managed.name, OURS);
+    said["metadata"]["name"] = json!("ours");
+    let _: Event = managed.create(said).await.expect("an event");
+    managed.name
+}
+
+async fn like_managed(world: &Arc<World>) -> Namespace {
+    let namespace = namespace(world).await;
+    namespace.foreign_secret(OURS, pull_secret()).await;
+    namespace
+}
+
+async fn edited(world: &Arc<World>) -> String {
+    let edited = like_managed(world).await;
+    let who = json!({ "who": "x" });
+    let edit =
+        json!({ "metadata": { "labels": who, "annotations": who }, "data": { "k": "eA==" } });
+    edited.foreign_secret("somebody", edit).await;
+    edited.name
+}
+
+async fn owned(world: &Arc<World>) -> String {
+    let owned = like_managed(world).await;
+    let owner = json!({ "metadata": { "name": "owner" } });
+    let owner: ConfigMap = owned.create(owner).await.expect("a ConfigMap");
+    let owner = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": "owner",
+        "uid": owner.metadata.uid,
+    });
+    let edit = json!({ "metadata": { "ownerReferences": [owner], "finalizers": ["x.io/y"] } });
+    owned.foreign_secret("somebody", edit).await;
+    owned.name
+}
+
+async fn foreign(world: &Arc<World>, metadata: Value) -> String {
+    let foreign = namespace(world).await;
+    let mut secret = pull_secret();
+    secret["metadata"] = metadata;
+    secret["metadata"]["annotations"][LAST_APPLIED] = json!("{}");
+    foreign
+        .foreign_secret("kubectl-client-side-apply", secret)
+        .await;
+    foreign.name
+}

@@ -1,0 +1,380 @@
+//! Attempts on Secrets.
+
+use serde_json::{Value, json};
+
+use super::request::{
+    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
+    put_as_stored, strategic_patch,
+};
+use super::scene::{Scene, pull_secret};
+use crate::harness::namespace::SECRET;
+use crate::harness::world::OURS;
+
+const ACCOUNT: &str = "kubernetes.io/service-account.name";
+
+// How the guard's sentences end.
+const NAME: &str = "writes no Secret but ecr-registry-credentials";
+const TYPE: &str = "of type kubernetes.io/dockerconfigjson";
+const KEY: &str = "writes no key but .dockerconfigjson";
+const IMMUTABLE: &str = "makes no Secret immutable";
+const OWNER: &str = "sets no owner and no finalizer";
+const MARK: &str = "is labelled app.kubernetes.io/managed-by=ecr-pull-secrets";
+const LABEL: &str = "adds no label but app.kubernetes.io/managed-by";
+const ANNOTATION: &str = "adds no annotation but its own";
+const DELETE: &str = "deletes no Secret";
+
+/// To read them.
+pub fn read(scene: &Scene) -> Vec<Row> {
+    let Scene {
+        victim, managed, ..
+    } = scene;
+    let all = "/api/v1/secrets";
+    let one = format!("/api/v1/namespaces/{victim}/secrets");
+    let select = |field: &str| format!("{all}?fieldSelector={field}");
+    let watch = "watch=1&timeoutSeconds=1";
+    let absent = Verdict::Refused(404, "not found");
+    let mut rows = vec![
+        get(
+            "the AWS keys beside us",
+            &path(OURS, "ecr-pull-secrets-aws"),
+        )
+        .no_right(absent),
+        get("our own, anywhere", &path(managed, SECRET)).allowed(),
+        get(
+            "list by field, our name",
+            &select(&format!("metadata.name%3D{SECRET}")),
+        )
+        .allowed(),
+        get(
+            "watch our name",
+            &format!("{}&{watch}", select(&format!("metadata.name%3D{SECRET}"))),
+        )
+        .allowed(),
+    ];
+    let forbidden = [
+        ("get another", path(victim, "gold")),
+        ("list those of the cluster", all.to_owned()),
+        ("list those of a namespace", one.clone()),
+        (
+            "list by label",
+            format!("{all}?labelSelector=app.kubernetes.io%2Fmanaged-by%3Decr-pull-secrets"),
+        ),
+        (
+            "list by field, another name",
+            select("metadata.name%3Dgold"),
+        ),
+        (
+            "list by field, negated",
+            select(&format!("metadata.name!%3D{SECRET}")),
+        ),
+        ("list by field, by type", select("type%3DOpaque")),
+        ("watch all", format!("{all}?{watch}")),
+        (
+            "watch all, old path",
+            "/api/v1/watch/secrets?timeoutSeconds=1".to_owned(),
+        ),
+        (
+            "watch another name",
+            format!("{}&{watch}", select("metadata.name%3Dgold")),
+        ),
+        (
+            "watch another name, old path",
+            format!("/api/v1/watch/namespaces/{victim}/secrets/gold?timeoutSeconds=1"),
+        ),
+    ];
+    rows.extend(
+        forbidden
+            .iter()
+            .map(|(attempt, path)| get(attempt, path).no_right(Verdict::Allowed)),
+    );
+    rows
+}
+
+/// To write others than ours, or to write ours in any other way than by a patch.
+pub fn write(scene: &Scene) -> Vec<Row> {
+    let Scene {
+        victim,
+        managed,
+        empty,
+        ..
+    } = scene;
+    let guarded = |says| Verdict::Guard(SECRETS, says);
+    let ours = path(managed, SECRET);
+    let gold = path(victim, "gold");
+    let all = format!("/api/v1/namespaces/{managed}/secrets");
+    let named = |name: &str| {
+        let mut secret = pull_secret();
+        secret["metadata"]["name"] = json!(name);
+        secret
+    };
+    let mut misplaced = pull_secret();
+    misplaced["metadata"]["namespace"] = json!(victim);
+    vec![
+        post(
+            "POST of our name",
+            &format!("/api/v1/namespaces/{empty}/secrets"),
+            pull_secret(),
+        )
+        .no_right(Verdict::Allowed),
+        apply("apply another name", &path(empty, "loot"), named("loot")).no_right(guarded(NAME)),
+        force_apply("apply over another", &gold, named("gold"))
+            .no_right(Verdict::Refused(422, "field is immutable")),
+        merge_patch("patch another", &gold, json!({ "data": { "k": "eA==" } }))
+            .no_right(guarded(NAME)),
+        apply(
+            "apply at our name, the body names another",
+            &ours,
+            named("gold"),
+        )
+        .refused(400, "name"),
+        apply("apply here, the body says elsewhere", &ours, misplaced).refused(400, "namespace"),
+        put_as_stored("PUT ours", &ours).no_right(Verdict::Allowed),
+        delete("delete ours", &ours).no_right(guarded(DELETE)),
+        delete("delete ours and all", &all).no_right(guarded(DELETE)),
+        delete(
+            "delete all of our name",
+            &format!("{all}?fieldSelector=metadata.name%3D{SECRET}"),
+        )
+        .no_right(guarded(DELETE)),
+        delete("delete another", &gold).no_right(guarded(DELETE)),
+    ]
+}
+
+/// To make one of our name something else than a registry login.
+pub fn shape(scene: &Scene) -> Vec<Row> {
+    let Scene {
+        victim,
+        managed,
+        empty,
+        edited,
+        ..
+    } = scene;
+    let token = json!({
+        "type": "kubernetes.io/service-account-token",
+        "metadata": { "annotations": { ACCOUNT: "rich" } },
+    });
+    let controller = json!({
+        "type": "kubernetes.io/service-account-token",
+        "metadata": { "annotations": { ACCOUNT: "clusterrole-aggregation-controller" } },
+    });
+    let tls = json!({
+        "type": "kubernetes.io/tls",
+        "data": { "tls.crt": "", "tls.key": "" },
+    });
+    let replicate = json!({ "replicator.v1.mittwald.de/replicate-from": "victim/gold" });
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1" }]);
+    let finalizers = json!({ "metadata": { "finalizers": ["x.io/y"] } });
+    let label = |name: &str, value: Value| json!({ "metadata": { "labels": { name: value } } });
+    let managed_by = "app.kubernetes.io/managed-by";
+    let applied = [
+        (
+            "type service-account-token and an account",
+            victim,
+            token,
+            TYPE,
+        ),
+        (
+            "the same, a controller's",
+            &"kube-system".to_owned(),
+            controller,
+            TYPE,
+        ),
+        ("type Opaque", empty, json!({ "type": "Opaque" }), TYPE),
+        ("type tls", empty, tls, TYPE),
+        (
+            "type bootstrap token",
+            &"kube-system".to_owned(),
+            json!({ "type": "bootstrap.kubernetes.io/token" }),
+            TYPE,
+        ),
+        (
+            "the right type and an account",
+            empty,
+            json!({ "metadata": { "annotations": { ACCOUNT: "rich" } } }),
+            ANNOTATION,
+        ),
+        (
+            "a replicator's annotation",
+            empty,
+            json!({ "metadata": { "annotations": replicate } }),
+            ANNOTATION,
+        ),
+        (
+            "another label",
+            empty,
+            label("app.kubernetes.io/instance", json!("x")),
+            LABEL,
+        ),
+        (
+            "another key",
+            empty,
+            json!({ "data": { "k": "eA==" } }),
+            KEY,
+        ),
+        (
+            "another key by stringData",
+            empty,
+            json!({ "stringData": { "k": "v" } }),
+            KEY,
+        ),
+        ("immutable", empty, json!({ "immutable": true }), IMMUTABLE),
+        (
+            "an owner",
+            empty,
+            json!({ "metadata": { "ownerReferences": owner } }),
+            OWNER,
+        ),
+        ("a finalizer", empty, finalizers.clone(), OWNER),
+        (
+            "without our label",
+            empty,
+            label(managed_by, Value::Null),
+            MARK,
+        ),
+        (
+            "another manager's label",
+            empty,
+            label(managed_by, json!("x")),
+            MARK,
+        ),
+    ];
+    let mut rows: Vec<Row> = applied
+        .into_iter()
+        .map(|(attempt, namespace, overlay, says)| {
+            let mut secret = pull_secret();
+            lay_over(&mut secret, &overlay);
+            apply(
+                &format!("apply, {attempt}"),
+                &path(namespace, SECRET),
+                secret,
+            )
+            .guarded(SECRETS, says)
+        })
+        .collect();
+    let ours = path(managed, SECRET);
+    let theirs = path(edited, SECRET);
+    rows.extend([
+        strategic_patch(
+            "patch ours: a key",
+            &ours,
+            json!({ "data": { "k": "eA==" } }),
+        )
+        .guarded(SECRETS, KEY),
+        merge_patch("patch ours: immutable", &ours, json!({ "immutable": true }))
+            .guarded(SECRETS, IMMUTABLE),
+        json_patch(
+            "patch ours: label away",
+            &ours,
+            json!([{ "op": "remove", "path": "/metadata/labels" }]),
+        )
+        .guarded(SECRETS, MARK),
+        merge_patch("patch ours: a finalizer", &ours, finalizers).guarded(SECRETS, OWNER),
+        merge_patch("patch ours: type", &ours, json!({ "type": "Opaque" }))
+            .refused(422, "field is immutable"),
+        merge_patch(
+            "patch where none is",
+            &path(empty, SECRET),
+            json!({ "type": "Opaque" }),
+        )
+        .refused(404, "not found"),
+        strategic_patch(
+            "change a foreign key",
+            &theirs,
+            json!({ "data": { "k": "eQ==" } }),
+        )
+        .guarded(SECRETS, KEY),
+        strategic_patch("change a foreign label", &theirs, label("who", json!("y")))
+            .guarded(SECRETS, LABEL),
+        strategic_patch(
+            "change a foreign annotation",
+            &theirs,
+            json!({ "metadata": { "annotations": { "who": "y" } } }),
+        )
+        .guarded(SECRETS, ANNOTATION),
+    ]);
+    rows
+}
+
+/// What the program does: here the guards are not to be in the way.
+pub fn ours(scene: &Scene) -> Vec<Row> {
+    let Scene {
+        managed,
+        empty,
+        edited,
+        owned,
+        foreign,
+        adopted,
+        ..
+    } = scene;
+    let mut create_only = pull_secret();
+    create_only["metadata"]["resourceVersion"] = json!("1");
+    let mut rotated = pull_secret();
+    // {"auths":{"a":{}}}
+    rotated["data"][".dockerconfigjson"] = json!("eyJhdXRocyI6eyJhIjp7fX19");
+    let last_applied = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+    vec![
+        apply("create ours", &path(empty, SECRET), pull_secret()).allowed(),
+        apply(
+            "create ours, if there is none",
+            &path(empty, SECRET),
+            create_only.clone(),
+        )
+        .allowed(),
+        apply(
+            "create ours, though there is one",
+            &path(managed, SECRET),
+            create_only,
+        )
+        .refused(409, "the object has been modified"),
+        apply(
+            "rotate ours, in place",
+            &path(managed, SECRET),
+            rotated.clone(),
+        )
+        .allowed(),
+        apply(
+            "rotate after somebody added label, annotation and key",
+            &path(edited, SECRET),
+            rotated.clone(),
+        )
+        .allowed(),
+        apply(
+            "rotate after somebody added owner and finalizer",
+            &path(owned, SECRET),
+            rotated.clone(),
+        )
+        .allowed(),
+        force_apply(
+            "adopt what kubectl apply made",
+            &path(foreign, SECRET),
+            rotated,
+        )
+        .allowed(),
+        json_patch(
+            "drop the copy that kubectl apply keeps",
+            &path(adopted, SECRET),
+            json!([{ "op": "remove", "path": last_applied }]),
+        )
+        .allowed(),
+    ]
+}
+
+/// Of a Secret.
+pub fn path(namespace: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/secrets/{name}")
+}
+
+/// A JSON merge patch.
+fn lay_over(value: &mut Value, overlay: &Value) {
+    let Value::Object(fields) = overlay else {
+        *value = overlay.clone();
+        return;
+    };
+    for (name, field) in fields {
+        if field.is_null() {
+            value.as_object_mut().expect("an object").remove(name);
+        } else {
+            lay_over(&mut value[name], field);
+        }
+    }
+}
