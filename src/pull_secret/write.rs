@@ -198,6 +198,11 @@ impl Writer {
             }));
         }
         let merged = merge(config, described, &grants);
+        if merged.refused.len() == grants.len() {
+            return Ok(Round::Done(Written {
+                refused: merged.refused,
+            }));
+        }
         let round = self
             .apply(namespace, Base::Read(metadata), merged, trigger)
             .await?;
