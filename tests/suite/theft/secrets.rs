@@ -126,8 +126,9 @@ pub fn write(scene: &Scene) -> Vec<Row> {
             &ours,
             named("gold"),
         )
-        .refused(400, "name"),
-        apply("apply here, the body says elsewhere", &ours, misplaced).refused(400, "namespace"),
+        .refused(400, "does not match the name on the URL"),
+        apply("apply here, the body says elsewhere", &ours, misplaced)
+            .refused(400, "does not match the namespace"),
         put_as_stored("PUT ours", &ours).no_right(Verdict::Allowed),
         delete("delete ours", &ours).no_right(guarded(DELETE)),
         delete("delete ours and all", &all).no_right(guarded(DELETE)),
