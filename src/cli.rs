@@ -75,7 +75,7 @@ pub struct Cluster {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer admission reviews and keep pull Secrets.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Say which version this is.
     Version,
 }
@@ -108,6 +108,15 @@ pub struct Serve {
         env = "ECR_PULL_SECRETS_CERTIFICATE_DIR"
     )]
     pub certificate_dir: PathBuf,
+    /// Directory of a mounted Secret with AWS keys, read again at each use; without keys in it, or
+    /// without it, the AWS SDK's own chain is asked.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/run/secrets/aws",
+        env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
+    )]
+    pub aws_credentials_dir: PathBuf,
     /// How long to go on accepting after SIGTERM, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds, env = "ECR_PULL_SECRETS_DRAIN_DELAY")]
     pub drain_delay: Duration,

@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let Cli { command, global } = Cli::parse();
     let result = match command {
-        Command::Serve(serve) => command::serve::serve(&global, serve).await,
+        Command::Serve(serve) => command::serve::serve(&global, *serve).await,
         Command::Version => {
             println!("ecr-pull-secrets {}", env!("CARGO_PKG_VERSION"));
             Ok(())

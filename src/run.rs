@@ -4,6 +4,7 @@
 //! a replica without its ledger would answer from a memory that nobody refreshes.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         https_listen,
         http_listen,
         certificate_dir,
+        aws_credentials_dir,
         drain_delay,
         print_config: _,
     } = flags;
@@ -79,6 +81,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
 
     let ledger = Arc::new(Ledger::new(&config.secret.name));
     let pull_secrets = PullSecretsParts {
+        aws_credentials_dir: &aws_credentials_dir,
         config: &config,
         clients: &clients,
         ledger: ledger.clone(),
@@ -147,6 +150,7 @@ const GUARD_RETRY: Duration = Duration::from_secs(5);
 
 /// What the pull Secrets are made of.
 struct PullSecretsParts<'a> {
+    aws_credentials_dir: &'a Path,
     config: &'a Config,
     clients: &'a Clients,
     ledger: Arc<Ledger>,
@@ -164,6 +168,7 @@ impl PullSecretsParts<'_> {
     /// Starts the watches and the writer of Events.
     fn start(self, tasks: &mut Tasks) -> Parts {
         let Self {
+            aws_credentials_dir,
             config,
             clients,
             ledger,
@@ -175,7 +180,7 @@ impl PullSecretsParts<'_> {
         tasks.own("events", event_writer.run());
 
         let supply = Supply::new(
-            Mint::new(config.endpoints.clone()),
+            Mint::new(config.endpoints.clone(), aws_credentials_dir),
             config.rotation.max_age,
             metrics.clone(),
         );

@@ -1,9 +1,10 @@
 //! AWS credentials: an identity of the rules to a client of ECR that signs with it.
 //!
-//! Ambient credentials are the SDK's whole chain. A client is kept for good, because it is what
+//! Ambient credentials come from [`super::mounted`]. A client is kept for good, because it is what
 //! caches credentials: a role is assumed once per session, not once per token.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -16,6 +17,8 @@ use ecr_pull_secrets_core::rules::{AssumeRole, Identity};
 use ecr_pull_secrets_core::token::TokenKey;
 use tokio::sync::Mutex;
 
+use super::mounted::Ambient;
+
 /// One attempt. The SDK itself has no limit: a server that stays silent would hold a call for ever.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// All attempts of a call, credentials included.
@@ -26,6 +29,7 @@ const NAME: &str = "ecr-pull-secrets";
 /// Clients of ECR by what they mint for.
 pub struct Clients {
     endpoints: BTreeMap<String, Endpoints>,
+    credentials: PathBuf,
     /// `AWS_REGION`, where STS is asked; the registry's region where it is not set.
     home: Option<String>,
     /// An endpoint from the environment excludes the FIPS and dual-stack ones.
@@ -35,10 +39,11 @@ pub struct Clients {
 
 impl Clients {
     /// Reads the environment, and nothing else yet.
-    pub fn new(endpoints: BTreeMap<String, Endpoints>) -> Self {
+    pub fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             endpoints,
+            credentials: credentials.to_owned(),
             home: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
                 || variable("AWS_ENDPOINT_URL_ECR").is_some(),
@@ -69,7 +74,7 @@ impl Clients {
             .home
             .clone()
             .map_or_else(|| region.clone(), Region::new);
-        let base = ambient(home).await;
+        let base = ambient(home, &self.credentials).await;
         let mut config = aws_sdk_ecr::config::Builder::from(&base).region(region.clone());
         if let Identity::Role(role) = &key.identity {
             let sts = endpoints.and_then(|endpoints| endpoints.sts.as_deref());
@@ -90,7 +95,7 @@ impl Clients {
     }
 }
 
-async fn ambient(region: Region) -> SdkConfig {
+async fn ambient(region: Region, credentials: &Path) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT)
         .operation_timeout(CALL)
@@ -100,7 +105,8 @@ async fn ambient(region: Region) -> SdkConfig {
         .with_max_attempts(2)
         .with_initial_backoff(Duration::from_millis(100));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .region(region)
+        .region(region.clone())
+        .credentials_provider(Ambient::new(credentials, region))
         .timeout_config(timeouts)
         .retry_config(retries);
     if let Ok(name) = AppName::new(NAME) {

@@ -1,6 +1,7 @@
 //! One call of `GetAuthorizationToken`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Endpoints;
@@ -19,9 +20,9 @@ pub struct Mint {
 
 impl Mint {
     /// Talks to nobody yet.
-    pub fn new(endpoints: BTreeMap<String, Endpoints>) -> Self {
+    pub fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
         Self {
-            clients: Clients::new(endpoints),
+            clients: Clients::new(endpoints, credentials),
         }
     }
 
@@ -29,7 +30,7 @@ impl Mint {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; nothing is remembered of it but that expired credentials are loaded anew.
+    /// [`Failure`]; nothing is remembered of it but that refused credentials are loaded anew.
     pub async fn mint(&self, key: &TokenKey) -> Result<Token, Failure> {
         let client = self.clients.client(key).await;
         let minted_at = clock::now();
@@ -41,7 +42,14 @@ impl Mint {
         let answer = match answer {
             Ok(answer) => answer,
             Err(failure) => {
-                if failure.cause == Cause::AwsCredentialsExpired {
+                // The keys may have been replaced meanwhile: the next call reads them again.
+                let is_about_keys = matches!(
+                    failure.cause,
+                    Cause::AwsCredentialsExpired
+                        | Cause::AwsCredentialsRefused
+                        | Cause::AwsSignatureRefused
+                );
+                if is_about_keys {
                     self.clients.forget(key).await;
                 }
                 return Err(failure);

@@ -3,4 +3,5 @@
 pub mod credentials;
 pub mod failure;
 pub mod mint;
+pub mod mounted;
 pub mod supply;

@@ -1,0 +1,193 @@
+//! Ambient credentials: keys in a mounted Secret first, then the AWS SDK's own chain.
+//!
+//! A mounted Secret is a directory with one file a key. `AWS_ACCESS_KEY_ID` and
+//! `AWS_SECRET_ACCESS_KEY` are read here, in this spelling or in lower case (which people carry
+//! over from their CronJobs); a file `credentials` is for the chain. Nothing is kept: every load
+//! reads what is there now, so that new keys need no restart. The chain by itself would read its
+//! files once and never again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_config::Region;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, Result, future};
+use jiff::Timestamp;
+
+use crate::clock;
+
+/// Keys in files have no end of their own: after this time they are read again.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+
+/// Credentials of the process.
+#[derive(Debug)]
+pub struct Ambient {
+    directory: PathBuf,
+    region: Region,
+}
+
+impl Ambient {
+    /// Reads nothing yet. `region` is where STS is asked.
+    pub fn new(directory: &Path, region: Region) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            region,
+        }
+    }
+
+    async fn load(&self) -> Result {
+        match keys(&self.directory, clock::now())? {
+            Some(credentials) => Ok(credentials),
+            None => {
+                let chain = DefaultCredentialsChain::builder().region(self.region.clone());
+                chain.build().await.provide_credentials().await
+            }
+        }
+    }
+}
+
+impl ProvideCredentials for Ambient {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.load())
+    }
+}
+
+/// The keys in a directory; none where there are none.
+fn keys(
+    directory: &Path,
+    now: Timestamp,
+) -> std::result::Result<Option<Credentials>, CredentialsError> {
+    let id = key(directory, "AWS_ACCESS_KEY_ID")?;
+    let secret = key(directory, "AWS_SECRET_ACCESS_KEY")?;
+    let session = key(directory, "AWS_SESSION_TOKEN")?;
+    let (id, secret) = match (id, secret) {
+        (Some(id), Some(secret)) => (id, secret),
+        (None, None) => return Ok(None),
+        (Some(_), None) => {
+            return Err(invalid(
+                "AWS_ACCESS_KEY_ID is there without AWS_SECRET_ACCESS_KEY",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(invalid(
+                "AWS_SECRET_ACCESS_KEY is there without AWS_ACCESS_KEY_ID",
+            ));
+        }
+    };
+    let read_again = now.checked_add(READ_AGAIN).unwrap_or(Timestamp::MAX);
+    Ok(Some(Credentials::new(
+        id,
+        secret,
+        session,
+        Some(read_again.into()),
+        "mounted Secret",
+    )))
+}
+
+fn key(directory: &Path, name: &str) -> std::result::Result<Option<String>, CredentialsError> {
+    for name in [name, &name.to_ascii_lowercase()] {
+        match fs::read_to_string(directory.join(name)) {
+            // `echo KEY | base64` leaves a newline behind.
+            Ok(text) => return checked(name, text.trim()).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(invalid(&format!("cannot read {name}: {}", error.kind()))),
+        }
+    }
+    Ok(None)
+}
+
+fn checked(name: &str, text: &str) -> std::result::Result<String, CredentialsError> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(invalid(&format!(
+            "{name} is empty, or holds a character that no key has"
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+fn invalid(what: &str) -> CredentialsError {
+    CredentialsError::invalid_configuration(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[(&str, &str)]) -> std::result::Result<Option<Credentials>, CredentialsError> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        keys(directory.path(), Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn keys_are_read_in_either_spelling_and_without_the_newline() {
+        for (id, secret) in [
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+            ("aws_access_key_id", "aws_secret_access_key"),
+        ] {
+            let keys = read(&[(id, "AKIA\n"), (secret, " s3cret\n")])
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (keys.access_key_id(), keys.secret_access_key()),
+                ("AKIA", "s3cret")
+            );
+            assert_eq!(keys.session_token(), None);
+            assert!(keys.expiry().is_some());
+        }
+        let session = ("AWS_SESSION_TOKEN", "session");
+        let keys = read(&[
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "B"),
+            session,
+        ]);
+        assert_eq!(keys.unwrap().unwrap().session_token(), Some("session"));
+    }
+
+    #[test]
+    fn a_directory_without_keys_leaves_it_to_the_chain() {
+        assert!(read(&[]).unwrap().is_none());
+        assert!(read(&[("credentials", "[default]")]).unwrap().is_none());
+        assert!(
+            keys(Path::new("/no/such/directory"), Timestamp::UNIX_EPOCH)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn half_a_pair_and_a_key_with_a_space_in_it_are_errors_that_show_no_key() {
+        for files in [
+            vec![("AWS_ACCESS_KEY_ID", "AKIA")],
+            vec![("aws_secret_access_key", "s3cret")],
+            vec![
+                ("AWS_ACCESS_KEY_ID", "AK IA"),
+                ("AWS_SECRET_ACCESS_KEY", "s3cret"),
+            ],
+            vec![
+                ("AWS_ACCESS_KEY_ID", "AKIA"),
+                ("AWS_SECRET_ACCESS_KEY", "\n"),
+            ],
+        ] {
+            let error = read(&files).unwrap_err();
+            let text = format!("{error:?}");
+            assert!(
+                text.contains("ACCESS_KEY") || text.contains("access_key"),
+                "{text}"
+            );
+            assert!(
+                !text.contains("s3cret") && !text.contains("AK IA"),
+                "{text}"
+            );
+        }
+    }
+}
