@@ -1,0 +1,169 @@
+//! A Secret of the pull Secret's name that is taken over: from whom, asked or not, and with what in
+//! it.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use ecr_pull_secrets_core::cause::Cause;
+use serde_json::json;
+
+use crate::harness::namespace::{Namespace, SECRET, references};
+use crate::harness::tools::tool;
+use crate::harness::{Outcome, World, docker, review};
+use crate::ownership::{
+    ELSEWHERE, LAST_APPLIED, PULL_TYPE, adopted, annotated, ask, data, events, login, of_type,
+    with_hosts,
+};
+use crate::trials;
+
+trials!(
+    a_handed_over_secret_keeps_its_other_logins,
+    what_a_cron_job_keeps_is_taken_over_without_asking,
+    adoption_never_happens_where_the_configuration_says_never,
+    adoption_waits_for_the_annotation_where_the_configuration_says_annotated,
+    adoption_asks_nobody_where_the_configuration_says_all,
+);
+
+async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let entry =
+        json!({ "username": "robot", "password": "a-password", "email": "robot@example.com" });
+    let auths = json!({ ELSEWHERE: entry, format!("{ELSEWHERE}/team"): login("robot") });
+    let mut foreign = annotated(of_type(PULL_TYPE, &data(&json!({ "auths": auths }))));
+    foreign["metadata"]["name"] = json!(SECRET);
+    foreign["metadata"]["labels"] = json!({ "team": "a" });
+    foreign["apiVersion"] = json!("v1");
+    foreign["kind"] = json!("Secret");
+    // By client-side apply, which leaves a copy of it all in an annotation.
+    let script = format!("echo '{foreign}' | \"$KUBECTL\" --namespace \"$NAMESPACE\" apply -f -");
+    shell(&world, &namespace, &script);
+    let before = namespace.secret().await.expect("the foreign Secret");
+    assert!(
+        before
+            .metadata
+            .annotations
+            .as_ref()
+            .expect("some")
+            .contains_key(LAST_APPLIED)
+    );
+
+    let answer = ask(&world.replicas[0], &namespace).await;
+    assert!(review::adds_reference(&answer));
+    assert_eq!(review::warnings(&answer), "");
+    let after = adopted(&namespace).await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    assert_eq!(docker::config(&after)["auths"][ELSEWHERE], auths[ELSEWHERE]);
+    assert_eq!(docker::hosts(&after).len(), 3);
+    let labels = after.metadata.labels.as_ref().expect("labels");
+    assert_eq!(labels["team"], "a");
+    // The annotations speak of what we know, and of nothing else.
+    assert_eq!(docker::annotation(&after, "registries"), namespace.host());
+    assert!(events(&namespace).await.is_empty());
+    Ok(())
+}
+
+/// What a CronJob of that kind runs, word for word.
+const CRON_JOB: &str = "\"$KUBECTL\" --namespace \"$NAMESPACE\" create secret docker-registry \
+    ecr-registry-credentials --docker-server=\"$REGISTRY\" --docker-username=AWS \
+    --docker-password=an-old-token --dry-run=client -o yaml \
+    | \"$KUBECTL\" --namespace \"$NAMESPACE\" apply -f -";
+
+async fn what_a_cron_job_keeps_is_taken_over_without_asking(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    shell(&world, &namespace, CRON_JOB);
+    let before = namespace.secret().await.expect("the CronJob's Secret");
+    assert!(before.metadata.annotations.as_ref().expect("some")[LAST_APPLIED].contains("data"));
+    let stored = namespace.pod("pod", &namespace.image("app")).await;
+    assert_eq!(references(&stored), [SECRET]);
+    let after = adopted(&namespace).await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    let entry = &docker::config(&after)["auths"][namespace.host()];
+    assert_eq!(
+        entry
+            .as_object()
+            .expect("an entry")
+            .keys()
+            .collect::<Vec<_>>(),
+        ["auth"]
+    );
+
+    // The CronJob is still there and writes again: it is not fought over, and pods go on.
+    shell(&world, &namespace, CRON_JOB);
+    let again = namespace.secret().await.expect("the CronJob's Secret");
+    assert_eq!(again.metadata.uid, before.metadata.uid);
+    for replica in &world.replicas {
+        assert!(review::adds_reference(&ask(replica, &namespace).await));
+    }
+    Ok(())
+}
+
+/// Shows a replica with this `secret.adopt` a Secret with ECR hosts only, one that is handed over
+/// by its annotation, and one that is neither; the first so many are adopted, the others refused.
+async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outcome {
+    let config =
+        format!("{{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {{adopt: {mode}}}}}");
+    let replica = world.replica(&format!("adopts-{mode}"), &config, &world.aws_environment());
+    replica.ready().await;
+    for (number, is_adopted) in adopted_ones.into_iter().enumerate() {
+        let namespace = Namespace::new(&world).await;
+        let host = namespace.host();
+        let foreign = match number {
+            0 => with_hosts([(&host, login("AWS"))]),
+            1 => annotated(with_hosts([(ELSEWHERE, login("robot"))])),
+            _ => with_hosts([(ELSEWHERE, login("robot"))]),
+        };
+        let before = namespace.foreign_secret("somebody", foreign).await;
+        let answer = ask(&replica, &namespace).await;
+        assert!(review::adds_reference(&answer));
+        if is_adopted {
+            assert_eq!(review::warnings(&answer), "", "{mode} {number}");
+            let after = adopted(&namespace).await;
+            assert_eq!(after.metadata.uid, before.metadata.uid);
+        } else {
+            assert_eq!(
+                review::warnings(&answer),
+                Cause::ForeignOwner.warning(),
+                "{mode} {number}"
+            );
+            assert_eq!(namespace.secret().await, Some(before));
+        }
+    }
+    let namespace = Namespace::new(&world).await;
+    let malformed = annotated(of_type(PULL_TYPE, &data(&json!({ "auths": [] }))));
+    namespace.foreign_secret("somebody", malformed).await;
+    let answer = ask(&replica, &namespace).await;
+    assert!(!review::adds_reference(&answer));
+    assert_eq!(review::warnings(&answer), Cause::ForeignMalformed.warning());
+    Ok(())
+}
+
+async fn adoption_never_happens_where_the_configuration_says_never(world: Arc<World>) -> Outcome {
+    adopts(world, "never", [false, false, false]).await
+}
+
+async fn adoption_waits_for_the_annotation_where_the_configuration_says_annotated(
+    world: Arc<World>,
+) -> Outcome {
+    adopts(world, "annotated", [false, true, false]).await
+}
+
+async fn adoption_asks_nobody_where_the_configuration_says_all(world: Arc<World>) -> Outcome {
+    adopts(world, "all", [true, true, true]).await
+}
+
+fn shell(world: &World, namespace: &Namespace, script: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", script]);
+    command
+        .env("KUBECTL", tool("kubectl"))
+        .env("KUBECONFIG", &world.cluster.kubeconfig);
+    command
+        .env("NAMESPACE", &namespace.name)
+        .env("REGISTRY", namespace.host());
+    let output = command.output().expect("the shell runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,262 @@
+//! What pod authors choose has bounds: registries in a Secret, regions of a namespace, tokens of
+//! the process. Beyond them the new one is refused by name, and what was there before stays.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_stand_in::client::Region;
+use aws_stand_in::spec::{Action, Verdict};
+use ecr_pull_secrets_core::cause::Cause;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, references};
+use crate::harness::replica::Replica;
+use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
+use crate::ownership::kubectl;
+use crate::trials;
+
+trials!(
+    a_namespace_has_a_hundred_registries_and_no_more,
+    a_namespace_brings_sixteen_new_regions_and_no_more,
+    a_process_holds_sixty_four_tokens_and_no_more,
+    namespaces_of_one_region_share_one_token,
+    every_cause_of_an_answer_has_a_warning_of_its_own_that_fits,
+);
+
+const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
+
+/// A pod with a container for each host.
+fn pod_of(name: &str, hosts: &[String]) -> Value {
+    let container = |(number, host): (usize, &String)| json!({ "name": format!("c{number}"), "image": format!("{host}/app:v1") });
+    let containers: Vec<Value> = hosts.iter().enumerate().map(container).collect();
+    json!({ "metadata": { "name": name }, "spec": { "containers": containers } })
+}
+
+/// Hosts of as many accounts of a region.
+fn accounts(region: &Region, numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers
+        .map(|number| region.host(&format!("{:012}", 500_000_000_000 + number)))
+        .collect()
+}
+
+/// Regions that no other test uses.
+fn regions(world: &World, test: &str, numbers: std::ops::Range<u32>) -> Vec<Region> {
+    numbers
+        .map(|number| world.aws.region(&format!("{test}-land-{number}")))
+        .collect()
+}
+
+fn hosts_of(regions: &[Region]) -> Vec<String> {
+    regions.iter().map(|region| region.host(ACCOUNT)).collect()
+}
+
+/// What a replica says to a pod of these hosts when it had the time that it needs: a mint may take
+/// longer than an admission waits.
+async fn answer(
+    replica: &Replica,
+    namespace: &Namespace,
+    hosts: &[String],
+    causes: &[Cause],
+) -> Value {
+    let review = review::of_pod(&namespace.name, &pod_of("pod", hosts));
+    let slow = [Cause::AwsTimeout.warning(), Cause::StillWorking.warning()];
+    let answer = eventually("an answer in time", LIMIT, || async {
+        let answer = review::answer(replica, &review).await;
+        assert!(review::adds_reference(&answer));
+        let warnings = review::warnings(&answer);
+        (!slow.iter().any(|slow| warnings.contains(slow))).then_some(answer)
+    })
+    .await;
+    let warnings: Vec<_> = answer["warnings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
+    let wanted: Vec<_> = causes.iter().map(|cause| cause.warning()).collect();
+    assert_eq!(warnings, wanted.iter().collect::<Vec<_>>());
+    assert!(wanted.iter().all(|warning| warning.len() <= 120));
+    answer
+}
+
+/// How often a Secret of the namespace was written.
+fn writes(world: &World, namespace: &Namespace) -> usize {
+    let field = format!("\"namespace\":\"{}\"", namespace.name);
+    let is_write = |line: &&str| line.contains("\"pull secret written\"") && line.contains(&field);
+    world
+        .logs()
+        .iter()
+        .map(|(_, log)| log.lines().filter(is_write).count())
+        .sum()
+}
+
+async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let hundred = accounts(&namespace.region, 0..100);
+    let stored: Pod = namespace.create(pod_of("hundred", &hundred)).await?;
+    assert_eq!(references(&stored), [SECRET]);
+    let before = namespace.secret_comes().await;
+    assert_eq!(docker::hosts(&before), hundred);
+    // As many accounts as one likes: it is one region, and one token.
+    assert_eq!(
+        namespace
+            .region
+            .total(Action::GetAuthorizationToken)
+            .await?
+            .total,
+        1
+    );
+    let auths: BTreeSet<_> = hundred
+        .iter()
+        .map(|host| docker::auth(&before, host))
+        .collect();
+    assert_eq!(auths.len(), 1);
+
+    // The next one, alone and beside one that is there.
+    let next = accounts(&namespace.region, 100..101);
+    let both = [next.clone(), hundred[..1].to_vec()].concat();
+    for replica in &world.replicas {
+        answer(replica, &namespace, &next, &[Cause::TooManyRegistries]).await;
+        answer(replica, &namespace, &both, &[Cause::TooManyRegistries]).await;
+    }
+    let image = format!("{}/app:v1", next[0]);
+    let (_, warnings) = kubectl(&world, &namespace, &["run", "next", "--image", &image]);
+    assert!(
+        warnings.contains(&Cause::TooManyRegistries.warning()),
+        "{warnings}"
+    );
+    // The hundred are still served, and nothing was written for the one.
+    for replica in &world.replicas {
+        answer(replica, &namespace, &hundred, &[]).await;
+    }
+    assert!(
+        namespace.secret().await == Some(before),
+        "the Secret has changed"
+    );
+    assert_eq!(writes(&world, &namespace), 1);
+    Ok(())
+}
+
+async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -> Outcome {
+    let replica = world.replica("many-regions", CONFIG, &world.aws_environment());
+    replica.ready().await;
+    let namespace = Namespace::new(&world).await;
+    let regions = regions(&world, "newcomer", 1..18);
+    let hosts = hosts_of(&regions);
+    answer(&replica, &namespace, &hosts, &[Cause::TooManyTokens]).await;
+    let secret = eventually("the others", LIMIT, || async {
+        namespace
+            .secret()
+            .await
+            .filter(|secret| docker::hosts(secret).len() == 16)
+    })
+    .await;
+    let mut left_out = None;
+    for (region, host) in regions.iter().zip(&hosts) {
+        let calls = region.total(Action::GetAuthorizationToken).await?;
+        let auth = docker::auth(&secret, host);
+        if auth.is_empty() {
+            assert_eq!(calls.total, 0, "{host}");
+            left_out = Some((region, host));
+        } else {
+            assert_eq!(
+                world.aws.registry_opens(host, "app", &auth).await?,
+                Verdict::Accepted
+            );
+        }
+    }
+    let (region, host) = left_out.expect("one is left out");
+
+    // The ones that it has go on, and another namespace is none the poorer.
+    let have: Vec<_> = hosts
+        .iter()
+        .filter(|other| *other != host)
+        .cloned()
+        .collect();
+    answer(&replica, &namespace, &have, &[]).await;
+    let other = Namespace::in_region(&world, region.clone(), json!({})).await;
+    answer(&replica, &other, &[other.host()], &[]).await;
+    other.assert_opens().await;
+    // By now the token is there for everybody.
+    eventually("the seventeenth, without a new pod", LIMIT, || async {
+        namespace
+            .secret()
+            .await
+            .filter(|secret| docker::hosts(secret).len() == 17)
+    })
+    .await;
+    Ok(())
+}
+
+async fn a_process_holds_sixty_four_tokens_and_no_more(world: Arc<World>) -> Outcome {
+    let replica = world.replica("many-tokens", CONFIG, &world.aws_environment());
+    replica.ready().await;
+    for start in (1..81).step_by(16) {
+        let namespace = Namespace::new(&world).await;
+        let regions = regions(&world, "crowd", start..start + 16);
+        let hosts = hosts_of(&regions);
+        answer(&replica, &namespace, &hosts, &[]).await;
+        let secret = namespace.secret_comes().await;
+        assert_eq!(docker::hosts(&secret).len(), 16);
+        for region in &regions {
+            assert_eq!(region.total(Action::GetAuthorizationToken).await?.total, 1);
+        }
+    }
+    let (_, metrics) = replica.get("/metrics").await.expect("metrics");
+    let name = "ecr_pull_secrets_token_expiry_timestamp_seconds{";
+    assert_eq!(
+        metrics
+            .lines()
+            .filter(|line| line.starts_with(name))
+            .count(),
+        64
+    );
+    Ok(())
+}
+
+async fn namespaces_of_one_region_share_one_token(world: Arc<World>) -> Outcome {
+    let first = Namespace::new(&world).await;
+    let second = Namespace::in_region(&world, first.region.clone(), json!({})).await;
+    let elsewhere = Namespace::new(&world).await;
+    for namespace in [&first, &second, &elsewhere] {
+        answer(&world.replicas[0], namespace, &[namespace.host()], &[]).await;
+    }
+    let auth = |secret| docker::auth(&secret, &first.host());
+    let token = auth(first.assert_opens().await);
+    assert!(
+        auth(second.assert_opens().await) == token,
+        "two tokens in one region"
+    );
+    assert!(docker::auth(&elsewhere.assert_opens().await, &elsewhere.host()) != token);
+    assert_eq!(
+        first
+            .region
+            .total(Action::GetAuthorizationToken)
+            .await?
+            .total,
+        1
+    );
+    Ok(())
+}
+
+async fn every_cause_of_an_answer_has_a_warning_of_its_own_that_fits(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let denied = world.aws.region("denied-land-1");
+    let config = "\
+        apiVersion: ecr-pull-secrets.dev/v1\n\
+        kind: Config\n\
+        rules: [{regions: [denied-land-1], deny: {}}, {ambient: {}}]\n";
+    let replica = world.replica("two-causes", config, &world.aws_environment());
+    replica.ready().await;
+    let mut hosts = accounts(&namespace.region, 0..101);
+    hosts.push(denied.host(ACCOUNT));
+    let causes = [Cause::TooManyRegistries, Cause::DeniedByRule];
+    let answer = answer(&replica, &namespace, &hosts, &causes).await;
+    assert_eq!(
+        answer["auditAnnotations"]["cause"],
+        Cause::TooManyRegistries.name()
+    );
+    assert_eq!(docker::hosts(&namespace.secret_comes().await).len(), 100);
+    assert_eq!(denied.total(Action::GetAuthorizationToken).await?.total, 0);
+    Ok(())
+}
