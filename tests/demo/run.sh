@@ -134,8 +134,8 @@ aws=$(field url "$dir/aws.out")
 run 'kubectl version'
 
 headline 'Install the chart'
-ca=$(base64 <"$dir/ca.crt" | tr -d '\n')
-run "helm install $ours manifests/helm -n $ours --create-namespace --set webhook.caBundle=\$ca >/dev/null"
+run 'helm install ecr-pull-secrets manifests/helm -n ecr-pull-secrets --create-namespace \
+    --set webhook.caBundle="$(base64 -w0 "$dir/ca.crt")" >/dev/null'
 run "kubectl -n $ours get serviceaccount,service,deployment -o name"
 run "kubectl get mutatingwebhookconfigurations,validatingadmissionpolicies -o name"
 
