@@ -1,9 +1,9 @@
 //! AWS credentials: an identity of the rules to a client of ECR that signs with it.
 //!
-//! Ambient credentials come from [`super::mounted`]. A client is kept for good, because it is what
-//! caches credentials: a role is assumed once per session, not once per token.
+//! Ambient credentials come from [`super::mounted`]. A client is kept, because it is what caches
+//! credentials: a role is assumed once per session, not once per token.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ use ecr_pull_secrets_core::config::Endpoints;
 use ecr_pull_secrets_core::image::Endpoint;
 use ecr_pull_secrets_core::rules::{AssumeRole, Identity};
 use ecr_pull_secrets_core::token::TokenKey;
+use lru::LruCache;
 use tokio::sync::Mutex;
 
+use super::LIVE_KEYS;
 use super::mounted::Ambient;
 
 /// One attempt. The SDK itself has no limit: a server that stays silent would hold a call for ever.
@@ -34,7 +36,7 @@ pub struct Clients {
     home: Option<String>,
     /// An endpoint from the environment excludes the FIPS and dual-stack ones.
     endpoint_from_environment: bool,
-    clients: Mutex<HashMap<TokenKey, aws_sdk_ecr::Client>>,
+    clients: Mutex<LruCache<TokenKey, aws_sdk_ecr::Client>>,
 }
 
 impl Clients {
@@ -47,7 +49,7 @@ impl Clients {
             home: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
                 || variable("AWS_ENDPOINT_URL_ECR").is_some(),
-            clients: Mutex::default(),
+            clients: Mutex::new(LruCache::new(LIVE_KEYS)),
         }
     }
 
@@ -58,13 +60,13 @@ impl Clients {
             return client.clone();
         }
         let client = self.build(key).await;
-        clients.insert(key.clone(), client.clone());
+        clients.put(key.clone(), client.clone());
         client
     }
 
     /// Drops a client, and the credentials that it cached.
     pub async fn forget(&self, key: &TokenKey) {
-        self.clients.lock().await.remove(key);
+        self.clients.lock().await.pop(key);
     }
 
     async fn build(&self, key: &TokenKey) -> aws_sdk_ecr::Client {
@@ -133,4 +135,24 @@ async fn assume(
         provider = provider.external_id(id);
     }
     provider.build().await
+}
+
+#[cfg(test)]
+mod tests {
+    use ecr_pull_secrets_core::image::Registry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_clients_are_kept_than_there_are_live_tokens() {
+        let clients = Clients::new(BTreeMap::new(), Path::new("none"));
+        for number in 0..=LIVE_KEYS.get() {
+            let host = format!("123456789012.dkr.ecr.us-east-{number}.amazonaws.com");
+            let registry = Registry::of_host(&host).unwrap();
+            clients
+                .client(&TokenKey::new(Identity::Ambient, &registry))
+                .await;
+        }
+        assert_eq!(clients.clients.lock().await.len(), LIVE_KEYS.get());
+    }
 }

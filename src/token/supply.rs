@@ -6,7 +6,6 @@
 //! for some seconds, so that a hundred pods ask AWS once.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,13 +16,12 @@ use lru::LruCache;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::LIVE_KEYS;
 use super::failure::Failure;
 use super::mint::Mint;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
-/// Pod authors choose regions: more live keys than AWS has regions are nobody's honest need.
-const LIVE_KEYS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// So many keys that the process did not hold may a namespace bring within [`WINDOW`].
 const NEW_KEYS: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
