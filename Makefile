@@ -12,9 +12,9 @@ export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(cache)/target)
 # Where the installers put Rust and Go, for a shell that has not heard of them.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 
-# Every other goal needs a machine that has what it takes.
+# Every other goal needs a machine that has what it takes. PATH is named because make before 4.4 exports nothing to a $(shell).
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
-export RUSTUP_TOOLCHAIN := $(shell tests/demo/machine.sh)
+export RUSTUP_TOOLCHAIN := $(shell PATH='$(PATH)' tests/demo/machine.sh)
 ifneq ($(or $(.SHELLSTATUS),0),0)
 $(error this machine is not ready, see above)
 endif
