@@ -91,6 +91,10 @@ impl Namespaces {
         if let Some(known) = self.cached(name) {
             return known;
         }
+        // The name comes from whoever sent the review, and goes into the path of calls.
+        if !is_label(name) {
+            return Known::Missing;
+        }
         let api: Api<Namespace> = Api::all(self.client.clone());
         match timeout(CALL_TIMEOUT, api.get_metadata_opt(name)).await {
             Ok(Ok(Some(namespace))) => {
@@ -106,6 +110,16 @@ impl Namespaces {
     }
 }
 
+/// What the API server takes as a namespace's name (RFC 1123).
+fn is_label(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
 fn entry(metadata: &ObjectMeta) -> Option<(String, Known)> {
     let label = metadata
         .labels
@@ -117,4 +131,29 @@ fn entry(metadata: &ObjectMeta) -> Option<(String, Known)> {
         None => Known::Active(wish),
     };
     Some((metadata.name.clone()?, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_has_the_name_of_a_dns_label() {
+        for name in ["a", "0", "team-a", &"a".repeat(63)] {
+            assert!(is_label(name), "{name}");
+        }
+        for name in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a.b",
+            "a/b",
+            "a?b",
+            "\u{e4}",
+            &"a".repeat(64),
+        ] {
+            assert!(!is_label(name), "{name}");
+        }
+    }
 }
