@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
+mod accounts;
 mod adoption;
 mod aws_trouble;
 mod edited;
@@ -13,7 +14,9 @@ mod harness;
 mod limits;
 mod logs;
 mod moto;
+mod odd;
 mod ownership;
+mod rules;
 mod scale;
 mod theft;
 mod untouched;
@@ -31,7 +34,7 @@ const TESTS_AT_A_TIME: usize = 8;
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(TESTS_AT_A_TIME));
-    let trials = [adoption::trials(), aws_trouble::trials(), edited::trials(), limits::trials(), moto::trials(), ownership::trials(), scale::trials(), theft::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
+    let trials = [accounts::trials(), adoption::trials(), aws_trouble::trials(), edited::trials(), limits::trials(), moto::trials(), odd::trials(), ownership::trials(), rules::trials(), scale::trials(), theft::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
     let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
     if let Some(world) = World::if_started() {
         failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
