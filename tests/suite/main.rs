@@ -9,6 +9,7 @@
 mod accounts;
 mod adoption;
 mod aws_trouble;
+mod contract;
 mod edited;
 mod harness;
 mod limits;
@@ -18,6 +19,7 @@ mod odd;
 mod ownership;
 mod rules;
 mod scale;
+mod shutdown;
 mod theft;
 mod untouched;
 mod workloads;
@@ -34,7 +36,7 @@ const TESTS_AT_A_TIME: usize = 8;
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(TESTS_AT_A_TIME));
-    let trials = [accounts::trials(), adoption::trials(), aws_trouble::trials(), edited::trials(), limits::trials(), moto::trials(), odd::trials(), ownership::trials(), rules::trials(), scale::trials(), theft::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
+    let trials = [accounts::trials(), adoption::trials(), aws_trouble::trials(), contract::trials(), edited::trials(), limits::trials(), moto::trials(), odd::trials(), ownership::trials(), rules::trials(), scale::trials(), shutdown::trials(), theft::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
     let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
     if let Some(world) = World::if_started() {
         failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();

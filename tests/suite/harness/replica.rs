@@ -1,6 +1,7 @@
 //! One process of ours, as the Deployment would run it: the shipped flags, the shipped rights.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
@@ -77,17 +78,11 @@ impl Replica {
         command.arg("--https-listen").arg(https.to_string());
         command.arg("--http-listen").arg(http.to_string());
         command.arg("--certificate-dir").arg(certificates);
-        command.args([
-            "--log-level",
-            "trace",
-            "--log-format",
-            "json",
-            "--drain-delay",
-            "1",
-        ]);
+        command.args(["--log-level", "trace", "--log-format", "json"]);
         command
             .env_clear()
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("ECR_PULL_SECRETS_DRAIN_DELAY", "1")
             .env("HOSTNAME", name);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         command
@@ -122,8 +117,8 @@ impl Replica {
         let request = Request::get(path)
             .header(header::HOST, "localhost")
             .body(Full::default());
-        let (status, body) = exchange(stream, request.unwrap()).await?;
-        Some((status, String::from_utf8_lossy(&body).into_owned()))
+        let (head, body) = exchange(stream, request.unwrap()).await?.into_parts();
+        Some((head.status, String::from_utf8_lossy(&body).into_owned()))
     }
 
     /// The sum of a metric's series whose labels contain all of `labels`.
@@ -153,23 +148,37 @@ impl Replica {
         body: impl Into<Bytes>,
     ) -> Option<(StatusCode, Bytes)> {
         let request = Request::post(target)
-            .header(header::HOST, "ecr-pull-secrets.ecr-pull-secrets.svc")
             .header(header::CONTENT_TYPE, content_type)
             .body(Full::new(body.into()))
             .unwrap();
+        let (head, body) = self.send(request).await?.into_parts();
+        Some((head.status, body))
+    }
+
+    /// Sends any request to the HTTPS port; the whole answer.
+    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
+        let host = HeaderValue::from_static("ecr-pull-secrets.ecr-pull-secrets.svc");
+        request.headers_mut().insert(header::HOST, host);
         let stream = TcpStream::connect(self.https).await.ok()?;
         let name = ServerName::try_from("ecr-pull-secrets.ecr-pull-secrets.svc").unwrap();
         exchange(self.connector.connect(name, stream).await.ok()?, request).await
     }
 
-    /// Sends SIGTERM, and waits for the end; the exit code.
-    pub fn terminate(&self) -> Option<i32> {
-        let (mut child, stdin) = self.child.lock().unwrap().take()?;
-        let pid = child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
-        let status = child.wait().ok()?;
-        drop(stdin);
-        status.code()
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let mut child = self.child.lock().unwrap();
+        let (_, stdin) = child.as_mut().expect("it was not stopped");
+        writeln!(stdin, "terminate").expect("it runs");
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub async fn ended(&self) -> i32 {
+        eventually("the end of the process", LIMIT, || async {
+            let mut child = self.child.lock().unwrap();
+            let (child, _) = child.as_mut().expect("it was not stopped");
+            child.try_wait().expect("a look")?.code()
+        })
+        .await
     }
 
     /// Ends it at once.
@@ -187,7 +196,7 @@ impl Drop for Replica {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Option<(StatusCode, Bytes)>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Option<Response<Bytes>>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -196,12 +205,9 @@ where
         .ok()?;
     tokio::spawn(connection);
     let exchange = async {
-        let response = sender.send_request(request).await.ok()?;
-        let status = response.status();
-        Some((
-            status,
-            response.into_body().collect().await.ok()?.to_bytes(),
-        ))
+        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Response::from_parts(head, body))
     };
     tokio::time::timeout(Duration::from_secs(30), exchange)
         .await

@@ -1,0 +1,191 @@
+//! The process from its command line to its end.
+
+use std::fs;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use aws_stand_in::spec::Fault;
+use ecr_pull_secrets_core::cause::Cause;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+
+use crate::harness::namespace::{Namespace, pod};
+use crate::harness::replica::Replica;
+use crate::harness::{LIMIT, Outcome, World, eventually, review};
+use crate::ownership::ask;
+use crate::trials;
+
+trials!(
+    sigterm_drains_and_a_second_one_ends_at_once,
+    what_is_under_way_is_finished,
+    the_printed_configuration_is_one_that_is_read,
+    a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_line,
+);
+
+const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
+
+async fn with_drain_delay(world: &World, name: &str, seconds: u32) -> Replica {
+    let mut environment = world.aws_environment();
+    environment.push(("ECR_PULL_SECRETS_DRAIN_DELAY", seconds.to_string()));
+    let replica = world.replica(name, CONFIG, &environment);
+    replica.ready().await;
+    replica
+}
+
+fn logged(replica: &Replica, text: &str) -> bool {
+    fs::read_to_string(&replica.log).is_ok_and(|log| log.contains(text))
+}
+
+async fn sigterm_drains_and_a_second_one_ends_at_once(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    // Longer than anybody waits here: what ends the process is the second signal.
+    let replica = with_drain_delay(&world, "drains", 3600).await;
+    let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
+    let send = async || {
+        let request = Request::post("/mutate?timeout=5s")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(review.to_string()));
+        let answer = replica
+            .send(request.expect("a request"))
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).expect("JSON");
+        assert!(review::adds_reference(&body["response"]), "{body}");
+        answer.headers().get(header::CONNECTION).cloned()
+    };
+    assert_eq!(send().await, None);
+    replica.terminate();
+    let missing = eventually("it is unready", LIMIT, || async {
+        let (status, text) = replica.get("/readyz").await?;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(text)
+    })
+    .await;
+    assert_eq!(missing, "draining\n");
+    // Alive, accepting new connections, answering; and letting go of each connection.
+    assert_eq!(
+        replica.get("/healthz").await.expect("an answer").0,
+        StatusCode::OK
+    );
+    assert_eq!(send().await.expect("a header"), "close");
+    replica.terminate();
+    assert_eq!(replica.ended().await, 0);
+    assert!(logged(&replica, "asked twice: ending at once"));
+    Ok(())
+}
+
+async fn what_is_under_way_is_finished(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    namespace.region.fault(Fault::Hang).await?;
+    let replica = with_drain_delay(&world, "finishes", 0).await;
+    let interrupt = async {
+        eventually("a review is under way", LIMIT, || async {
+            let in_flight = replica
+                .metric("ecr_pull_secrets_admission_in_flight", &[])
+                .await;
+            (in_flight >= 1.0).then_some(())
+        })
+        .await;
+        replica.terminate();
+    };
+    // It waits for AWS for two seconds, and the process for it.
+    let (answer, ()) = tokio::join!(ask(&replica, &namespace), interrupt);
+    assert!(review::adds_reference(&answer), "{answer}");
+    assert_eq!(review::warnings(&answer), Cause::AwsTimeout.warning());
+    assert_eq!(replica.ended().await, 0);
+    assert!(logged(&replica, "\"stopped\""));
+    namespace.region.clear_faults().await?;
+    Ok(())
+}
+
+/// Runs `serve` on a configuration file, if there is one, with further flags.
+fn serve(config: Option<&str>, flags: &[&str]) -> Output {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.yaml");
+    if let Some(config) = config {
+        fs::write(&file, config).expect("a file");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ecr-pull-secrets"));
+    command
+        .env_clear()
+        .arg("serve")
+        .arg("--config")
+        .arg(file)
+        .args(flags);
+    command.output().expect("the program runs")
+}
+
+fn printed(config: Option<&str>) -> String {
+    let output = serve(config, &["--print-config"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert_eq!(errors, "");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+async fn the_printed_configuration_is_one_that_is_read(_: Arc<World>) -> Outcome {
+    // No file means the defaults, and they are printed, too.
+    let defaults = printed(None);
+    assert!(
+        defaults.contains("name: ecr-registry-credentials"),
+        "{defaults}"
+    );
+    assert_eq!(printed(Some(CONFIG)), defaults);
+    assert_eq!(printed(Some(&defaults)), defaults);
+    let other = "
+apiVersion: ecr-pull-secrets.dev/v1
+kind: Config
+secret: {name: pull, adopt: never}
+selection: opt-in
+rules:
+- {accounts: ['123456789012'], regions: [us-*], assumeRole: {roleArn: 'arn:aws:iam::123456789012:role/a'}}
+- deny: {}
+endpoints: {us-east-1: {ecr: 'https://ecr.example.com'}}
+rotation: {maxAge: 90m}
+";
+    let text = printed(Some(other));
+    assert_eq!(printed(Some(&text)), text);
+    for part in [
+        "name: pull",
+        "adopt: never",
+        "opt-in",
+        "role/a",
+        "ecr.example.com",
+        "5400s",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    Ok(())
+}
+
+async fn a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_line(
+    _: Arc<World>,
+) -> Outcome {
+    let head = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
+    for (rest, what) in [
+        ("secret:\n  nmae: pull\n", ["line 4", "nmae"]),
+        ("rulez: []\n", ["line 3", "rulez"]),
+        ("selection: sometimes\n", ["line 3", "sometimes"]),
+        (
+            "rules: [{deny: {}, ambient: {}}]\n",
+            ["rules[0]", "exactly one"],
+        ),
+        ("rotation: {maxAge: soon}\n", ["line 3", "soon"]),
+        ("secret: {name: Pull}\n", ["line 3", "Pull"]),
+    ] {
+        let config = format!("{head}{rest}");
+        for flags in [&["--print-config"][..], &[]] {
+            let output = serve(Some(&config), flags);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{errors}");
+            assert!(errors.contains("config.yaml"), "{errors}");
+            assert!(
+                what.iter().all(|what| errors.contains(what)),
+                "{what:?}: {errors}"
+            );
+        }
+    }
+    let output = serve(None, &["--no-such-flag"]);
+    assert_eq!(output.status.code(), Some(2));
+    Ok(())
+}
