@@ -187,17 +187,19 @@ async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Makes a namespace, and asks a replica in the same millisecond.
+/// Makes a namespace, and asks a replica in the same millisecond: before the watch can tell it.
 async fn ask_at_once(world: &World, replica: &Replica, labels: &Value, image: &str) -> Value {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("young-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let object = json!({ "metadata": { "name": name, "labels": labels } });
     let object = serde_json::from_value(object).expect("a namespace");
+    let review = review::of_pod(&name, &pod("pod", image));
+    let mut connection = replica.connect().await.expect("a connection");
     let all = all_namespaces(world);
     all.create(&PostParams::default(), &object)
         .await
         .expect("a namespace");
-    review::answer(replica, &review::of_pod(&name, &pod("pod", image))).await
+    review::answer_on(&mut connection, &review).await
 }
 
 async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outcome {

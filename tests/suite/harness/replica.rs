@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,6 +20,9 @@ use tokio_rustls::TlsConnector;
 
 use super::tools::tool;
 use super::{LIMIT, eventually};
+
+/// Whom the API server asks.
+const SERVICE: &str = "ecr-pull-secrets.ecr-pull-secrets.svc";
 
 /// What a replica is started with.
 pub struct Settings<'a> {
@@ -117,7 +121,8 @@ impl Replica {
         let request = Request::get(path)
             .header(header::HOST, "localhost")
             .body(Full::default());
-        let (head, body) = exchange(stream, request.unwrap()).await?.into_parts();
+        let mut connection = Connection::over(stream).await?;
+        let (head, body) = connection.ask(request.unwrap()).await?.into_parts();
         Some((head.status, String::from_utf8_lossy(&body).into_owned()))
     }
 
@@ -156,12 +161,15 @@ impl Replica {
     }
 
     /// Sends any request to the HTTPS port; the whole answer.
-    pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
-        let host = HeaderValue::from_static("ecr-pull-secrets.ecr-pull-secrets.svc");
-        request.headers_mut().insert(header::HOST, host);
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
+        self.connect().await?.send(request).await
+    }
+
+    /// Connects to the HTTPS port ahead of a request that must not wait for a handshake.
+    pub async fn connect(&self) -> Option<Connection> {
         let stream = TcpStream::connect(self.https).await.ok()?;
-        let name = ServerName::try_from("ecr-pull-secrets.ecr-pull-secrets.svc").unwrap();
-        exchange(self.connector.connect(name, stream).await.ok()?, request).await
+        let name = ServerName::try_from(SERVICE).unwrap();
+        Connection::over(self.connector.connect(name, stream).await.ok()?).await
     }
 
     /// Sends SIGTERM.
@@ -196,22 +204,36 @@ impl Drop for Replica {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Option<Response<Bytes>>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .ok()?;
-    tokio::spawn(connection);
-    let exchange = async {
-        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
-        Some(Response::from_parts(head, body))
-    };
-    tokio::time::timeout(Duration::from_secs(30), exchange)
-        .await
-        .expect("an answer in time")
+/// An open connection, for one request after the other.
+pub struct Connection(SendRequest<Full<Bytes>>);
+
+impl Connection {
+    async fn over<S>(stream: S) -> Option<Self>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        Some(Self(sender))
+    }
+
+    /// Sends a request as the API server would; the whole answer.
+    pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
+        let host = HeaderValue::from_static(SERVICE);
+        request.headers_mut().insert(header::HOST, host);
+        self.ask(request).await
+    }
+
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
+        let exchange = async {
+            let (head, body) = self.0.send_request(request).await.ok()?.into_parts();
+            let body = body.collect().await.ok()?.to_bytes();
+            Some(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(Duration::from_secs(30), exchange)
+            .await
+            .expect("an answer in time")
+    }
 }
 
 fn connector(ca: &Path) -> TlsConnector {

@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use http::{Request, header};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::replica::Replica;
+use super::replica::{Connection, Replica};
 
 /// A review of the creation of a pod.
 pub fn of_pod(namespace: &str, pod: &Value) -> Value {
@@ -28,7 +30,22 @@ pub fn of_pod(namespace: &str, pod: &Value) -> Value {
 pub async fn answer(replica: &Replica, review: &Value) -> Value {
     let (status, body) = replica.post(review.to_string()).await.expect("an answer");
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-    let answer: Value = serde_json::from_slice(&body).expect("an answer is JSON");
+    response(review, &body)
+}
+
+/// The same on a connection that is open already.
+pub async fn answer_on(connection: &mut Connection, review: &Value) -> Value {
+    let request = Request::post("/mutate?timeout=5s")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(review.to_string()))
+        .expect("a request");
+    let answer = connection.send(request).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    response(review, answer.body())
+}
+
+fn response(review: &Value, body: &[u8]) -> Value {
+    let answer: Value = serde_json::from_slice(body).expect("an answer is JSON");
     assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
     assert_eq!(answer["response"]["allowed"], true);
     answer["response"].clone()
