@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::command::DEFAULT_CONFIG;
 use crate::telemetry::logs::Format;
 
 /// Pull secrets for Amazon ECR, made just in time.
@@ -29,7 +30,7 @@ pub struct Global {
         long,
         global = true,
         value_name = "FILE",
-        default_value = "/etc/ecr-pull-secrets/config.yaml",
+        default_value = DEFAULT_CONFIG,
         env = "ECR_PULL_SECRETS_CONFIG"
     )]
     pub config: PathBuf,

@@ -93,6 +93,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         service_accounts,
         synced,
     } = pull_secrets.start(&mut tasks);
+    let writes = pull_secrets.clone();
     let settings = Settings {
         secret_name: config.secret.name.clone(),
         selection: config.selection,
@@ -119,25 +120,24 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     );
     let https = bind(https_listen).await?;
     info!(https = %https_listen, http = %http_listen, version = env!("CARGO_PKG_VERSION"), "serving");
-    let serving = tokio::spawn(listener::serve(
+    let mut serving = tokio::spawn(listener::serve(
         https,
         Arc::new(tls),
         routes,
         switch.signal(),
     ));
-    tokio::spawn(report_guards(
-        clients.call,
-        namespace,
-        config.secret.name,
-        readiness,
-    ));
+    tasks.own(
+        "guards",
+        report_guards(clients.call, namespace, config.secret.name, readiness),
+    );
 
     tokio::select! {
         () = stop.requested() => {}
         name = tasks.died() => return Err(Failure::Run(format!("the task `{name}` ended"))),
+        _ = &mut serving => return Err(Failure::Run("the listener ended".to_owned())),
     }
     tokio::select! {
-        () = shut_down(&switch, drain_delay, serving) => {}
+        () = shut_down(&switch, drain_delay, serving, &writes) => {}
         () = stop.requested() => info!("asked twice: ending at once"),
     }
     Ok(())
@@ -186,7 +186,14 @@ impl PullSecretsParts<'_> {
         );
         let api = PullSecretApi::new(clients.call.clone(), &config.secret.name);
         let adopt = config.secret.adopt;
-        let writer = Writer::new(api, ledger.clone(), adopt, metrics.clone(), events);
+        let writer = Writer::new(
+            api,
+            ledger.clone(),
+            adopt,
+            config.rotation.max_age,
+            metrics.clone(),
+            events,
+        );
         let pull_secrets = PullSecrets::new(ledger.clone(), supply, namespaces.clone(), writer);
 
         let mut synced = Vec::new();
@@ -275,13 +282,23 @@ async fn report_guards(
     }
 }
 
-async fn shut_down(switch: &Switch, delay: Duration, serving: tokio::task::JoinHandle<()>) {
+async fn shut_down(
+    switch: &Switch,
+    delay: Duration,
+    serving: tokio::task::JoinHandle<()>,
+    writes: &PullSecrets,
+) {
     info!(seconds = delay.as_secs(), "draining");
     switch.enter(drain::Phase::Draining);
     sleep(delay).await;
     switch.enter(Phase::Closing);
-    if timeout(FINISH, serving).await.is_err() {
-        warn!("some connections did not end in time");
+    let finished = async {
+        // A panic of the listener has been logged, and nothing is left to finish then.
+        let _ = serving.await;
+        writes.settled().await;
+    };
+    if timeout(FINISH, finished).await.is_err() {
+        warn!("some connections or writes did not end in time");
     }
     info!("stopped");
 }

@@ -97,6 +97,10 @@ causes! {
     AwsCredentialsMissing, "aws_credentials_missing", Slowly,
         "no AWS credentials were found",
         "give the ecr-pull-secrets pods credentials: a Secret, a role for the ServiceAccount, or an instance role";
+    /// A file or a pair of keys that is not what it should be; AWS was not asked.
+    AwsCredentialsUnreadable, "aws_credentials_unreadable", Slowly,
+        "the AWS credentials cannot be read",
+        "look into the mounted Secret or the credentials file; the log line says what is wrong with it";
     /// `UnrecognizedClientException`, `InvalidClientTokenId`.
     AwsCredentialsRefused, "aws_credentials_refused", Slowly,
         "AWS does not accept the access key",

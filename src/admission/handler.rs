@@ -54,33 +54,28 @@ impl Admission {
     pub async fn admit<'a>(&'a self, review: &'a Review<'_>, deadline: Instant) -> Answer<'a> {
         let uid = &*review.uid;
         let namespace = &*review.namespace;
-        let known = self.namespaces.cached(namespace);
-        let decision = decide(
-            &review.pod,
-            known.map_or(Wish::None, Known::wish),
-            &self.settings,
-        );
-        let (list, registries) = match decision {
-            Decision::Skip(skip) => return Answer::skipped(uid, skip.name()),
-            Decision::Serve { list, registries } => (list, registries),
-        };
-        let known = match known {
+        let known = match self.namespaces.cached(namespace) {
             Some(known) => known,
             None => {
-                let look_up = timeout_at(deadline, self.namespaces.look_up(namespace)).await;
-                let known = look_up.unwrap_or(Known::Unknown);
-                // A namespace that memory did not have may still have a wish.
-                if let Decision::Skip(skip) = decide(&review.pod, known.wish(), &self.settings) {
+                // What no wish of the namespace's can change needs no look at it.
+                if let Decision::Skip(skip) = decide(&review.pod, Wish::In, &self.settings) {
                     return Answer::skipped(uid, skip.name());
                 }
-                known
+                let look_up = timeout_at(deadline, self.namespaces.look_up(namespace)).await;
+                look_up.unwrap_or(Known::Unknown)
             }
+        };
+        let (list, registries) = match decide(&review.pod, known.wish(), &self.settings) {
+            Decision::Skip(skip) => return Answer::skipped(uid, skip.name()),
+            Decision::Serve { list, registries } => (list, registries),
         };
         match known {
             // Nobody can create a pod there: somebody made the review up.
             Known::Missing => return Answer::skipped(uid, Cause::NamespaceMissing.name()),
+            // Nor here; so what we know of the namespace is old, and the pod is real.
             Known::Terminating(_) => {
-                return Answer::skipped(uid, Cause::NamespaceTerminating.name());
+                let patch = self.patches.for_list(list).filter(|_| !review.is_running);
+                return self.degraded(review, patch, &[Cause::NamespaceTerminating]);
             }
             Known::Active(_) | Known::Unknown => {}
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::refusal::chain;
+
 /// How long a single call may take. The API server itself gives a webhook 5 s.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -13,8 +15,13 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig cannot be used.
-    #[error("cannot use the kubeconfig")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
+    #[error("cannot use the kubeconfig {path}: {}", chain(.source))]
+    Kubeconfig {
+        /// Which file.
+        path: String,
+        /// Why not.
+        source: kube::config::KubeconfigError,
+    },
     /// Neither a kubeconfig nor a ServiceAccount.
     #[error("found neither a kubeconfig nor a ServiceAccount; give --kubeconfig")]
     Infer(#[from] kube::config::InferConfigError),
@@ -45,11 +52,17 @@ pub async fn clients(
         context: context.map(str::to_owned),
         ..KubeConfigOptions::default()
     };
+    let unusable = |source| ConnectError::Kubeconfig {
+        path: kubeconfig.map_or_else(String::new, |path| path.display().to_string()),
+        source,
+    };
     let config = match (kubeconfig, context) {
         (Some(path), _) => {
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
+            let kubeconfig = Kubeconfig::read_from(path).map_err(unusable)?;
+            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            config.map_err(unusable)?
         }
-        (None, Some(_)) => Config::from_kubeconfig(&options).await?,
+        (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(unusable)?,
         (None, None) => Config::infer().await?,
     };
     // kube retries 429, 503 and 504 fifteen times by default: an admission cannot wait for that,

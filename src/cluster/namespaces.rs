@@ -31,11 +31,13 @@ pub enum Known {
 }
 
 impl Known {
-    /// What the label of the namespace asks for.
+    /// What the label of the namespace asks for. One that could not be looked at counts as in: a
+    /// reference too many does no harm, one too few cannot be added later.
     pub fn wish(self) -> Wish {
         match self {
             Self::Active(wish) | Self::Terminating(wish) => wish,
-            Self::Missing | Self::Unknown => Wish::None,
+            Self::Missing => Wish::None,
+            Self::Unknown => Wish::In,
         }
     }
 }

@@ -70,6 +70,10 @@ impl ServiceAccounts {
     /// Secret. One that cannot be looked up in time counts as unrestricted: the restriction is
     /// deprecated and rare, a pod without its reference is lost.
     pub async fn forbids(&self, namespace: &str, name: &str) -> bool {
+        if !is_subdomain(name) {
+            // No ServiceAccount has such a name, and it must not end up in a path.
+            return false;
+        }
         let key = self.hasher.hash_one((namespace, name));
         {
             let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +112,13 @@ impl ServiceAccounts {
     }
 }
 
+/// The grammar of a ServiceAccount's name.
+fn is_subdomain(name: &str) -> bool {
+    let is_letter =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    (1..=253).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_letter)
+}
+
 fn is_restricted(account: &ServiceAccount, secret_name: &str) -> bool {
     let annotations = account.metadata.annotations.as_ref();
     let enforced = annotations
@@ -130,6 +141,24 @@ mod tests {
             name: secret.to_owned(),
         }]);
         account
+    }
+
+    #[test]
+    fn a_name_that_is_none_never_gets_into_a_path() {
+        for name in ["default", "a.b-c", "1"] {
+            assert!(is_subdomain(name), "{name}");
+        }
+        for name in [
+            "",
+            "?limit=500",
+            "../secrets/x",
+            "..",
+            "a/b",
+            "A",
+            &"a".repeat(254),
+        ] {
+            assert!(!is_subdomain(name), "{name}");
+        }
     }
 
     #[test]

@@ -45,13 +45,17 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::ReadConfig { .. } | Self::Config { .. } | Self::Usage(_) => 2,
+            Self::Connect(ConnectError::Kubeconfig { .. }) => 2,
             Self::Connect(_) => 3,
             Self::Run(_) => 1,
         }
     }
 }
 
-/// Reads the configuration file; none at all is fine.
+/// Where the configuration is looked for if no flag says it.
+pub const DEFAULT_CONFIG: &str = "/etc/ecr-pull-secrets/config.yaml";
+
+/// Reads the configuration file; none at all is fine at [`DEFAULT_CONFIG`].
 ///
 /// # Errors
 ///
@@ -62,7 +66,12 @@ pub fn configuration(path: &Path) -> Result<Config, Failure> {
             path: path.to_owned(),
             source,
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        // Only where nobody asked for a file: the name of one that is not there is a mistake.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && path == Path::new(DEFAULT_CONFIG) =>
+        {
+            Ok(Config::default())
+        }
         Err(source) => Err(Failure::ReadConfig {
             path: path.to_owned(),
             source,

@@ -4,7 +4,7 @@
 //! own task: whoever asked may stop waiting at any time, and the work goes on, with pauses, until
 //! the Secret is there or cannot be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,18 +13,20 @@ use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::rules::Identity;
 use ecr_pull_secrets_core::token::TokenKey;
-use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
 use super::flight::{Flight, Flights, Phase, Progress, Standing};
 use super::ledger::Ledger;
-use super::write::Writer;
+use super::write::{Writer, Written};
 use crate::clock;
 use crate::cluster::namespaces::{Known, Namespaces};
 use crate::telemetry::metrics::Trigger;
-use crate::token::supply::Supply;
+use crate::token::failure::Failure;
+use crate::token::supply::{Supplied, Supply};
 
 /// Writes at a time. A pool of 16 applies some 750 Secrets a second on two cores.
 const WRITERS: usize = 16;
@@ -113,7 +115,7 @@ impl PullSecrets {
                 Standing::Done => return Ensured::Written,
                 Standing::Failed(cause) => return Ensured::Late(cause),
                 Standing::Pending(Phase::Minting) => mint_by.min(done_by),
-                Standing::Pending(Phase::Writing) => done_by,
+                Standing::Pending(Phase::Writing | Phase::Pausing) => done_by,
             };
             // The sender lives in `flight`, so only time can end the wait.
             if timeout_at(deadline, changes.changed()).await.is_err() {
@@ -121,7 +123,9 @@ impl PullSecrets {
                     Standing::Done => Ensured::Written,
                     Standing::Failed(cause) => Ensured::Late(cause),
                     Standing::Pending(Phase::Minting) => Ensured::Late(Cause::AwsTimeout),
-                    Standing::Pending(Phase::Writing) => Ensured::Late(Cause::StillWorking),
+                    Standing::Pending(Phase::Writing | Phase::Pausing) => {
+                        Ensured::Late(Cause::StillWorking)
+                    }
                 };
             }
         }
@@ -132,6 +136,13 @@ impl PullSecrets {
         self.flights.wake(namespace);
     }
 
+    /// Waits until no write is under way. Whoever ends the process sets the limit.
+    pub async fn settled(&self) {
+        while self.flights.is_writing() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Works on a namespace until nothing is left to do.
     async fn fly(&self, namespace: &str, flight: &Flight) {
         let mut pause = Duration::ZERO;
@@ -140,9 +151,10 @@ impl PullSecrets {
             if self.flights.land(namespace) {
                 return;
             }
-            pause = next_pause(pause, &flight.failures());
+            flight.enter(Phase::Pausing);
+            let next = next_pause(pause, &flight.failures());
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(next) => pause = next,
                 () = flight.woken() => {}
             }
             match self.namespaces.look_up(namespace).await {
@@ -161,29 +173,60 @@ impl PullSecrets {
         flight.fail(cause);
     }
 
-    /// Mints what is missing and writes what there is: one region that AWS does not serve does not
-    /// keep the others out of the Secret.
+    /// Mints what is missing and writes what there is as it comes: a region that AWS does not serve
+    /// keeps no other out of the Secret, and whoever joins meanwhile does not wait for it either.
     async fn attempt(&self, namespace: &str, flight: &Flight) {
-        flight.enter(Phase::Minting);
+        flight.enter(Phase::Writing);
         if let Err(cause) = self.writer.look(namespace, Trigger::admission).await {
             return flight.fail(cause);
         }
-        let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
-        for (registry, identity) in flight.unsettled() {
-            by_key
-                .entry(TokenKey::new(identity, &registry))
-                .or_default()
-                .push(registry);
+        flight.enter(Phase::Minting);
+        let mut wanted = flight.unsettled();
+        let mut under_way = BTreeSet::new();
+        let mut minting = FuturesUnordered::new();
+        loop {
+            let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
+            for (registry, identity) in wanted {
+                if under_way.insert(registry.clone()) {
+                    by_key
+                        .entry(TokenKey::new(identity, &registry))
+                        .or_default()
+                        .push(registry);
+                }
+            }
+            minting.extend(by_key.into_iter().map(|(key, registries)| async move {
+                let token = self.supply.token(&key, namespace).await;
+                (key, registries, token)
+            }));
+            tokio::select! {
+                minted = minting.next() => {
+                    let Some(minted) = minted else { return };
+                    let mut batch = vec![minted];
+                    while let Some(Some(more)) = minting.next().now_or_never() {
+                        batch.push(more);
+                    }
+                    for registry in batch.iter().flat_map(|(_, registries, _)| registries) {
+                        under_way.remove(registry);
+                    }
+                    self.store(namespace, flight, batch).await;
+                    flight.enter(Phase::Minting);
+                }
+                () = flight.woken() => {}
+            }
+            wanted = flight.pending();
         }
-        let minted = join_all(by_key.into_iter().map(|(key, registries)| async move {
-            let token = self.supply.token(&key, namespace).await;
-            (key, registries, token)
-        }))
-        .await;
+    }
+
+    /// Writes tokens that came.
+    async fn store(&self, namespace: &str, flight: &Flight, batch: Vec<Minted>) {
         let mut grants = Vec::new();
-        for (key, registries, token) in minted {
+        let mut dying = Vec::new();
+        for (key, registries, token) in batch {
             match token {
-                Ok(token) => {
+                Ok(Supplied { token, failure }) => {
+                    if let Some(failure) = failure {
+                        dying.push((registries.clone(), failure.cause));
+                    }
                     let identity: Arc<str> = key.identity.to_string().into();
                     grants.extend(registries.into_iter().map(|registry| Grant {
                         registry,
@@ -203,19 +246,26 @@ impl PullSecrets {
             .writer
             .write(namespace, &grants, Trigger::admission)
             .await;
-        let granted = grants.iter().map(|grant| &grant.registry);
+        let granted: Vec<&Registry> = grants.iter().map(|grant| &grant.registry).collect();
         match written {
-            Ok(written) => {
-                flight.report(&written.refused, Progress::Failed(Cause::TooManyRegistries));
-                flight.report(
-                    granted.filter(|granted| !written.refused.contains(granted)),
-                    Progress::Done,
-                );
+            Ok(Written { refused }) => {
+                let is_done = |registry: &&&Registry| {
+                    !refused.contains(registry)
+                        && !dying.iter().any(|(all, _)| all.contains(registry))
+                };
+                flight.report(granted.iter().filter(is_done).copied(), Progress::Done);
+                for (registries, cause) in &dying {
+                    flight.report(registries, Progress::Failed(*cause));
+                }
+                flight.report(&refused, Progress::Failed(Cause::TooManyRegistries));
             }
             Err(cause) => flight.report(granted, Progress::Failed(cause)),
         }
     }
 }
+
+/// What came of a request for a token, and what it was for.
+type Minted = (TokenKey, Vec<Registry>, Result<Supplied, Failure>);
 
 /// The work on a namespace. If it panics, the next pod starts it anew instead of waiting for it.
 struct Work {

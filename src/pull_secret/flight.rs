@@ -19,6 +19,8 @@ pub enum Phase {
     Minting,
     /// It waits for the API server.
     Writing,
+    /// It waits for its next attempt.
+    Pausing,
 }
 
 /// How far one registry is.
@@ -81,7 +83,8 @@ impl Flight {
         }
     }
 
-    fn join(&self, wanted: &[(Registry, Identity)]) {
+    /// Takes registries on board; whether one of them is news to the work.
+    fn join(&self, wanted: &[(Registry, Identity)]) -> bool {
         let mut state = self.lock();
         let mut is_news = false;
         for (registry, identity) in wanted {
@@ -94,10 +97,7 @@ impl Flight {
                 is_news = true;
             }
         }
-        drop(state);
-        if is_news {
-            self.wake.notify_one();
-        }
+        is_news
     }
 
     /// How these registries stand.
@@ -140,6 +140,16 @@ impl Flight {
         unsettled
             .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
             .collect()
+    }
+
+    /// The registries of which nothing has come yet.
+    pub fn pending(&self) -> Vec<(Registry, Identity)> {
+        let mut unsettled = self.unsettled();
+        let state = self.lock();
+        unsettled.retain(|(registry, _)| {
+            matches!(state.wanted.get(registry), Some((_, Progress::Pending)))
+        });
+        unsettled
     }
 
     /// The causes for which registries wait to be tried again.
@@ -207,7 +217,9 @@ impl Flights {
             }
         };
         // Under the lock, so that `land` cannot remove a flight that somebody is joining.
-        flight.join(wanted);
+        if flight.join(wanted) && !is_new {
+            flight.wake.notify_one();
+        }
         (flight, is_new)
     }
 
@@ -216,6 +228,13 @@ impl Flights {
         if let Some(flight) = self.lock().get(namespace) {
             flight.wake.notify_one();
         }
+    }
+
+    /// Whether a flight waits for the API server right now.
+    pub fn is_writing(&self) -> bool {
+        self.lock()
+            .values()
+            .any(|flight| flight.lock().phase == Phase::Writing)
     }
 
     /// Ends the namespace's flight if nothing is left to do.

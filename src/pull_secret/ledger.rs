@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::{Described, Lifetime};
-use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, OWNER};
+use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -37,6 +37,8 @@ struct Held {
     entries: Box<[(Arc<str>, Lifetime)]>,
     /// Hosts for which somebody else's content was found good enough at this version.
     tolerated: Box<[Arc<str>]>,
+    /// Until then; after that it is ours again to write.
+    tolerated_until: Timestamp,
 }
 
 impl Row {
@@ -61,6 +63,8 @@ struct Rows {
     listed: Option<HashMap<Box<str>, Row>>,
     /// Ten thousand namespaces name the same few hosts.
     hosts: HashSet<Arc<str>>,
+    /// So many hosts call for a look at which of them anybody still names.
+    forget_hosts_at: usize,
 }
 
 impl Ledger {
@@ -90,6 +94,10 @@ impl Ledger {
                 if let Some(listed) = rows.listed.take() {
                     rows.by_namespace = listed;
                 }
+                let namespaces: Vec<Box<str>> = rows.by_namespace.keys().cloned().collect();
+                drop(rows);
+                // What changed while the watch was away changed, too.
+                namespaces.iter().for_each(|namespace| changed(namespace));
             }
             Event::Delete(secret) => {
                 self.lost(&secret.metadata);
@@ -112,7 +120,10 @@ impl Ledger {
                     .iter()
                     .any(|(held, lifetime)| &**held == host && lifetime.serves(now))
             };
-            let tolerated = || held.tolerated.iter().any(|tolerated| &**tolerated == host);
+            let tolerated = || {
+                now < held.tolerated_until
+                    && held.tolerated.iter().any(|tolerated| &**tolerated == host)
+            };
             (held.intact && fresh()) || tolerated()
         })
     }
@@ -156,18 +167,31 @@ impl Ledger {
         rows.enter(metadata, held, |known, new| known >= new);
     }
 
+    /// Whether somebody else's content, at the version of `metadata`, was tolerated for long enough.
+    pub fn is_toleration_over(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        matches!(rows.by_namespace.get(namespace), Some(Row::Held(held))
+            if held.version == version(metadata)
+                && !held.tolerated.is_empty()
+                && now >= held.tolerated_until)
+    }
+
     /// Enters that somebody else's content, at the version of `metadata`, serves these registries,
-    /// too.
-    pub fn tolerate(&self, metadata: &ObjectMeta, registries: &[Registry]) {
+    /// too, until then.
+    pub fn tolerate(&self, metadata: &ObjectMeta, registries: &[Registry], until: Timestamp) {
         let mut rows = self.write();
         let mut held = rows.held(metadata);
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let mut tolerated: BTreeSet<Arc<str>> = match rows.by_namespace.get(namespace) {
-            Some(Row::Held(known)) if known.version == held.version => {
-                known.tolerated.iter().cloned().collect()
-            }
-            _ => BTreeSet::new(),
-        };
+        let mut tolerated = BTreeSet::new();
+        held.tolerated_until = until;
+        if let Some(Row::Held(known)) = rows.by_namespace.get(namespace)
+            && known.version == held.version
+            && !known.tolerated.is_empty()
+        {
+            tolerated.extend(known.tolerated.iter().cloned());
+            held.tolerated_until = until.min(known.tolerated_until);
+        }
         tolerated.extend(registries.iter().map(|registry| rows.host(registry.host())));
         held.tolerated = tolerated.into_iter().collect();
         rows.enter(metadata, Row::Held(held), |known, new| known > new);
@@ -189,22 +213,30 @@ impl Rows {
     fn held(&mut self, metadata: &ObjectMeta) -> Held {
         let annotations = metadata.annotations.as_ref();
         let described = Described::read(|name| annotations?.get(name).map(String::as_str));
+        // Whoever may write Secrets in a namespace may write annotations of any length.
         let entries = described
             .0
             .into_iter()
-            .map(|(host, entry)| (self.host(&host), entry.lifetime));
+            .filter(|(host, _)| Registry::of_host(host).is_some());
+        let entries = entries.take(MAX_REGISTRIES);
+        let entries = entries.map(|(host, entry)| (self.host(&host), entry.lifetime));
         Held {
             version: version(metadata),
             entries: entries.collect(),
             ours: is_ours(metadata),
             intact: is_ours(metadata) && !is_edited(metadata),
             tolerated: Box::default(),
+            tolerated_until: Timestamp::MIN,
         }
     }
 
     fn host(&mut self, host: &str) -> Arc<str> {
         if let Some(host) = self.hosts.get(host) {
             return host.clone();
+        }
+        if self.hosts.len() >= self.forget_hosts_at {
+            self.hosts.retain(|host| Arc::strong_count(host) > 1);
+            self.forget_hosts_at = (2 * self.hosts.len()).max(1024);
         }
         let host: Arc<str> = host.into();
         self.hosts.insert(host.clone());

@@ -13,6 +13,7 @@ use ecr_pull_secrets_core::pull_secret::content::{Described, Grant, Merged, merg
 use ecr_pull_secrets_core::pull_secret::docker_config::DockerConfig;
 use ecr_pull_secrets_core::pull_secret::ownership::{Existing, Standing, standing};
 use ecr_pull_secrets_core::pull_secret::{DATA_KEY, annotation};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::sleep;
@@ -33,6 +34,8 @@ pub struct Writer {
     api: PullSecretApi,
     ledger: Arc<Ledger>,
     adopt: Adopt,
+    /// How long somebody else's edit is tolerated.
+    patience: Duration,
     metrics: Metrics,
     events: Events,
 }
@@ -57,6 +60,7 @@ impl Writer {
         api: PullSecretApi,
         ledger: Arc<Ledger>,
         adopt: Adopt,
+        patience: Duration,
         metrics: Metrics,
         events: Events,
     ) -> Self {
@@ -64,6 +68,7 @@ impl Writer {
             api,
             ledger,
             adopt,
+            patience,
             metrics,
             events,
         }
@@ -154,6 +159,7 @@ impl Writer {
         };
         let metadata = &secret.metadata;
         let existing = view(&secret);
+        let now = clock::now();
         let (config, described) = match standing(&existing, self.adopt) {
             Standing::Foreign(cause) => return Err(self.foreign(&secret, cause)),
             Standing::Adopted(config) => {
@@ -161,16 +167,30 @@ impl Writer {
                 (config, Described::default())
             }
             Standing::Ours(config) if is_edited(metadata) => {
-                let is_plausible =
-                    |grant: &Grant| config.has_ecr_credentials(grant.registry.host());
-                if grants.iter().all(is_plausible) {
+                let described = Described::read(|name| existing.annotation(name));
+                // A Secret that was restored or copied still says when its tokens end.
+                let ends = |host: &str| described.0.get(host).map(|entry| entry.lifetime);
+                let is_plausible = |grant: &Grant| {
+                    let host = grant.registry.host();
+                    config.has_ecr_credentials(host)
+                        && ends(host).is_none_or(|lifetime| lifetime.serves(now))
+                };
+                if grants.iter().all(is_plausible) && !self.ledger.is_toleration_over(metadata, now)
+                {
                     debug!(
                         namespace,
-                        "somebody else's edit holds every registry: left until rotation"
+                        "somebody else's edit holds every registry: left for now"
                     );
                     let registries: Vec<_> =
                         grants.iter().map(|grant| grant.registry.clone()).collect();
-                    self.ledger.tolerate(metadata, &registries);
+                    let mut until = now.checked_add(self.patience).unwrap_or(Timestamp::MAX);
+                    for lifetime in registries
+                        .iter()
+                        .filter_map(|registry| ends(registry.host()))
+                    {
+                        until = until.min(lifetime.expires_at);
+                    }
+                    self.ledger.tolerate(metadata, &registries, until);
                     return Ok(Round::Done(Written {
                         refused: Vec::new(),
                     }));
@@ -183,7 +203,6 @@ impl Writer {
                 (config, described)
             }
         };
-        let now = clock::now();
         let serves = |host| config.has_ecr_credentials(host) && described.serves(host, now);
         let grants: Vec<Grant> = grants
             .iter()
@@ -197,8 +216,10 @@ impl Writer {
                 refused: Vec::new(),
             }));
         }
+        let stored = described.clone();
         let merged = merge(config, described, &grants);
-        if merged.refused.len() == grants.len() {
+        // Nothing fits, or AWS gave nothing better than what is there.
+        if merged.refused.len() == grants.len() || merged.content.described == stored {
             return Ok(Round::Done(Written {
                 refused: merged.refused,
             }));

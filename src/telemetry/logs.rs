@@ -38,6 +38,8 @@ pub fn init(format: Format, level: LevelFilter) -> Result<(), TryInitError> {
 fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN.min(level))
+        // Its warnings quote whole answers of the API server, and its errors are ours to tell.
+        .with_target("kube_client", LevelFilter::OFF)
         .with_target("ecr_pull_secrets", level)
         .with_target("ecr_pull_secrets_core", level)
 }
@@ -51,17 +53,12 @@ mod tests {
     #[test]
     fn libraries_stay_quiet_at_any_level() {
         let trace = targets(LevelFilter::TRACE);
-        for library in [
-            "hyper",
-            "aws_smithy_runtime",
-            "kube_client::client",
-            "rustls::conn",
-            "h2",
-        ] {
+        for library in ["hyper", "aws_smithy_runtime", "rustls::conn", "h2"] {
             assert!(!trace.would_enable(library, &Level::INFO), "{library}");
             assert!(trace.would_enable(library, &Level::WARN), "{library}");
         }
         assert!(trace.would_enable("ecr_pull_secrets::run", &Level::TRACE));
+        assert!(!trace.would_enable("kube_client::client", &Level::ERROR));
         assert!(!targets(LevelFilter::ERROR).would_enable("hyper", &Level::WARN));
     }
 }

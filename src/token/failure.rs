@@ -46,9 +46,20 @@ impl Failure {
         };
         Self {
             cause,
-            detail: chain(error),
+            detail: brief(&chain(error)),
         }
     }
+}
+
+/// The first line of what AWS says, cut to 300 characters. Where AWS refuses a signature, the lines
+/// after it quote the request, session token included.
+fn brief(text: &str) -> String {
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(300)
+        .collect()
 }
 
 /// The codes are those that ECR gives; the status decides where the code is news to us.
@@ -92,6 +103,7 @@ fn of_source(error: &(dyn std::error::Error + 'static), assumes_role: bool) -> C
         (_, Some(connection)) if connection.is_io() => Cause::AwsUnreachable,
         (Some(CredentialsError::CredentialsNotLoaded(_)), _) => Cause::AwsCredentialsMissing,
         (Some(CredentialsError::ProviderTimedOut(_)), _) => Cause::AwsTimeout,
+        (Some(CredentialsError::InvalidConfiguration(_)), _) => Cause::AwsCredentialsUnreadable,
         (Some(_), _) if assumes_role => Cause::AwsRoleRefused,
         (Some(_), _) => Cause::AwsCredentialsRefused,
         (None, _) => Cause::AwsUnreachable,
@@ -101,6 +113,14 @@ fn of_source(error: &(dyn std::error::Error + 'static), assumes_role: bool) -> C
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_aws_quotes_of_a_request_is_not_repeated() {
+        let quoting = "the signature does not match\n\nx-amz-security-token:s3cret";
+        assert_eq!(brief(quoting), "the signature does not match");
+        assert_eq!(brief(&"a".repeat(1000)).len(), 300);
+        assert_eq!(brief(""), "");
+    }
 
     #[test]
     fn each_code_of_ecr_has_its_cause() {

@@ -35,6 +35,24 @@ pub struct Supply {
     newcomers: Mutex<HashMap<String, (Instant, u32)>>,
 }
 
+/// A token, and why it is not a better one.
+#[derive(Clone, Debug)]
+pub struct Supplied {
+    /// It works now.
+    pub token: Token,
+    /// It ends soon, and this is what stands in the way of the next one.
+    pub failure: Option<Failure>,
+}
+
+impl From<Token> for Supplied {
+    fn from(token: Token) -> Self {
+        Self {
+            token,
+            failure: None,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     state: Mutex<State>,
@@ -79,23 +97,32 @@ impl Supply {
         self: &Arc<Self>,
         key: &TokenKey,
         namespace: &str,
-    ) -> Result<Token, Failure> {
+    ) -> Result<Supplied, Failure> {
         let slot = self.slot(key, namespace)?;
         let state = slot.read();
-        if let Some(token) = state.token.clone() {
-            match renewal::stage(&token, self.max_age, clock::now()) {
-                Stage::Fresh => return Ok(token),
-                Stage::Due => {
-                    if state.recent_failure().is_none() {
-                        let (this, key) = (self.clone(), key.clone());
-                        tokio::spawn(async move { this.renew(&key, &slot).await });
-                    }
-                    return Ok(token);
+        let now = clock::now();
+        let held = state.token.clone();
+        match held.map(|token| (renewal::stage(&token, self.max_age, now), token)) {
+            Some((Stage::Fresh, token)) => Ok(token.into()),
+            Some((Stage::Due, token))
+                if renewal::serves(token.minted_at, token.expires_at, now) =>
+            {
+                if state.recent_failure().is_none() {
+                    let (this, key) = (self.clone(), key.clone());
+                    tokio::spawn(async move { this.renew(&key, &slot).await });
                 }
-                Stage::Expired => {}
+                Ok(token.into())
             }
+            // Near its end it is better than nothing, and not as good as the next one.
+            Some((Stage::Due, token)) => match self.renew(key, &slot).await {
+                Ok(next) => Ok(next.into()),
+                Err(failure) => Ok(Supplied {
+                    token,
+                    failure: Some(failure),
+                }),
+            },
+            Some((Stage::Expired, _)) | None => self.renew(key, &slot).await.map(Supplied::from),
         }
-        self.renew(key, &slot).await
     }
 
     /// Mints, unless somebody else just did.

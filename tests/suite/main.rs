@@ -3,7 +3,12 @@
 //! One binary, so that the control plane is started once. `cargo test --test suite NAME` runs what
 //! contains NAME; `-- --list` lists. When all tests are through, what the processes logged at
 //! TRACE meanwhile is searched for every token and key that there ever was.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
 mod accounts;
@@ -17,6 +22,7 @@ mod logs;
 mod moto;
 mod odd;
 mod ownership;
+mod process;
 mod rules;
 mod scale;
 mod shutdown;
@@ -36,13 +42,37 @@ const TESTS_AT_A_TIME: usize = 8;
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(TESTS_AT_A_TIME));
-    let trials = [accounts::trials(), adoption::trials(), aws_trouble::trials(), contract::trials(), edited::trials(), limits::trials(), moto::trials(), odd::trials(), ownership::trials(), rules::trials(), scale::trials(), shutdown::trials(), theft::trials(), untouched::trials(), workloads::trials()].into_iter().flatten().collect();
+    let trials = [
+        accounts::trials(),
+        adoption::trials(),
+        aws_trouble::trials(),
+        contract::trials(),
+        edited::trials(),
+        limits::trials(),
+        moto::trials(),
+        odd::trials(),
+        ownership::trials(),
+        process::trials(),
+        rules::trials(),
+        scale::trials(),
+        shutdown::trials(),
+        theft::trials(),
+        untouched::trials(),
+        workloads::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
     if let Some(world) = World::if_started() {
         failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
         world.stop();
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// A test that gets the world.
@@ -51,7 +81,8 @@ where
     F: Future<Output = Outcome> + Send + 'static,
 {
     Trial::test(name, move || {
-        let outcome = harness::world::runtime().block_on(async move { test(World::get().await).await });
+        let outcome =
+            harness::world::runtime().block_on(async move { test(World::get().await).await });
         outcome.map_err(|error| Failed::from(error.to_string()))
     })
 }

@@ -1,6 +1,6 @@
 //! From the text of an `image:` field to the registry that must let it through.
 //!
-//! Two steps, both pure and both total: [`reference`] takes the text apart by the grammar that the
+//! Two steps, both pure and both total: [`mod@reference`] takes the text apart by the grammar that the
 //! kubelet itself uses, and [`ecr`] says whether the host it names is an Amazon ECR registry, and
 //! which. Pod authors choose the text, so nothing here trusts it: a text that is malformed, foreign
 //! or merely looks like ECR is *not ours*, never an error that could stop a pod, and no region or

@@ -91,10 +91,10 @@ fn content_that_somebody_else_wrote_does_not_serve_unless_it_was_looked_at() {
     ledger.saw(&edited);
     assert!(ledger.holds("team") && !serves(&ledger));
     assert_eq!(ledger.earliest_expiry(), None);
-    ledger.tolerate(&edited, &[registry(HOST)]);
+    ledger.tolerate(&edited, &[registry(HOST)], at(800));
     assert!(serves(&ledger));
     // Another registry at the same version takes nothing away from the first.
-    ledger.tolerate(&edited, &[registry(SECOND)]);
+    ledger.tolerate(&edited, &[registry(SECOND)], at(800));
     assert!(serves(&ledger) && ledger.serves("team", &[registry(SECOND)], at(500)));
     // The watch brings the same version once more, and then a newer one.
     ledger.saw(&edited);
@@ -103,7 +103,7 @@ fn content_that_somebody_else_wrote_does_not_serve_unless_it_was_looked_at() {
     ledger.saw(&edited);
     assert!(!serves(&ledger));
     // What was found good in one version says nothing about the next.
-    ledger.tolerate(&edited, &[registry(SECOND)]);
+    ledger.tolerate(&edited, &[registry(SECOND)], at(800));
     assert!(!serves(&ledger));
 }
 
