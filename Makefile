@@ -18,6 +18,7 @@ export RUSTUP_TOOLCHAIN := $(shell PATH='$(PATH)' tests/demo/machine.sh)
 ifneq ($(or $(.SHELLSTATUS),0),0)
 $(error this machine is not ready, see above)
 endif
+$(shell tests/demo/claim.sh $(CARGO_TARGET_DIR))
 endif
 
 tool = $$(tests/cluster/tools.sh $1)

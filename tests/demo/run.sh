@@ -15,6 +15,7 @@ host=123456789012.dkr.ecr.eu-central-1.amazonaws.com # what tests/demo/deploymen
 ours=ecr-pull-secrets
 secret=ecr-registry-credentials
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ecr-pull-secrets/target} # as in the Makefile
+tests/demo/claim.sh "$CARGO_TARGET_DIR"
 
 # ---- how it talks ---------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ mod adoption;
 mod aws_trouble;
 mod contract;
 mod edited;
+mod ephemeral;
 mod harness;
 mod limits;
 mod logs;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         aws_trouble::trials(),
         contract::trials(),
         edited::trials(),
+        ephemeral::trials(),
         limits::trials(),
         moto::trials(),
         odd::trials(),

@@ -106,12 +106,10 @@ fn serve(config: Option<&str>, flags: &[&str]) -> Output {
         fs::write(&file, config).expect("a file");
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_ecr-pull-secrets"));
-    command
-        .env_clear()
-        .arg("serve")
-        .arg("--config")
-        .arg(file)
-        .args(flags);
+    command.env_clear().arg("serve").args(flags);
+    if config.is_some() {
+        command.arg("--config").arg(file);
+    }
     command.output().expect("the program runs")
 }
 

@@ -71,6 +71,7 @@ impl World {
             .tempdir()
             .unwrap();
         let path = directory.path();
+        clean_up_on_interrupt(path.to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
         let aws = stand_in.client();
@@ -165,6 +166,19 @@ impl World {
             let _ = fs::remove_dir_all(self.directory.path());
         }
     }
+}
+
+/// Ctrl-C leaves nothing behind: the processes end with their pipes, the folder here.
+pub fn clean_up_on_interrupt(directory: PathBuf) {
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            if let Some(world) = World::if_started() {
+                world.stop();
+            }
+            let _ = fs::remove_dir_all(directory);
+            std::process::exit(130);
+        }
+    });
 }
 
 /// Whether logs and data stay behind, for a look: `SUITE_KEEP=1`.
