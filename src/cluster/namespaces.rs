@@ -159,3 +159,16 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_could_not_be_looked_at_keeps_no_pod_from_its_reference() {
+        assert_eq!(Known::Unknown.wish(), Wish::In);
+        assert_eq!(Known::Missing.wish(), Wish::None);
+        assert_eq!(Known::Active(Wish::Out).wish(), Wish::Out);
+        assert_eq!(Known::Terminating(Wish::In).wish(), Wish::In);
+    }
+}

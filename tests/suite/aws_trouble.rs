@@ -27,6 +27,8 @@ trials!(
     missing_credentials_are_named,
     an_expiry_in_the_past_means_that_the_life_is_unknown,
     one_region_in_trouble_does_not_keep_the_other_out_of_the_secret,
+    nobody_waits_for_a_region_that_somebody_else_needs,
+    a_token_near_its_end_is_renewed_before_it_is_handed_out,
 );
 
 /// Creates a pod under a fault, checks the answer, lifts the fault and waits for the Secret.
@@ -231,5 +233,64 @@ async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
         .registry_opens(&other.host(), "init", &auth)
         .await?;
     assert_eq!(verdict, Verdict::Accepted);
+    Ok(())
+}
+
+async fn nobody_waits_for_a_region_that_somebody_else_needs(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let hanging = Namespace::new(&world).await;
+    hanging.region.fault(Fault::Hang).await?;
+    let replica = &world.replicas[0];
+    let of = |image: String| review::of_pod(&namespace.name, &pod("pod", &image));
+    let (first, second) = (of(hanging.image("app")), of(namespace.image("app")));
+    let (delayed, prompt) = tokio::join!(review::answer(replica, &first), async {
+        // The first one's call is under way.
+        eventually("a call that hangs", LIMIT, || async {
+            let calls = hanging
+                .region
+                .total(Action::GetAuthorizationToken)
+                .await
+                .ok()?;
+            (calls.total > 0).then_some(())
+        })
+        .await;
+        review::answer(replica, &second).await
+    });
+    assert_eq!(review::warnings(&delayed), Cause::AwsTimeout.warning());
+    assert_eq!(review::warnings(&prompt), "");
+    assert_eq!(
+        docker::hosts(&namespace.assert_opens().await),
+        [namespace.host()]
+    );
+    hanging.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn a_token_near_its_end_is_renewed_before_it_is_handed_out(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    namespace
+        .region
+        .fault(Fault::Lifetime { seconds: 10 })
+        .await?;
+    let replica = &world.replicas[0];
+    let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
+    review::answer(replica, &review).await;
+    let before = namespace.assert_opens().await;
+    namespace.region.clear_faults().await?;
+    let ends: jiff::Timestamp = docker::annotation(&before, "expires-at").parse()?;
+    eventually("the last tenth of the token's life", LIMIT, || async {
+        let left = ends.duration_since(ecr_pull_secrets::clock::now());
+        (left < jiff::SignedDuration::from_millis(950)).then_some(())
+    })
+    .await;
+    let answer = review::answer(replica, &review).await;
+    assert_eq!(review::warnings(&answer), "");
+    let after = namespace.assert_opens().await;
+    let ends_now: jiff::Timestamp = docker::annotation(&after, "expires-at").parse()?;
+    assert!(
+        ends_now.duration_since(ends).as_hours() > 10,
+        "{ends} {ends_now}"
+    );
+    assert_eq!(after.metadata.uid, before.metadata.uid);
     Ok(())
 }

@@ -21,6 +21,7 @@ trials!(
     an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look,
     an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest,
     an_edit_that_spoils_the_content_is_mended,
+    a_restored_secret_that_says_itself_that_it_expired_is_mended,
     a_removed_label_comes_back,
     removed_annotations_come_back_and_nothing_is_lost,
     an_annotation_of_another_format_is_written_anew_and_nothing_is_lost,
@@ -186,6 +187,25 @@ async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<W
     let hosts = config(&after)["auths"].clone();
     assert_eq!(hosts[second_host(&namespace)], second);
     assert_eq!(hosts["registry.example.com"], login("robot"));
+    Ok(())
+}
+
+/// What a backup brings back: our label, our annotations, a token that died long ago.
+async fn a_restored_secret_that_says_itself_that_it_expired_is_mended(
+    world: Arc<World>,
+) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let before = ours(&world, &namespace).await;
+    let auths = json!({ namespace.host(): login("AWS") });
+    let mut backup = content(&json!({ "auths": auths }));
+    backup["metadata"]["annotations"] = json!({
+        "ecr-pull-secrets.dev/lifetimes": "2026-01-01T00:00:00Z/2026-01-01T12:00:00Z",
+        "ecr-pull-secrets.dev/expires-at": "2026-01-01T12:00:00Z",
+    });
+    edit(&namespace, "velero", &backup).await;
+    let after = mended(&world.replicas[0], &namespace, opens(&namespace)).await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     Ok(())
 }
 
