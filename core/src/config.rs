@@ -151,7 +151,7 @@ struct File {
     secret: Secret,
     #[serde(default)]
     selection: Selection,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "rules")]
     rules: Vec<Rule>,
     #[serde(default)]
     endpoints: BTreeMap<String, Endpoints>,
@@ -227,6 +227,12 @@ fn is_url(text: &str) -> bool {
             && !host.starts_with(['/', ':'])
             && host.bytes().all(|byte| byte.is_ascii_graphic())
     })
+}
+
+/// A list without an item, because each is commented out, must not mean "everything is allowed".
+fn rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
+    let rules = Option::<Vec<Rule>>::deserialize(deserializer)?;
+    rules.ok_or_else(|| D::Error::custom("`rules` is blank; give a rule, or leave the field out"))
 }
 
 fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -146,6 +146,16 @@ pub enum InvalidRule {
         /// What it says.
         account: String,
     },
+    /// A region that no registry has.
+    #[error(
+        "rules[{index}].regions: `{region}` is no region; give lower-case letters, digits and `-`, or `*` and `?`"
+    )]
+    Region {
+        /// Which rule.
+        index: usize,
+        /// What it says.
+        region: String,
+    },
     /// The ARN is not one of a role.
     #[error(
         "rules[{index}].assumeRole.roleArn: `{arn}` is not of the form arn:aws:iam::123456789012:role/name"
@@ -210,6 +220,18 @@ fn verdict_of(index: usize, rule: &Rule) -> Result<Verdict, InvalidRule> {
         return Err(InvalidRule::Account {
             index,
             account: account.pattern.clone(),
+        });
+    }
+    let is_region =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*?".contains(&byte);
+    if let Some(region) = rule
+        .regions
+        .iter()
+        .find(|region| !region.pattern.bytes().all(is_region))
+    {
+        return Err(InvalidRule::Region {
+            index,
+            region: region.pattern.clone(),
         });
     }
     match (&rule.ambient, &rule.assume_role, &rule.deny) {

@@ -163,6 +163,21 @@ fn an_account_is_twelve_digits_or_a_pattern_of_them() {
 }
 
 #[test]
+fn a_region_is_in_lower_case() {
+    let with = |region: &str| Rule {
+        regions: only(&[region]),
+        ..deny()
+    };
+    for good in ["us-east-1", "us-*", "??-central-*"] {
+        assert!(Rules::new(vec![with(good)]).is_ok(), "{good}");
+    }
+    for bad in ["US-East-1", "us_east_1", "us-east-1 "] {
+        let region = bad.to_owned();
+        assert_eq!(refusal(with(bad)), InvalidRule::Region { index: 1, region });
+    }
+}
+
+#[test]
 fn a_role_is_named_by_its_arn() {
     for arn in [
         ROLE,

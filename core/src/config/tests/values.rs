@@ -32,6 +32,16 @@ fn a_list_that_narrows_a_rule_is_not_left_blank() {
 }
 
 #[test]
+fn rules_of_which_each_is_commented_out_do_not_allow_everything() {
+    let error = refuses("rules:\n# - deny: {}\n");
+    assert!(
+        error.contains("line ") && error.contains("leave the field out"),
+        "{error}"
+    );
+    accepts("rules: []\n");
+}
+
+#[test]
 fn a_secret_name_is_a_dns_subdomain() {
     let longest = format!("{}.{}", "a".repeat(200), "b".repeat(52));
     for name in [
