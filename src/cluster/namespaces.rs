@@ -158,11 +158,6 @@ mod tests {
             assert!(!is_label(name), "{name}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_namespace_that_could_not_be_looked_at_keeps_no_pod_from_its_reference() {
