@@ -38,6 +38,8 @@ type Proxy struct {
 	Find func(ctx context.Context, ip netip.Addr) (route.Service, error)
 	// Routes says what is behind a Service.
 	Routes *route.Table
+	// Dial connects to an address; nil is for this process's own network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Serve accepts connections until the listener is closed.
@@ -90,7 +92,11 @@ func (p *Proxy) dial(ctx context.Context, target string) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	dial := p.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	connection, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
