@@ -4,6 +4,10 @@
 //	/facts       who it is and what it may do, as JSON
 //	/get?url=    what it gets from there
 //	/cat?file=   what is in that file
+//	/deny        an admission webhook that denies everything
+//
+// With the arguments ADDRESS FOLDER it answers there, and in TLS, with tls.crt
+// and tls.key from that folder.
 package main
 
 import (
@@ -40,7 +44,33 @@ func main() {
 		}
 		_, _ = to.Write(content)
 	})
+	http.HandleFunc("/deny", deny)
+	if len(os.Args) == 3 {
+		folder := os.Args[2]
+		log.Fatal(http.ListenAndServeTLS(os.Args[1], folder+"/tls.crt", folder+"/tls.key", nil))
+	}
 	log.Fatal(http.ListenAndServe(":8080", nil))
+}
+
+func deny(to http.ResponseWriter, request *http.Request) {
+	var review struct {
+		APIVersion string         `json:"apiVersion"`
+		Kind       string         `json:"kind"`
+		Request    map[string]any `json:"request,omitempty"`
+		Response   map[string]any `json:"response"`
+	}
+	if err := json.NewDecoder(request.Body).Decode(&review); err != nil {
+		http.Error(to, err.Error(), http.StatusBadRequest)
+		return
+	}
+	host, _ := os.Hostname()
+	review.Response = map[string]any{
+		"uid": review.Request["uid"], "allowed": false, "status": map[string]string{"message": "denied on " + host},
+	}
+	review.Request = nil
+	if err := json.NewEncoder(to).Encode(review); err != nil {
+		log.Print(err)
+	}
 }
 
 // facts are the lines of /proc/self/status, and whether a file can be made.

@@ -169,7 +169,7 @@ func (c *cluster) openEgress() error {
 	c.egress = listener
 	proxy := &egress.Proxy{Services: c.api.at.services, Find: c.api.serviceAt, Routes: c.routes}
 	if c.inside != nil {
-		proxy.Dial = c.inside.Dial
+		proxy.Loopback, proxy.Real = c.inside.Dial, true
 	}
 	go func() {
 		if err := proxy.Serve(listener); err != nil {
