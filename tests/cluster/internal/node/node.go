@@ -6,7 +6,7 @@
 // process namespace go all shims and containers, with its mount namespace
 // containerd's and the kubelet's mounts, with its network namespace the bridge,
 // the pods' interfaces, iptables rules and network settings. What is not in a
-// namespace has one name, which the next cluster, or Sweep, clears as well: a
+// namespace has one name, which the next cluster, or a sweep, clears as well: a
 // folder in each control group hierarchy, and the wire between the machine and
 // the cluster.
 //
@@ -14,8 +14,8 @@
 // other direction pods reach what listens on the machine's end of the wire, and
 // the ports on its loopback that are shared with them; nothing beyond. No
 // setting, firewall rule or file of the machine is changed, except below the
-// folder of the cluster. It needs root and Linux, and there is one cluster with
-// a node on a machine at a time.
+// folder of the cluster (and see enableControllers). It needs root and Linux,
+// and there is one cluster with a node on a machine at a time.
 package node
 
 const (
