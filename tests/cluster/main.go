@@ -2,12 +2,15 @@
 // program: it can be each of its parts, and it can run them together for as
 // long as a test needs them.
 //
-//	up        etcd, kube-apiserver and kube-controller-manager on loopback
+//	up        etcd, kube-apiserver and kube-controller-manager on loopback;
+//	          with --node also a node that runs pods
+//	sweep     clears what a killed cluster with a node left
 //	lifeline  a command that never outlives the one who started it
 //	NAME      the program of that name: etcd, kube-apiserver, kubectl, …
 //
 // Called through a link named like one of its programs it is that program.
-// It needs neither root nor a container engine, and listens on loopback only.
+// Without --node it needs neither root nor a container engine, and listens on
+// loopback only.
 package main
 
 import (
@@ -21,6 +24,7 @@ import (
 )
 
 const usage = `usage: ecr-pull-secrets-test-cluster up --dir DIR [flags]
+       ecr-pull-secrets-test-cluster sweep [DIR]
        ecr-pull-secrets-test-cluster lifeline -- COMMAND [ARGUMENT…]
        ecr-pull-secrets-test-cluster PROGRAM [ARGUMENT…]
 `
@@ -36,6 +40,10 @@ func main() {
 	switch verb, args := os.Args[1], os.Args[2:]; verb {
 	case "up":
 		os.Exit(up.Main(args))
+	case "inside":
+		os.Exit(up.Inside(args))
+	case "sweep":
+		os.Exit(up.Sweep(args))
 	case "lifeline":
 		os.Exit(lifeline.Main(args))
 	default:

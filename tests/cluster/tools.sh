@@ -3,9 +3,11 @@
 #
 #   tools.sh cluster   the control plane in one program, of this folder
 #   tools.sh kubectl   the same program under that name
+#   tools.sh containerd, with its shim and ctr beside it
 #   tools.sh helm      Helm
 #   tools.sh cargo-deny, cargo-mutants
 #   tools.sh moto      moto_server, AWS by somebody else
+#   tools.sh node-packages   installs what a node needs of the distribution (root, Debian or Ubuntu)
 #
 # A build lands in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is that of all it is made
 # from. It appears there whole or not at all, callers at the same time wait for one build, and a call that finds it takes
@@ -13,6 +15,7 @@
 set -euo pipefail
 
 kubernetes_version=v1.36.3 # as in go.mod: what the program says that it is
+containerd_version=v2.4.2
 helm_version=v3.22.0
 cargo_deny_version=0.20.2
 cargo_mutants_version=27.1.0
@@ -40,7 +43,7 @@ cluster_hash() (
     cd "$here"
     {
         cat go.mod go.sum
-        find . -name '*.go' ! -name '*_test.go' | LC_ALL=C sort | xargs cat
+        find . -name '*.go' ! -name '*_test.go' ! -path './check/*' | LC_ALL=C sort | xargs cat
         echo "$go_version $linker_flags"
     } | digest
 )
@@ -49,14 +52,22 @@ cluster_hash() (
 build_cluster() {
     cd "$here"
     go build -trimpath -ldflags "$linker_flags" -o "$1/ecr-pull-secrets-test-cluster" .
+    go build -trimpath -ldflags '-s -w' -o "$1/pause" ./pause
     ln -s ecr-pull-secrets-test-cluster "$1/kubectl"
     [[ $(cluster_hash) == "$hash" ]] || fail "the sources changed while they were built: run it again"
 }
 
-build_helm() {
+build_helm() { go_install "$1" "helm.sh/helm/v3/cmd/helm@$helm_version"; }
+
+build_containerd() {
+    local command=github.com/containerd/containerd/v2/cmd
+    go_install "$1" "$command"/{containerd,containerd-shim-runc-v2,ctr}@"$containerd_version"
+}
+
+go_install() {
     # Go asks for the module's deprecation even when it has the module; its own cache can answer that.
     GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" GOBIN=$1 \
-        go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$helm_version"
+        go install -trimpath -ldflags '-s -w' "${@:2}"
 }
 
 build_cargo-deny() { cargo_install "$1" cargo-deny "$cargo_deny_version"; }
@@ -105,6 +116,19 @@ build_locked() (
     find "$cache" -maxdepth 1 \( -name "$name-*" -o -name ".$name.*" \) -mtime +7 -exec rm -rf {} +
 )
 
+# Only what is missing: the packages of a container engine that is there may be others.
+install_node_packages() {
+    local missing=() PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+    command -v runc >/dev/null || missing+=(runc)
+    command -v iptables >/dev/null || missing+=(iptables)
+    [[ -x /usr/lib/cni/bridge || -x /opt/cni/bin/bridge ]] || missing+=(containernetworking-plugins)
+    ((${#missing[@]})) || return 0
+    local install=(apt-get install --yes --no-install-recommends "${missing[@]}")
+    echo "a node needs: ${install[*]}" >&2
+    [[ $(id -u) == 0 ]] || fail "run it as root"
+    DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2 || fail "if it knows no such package, run apt-get update first"
+}
+
 go_version=$(go env GOVERSION) || fail "needs Go; see go.mod for the version"
 
 main() {
@@ -116,6 +140,10 @@ main() {
     kubectl)
         hash=$(cluster_hash)
         ensure cluster kubectl
+        ;;
+    containerd)
+        hash=$(echo "$go_version $containerd_version" | digest)
+        ensure containerd containerd
         ;;
     helm)
         hash=$(echo "$go_version $helm_version" | digest)
@@ -133,7 +161,8 @@ main() {
         hash=$(echo "$moto_version $(python3 -c 'import sys; print(sys.executable, sys.version)')" | digest)
         ensure moto moto_server
         ;;
-    *) fail "want cluster, kubectl, helm, cargo-deny, cargo-mutants or moto" ;;
+    node-packages) install_node_packages ;;
+    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-mutants, moto or node-packages" ;;
     esac
 }
 

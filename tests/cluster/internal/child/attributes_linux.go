@@ -4,6 +4,11 @@ import "syscall"
 
 const hasParentDeathSignal = true
 
-func processAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+// attributes adds ours to those that a command has.
+func attributes(of *syscall.SysProcAttr) *syscall.SysProcAttr {
+	if of == nil {
+		of = &syscall.SysProcAttr{}
+	}
+	of.Setpgid, of.Pdeathsig = true, syscall.SIGKILL
+	return of
 }

@@ -6,6 +6,11 @@ import "syscall"
 
 const hasParentDeathSignal = false
 
-func processAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true}
+// attributes adds ours to those that a command has.
+func attributes(of *syscall.SysProcAttr) *syscall.SysProcAttr {
+	if of == nil {
+		of = &syscall.SysProcAttr{}
+	}
+	of.Setpgid = true
+	return of
 }

@@ -21,6 +21,12 @@ type Child struct {
 	done    chan struct{}
 }
 
+// children are the processes that were started and not yet waited for.
+var (
+	lock     sync.Mutex
+	children = map[int]bool{}
+)
+
 // spawn hands work to one thread that lives as long as this process: the
 // kernel's parent death signal fires at the end of the *thread* that forked,
 // and the Go runtime ends threads as it sees fit.
@@ -35,18 +41,30 @@ var spawn = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// Start starts the command. Its output must be files, or nil. What it leaves
+// Start starts the command. Its input and output must be files, or nil. What it leaves
 // running in its process group when it ends is killed.
 func Start(command *exec.Cmd) (*Child, error) {
-	command.SysProcAttr = processAttributes()
+	command.SysProcAttr = attributes(command.SysProcAttr)
 	started := make(chan error)
-	spawn() <- func() { started <- command.Start() }
+	spawn() <- func() {
+		// Held across the start: see ReapOrphans.
+		lock.Lock()
+		defer lock.Unlock()
+		err := command.Start()
+		if err == nil {
+			children[command.Process.Pid] = true
+		}
+		started <- err
+	}
 	if err := <-started; err != nil {
 		return nil, err
 	}
 	c := &Child{command: command, done: make(chan struct{})}
 	go func() {
 		_ = command.Wait() // the state, read through ExitCode, says it all
+		lock.Lock()
+		delete(children, command.Process.Pid)
+		lock.Unlock()
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		close(c.done)
 	}()

@@ -6,7 +6,8 @@
 // goes where the routes say. So Service and registration stay as a user would
 // install them, and the API server's resolver, TLS server name and connection
 // pool are the real ones. The bytes pass through untouched. Nothing is dialled
-// that is not on loopback: a cluster IP could be somebody's real address.
+// that is not on loopback: a cluster IP could be somebody's real address. Only
+// in a network that is the cluster's own, the rest is what it seems to be.
 package egress
 
 import (
@@ -38,7 +39,15 @@ type Proxy struct {
 	Find func(ctx context.Context, ip netip.Addr) (route.Service, error)
 	// Routes says what is behind a Service.
 	Routes *route.Table
+	// Loopback connects to an address on it; nil is for this process's own.
+	Loopback func(ctx context.Context, network, address string) (net.Conn, error)
+	// Real is whether this process's network is the cluster's: where no route
+	// leads, a Service and all else can be dialled.
+	Real bool
 }
+
+// errReal is for a target that no route leads to, where that is no problem.
+var errReal = errors.New("it can be dialled")
 
 // Serve accepts connections until the listener is closed.
 func (p *Proxy) Serve(listener net.Listener) error {
@@ -86,11 +95,17 @@ func (p *Proxy) handle(client *net.UnixConn) {
 
 // dial opens the connection that the API server asked for.
 func (p *Proxy) dial(ctx context.Context, target string) (*net.TCPConn, error) {
+	dial := new(net.Dialer).DialContext
 	address, err := p.resolve(ctx, target)
-	if err != nil {
+	switch {
+	case errors.Is(err, errReal):
+		address = target
+	case err != nil:
 		return nil, err
+	case p.Loopback != nil:
+		dial = p.Loopback
 	}
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	connection, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -107,11 +122,17 @@ func (p *Proxy) resolve(ctx context.Context, target string) (string, error) {
 		return target, nil
 	}
 	if !p.Services.Contains(at.Addr()) {
+		if p.Real {
+			return "", errReal
+		}
 		return "", fmt.Errorf("%s is neither a cluster IP nor on loopback", target)
 	}
 	service, err := p.Find(ctx, at.Addr())
 	if err != nil {
 		return "", err
+	}
+	if p.Real && !p.Routes.Has(service) {
+		return "", errReal
 	}
 	address, ok := p.Routes.Next(service)
 	if !ok {

@@ -126,3 +126,21 @@ func TestTheReasonOfARefusalIsInTheStatusLine(t *testing.T) {
 		})
 	}
 }
+
+func TestInTheClustersOwnNetworkOnlyRoutesAreDifferent(t *testing.T) {
+	other := route.Service{Namespace: "a", Name: "other"}
+	services := map[netip.Addr]route.Service{clusterIP: webhook, clusterIP.Next(): other}
+	var table route.Table
+	table.Set(route.Route{Service: webhook}) // leads nowhere, on purpose
+	proxy := &Proxy{
+		Services: netip.MustParsePrefix("10.0.0.0/16"),
+		Routes:   &table,
+		Real:     true,
+		Find:     func(_ context.Context, ip netip.Addr) (route.Service, error) { return services[ip], nil },
+	}
+	for target, real := range map[string]bool{"10.0.0.7:443": false, "10.0.0.8:443": true, "10.88.0.1:10250": true} {
+		if _, err := proxy.resolve(t.Context(), target); err == nil || errors.Is(err, errReal) != real {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}

@@ -5,10 +5,15 @@ package options
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"ecr-pull-secrets.dev/tests/cluster/internal/mirror"
 	"ecr-pull-secrets.dev/tests/cluster/internal/route"
 )
 
@@ -24,12 +29,27 @@ type Options struct {
 	Wait time.Duration
 	// Routes are the services that have addresses from the start.
 	Routes []route.Route
+	// Node adds a node to the control plane.
+	Node bool
+	// Containerd is the path of containerd, or empty for the one on PATH.
+	Containerd string
+	// Images are archives of images that the node has from the start.
+	Images []string
+	// Mirrors are registries that the node finds elsewhere from the start.
+	Mirrors []mirror.Mirror
+	// Ports are those on this machine's loopback that pods reach.
+	Ports []int
 	// Arguments are flags for a component, by its name, beside ours.
 	Arguments map[string][]string
 }
 
 // Components whose flags can be added to, in the order in which they start.
-var Components = []string{"etcd", "kube-apiserver", "kube-controller-manager"}
+var Components = []string{
+	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet",
+}
+
+// ofNode are the flags that mean something with a node only.
+var ofNode = []string{"containerd", "image", "registry", "host-port", "kube-scheduler-arg", "kube-proxy-arg", "kubelet-arg"}
 
 // Parse reads the arguments after `up`. What it has to say to the user on the
 // way, help included, goes to the writer.
@@ -46,6 +66,24 @@ func Parse(args []string, output io.Writer) (Options, error) {
 		if err == nil {
 			options.Routes = append(options.Routes, parsed)
 		}
+		return err
+	})
+	flags.BoolVar(&options.Node, "node", false, "add a node that runs pods (needs root and Linux)")
+	flags.StringVar(&options.Containerd, "containerd", "", "`path` of containerd, with its shim and ctr beside it (default: the one on PATH)")
+	flags.Func("image", "`path` of an archive of images, for the node (repeatable)", func(text string) error {
+		// Absolute, as the folder changes.
+		path, err := filepath.Abs(text)
+		options.Images = append(options.Images, path)
+		return err
+	})
+	flags.Func("registry", "`HOST=http://127.0.0.1:PORT`: where the node finds the images of a registry (repeatable)", func(text string) error {
+		parsed, err := mirror.Parse(text)
+		options.Mirrors = append(options.Mirrors, parsed)
+		return err
+	})
+	flags.Func("host-port", "a `port` on this machine's loopback that pods are to reach (repeatable)", func(text string) error {
+		parsed, err := ParsePort(text)
+		options.Ports = append(options.Ports, parsed)
 		return err
 	})
 	for _, name := range Components {
@@ -66,7 +104,27 @@ func Parse(args []string, output io.Writer) (Options, error) {
 	if options.Dir == "" {
 		return Options{}, errors.New("--dir is required")
 	}
+	if !options.Node {
+		var err error
+		flags.Visit(func(given *flag.Flag) {
+			if slices.Contains(ofNode, given.Name) {
+				err = fmt.Errorf("--%s needs --node", given.Name)
+			}
+		})
+		if err != nil {
+			return Options{}, err
+		}
+	}
 	return options, nil
+}
+
+// ParsePort reads the number of a TCP port.
+func ParsePort(text string) (int, error) {
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return 0, fmt.Errorf("%q: want a port from 1 to 65535", text)
+	}
+	return int(port), nil
 }
 
 // Merge puts extra flags behind ours and drops those of ours that have the

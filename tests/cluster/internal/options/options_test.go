@@ -2,10 +2,12 @@ package options
 
 import (
 	"io"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
 
+	"ecr-pull-secrets.dev/tests/cluster/internal/mirror"
 	"ecr-pull-secrets.dev/tests/cluster/internal/route"
 )
 
@@ -14,6 +16,8 @@ func TestParseReadsEveryFlag(t *testing.T) {
 		"--dir", "d", "--keep", "--audit", "--wait=3s",
 		"--service", "a/b=127.0.0.1:1", "--service=a/c=",
 		"--kube-apiserver-arg=--v=4", "--kube-apiserver-arg", "--profiling", "--etcd-arg=--debug",
+		"--node", "--containerd=/c", "--image=/i", "--image", "/j", "--registry=h=http://127.0.0.1:2", "--host-port=3",
+		"--kubelet-arg=--v=5",
 	}, io.Discard)
 	want := Options{
 		Dir: "d", Keep: true, Audit: true, Wait: 3 * time.Second,
@@ -21,9 +25,12 @@ func TestParseReadsEveryFlag(t *testing.T) {
 			{Service: route.Service{Namespace: "a", Name: "b"}, Addresses: []string{"127.0.0.1:1"}},
 			{Service: route.Service{Namespace: "a", Name: "c"}},
 		},
+		Node: true, Containerd: "/c", Images: []string{"/i", "/j"}, Ports: []int{3},
+		Mirrors: []mirror.Mirror{{Host: "h", At: netip.MustParseAddrPort("127.0.0.1:2")}},
 		Arguments: map[string][]string{
 			"kube-apiserver": {"--v=4", "--profiling"},
 			"etcd":           {"--debug"},
+			"kubelet":        {"--v=5"},
 		},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -40,6 +47,10 @@ func TestParseRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"--dir", "d", "--service", "a/b"},
 		{"--dir", "d", "--kube-apiserver-arg", "v=4"},
 		{"--dir", "d", "--kubectl-arg", "--v=4"},
+		{"--dir", "d", "--image", "i"},
+		{"--dir", "d", "--kubelet-arg=--v=4"},
+		{"--dir", "d", "--node", "--host-port=0"},
+		{"--dir", "d", "--node", "--registry=h"},
 	} {
 		if got, err := Parse(args, io.Discard); err == nil {
 			t.Errorf("Parse(%q) = %+v, want an error", args, got)

@@ -90,6 +90,13 @@ func (t *Table) Set(r Route) {
 	t.routes[r.Service] = &turns{addresses: r.Addresses}
 }
 
+// Has says whether a route was set for a Service.
+func (t *Table) Has(service Service) bool {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	return t.routes[service] != nil
+}
+
 // Next returns the address for the next connection to a Service: each in turn.
 // It reports false when the Service leads nowhere.
 func (t *Table) Next(service Service) (address string, ok bool) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"ecr-pull-secrets.dev/tests/cluster/internal/node"
 	"ecr-pull-secrets.dev/tests/cluster/internal/route"
 )
 
@@ -82,13 +84,51 @@ func (a *api) etcdReady(ctx context.Context) error {
 }
 
 func (a *api) serverReady(ctx context.Context) error {
-	_, err := a.get(ctx, a.at.server+"/readyz")
+	_, err := a.get(ctx, a.at.serverURL()+"/readyz")
 	return err
 }
 
 // defaultAccount is there once the controllers work: a pod needs it.
 func (a *api) defaultAccount(ctx context.Context) error {
-	_, err := a.get(ctx, a.at.server+"/api/v1/namespaces/default/serviceaccounts/default")
+	_, err := a.get(ctx, a.at.serverURL()+"/api/v1/namespaces/default/serviceaccounts/default")
+	return err
+}
+
+// nodeReady is the case when the scheduler will use the node.
+func (a *api) nodeReady(ctx context.Context) error {
+	body, err := a.get(ctx, a.at.serverURL()+"/api/v1/nodes/"+node.Name)
+	if err != nil {
+		return err
+	}
+	var read struct {
+		Spec struct {
+			Taints []struct{ Key string }
+		}
+		Status struct {
+			Conditions []struct{ Type, Status, Message string }
+		}
+	}
+	if err := json.Unmarshal(body, &read); err != nil {
+		return fmt.Errorf("reading the node: %w", err)
+	}
+	if taints := read.Spec.Taints; len(taints) > 0 {
+		return fmt.Errorf("it has the taint %s", taints[0].Key)
+	}
+	for _, each := range read.Status.Conditions {
+		if each.Type == "Ready" && each.Status != "True" {
+			return errors.New(each.Message)
+		}
+	}
+	return nil
+}
+
+// proxyReady asks the API server through its Service, which is kube-proxy's
+// doing.
+func (a *api) proxyReady(ctx context.Context) error {
+	// A packet that came too early is lost.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := a.get(ctx, "https://"+a.at.kubernetes+"/readyz")
 	return err
 }
 
@@ -101,7 +141,7 @@ func (a *api) serviceAt(ctx context.Context, ip netip.Addr) (route.Service, erro
 		return known.service, nil
 	}
 
-	body, err := a.get(ctx, a.at.server+"/api/v1/services?fieldSelector="+url.QueryEscape("spec.clusterIP="+ip.String()))
+	body, err := a.get(ctx, a.at.serverURL()+"/api/v1/services?fieldSelector="+url.QueryEscape("spec.clusterIP="+ip.String()))
 	if err != nil {
 		return route.Service{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ecr-pull-secrets.dev/tests/cluster/internal/egress"
+	"ecr-pull-secrets.dev/tests/cluster/internal/node"
 	"ecr-pull-secrets.dev/tests/cluster/internal/options"
 	"ecr-pull-secrets.dev/tests/cluster/internal/route"
 )
@@ -21,10 +22,12 @@ type report struct {
 	Kubectl    string         `json:"kubectl"`
 	Logs       string         `json:"logs"`
 	AuditLog   string         `json:"audit_log,omitempty"`
+	Node       *nodeReport    `json:"node,omitempty"`
 	Pids       map[string]int `json:"pids"`
 }
 
 // cluster is a control plane, and the way from it to the webhooks of a test.
+// It may have a node.
 type cluster struct {
 	in         *folder
 	limit      time.Duration
@@ -33,41 +36,55 @@ type cluster struct {
 	routes     *route.Table
 	egress     net.Listener
 	report     report
+	// Both nil in a cluster without a node.
+	inside *node.Inside
+	node   *runtime
 }
 
-// newCluster writes what the components read. Nothing runs afterwards.
-func newCluster(in *folder, wanted options.Options, died func(error)) (*cluster, error) {
-	at, err := newEndpoints()
+// newCluster writes what the components read. Nothing runs afterwards. With a
+// node, this process is inside of its namespaces.
+func newCluster(in *folder, wanted options.Options, inside *node.Inside, died func(error)) (*cluster, error) {
+	at, err := newEndpoints(inside != nil)
 	if err != nil {
 		return nil, err
 	}
-	with, err := issue(in, at.server)
+	with, err := issue(in, at, inside != nil)
 	if err != nil {
 		return nil, fmt.Errorf("making credentials: %w", err)
-	}
-	egressFile, err := in.write("egress.yaml", []byte(egressSelection))
-	if err != nil {
-		return nil, err
 	}
 	made := &cluster{
 		in:         in,
 		limit:      wanted.Wait,
 		api:        newAPI(at, with),
-		components: &components{in: in, died: died},
-		routes:     &route.Table{},
+		components: &components{in: in, died: died, outside: func(pid int) int { return pid }},
+		inside:     inside,
 		report: report{
 			Kubeconfig: with.administrator,
-			Server:     at.server,
+			Server:     at.serverURL(),
 			CA:         with.authority,
 			Kubectl:    in.at("bin", "kubectl"),
 			Logs:       in.at("logs"),
 		},
 	}
-	for _, each := range wanted.Routes {
-		made.routes.Set(each)
+	serverFlags := apiServerFlags(in, at, with)
+	if inside == nil {
+		serverFlags = append(serverFlags, withoutNodeFlags()...)
+	} else {
+		serverFlags = append(serverFlags, withNodeFlags(with)...)
+		made.components.outside = inside.Pid
 	}
-
-	serverFlags := apiServerFlags(in, at, with, egressFile)
+	// kube-proxy leads to real Services, unless somebody wants it otherwise.
+	if inside == nil || len(wanted.Routes) > 0 {
+		selection, err := in.write("egress.yaml", []byte(egressSelection))
+		if err != nil {
+			return nil, err
+		}
+		serverFlags = append(serverFlags, egressFlags(selection)...)
+		made.routes = &route.Table{}
+		for _, each := range wanted.Routes {
+			made.routes.Set(each)
+		}
+	}
 	if wanted.Audit {
 		policy, err := in.write("audit-policy.yaml", []byte(auditPolicy))
 		if err != nil {
@@ -76,11 +93,23 @@ func newCluster(in *folder, wanted options.Options, died func(error)) (*cluster,
 		made.report.AuditLog = in.at("logs", "audit.jsonl")
 		serverFlags = append(serverFlags, auditFlags(policy, made.report.AuditLog)...)
 	}
-	for _, each := range []*component{
+	all := []*component{
 		{name: "etcd", args: etcdFlags(in, at), ready: made.api.etcdReady},
 		{name: "kube-apiserver", args: serverFlags, ready: made.api.serverReady},
 		{name: "kube-controller-manager", args: controllerManagerFlags(with)},
-	} {
+	}
+	if inside != nil {
+		if made.node, err = newRuntime(in, wanted); err != nil {
+			return nil, err
+		}
+		made.report.Node = made.node.report()
+		ofNode, err := nodeComponents(in, with, made.node.programs)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, ofNode...)
+	}
+	for _, each := range all {
 		each.args = options.Merge(each.args, wanted.Arguments[each.name])
 		if err := made.components.add(each); err != nil {
 			return nil, err
@@ -92,9 +121,16 @@ func newCluster(in *folder, wanted options.Options, died func(error)) (*cluster,
 // boot starts everything and returns when pods can be created in the namespace
 // `default`.
 func (c *cluster) boot(ctx context.Context) error {
-	if err := c.openEgress(); err != nil {
+	// The egress socket has a relative name, for us and for the API server.
+	if err := os.Chdir(c.in.path); err != nil {
 		return err
 	}
+	if c.routes != nil {
+		if err := c.openEgress(); err != nil {
+			return err
+		}
+	}
+	prepared := c.prepareNode(ctx)
 	// kube-apiserver waits for etcd by itself, which saves a second.
 	if _, err := c.components.start("etcd"); err != nil {
 		return err
@@ -103,6 +139,9 @@ func (c *cluster) boot(ctx context.Context) error {
 		return err
 	}
 	if err := c.start(ctx, "kube-controller-manager"); err != nil {
+		return err
+	}
+	if err := c.bootNode(ctx, prepared); err != nil {
 		return err
 	}
 	if err := await(ctx, c.limit, "no ServiceAccount in namespace default", c.api.defaultAccount); err != nil {
@@ -123,16 +162,15 @@ func (c *cluster) start(ctx context.Context, name string) error {
 
 // openEgress takes up the API server's connections to webhooks.
 func (c *cluster) openEgress() error {
-	// The socket has a relative name, for it and for the API server.
-	if err := os.Chdir(c.in.path); err != nil {
-		return err
-	}
 	listener, err := net.Listen("unix", egressSocket)
 	if err != nil {
 		return fmt.Errorf("listening for egress connections: %w", err)
 	}
 	c.egress = listener
-	proxy := &egress.Proxy{Services: serviceAddresses, Find: c.api.serviceAt, Routes: c.routes}
+	proxy := &egress.Proxy{Services: c.api.at.services, Find: c.api.serviceAt, Routes: c.routes}
+	if c.inside != nil {
+		proxy.Loopback, proxy.Real = c.inside.Dial, true
+	}
 	go func() {
 		if err := proxy.Serve(listener); err != nil {
 			c.components.died(err)

@@ -21,6 +21,8 @@ type component struct {
 	args []string
 	// ready asks whether it serves; nil where there is nothing to ask.
 	ready func(context.Context) error
+	// program is the path of what runs, or empty for this program.
+	program string
 
 	running *child.Child // nil when stopped
 }
@@ -30,13 +32,19 @@ type component struct {
 type components struct {
 	in   *folder
 	died func(error)
+	// outside is what a process id is called outside of the cluster.
+	outside func(pid int) int
 
 	lock  sync.Mutex
 	order []*component
 }
 
 func (c *components) add(added *component) error {
-	if err := c.link(added.name); err != nil {
+	link := c.link
+	if added.program != "" {
+		link = func(name string) error { return os.Symlink(added.program, c.in.at("bin", name)) }
+	}
+	if err := link(added.name); err != nil {
 		return err
 	}
 	c.lock.Lock()
@@ -151,7 +159,7 @@ func (c *components) pids() map[string]int {
 	pids := map[string]int{}
 	for _, each := range c.order {
 		if each.running != nil {
-			pids[each.name] = each.running.Pid()
+			pids[each.name] = c.outside(each.running.Pid())
 		}
 	}
 	return pids

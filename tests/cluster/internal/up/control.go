@@ -48,6 +48,8 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 	switch verb {
 	case "route":
 		return c.route(arguments)
+	case "image", "registry", "host-port":
+		return c.executeOnNode(ctx, verb, arguments)
 	case "start":
 		act = func(name string) error { return c.start(ctx, name) }
 	case "stop":
@@ -57,7 +59,7 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 	case "thaw":
 		act = func(name string) error { return c.components.signal(name, syscall.SIGCONT) }
 	default:
-		return fmt.Errorf("no such command: %q; there are start, stop, freeze, thaw and route", verb)
+		return fmt.Errorf("no such command: %q; there are start, stop, freeze, thaw, route, image, registry and host-port", verb)
 	}
 	if len(arguments) != 1 {
 		return fmt.Errorf("want: %s NAME", verb)
@@ -66,6 +68,9 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 }
 
 func (c *cluster) route(arguments []string) error {
+	if c.routes == nil {
+		return errors.New("the API server goes to real Services: `up --service` makes it take routes")
+	}
 	if len(arguments) != 1 && len(arguments) != 2 {
 		return errors.New("want: route NAMESPACE/NAME [HOST:PORT,…]")
 	}

@@ -4,28 +4,33 @@ import (
 	"crypto/tls"
 	"encoding/json"
 
+	"ecr-pull-secrets.dev/tests/cluster/internal/node"
 	"ecr-pull-secrets.dev/tests/cluster/internal/pki"
 )
 
 // credentials are the files that the components authenticate with, and what
 // this program itself uses.
 type credentials struct {
-	authority             string // paths
-	serving, servingKey   string
-	signingKey            string
-	administrator         string // kubeconfigs
-	controllerManager     string
+	authority           string // paths
+	serving, servingKey string
+	signingKey          string
+	administrator       string // kubeconfigs
+	controllerManager   string
+	// Of a cluster with a node only.
+	scheduler, proxy, kubelet       string
+	kubeletClient, kubeletClientKey string
+
 	authorityPEM          []byte
 	administratorIdentity tls.Certificate
 }
 
-// issue makes the credentials of a cluster whose API server is at this URL.
-func issue(in *folder, server string) (*credentials, error) {
+// issue makes the credentials of a cluster.
+func issue(in *folder, at endpoints, withNode bool) (*credentials, error) {
 	authority, err := pki.NewAuthority()
 	if err != nil {
 		return nil, err
 	}
-	serving, err := authority.Server("127.0.0.1", "localhost", clusterIPOfKubernetes,
+	serving, err := authority.Server(at.server.Addr().String(), "127.0.0.1", "localhost", at.kubernetes,
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 	if err != nil {
 		return nil, err
@@ -38,44 +43,75 @@ func issue(in *folder, server string) (*credentials, error) {
 	if err != nil {
 		return nil, err
 	}
-	controllerManager, err := authority.Client("system:kube-controller-manager")
-	if err != nil {
-		return nil, err
-	}
 
 	made := &credentials{authorityPEM: authority.PEM}
 	if made.administratorIdentity, err = tls.X509KeyPair(administrator.Certificate, administrator.Key); err != nil {
 		return nil, err
 	}
-	for _, file := range []struct {
-		path    *string
-		name    string
-		content []byte
-	}{
+	files := []credential{
 		{&made.authority, "pki/ca.crt", authority.PEM},
 		{&made.serving, "pki/apiserver.crt", serving.Certificate},
 		{&made.servingKey, "pki/apiserver.key", serving.Key},
 		{&made.signingKey, "pki/service-account.key", signingKey},
-		{&made.administrator, "admin.kubeconfig", kubeconfig(server, authority.PEM, "admin", administrator)},
-		{&made.controllerManager, "pki/controller-manager.kubeconfig", kubeconfig(server, authority.PEM, "controller-manager", controllerManager)},
-	} {
-		if *file.path, err = in.write(file.name, file.content); err != nil {
+		{&made.administrator, "admin.kubeconfig", kubeconfig(at, authority.PEM, "admin", administrator)},
+	}
+	users := []user{{&made.controllerManager, "controller-manager", "system:kube-controller-manager", nil}}
+	if withNode {
+		users = append(users,
+			user{&made.scheduler, "scheduler", "system:kube-scheduler", nil},
+			user{&made.proxy, "proxy", "system:kube-proxy", nil},
+			user{&made.kubelet, "kubelet", "system:node:" + node.Name, []string{"system:nodes"}},
+		)
+		client, err := authority.Client("kube-apiserver-kubelet-client", "system:masters")
+		if err != nil {
+			return nil, err
+		}
+		files = append(files,
+			credential{&made.kubeletClient, "pki/kubelet-client.crt", client.Certificate},
+			credential{&made.kubeletClientKey, "pki/kubelet-client.key", client.Key},
+		)
+	}
+	for _, each := range users {
+		identity, err := authority.Client(each.name, each.groups...)
+		if err != nil {
+			return nil, err
+		}
+		content := kubeconfig(at, authority.PEM, each.file, identity)
+		files = append(files, credential{each.path, "pki/" + each.file + ".kubeconfig", content})
+	}
+	for _, each := range files {
+		if *each.path, err = in.write(each.name, each.content); err != nil {
 			return nil, err
 		}
 	}
 	return made, nil
 }
 
+// credential is a file, and where its path goes.
+type credential struct {
+	path    *string
+	name    string
+	content []byte
+}
+
+// user is somebody who gets a kubeconfig.
+type user struct {
+	path   *string
+	file   string
+	name   string
+	groups []string
+}
+
 // kubeconfig is self-contained, so that it can be copied. It is JSON, which is
 // YAML too.
-func kubeconfig(server string, authority []byte, user string, identity pki.Pair) []byte {
+func kubeconfig(at endpoints, authority []byte, user string, identity pki.Pair) []byte {
 	type object = map[string]any
 	const cluster = "test"
 	content, err := json.MarshalIndent(object{
 		"apiVersion": "v1",
 		"kind":       "Config",
 		"clusters": []object{{"name": cluster, "cluster": object{
-			"server": server, "certificate-authority-data": authority,
+			"server": at.serverURL(), "certificate-authority-data": authority,
 		}}},
 		"users": []object{{"name": user, "user": object{
 			"client-certificate-data": identity.Certificate, "client-key-data": identity.Key,

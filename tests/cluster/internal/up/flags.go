@@ -3,18 +3,15 @@ package up
 import (
 	"fmt"
 	"net/netip"
+
+	"ecr-pull-secrets.dev/tests/cluster/internal/node"
 )
 
 const (
-	serviceRange          = "10.0.0.0/16"
-	clusterIPOfKubernetes = "10.0.0.1" // the first of the range, by rule
-
 	// Relative to the folder of the cluster, where every component runs: the
 	// path of a Unix socket ends after some hundred bytes, a folder's may not.
 	egressSocket = "egress.sock"
 )
-
-var serviceAddresses = netip.MustParsePrefix(serviceRange)
 
 const egressSelection = `apiVersion: apiserver.k8s.io/v1beta1
 kind: EgressSelectorConfiguration
@@ -33,25 +30,38 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 `
 
-// endpoints are the addresses of the components.
+// endpoints are the addresses of the components, and of Services.
 type endpoints struct {
-	etcd, etcdPeer string // http URLs
-	server         string // https URL
-	serverPort     int
+	etcd, etcdPeer string         // http URLs
+	server         netip.AddrPort // serves https
+	services       netip.Prefix
+	kubernetes     string // the API server's cluster IP: the first one, by rule
 }
 
-func newEndpoints() (endpoints, error) {
+// newEndpoints finds ports for a control plane on loopback, or, with a node, on
+// the node's own network.
+func newEndpoints(withNode bool) (endpoints, error) {
 	ports, err := freePorts(3)
 	if err != nil {
 		return endpoints{}, err
 	}
-	return endpoints{
+	made := endpoints{
 		etcd:       fmt.Sprintf("http://127.0.0.1:%d", ports[0]),
 		etcdPeer:   fmt.Sprintf("http://127.0.0.1:%d", ports[1]),
-		server:     fmt.Sprintf("https://127.0.0.1:%d", ports[2]),
-		serverPort: ports[2],
-	}, nil
+		server:     netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(ports[2])),
+		services:   netip.MustParsePrefix("10.0.0.0/16"),
+		kubernetes: "10.0.0.1",
+	}
+	if withNode {
+		// The usual port: all of them are free there.
+		made.server = netip.AddrPortFrom(netip.MustParseAddr(node.Address), 6443)
+		made.services = netip.MustParsePrefix(node.Services)
+		made.kubernetes = node.Kubernetes
+	}
+	return made, nil
 }
+
+func (e endpoints) serverURL() string { return "https://" + e.server.String() }
 
 func etcdFlags(in *folder, at endpoints) []string {
 	return []string{
@@ -68,15 +78,12 @@ func etcdFlags(in *folder, at endpoints) []string {
 	}
 }
 
-func apiServerFlags(in *folder, at endpoints, with *credentials, egress string) []string {
+func apiServerFlags(in *folder, at endpoints, with *credentials) []string {
 	return []string{
 		"--etcd-servers=" + at.etcd,
-		"--bind-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", at.serverPort),
-		// Loopback is no valid endpoint of the Service `kubernetes`, and no pod
-		// runs that could want one. Without the address it looks for a network.
-		"--advertise-address=127.0.0.1",
-		"--endpoint-reconciler-type=none",
+		"--bind-address=" + at.server.Addr().String(),
+		fmt.Sprintf("--secure-port=%d", at.server.Port()),
+		"--advertise-address=" + at.server.Addr().String(),
 		"--cert-dir=" + in.at("pki"),
 		"--tls-cert-file=" + with.serving,
 		"--tls-private-key-file=" + with.servingKey,
@@ -85,12 +92,30 @@ func apiServerFlags(in *folder, at endpoints, with *credentials, egress string) 
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + with.signingKey,
 		"--service-account-signing-key-file=" + with.signingKey,
-		"--service-cluster-ip-range=" + serviceRange,
-		"--egress-selector-config-file=" + egress,
+		"--service-cluster-ip-range=" + at.services.String(),
 		// A webhook's Service is dialled at its cluster IP, as without the flag.
 		"--enable-aggregator-routing=false",
 		"--allow-privileged=true",
 	}
+}
+
+// withoutNode: loopback is no valid endpoint of the Service `kubernetes`, and no
+// pod runs that could want one.
+func withoutNodeFlags() []string { return []string{"--endpoint-reconciler-type=none"} }
+
+// withNodeFlags make the API server reach kubelets, and keep them to their own
+// pods.
+func withNodeFlags(with *credentials) []string {
+	return []string{
+		"--kubelet-client-certificate=" + with.kubeletClient,
+		"--kubelet-client-key=" + with.kubeletClientKey,
+		"--kubelet-preferred-address-types=InternalIP",
+		"--enable-admission-plugins=NodeRestriction",
+	}
+}
+
+func egressFlags(selection string) []string {
+	return []string{"--egress-selector-config-file=" + selection}
 }
 
 func auditFlags(policy, log string) []string {
@@ -110,5 +135,13 @@ func controllerManagerFlags(with *credentials) []string {
 		"--kube-api-qps=1000",
 		"--kube-api-burst=2000",
 		"--concurrent-namespace-syncs=50",
+	}
+}
+
+func schedulerFlags(with *credentials) []string {
+	return []string{
+		"--kubeconfig=" + with.scheduler,
+		"--leader-elect=false",
+		"--secure-port=0",
 	}
 }

@@ -1,4 +1,5 @@
-// Package up runs a control plane for as long as somebody needs it.
+// Package up runs a control plane, and perhaps a node, for as long as somebody
+// needs it.
 //
 // It promises that nothing is left of the cluster when stdin ends, on SIGINT,
 // SIGTERM or SIGHUP, and when a component dies: the processes are killed and
@@ -6,7 +7,8 @@
 // even if it is killed; the next cluster in the same folder then clears it.
 //
 // stdout carries one line of JSON when the cluster is ready, and one for each
-// command on stdin: nothing else. It listens on loopback only and needs no root.
+// command on stdin: nothing else. It listens on loopback only and needs no root;
+// with a node it needs root, and package node says what it promises then.
 package up
 
 import (
@@ -21,6 +23,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"ecr-pull-secrets.dev/tests/cluster/internal/node"
 	"ecr-pull-secrets.dev/tests/cluster/internal/options"
 )
 
@@ -38,26 +41,35 @@ func Main(args []string) int {
 		fmt.Fprintln(os.Stderr, "up:", err)
 		return 2
 	}
-	if err := run(wanted); err != nil {
-		fmt.Fprintln(os.Stderr, "up:", err)
+	if err := run(wanted, args); err != nil {
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(os.Stderr, "up:", err)
+		}
 		return 1
 	}
 	return 0
 }
 
-func run(wanted options.Options) (err error) {
+func run(wanted options.Options, args []string) (err error) {
 	ctx, end := context.WithCancelCause(context.Background())
-	lines := make(chan string, 1024)
 	endOnSignal(end)
+	if wanted.Node {
+		return runConfined(ctx, wanted, args, end)
+	}
+	lines := make(chan string, 1024)
 	go readCommands(os.Stdin, lines, end)
-
 	in, err := claim(wanted.Dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.release(wanted.Keep)) }()
+	return runCluster(ctx, in, wanted, nil, lines, end)
+}
 
-	made, err := newCluster(in, wanted, end)
+// runCluster runs a cluster in a folder that is claimed until the context ends.
+func runCluster(ctx context.Context, in *folder, wanted options.Options, inside *node.Inside,
+	lines <-chan string, end context.CancelCauseFunc) error {
+	made, err := newCluster(in, wanted, inside, end)
 	if err != nil {
 		return err
 	}

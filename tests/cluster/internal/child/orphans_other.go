@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package child
+
+// ReapOrphans does nothing: there are no process namespaces here.
+func ReapOrphans() {}

@@ -1,0 +1,111 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// connect makes the cluster's network: the pods' bridge, and the wire to the
+// machine, at whose end the machine gets an address and one route.
+func connect(machine *os.File) error {
+	outside, err := netlink.NewHandleAt(netns.NsHandle(machine.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("entering the machine's network: %w", err)
+	}
+	defer outside.Close()
+	if err := checkFree(outside); err != nil {
+		return err
+	}
+	inside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer inside.Close()
+
+	added := netlink.NewVeth(netlink.LinkAttrs{Name: wire})
+	added.PeerName, added.PeerNamespace = machineWire, netlink.NsFd(int(machine.Fd()))
+	if err := inside.LinkAdd(added); err != nil {
+		return fmt.Errorf("making the wire to the machine: %w", err)
+	}
+	if err := inside.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}); err != nil {
+		return fmt.Errorf("making the bridge: %w", err)
+	}
+	for _, each := range []struct {
+		on      *netlink.Handle
+		link    string
+		address string
+		bits    int
+	}{
+		{inside, "lo", "127.0.0.1", 8},
+		{inside, bridge, Address, podBits},
+		{inside, wire, wireEnd, wireBits},
+		{outside, machineWire, HostAddress, wireBits},
+	} {
+		if err := setUp(each.on, each.link, each.address, each.bits); err != nil {
+			return fmt.Errorf("setting up the link %s: %w", each.link, err)
+		}
+	}
+	if err := outside.RouteAdd(&netlink.Route{Dst: parse(network), Gw: net.ParseIP(wireEnd)}); err != nil {
+		return fmt.Errorf("adding the route to the cluster: %w", err)
+	}
+	// From the node, a cluster IP must lead somewhere before kube-proxy's rules
+	// get to see the packet. There is no default route: nothing leaves.
+	toPods, err := inside.LinkByName(bridge)
+	if err != nil {
+		return err
+	}
+	if err := inside.RouteAdd(&netlink.Route{Dst: parse(Services), LinkIndex: toPods.Attrs().Index}); err != nil {
+		return fmt.Errorf("adding the route to Services: %w", err)
+	}
+	// This is the setting of the cluster's own network.
+	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+}
+
+func setUp(on *netlink.Handle, name, address string, bits int) error {
+	link, err := on.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	wanted := &net.IPNet{IP: net.ParseIP(address), Mask: net.CIDRMask(bits, 32)}
+	if err := on.AddrAdd(link, &netlink.Addr{IPNet: wanted}); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return on.LinkSetUp(link)
+}
+
+func parse(constant string) *net.IPNet {
+	_, parsed, err := net.ParseCIDR(constant)
+	if err != nil {
+		panic(err) // a constant
+	}
+	return parsed
+}
+
+// checkFree refuses a machine that has our addresses in use.
+func checkFree(machine *netlink.Handle) error {
+	routes, err := machine.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("listing the machine's routes: %w", err)
+	}
+	for _, each := range routes {
+		if each.Dst != nil && overlaps(each.Dst) {
+			return fmt.Errorf("this machine has a route to %s: a cluster with a node needs %s", each.Dst, network)
+		}
+	}
+	return nil
+}
+
+// overlaps leaves out wider routes, the default one included: what they lead to
+// is hardly at our addresses.
+func overlaps(route *net.IPNet) bool {
+	other, err := netip.ParsePrefix(route.String())
+	ours := netip.MustParsePrefix(network)
+	return err == nil && other.Bits() >= ours.Bits() && ours.Overlaps(other)
+}
