@@ -42,6 +42,10 @@ demo: ## the promise, kept before your eyes on a real API server
 manifests: ## render manifests/install.yaml and certs/cert-manager.yaml from the chart
 	manifests/render.sh
 
+.PHONY: image
+image: ## the image as an OCI archive, without a Docker engine
+	manifests/image/build.sh amd64 target/image/ecr-pull-secrets-amd64.tar
+
 .PHONY: mutants
 mutants: ## break the core in every way; a test must notice (most of an hour)
 	mkdir -p target
