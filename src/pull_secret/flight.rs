@@ -132,24 +132,21 @@ impl Flight {
 
     /// The registries that the work still has to do.
     pub fn unsettled(&self) -> Vec<(Registry, Identity)> {
-        let state = self.lock();
-        let unsettled = state
-            .wanted
-            .iter()
-            .filter(|(_, (_, progress))| !progress.is_settled());
-        unsettled
-            .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
-            .collect()
+        self.wanted(|progress| !progress.is_settled())
     }
 
     /// The registries of which nothing has come yet.
     pub fn pending(&self) -> Vec<(Registry, Identity)> {
-        let mut unsettled = self.unsettled();
+        self.wanted(|progress| progress == Progress::Pending)
+    }
+
+    fn wanted(&self, stands: impl Fn(Progress) -> bool) -> Vec<(Registry, Identity)> {
         let state = self.lock();
-        unsettled.retain(|(registry, _)| {
-            matches!(state.wanted.get(registry), Some((_, Progress::Pending)))
-        });
-        unsettled
+        let wanted = state.wanted.iter();
+        let wanted = wanted.filter(|(_, (_, progress))| stands(*progress));
+        wanted
+            .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
+            .collect()
     }
 
     /// The causes for which registries wait to be tried again.

@@ -160,6 +160,7 @@ impl Writer {
         let metadata = &secret.metadata;
         let existing = view(&secret);
         let now = clock::now();
+        let described = Described::read(|name| existing.annotation(name));
         let (config, described) = match standing(&existing, self.adopt) {
             Standing::Foreign(cause) => return Err(self.foreign(&secret, cause)),
             Standing::Adopted(config) => {
@@ -167,7 +168,6 @@ impl Writer {
                 (config, Described::default())
             }
             Standing::Ours(config) if is_edited(metadata) => {
-                let described = Described::read(|name| existing.annotation(name));
                 // A Secret that was restored or copied still says when its tokens end.
                 let ends = |host: &str| described.0.get(host).map(|entry| entry.lifetime);
                 let is_plausible = |grant: &Grant| {
@@ -198,10 +198,7 @@ impl Writer {
                 info!(namespace, "mending an edited pull secret");
                 (config, Described::default())
             }
-            Standing::Ours(config) => {
-                let described = Described::read(|name| existing.annotation(name));
-                (config, described)
-            }
+            Standing::Ours(config) => (config, described),
         };
         let serves = |host| config.has_ecr_credentials(host) && described.serves(host, now);
         let grants: Vec<Grant> = grants
