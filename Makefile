@@ -97,7 +97,11 @@ scripts:
 	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'no shellcheck here: scripts are checked for syntax only'; fi
 	for script in $$(git ls-files '*.sh' .ci/run); do bash -n $$script; done
 
+# Where there can be a node, and the tests on it are not skipped.
+node := $(filter Linux-0,$(shell uname)-$(shell id -u))
+
 # The tools first: a test that waits for a build looks like one that hangs.
-suite:
-	for tool in cluster helm moto; do tests/cluster/tools.sh $$tool >/dev/null; done
+suite: $(if $(node),image)
+	for tool in cluster helm moto $(if $(node),containerd); do tests/cluster/tools.sh $$tool >/dev/null; done
+	$(if $(node),tests/cluster/tools.sh node-packages)
 	cargo test --locked --workspace --test suite

@@ -126,7 +126,8 @@ install_node_packages() {
     local install=(apt-get install --yes --no-install-recommends "${missing[@]}")
     echo "a node needs: ${install[*]}" >&2
     [[ $(id -u) == 0 ]] || fail "run it as root"
-    DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2 || fail "if it knows no such package, run apt-get update first"
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2
 }
 
 go_version=$(go env GOVERSION) || fail "needs Go; see go.mod for the version"

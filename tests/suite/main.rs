@@ -21,6 +21,7 @@ mod harness;
 mod limits;
 mod logs;
 mod moto;
+mod node;
 mod odd;
 mod ownership;
 mod process;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
         world.stop();
     }
+    failed |= node::run(&arguments);
     if failed {
         ExitCode::FAILURE
     } else {

@@ -22,13 +22,15 @@ pub struct Cluster {
     pub server: String,
     /// Path of the CA's certificate.
     pub ca: PathBuf,
+    /// All that it said of itself.
+    pub report: Value,
 }
 
 impl Cluster {
-    /// Starts it, and waits until it is ready.
-    pub async fn start(directory: &Path) -> Self {
+    /// Starts it, and waits until it is ready. `flags` are more flags of `up`.
+    pub async fn start(directory: &Path, flags: &[String]) -> Self {
         let mut command = Command::new(tool("cluster"));
-        command.arg("up").arg("--dir").arg(directory);
+        command.arg("up").arg("--dir").arg(directory).args(flags);
         if super::world::keep() {
             command.arg("--keep");
         }
@@ -58,6 +60,7 @@ impl Cluster {
             kubeconfig,
             server: text("server"),
             ca: PathBuf::from(text("ca")),
+            report: report.clone(),
         }
     }
 

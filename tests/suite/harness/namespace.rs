@@ -29,7 +29,6 @@ pub struct Namespace {
     pub region: Region,
     /// As an administrator.
     pub client: Client,
-    world: Arc<World>,
 }
 
 impl Namespace {
@@ -47,9 +46,13 @@ impl Namespace {
 
     /// The same in a region that is there already.
     pub async fn in_region(world: &Arc<World>, region: Region, labels: Value) -> Self {
+        Self::of_cluster(world.cluster.client.clone(), region, labels).await
+    }
+
+    /// The same in any cluster.
+    pub async fn of_cluster(client: Client, region: Region, labels: Value) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{number}");
-        let client = world.cluster.client.clone();
         let namespace = json!({ "metadata": { "name": name, "labels": labels } });
         let namespace: V1Namespace = serde_json::from_value(namespace).unwrap();
         let all: Api<V1Namespace> = Api::all(client.clone());
@@ -60,7 +63,6 @@ impl Namespace {
             name,
             region,
             client,
-            world: world.clone(),
         };
         let accounts = this.api::<ServiceAccount>();
         eventually("the default ServiceAccount", LIMIT, || async {
@@ -149,8 +151,8 @@ impl Namespace {
     pub async fn verdict(&self, secret: &Secret, repository: &str) -> Verdict {
         let host = self.host();
         let auth = docker::auth(secret, &host);
-        self.world
-            .aws
+        self.region
+            .client()
             .registry_opens(&host, repository, &auth)
             .await
             .expect("the registry answers")

@@ -75,10 +75,10 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
         let aws = stand_in.client();
-        let cluster = Cluster::start(&path.join("cluster")).await;
+        let cluster = Cluster::start(&path.join("cluster"), &[]).await;
         let certificates = path.join("certificates");
         let ca = issue_certificates(&certificates);
-        install(&cluster.kubeconfig, &ca);
+        install(&cluster.kubeconfig, &ca, &[]);
         let kubeconfig = path.join("ours.kubeconfig");
         write_kubeconfig(&cluster, &kubeconfig).await;
         let environment = aws_environment(aws.url());
@@ -175,6 +175,9 @@ pub fn clean_up_on_interrupt(directory: PathBuf) {
             if let Some(world) = World::if_started() {
                 world.stop();
             }
+            if let Some(world) = crate::node::NodeWorld::if_started() {
+                world.stop();
+            }
             let _ = fs::remove_dir_all(directory);
             std::process::exit(130);
         }
@@ -201,7 +204,7 @@ fn aws_environment(url: &str) -> Vec<(&'static str, String)> {
 }
 
 /// A CA and a certificate for the Service; returns the CA in PEM.
-fn issue_certificates(directory: &Path) -> String {
+pub fn issue_certificates(directory: &Path) -> String {
     fs::create_dir(directory).unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -220,8 +223,8 @@ fn issue_certificates(directory: &Path) -> String {
     ca.pem()
 }
 
-/// The chart, as it ships.
-fn install(kubeconfig: &Path, ca: &str) {
+/// The chart, as it ships; `flags` are more flags of helm.
+pub fn install(kubeconfig: &Path, ca: &str, flags: &[&str]) {
     let mut helm = Command::new(tool("helm"));
     helm.args(["install", OURS])
         .arg(root().join("manifests/helm"));
@@ -230,7 +233,7 @@ fn install(kubeconfig: &Path, ca: &str) {
         .arg(kubeconfig);
     helm.arg("--set")
         .arg(format!("webhook.caBundle={}", BASE64_STANDARD.encode(ca)));
-    run(&mut helm);
+    run(helm.args(flags));
 }
 
 /// A kubeconfig that holds a token of our ServiceAccount.

@@ -1,0 +1,31 @@
+//! The API server's own count of the reviews that it did without.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::trials;
+use super::world::NodeWorld;
+use crate::harness::Outcome;
+use crate::harness::tools::run;
+
+trials!(no_review_failed_since_the_rollout);
+
+async fn no_review_failed_since_the_rollout(world: Arc<NodeWorld>) -> Outcome {
+    let metrics = run(world.kubectl().args(["get", "--raw", "/metrics"]));
+    let counts = |line: &&str| {
+        line.starts_with("apiserver_admission_webhook_fail_open_count{")
+            && line.contains("pods.ecr-pull-secrets.dev")
+    };
+    let missed: Vec<&str> = metrics.lines().filter(counts).collect();
+    assert!(missed.is_empty(), "{missed:?}\n{}", why(&world));
+    Ok(())
+}
+
+/// What the API server says of webhooks in its log.
+fn why(world: &NodeWorld) -> String {
+    let log = fs::read_to_string(world.api_server_log()).unwrap_or_default();
+    log.lines()
+        .filter(|line| line.contains("webhook"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
