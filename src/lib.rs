@@ -16,6 +16,8 @@ pub mod command;
 pub mod https;
 pub mod probes;
 pub mod pull_secret;
+pub mod reconcile;
 pub mod run;
+pub mod scope;
 pub mod telemetry;
 pub mod token;

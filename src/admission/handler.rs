@@ -5,67 +5,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::patch::Patches;
-use ecr_pull_secrets_core::admission::pod::{Decision, List, Settings, Wish, decide};
+use ecr_pull_secrets_core::admission::pod::{Decision, List, Wish, decide};
 use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::{Identity, Rules, Verdict};
+use ecr_pull_secrets_core::rules::{Identity, Verdict};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
-use crate::cluster::namespaces::{Known, Namespaces};
-use crate::cluster::service_accounts::ServiceAccounts;
-use crate::pull_secret::ensure::{Ensured, PullSecrets, Wanted};
+use crate::cluster::namespaces::Known;
+use crate::pull_secret::ensure::{Ensured, Wanted};
+use crate::scope::Scope;
+use crate::telemetry::metrics::Trigger;
 
 /// Of an admission's time, AWS gets so much.
 const AWS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers reviews.
 pub struct Admission {
-    settings: Settings,
     patches: Patches,
-    rules: Rules,
-    namespaces: Arc<Namespaces>,
-    service_accounts: Arc<ServiceAccounts>,
-    pull_secrets: Arc<PullSecrets>,
+    scope: Arc<Scope>,
 }
 
 impl Admission {
-    /// Puts the parts together.
-    pub fn new(
-        settings: Settings,
-        rules: Rules,
-        namespaces: Arc<Namespaces>,
-        service_accounts: Arc<ServiceAccounts>,
-        pull_secrets: Arc<PullSecrets>,
-    ) -> Self {
-        let patches = Patches::new(&settings.secret_name);
-        Self {
-            settings,
-            patches,
-            rules,
-            namespaces,
-            service_accounts,
-            pull_secrets,
-        }
+    /// Makes the patches.
+    pub fn new(scope: Arc<Scope>) -> Self {
+        let patches = Patches::new(&scope.settings.secret_name);
+        Self { patches, scope }
     }
 
     /// Answers a review until `deadline`.
     pub async fn admit<'a>(&'a self, review: &'a Review<'_>, deadline: Instant) -> Answer<'a> {
         let uid = &*review.uid;
         let namespace = &*review.namespace;
-        let known = match self.namespaces.cached(namespace) {
+        let known = match self.scope.namespaces.cached(namespace) {
             Some(known) => known,
             None => {
                 // What no wish of the namespace's can change needs no look at it.
-                if let Decision::Skip(skip) = decide(&review.pod, Wish::In, &self.settings) {
+                if let Decision::Skip(skip) = decide(&review.pod, Wish::In, &self.scope.settings) {
                     return Answer::skipped(uid, skip.name());
                 }
-                let look_up = timeout_at(deadline, self.namespaces.look_up(namespace)).await;
+                let look_up = timeout_at(deadline, self.scope.namespaces.look_up(namespace)).await;
                 look_up.unwrap_or(Known::Unknown)
             }
         };
-        let (list, registries) = match decide(&review.pod, known.wish(), &self.settings) {
+        let (list, registries) = match decide(&review.pod, known.wish(), &self.scope.settings) {
             Decision::Skip(skip) => return Answer::skipped(uid, skip.name()),
             Decision::Serve { list, registries } => (list, registries),
         };
@@ -86,7 +70,7 @@ impl Admission {
         }
         if list != List::Named {
             let account = review.pod.service_account();
-            let forbids = self.service_accounts.forbids(namespace, account);
+            let forbids = self.scope.service_accounts.forbids(namespace, account);
             if timeout_at(deadline, forbids).await.unwrap_or(false) {
                 return self.degraded(review, None, &[Cause::ServiceAccountRestricted]);
             }
@@ -168,18 +152,21 @@ impl Admission {
             registries,
             mint_by,
             done_by: deadline,
+            trigger: Trigger::admission,
         };
-        self.pull_secrets.ensure(wanted).await
+        self.scope.pull_secrets.ensure(wanted).await
     }
 
     /// The registries that the rules allow, and whether they deny one.
     fn judge(&self, namespace: &str, registries: &[Registry]) -> (Vec<(Registry, Identity)>, bool) {
         let verdicts: Vec<_> = registries
             .iter()
-            .filter_map(|registry| match self.rules.verdict(registry, namespace) {
-                Verdict::Allow(identity) => Some((registry.clone(), identity)),
-                Verdict::Deny(_) => None,
-            })
+            .filter_map(
+                |registry| match self.scope.config.rules.verdict(registry, namespace) {
+                    Verdict::Allow(identity) => Some((registry.clone(), identity)),
+                    Verdict::Deny(_) => None,
+                },
+            )
             .collect();
         let is_denied = verdicts.len() < registries.len();
         (verdicts, is_denied)

@@ -42,6 +42,8 @@ pub struct Wanted<'a> {
     pub mint_by: Instant,
     /// How long the caller waits at all.
     pub done_by: Instant,
+    /// On whose behalf.
+    pub trigger: Trigger,
 }
 
 /// How it stands when the caller stops waiting.
@@ -90,6 +92,7 @@ impl PullSecrets {
             registries,
             mint_by,
             done_by,
+            trigger,
         } = wanted;
         let hosts: Vec<Registry> = registries
             .iter()
@@ -108,7 +111,7 @@ impl PullSecrets {
                 },
                 flight.clone(),
             );
-            tokio::spawn(async move { work.of.fly(&work.namespace, &flight).await });
+            tokio::spawn(async move { work.of.fly(&work.namespace, &flight, trigger).await });
         }
         loop {
             let deadline = match flight.standing(registries) {
@@ -143,11 +146,11 @@ impl PullSecrets {
         }
     }
 
-    /// Works on a namespace until nothing is left to do.
-    async fn fly(&self, namespace: &str, flight: &Flight) {
+    /// Works on a namespace until nothing is left to do, in the name of whoever asked first.
+    async fn fly(&self, namespace: &str, flight: &Flight, trigger: Trigger) {
         let mut pause = Duration::ZERO;
         loop {
-            self.attempt(namespace, flight).await;
+            self.attempt(namespace, flight, trigger).await;
             if self.flights.land(namespace) {
                 return;
             }
@@ -175,9 +178,9 @@ impl PullSecrets {
 
     /// Mints what is missing and writes what there is as it comes: a region that AWS does not serve
     /// keeps no other out of the Secret, and whoever joins meanwhile does not wait for it either.
-    async fn attempt(&self, namespace: &str, flight: &Flight) {
+    async fn attempt(&self, namespace: &str, flight: &Flight, trigger: Trigger) {
         flight.enter(Phase::Writing);
-        if let Err(cause) = self.writer.look(namespace, Trigger::admission).await {
+        if let Err(cause) = self.writer.look(namespace, trigger).await {
             return flight.fail(cause);
         }
         flight.enter(Phase::Minting);
@@ -208,7 +211,7 @@ impl PullSecrets {
                     for registry in batch.iter().flat_map(|(_, registries, _)| registries) {
                         under_way.remove(registry);
                     }
-                    self.store(namespace, flight, batch).await;
+                    self.store(namespace, flight, trigger, batch).await;
                     flight.enter(Phase::Minting);
                 }
                 () = flight.woken() => {}
@@ -218,7 +221,7 @@ impl PullSecrets {
     }
 
     /// Writes tokens that came.
-    async fn store(&self, namespace: &str, flight: &Flight, batch: Vec<Minted>) {
+    async fn store(&self, namespace: &str, flight: &Flight, trigger: Trigger, batch: Vec<Minted>) {
         let mut grants = Vec::new();
         let mut dying = Vec::new();
         for (key, registries, token) in batch {
@@ -242,10 +245,7 @@ impl PullSecrets {
         }
         flight.enter(Phase::Writing);
         let _turn = self.writers.acquire().await;
-        let written = self
-            .writer
-            .write(namespace, &grants, Trigger::admission)
-            .await;
+        let written = self.writer.write(namespace, &grants, trigger).await;
         let granted: Vec<&Registry> = grants.iter().map(|grant| &grant.registry).collect();
         match written {
             Ok(Written { refused }) => {

@@ -50,6 +50,17 @@ impl Row {
     }
 }
 
+/// What became of a namespace's Secret, as the watch tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is there, and its content is ours.
+    Written,
+    /// It is there, and somebody else made it or wrote its content.
+    Edited,
+    /// It was deleted.
+    Deleted,
+}
+
 /// The pull Secrets of the cluster, by namespace.
 pub struct Ledger {
     secret_name: String,
@@ -77,7 +88,7 @@ impl Ledger {
     }
 
     /// Keeps it up to date, for ever. `changed` hears of every namespace whose Secret changed.
-    pub async fn watch(&self, client: Client, announce: Announce, changed: impl Fn(&str)) {
+    pub async fn watch(&self, client: Client, announce: Announce, changed: impl Fn(&str, Change)) {
         // The name in the field selector is what lets RBAC say `resourceNames`.
         let config =
             watcher::Config::default().fields(&format!("metadata.name={}", self.secret_name));
@@ -87,21 +98,34 @@ impl Ledger {
             Event::InitApply(secret) => self.saw(&secret.metadata),
             Event::Apply(secret) => {
                 self.saw(&secret.metadata);
-                changed(secret.metadata.namespace.as_deref().unwrap_or_default());
+                let change = if is_ours(&secret.metadata) && !is_edited(&secret.metadata) {
+                    Change::Written
+                } else {
+                    Change::Edited
+                };
+                changed(
+                    secret.metadata.namespace.as_deref().unwrap_or_default(),
+                    change,
+                );
             }
             Event::InitDone => {
                 let mut rows = self.write();
                 if let Some(listed) = rows.listed.take() {
                     rows.by_namespace = listed;
                 }
-                let namespaces: Vec<Box<str>> = rows.by_namespace.keys().cloned().collect();
+                let namespaces: Vec<(Box<str>, Change)> = rows.changes().collect();
                 drop(rows);
                 // What changed while the watch was away changed, too.
-                namespaces.iter().for_each(|namespace| changed(namespace));
+                for (namespace, change) in namespaces {
+                    changed(&namespace, change);
+                }
             }
             Event::Delete(secret) => {
                 self.lost(&secret.metadata);
-                changed(secret.metadata.namespace.as_deref().unwrap_or_default());
+                changed(
+                    secret.metadata.namespace.as_deref().unwrap_or_default(),
+                    Change::Deleted,
+                );
             }
         })
         .await;
@@ -228,6 +252,18 @@ impl Rows {
             tolerated: Box::default(),
             tolerated_until: Timestamp::MIN,
         }
+    }
+
+    /// How each row stands.
+    fn changes(&self) -> impl Iterator<Item = (Box<str>, Change)> {
+        self.by_namespace.iter().map(|(namespace, row)| {
+            let change = match row {
+                Row::Held(held) if held.intact => Change::Written,
+                Row::Held(_) => Change::Edited,
+                Row::Gone(_) => Change::Deleted,
+            };
+            (namespace.clone(), change)
+        })
     }
 
     fn host(&mut self, host: &str) -> Arc<str> {

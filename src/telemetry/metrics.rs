@@ -30,6 +30,12 @@ pub struct Admitted {
 pub enum Trigger {
     /// A pod on its way in.
     admission,
+    /// A newer token.
+    rotation,
+    /// A pod that waits for a Secret that is missing, stale or spoilt.
+    repair,
+    /// A namespace that is to have it without waiting for a pod.
+    provision,
 }
 
 /// Writes of pull Secrets.
@@ -80,6 +86,10 @@ pub struct Metrics {
     certificate_reloads: Family<Result, Counter>,
     /// Secrets of our name that are not ours to write.
     pub secrets_foreign: Gauge,
+    /// Pods that were stored without the reference, each counted once.
+    pub pods_missing_reference: Counter,
+    /// 1 in the replica that holds the lease.
+    pub leader: Gauge,
 }
 
 impl Default for Metrics {
@@ -162,6 +172,14 @@ impl Default for Metrics {
             "Secrets of the pull Secret's name that belong to somebody else",
             secrets_foreign.clone(),
         );
+        let pods_missing_reference = Counter::default();
+        registry.register(
+            "pods_missing_reference",
+            "Pods found without the reference that they need",
+            pods_missing_reference.clone(),
+        );
+        let leader = Gauge::default();
+        registry.register("leader", "Whether this replica leads", leader.clone());
         let build = Family::<Build, Gauge>::default();
         build
             .get_or_create(&Build {
@@ -183,6 +201,8 @@ impl Default for Metrics {
             certificate_expiry,
             certificate_reloads,
             secrets_foreign,
+            pods_missing_reference,
+            leader,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod credentials;
 pub mod failure;
 pub mod mint;
 pub mod mounted;
+pub mod store;
 pub mod supply;
 
 use std::num::NonZeroUsize;

@@ -1,0 +1,61 @@
+//! What lives as long as the process, and what ends it.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::command::Failure;
+
+/// SIGTERM and SIGINT.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the process may not listen to signals.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::Run(error.to_string()));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for either.
+    pub(super) async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The tasks that live as long as the process.
+#[derive(Default)]
+pub(super) struct Tasks(JoinSet<&'static str>);
+
+impl Tasks {
+    /// Starts a task.
+    pub(super) fn own(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.0.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Waits for the first that ends; a panic is an end.
+    pub(super) async fn died(&mut self) -> &'static str {
+        match self.0.join_next().await {
+            Some(Ok(name)) => name,
+            Some(Err(_)) | None => "a task that panicked",
+        }
+    }
+}
