@@ -16,6 +16,16 @@ pub const DOCUMENTED_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 /// How far the wall clock may be behind the minting before the token's age counts as unknown.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
+/// An end that is further away was not said by ECR, or by another clock than ours.
+const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The first pause after a failure, and the shortest that haste allows.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest pause while the old token works.
+const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
+/// The longest pause when there is none that works: pods wait.
+const LONGEST_RETRY_WITHOUT: Duration = Duration::from_secs(15);
+
 /// How a token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -62,6 +72,48 @@ pub fn stage(token: &Token, max_age: Duration, now: Timestamp) -> Stage {
 pub fn serves(minted_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool {
     let life = expires_at.duration_since(minted_at);
     now < expires_at && expires_at.duration_since(now) > life / 10
+}
+
+/// How long to wait before asking AWS again, after so many failures in a row (the first is 1);
+/// `jitter` lies between 0 and 1. Pauses double from 1 s. They get shorter as the old token's end
+/// comes near, an eighth of what is left of it, and never shorter than half a second: an end that
+/// has passed, or a clock that says so, is no reason to ask in a tight loop.
+pub fn retry_in(token: Option<&Token>, failures: u32, now: Timestamp, jitter: f64) -> Duration {
+    let left = token
+        .map(|token| token.expires_at.duration_since(now))
+        .filter(SignedDuration::is_positive);
+    let longest = left.map_or(LONGEST_RETRY_WITHOUT, |left| {
+        (left.unsigned_abs() / 8).clamp(FIRST_RETRY, LONGEST_RETRY)
+    });
+    let doublings = failures.saturating_sub(1).min(16);
+    let pause = (FIRST_RETRY * 2_u32.pow(doublings)).min(longest);
+    // Of a jitter that is none, the most patient is made.
+    let jitter = Some(jitter)
+        .filter(|jitter| (0.0..=1.0).contains(jitter))
+        .unwrap_or(1.0);
+    pause.mul_f64(0.5 + jitter / 2.0)
+}
+
+/// Whether an end can be true: no token of ECR lives that long.
+pub fn is_believable(expires_at: Timestamp, now: Timestamp) -> bool {
+    expires_at.duration_since(now) <= LONGEST_LIFE
+}
+
+/// Whether a token takes the place of another one with this life. The later end wins, unless it is
+/// beyond belief. A token that was minted in the future, by a clock that was wrong, may have a wrong
+/// end as well, and gives way to one that was not.
+pub fn supersedes(
+    token: &Token,
+    minted_at: Timestamp,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> bool {
+    let is_believed = is_believable(token.expires_at, now);
+    if is_believed != is_believable(expires_at, now) {
+        return is_believed;
+    }
+    let of_the_future = |minted_at: Timestamp| minted_at.duration_since(now) > CLOCK_TOLERANCE;
+    token.expires_at > expires_at || of_the_future(minted_at) && !of_the_future(token.minted_at)
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {

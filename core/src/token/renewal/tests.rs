@@ -102,6 +102,81 @@ fn a_life_that_ends_before_it_starts_serves_nobody_after_its_end() {
 }
 
 #[test]
+fn pauses_double_and_stay_within_what_is_left_of_the_token() {
+    let token = token(noon(), Some(noon() + hours(12)));
+    let pause = |failures, now| retry_in(Some(&token), failures, now, 1.0).as_secs_f64();
+    let in_time = noon() + hours(6);
+    let first: Vec<f64> = (0..12).map(|failures| pause(failures, in_time)).collect();
+    assert_eq!(
+        first,
+        [
+            1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0
+        ]
+    );
+    assert!((pause(100, noon() + hours(12) - SignedDuration::from_secs(80)) - 10.0).abs() < 1e-9);
+    assert!((pause(100, noon() + hours(12) - NANOSECOND) - 1.0).abs() < 1e-9);
+    // Nothing is left that haste could save, and pods wait.
+    assert!((pause(100, noon() + hours(12)) - 15.0).abs() < 1e-9);
+    assert!((retry_in(None, 100, noon(), 1.0).as_secs_f64() - 15.0).abs() < 1e-9);
+    assert_eq!(
+        retry_in(None, 1, noon(), 0.0),
+        Duration::from_millis(500),
+        "jitter takes half at most"
+    );
+}
+
+/// The clock of a node without time service may be anywhere, and come back.
+#[test]
+fn a_clock_that_jumps_costs_one_renewal_in_either_direction() {
+    let old = token(noon(), Some(noon() + hours(12)));
+    for jump in [-72, -1, 7, 72].map(hours) {
+        let now = noon() + jump;
+        assert_ne!(stage(&old, SIX_HOURS, now), Stage::Fresh, "{jump:?}");
+        for end in [Some(noon() + hours(12) + NANOSECOND), None] {
+            let new = token(now, end);
+            assert_eq!(stage(&new, SIX_HOURS, now), Stage::Fresh, "{jump:?}");
+            assert!(
+                supersedes(&new, old.minted_at, old.expires_at, now),
+                "{jump:?}"
+            );
+            // And the clock is put right again.
+            if jump.is_positive() {
+                assert_eq!(stage(&new, SIX_HOURS, noon()), Stage::Due, "{jump:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_from_the_future_gives_way_to_one_from_the_present() {
+    let lives = |minted_at: i64, expires_at: i64| {
+        token(
+            noon() + SignedDuration::from_secs(minted_at),
+            Some(noon() + SignedDuration::from_secs(expires_at)),
+        )
+    };
+    let wins =
+        |one: &Token, other: &Token| supersedes(one, other.minted_at, other.expires_at, noon());
+    let present = lives(0, 12 * HOUR);
+    let newer = lives(60, 12 * HOUR + 60);
+    assert!(wins(&newer, &present) && !wins(&present, &newer));
+    assert!(!wins(&present, &present.clone()));
+    // Of a clock that is an hour ahead, and took the end from it.
+    let ahead = lives(HOUR, 13 * HOUR);
+    assert!(wins(&present, &ahead));
+    // It works, and a replica whose clock is right must not refuse it while AWS is down.
+    assert!(wins(&ahead, &present));
+    // Nobody mints such a thing.
+    let incredible = lives(0, 25 * HOUR);
+    assert!(wins(&present, &incredible) && !wins(&incredible, &present));
+    assert!(wins(&lives(-HOUR, 1), &incredible));
+    assert!(is_believable(noon() + hours(24), noon()));
+    assert!(!is_believable(noon() + hours(24) + NANOSECOND, noon()));
+    assert!(is_believable(Timestamp::MIN, Timestamp::MAX));
+    assert!(!is_believable(Timestamp::MAX, Timestamp::MIN));
+}
+
+#[test]
 fn the_ends_of_time_are_no_trouble() {
     for minted_at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
         for expires_at in [None, Some(Timestamp::MIN), Some(Timestamp::MAX)] {
@@ -110,6 +185,13 @@ fn the_ends_of_time_are_no_trouble() {
                 for now in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
                     stage(&token, max_age, now);
                     serves(minted_at, token.expires_at, now);
+                    supersedes(&token, minted_at, token.expires_at, now);
+                    for jitter in [0.0, 1.0, -1.0, f64::INFINITY, f64::NAN] {
+                        for failures in [0, 1, u32::MAX] {
+                            let pause = retry_in(Some(&token), failures, now, jitter);
+                            assert!(pause >= Duration::from_millis(500));
+                        }
+                    }
                 }
             }
         }
@@ -188,6 +270,63 @@ proptest! {
     fn a_token_that_is_fresh_serves(token in tokens(), now in time()) {
         if stage(&token, SIX_HOURS, now) == Stage::Fresh {
             prop_assert!(serves(token.minted_at, token.expires_at, now));
+        }
+    }
+
+    #[test]
+    fn a_retry_neither_hammers_nor_comes_too_late(
+        token in proptest::option::of(tokens()), failures in any::<u32>(), now in time(),
+        near in 0..HOUR * 13, jitter in 0.0..1.0_f64,
+    ) {
+        let now = match &token {
+            // Within the life or shortly after it.
+            Some(token) if near % 2 == 0 => token.minted_at + SignedDuration::from_secs(near),
+            _ => now,
+        };
+        let pause = retry_in(token.as_ref(), failures, now, jitter);
+        prop_assert!(pause >= Duration::from_millis(500), "{pause:?}");
+        let left = token
+            .map(|token| token.expires_at.duration_since(now))
+            .filter(|left| *left > SignedDuration::ZERO);
+        let longest = match left {
+            Some(left) => (left.unsigned_abs() / 8).clamp(Duration::from_secs(1), Duration::from_secs(300)),
+            None => Duration::from_secs(15),
+        };
+        prop_assert!(pause <= longest, "{pause:?} {left:?}");
+    }
+
+    /// A failure more never makes the next attempt come sooner, for the same jitter.
+    #[test]
+    fn patience_grows(token in tokens(), failures in 0..40_u32, now in time(), jitter in 0.0..1.0_f64) {
+        let pause = |failures| retry_in(Some(&token), failures, now, jitter);
+        prop_assert!(pause(failures) <= pause(failures + 1));
+    }
+
+    /// AWS fails from the time that a token is due until it ends: how often is it asked, and how
+    /// close to the end for the last time?
+    #[test]
+    fn an_outage_is_asked_about_to_its_end_and_not_too_often(life in 20..200_000_i64, jitter in 0.0..1.0_f64) {
+        let token = token(noon(), Some(noon() + SignedDuration::from_secs(life)));
+        let mut now = due_at(&token, SIX_HOURS);
+        let (mut asked, mut last) = (0_u32, now);
+        while now < token.expires_at {
+            (asked, last) = (asked + 1, now);
+            now = now.checked_add(retry_in(Some(&token), asked, now, jitter)).unwrap();
+        }
+        let seconds = token.expires_at.duration_since(due_at(&token, SIX_HOURS)).as_secs_f64();
+        prop_assert!(f64::from(asked) <= 2.0 * seconds + 1.0);
+        prop_assert!(f64::from(asked) <= seconds / 150.0 + 120.0, "{asked} in {seconds} s");
+        prop_assert!(token.expires_at.duration_since(last) <= SignedDuration::from_secs(1));
+    }
+
+    /// Of two believable tokens, one wins: two replicas never exchange them for ever.
+    #[test]
+    fn of_two_tokens_of_the_past_one_wins(one in tokens(), other in tokens(), now in time()) {
+        let wins = |one: &Token, other: &Token| supersedes(one, other.minted_at, other.expires_at, now);
+        prop_assert!(!wins(&one, &one.clone()));
+        if one.minted_at <= now && other.minted_at <= now {
+            prop_assert!(!(wins(&one, &other) && wins(&other, &one)));
+            prop_assert!(wins(&one, &other) || wins(&other, &one) || one.expires_at == other.expires_at);
         }
     }
 }
