@@ -192,7 +192,7 @@ fn private(name: &str) -> Option<(Kind, Partition, Endpoint)> {
 
 /// `[a-z]{2,}(-[a-z]+)+-[0-9]+`, at most one DNS label long. New regions need no release of ours;
 /// hence no list of names.
-fn is_region(region: &str) -> bool {
+pub(crate) fn is_region(region: &str) -> bool {
     let Some((area, number)) = region.rsplit_once('-') else {
         return false;
     };

@@ -14,5 +14,6 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ecr::is_region;
 pub use ecr::{Endpoint, Partition, Registry};
 pub use reference::{InvalidReference, Reference};

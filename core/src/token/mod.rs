@@ -1,6 +1,7 @@
 //! What ECR gives out: a token, and how long it lasts.
 
 pub mod renewal;
+pub mod stored;
 
 use std::sync::Arc;
 
