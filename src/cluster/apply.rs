@@ -135,7 +135,11 @@ impl PullSecretApi {
 
 /// One call, and at once a second one where the first found a connection that had died while it
 /// was idle. Every call of ours can be made twice: the resource version sees to it.
-async fn within<T, F>(mut call: impl FnMut() -> F) -> Result<T, Refusal>
+///
+/// # Errors
+///
+/// [`Refusal`], also when there is no answer within [`CALL_TIMEOUT`].
+pub async fn within<T, F>(mut call: impl FnMut() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = kube::Result<T>>,
 {

@@ -27,8 +27,15 @@ impl Synced {
 }
 
 /// The other end of [`Synced`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Announce(watch::Sender<bool>);
+
+impl Announce {
+    /// There is nothing to wait for any more.
+    pub fn announce(&self) {
+        self.0.send_replace(true);
+    }
+}
 
 /// Makes both ends.
 pub fn announcement() -> (Announce, Synced) {
@@ -50,7 +57,7 @@ pub async fn follow<K>(
                 let done = matches!(event, Event::InitDone);
                 handle(event);
                 if done {
-                    announce.0.send_replace(true);
+                    announce.announce();
                 }
             }
             Err(error) => warn!(what, error = chain(&error), "the watch was interrupted"),

@@ -71,6 +71,7 @@ impl Parts<'_> {
             Mint::new(config.endpoints.clone(), aws_credentials_dir),
             config.rotation.max_age,
             metrics.clone(),
+            store.clone(),
         );
         let writer = Writer::new(
             PullSecretApi::new(clients.call.clone(), &config.secret.name),

@@ -1,24 +1,29 @@
 //! The tokens that this process holds: one per identity and region, shared by all namespaces.
 //!
-//! Asking for one is cheap while it is fresh. One that is past half of its life is still given
-//! out, and renewed behind the caller's back; one that cannot be renewed is given out to its end.
+//! They come from the store, where every replica puts what it minted, and from AWS where the store
+//! has none that works. The lease holder renews them in time ([`Supply::refresh`]); everybody else
+//! hands out what there is ([`Supply::token`]), and asks AWS only for a token that nobody has, or
+//! that was not renewed until its end was near. One that cannot be renewed is given out to its end.
 //! Whoever asks while a token is being minted waits for that one call, and a failure is remembered
 //! for some seconds, so that a hundred pods ask AWS once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use ecr_pull_secrets_core::token::{Token, TokenKey};
+use jiff::Timestamp;
 use lru::LruCache;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::LIVE_KEYS;
 use super::failure::Failure;
 use super::mint::Mint;
+use super::store::Store;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,6 +36,7 @@ pub struct Supply {
     mint: Mint,
     max_age: Duration,
     metrics: Metrics,
+    store: Arc<Store>,
     slots: Mutex<LruCache<TokenKey, Arc<Slot>>>,
     newcomers: Mutex<HashMap<String, (Instant, u32)>>,
 }
@@ -78,11 +84,12 @@ impl State {
 
 impl Supply {
     /// Holds none yet.
-    pub fn new(mint: Mint, max_age: Duration, metrics: Metrics) -> Arc<Self> {
+    pub fn new(mint: Mint, max_age: Duration, metrics: Metrics, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
             mint,
             max_age,
             metrics,
+            store,
             slots: Mutex::new(LruCache::new(LIVE_KEYS)),
             newcomers: Mutex::default(),
         })
@@ -98,41 +105,112 @@ impl Supply {
         key: &TokenKey,
         namespace: &str,
     ) -> Result<Supplied, Failure> {
-        let slot = self.slot(key, namespace)?;
-        let state = slot.read();
+        let slot = self.slot(key, Some(namespace))?;
         let now = clock::now();
-        let held = state.token.clone();
-        match held.map(|token| (renewal::stage(&token, self.max_age, now), token)) {
-            Some((Stage::Fresh, token)) => Ok(token.into()),
-            Some((Stage::Due, token))
-                if renewal::serves(token.minted_at, token.expires_at, now) =>
-            {
-                if state.recent_failure().is_none() {
-                    let (this, key) = (self.clone(), key.clone());
-                    tokio::spawn(async move { this.renew(&key, &slot).await });
-                }
-                Ok(token.into())
-            }
+        match slot.read().token {
+            Some(token) if serves(&token, now) => Ok(token.into()),
             // Near its end it is better than nothing, and not as good as the next one.
-            Some((Stage::Due, token)) => match self.renew(key, &slot).await {
-                Ok(next) => Ok(next.into()),
+            Some(token) if now < token.expires_at => match self.renew(key, &slot, serves).await {
+                Ok((next, _)) => Ok(next.into()),
                 Err(failure) => Ok(Supplied {
                     token,
                     failure: Some(failure),
                 }),
             },
-            Some((Stage::Expired, _)) | None => self.renew(key, &slot).await.map(Supplied::from),
+            Some(_) | None => {
+                let (token, _) = self.renew(key, &slot, serves).await?;
+                Ok(token.into())
+            }
         }
     }
 
-    /// Mints, unless somebody else just did.
-    async fn renew(&self, key: &TokenKey, slot: &Slot) -> Result<Token, Failure> {
+    /// The token that the lease holder spreads: a new one as soon as the old one is due, in the
+    /// store before it is anywhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when a new one is due and AWS gives none; the old one stays.
+    pub async fn refresh(self: &Arc<Self>, key: &TokenKey) -> Result<Token, Failure> {
+        let slot = self.slot(key, None)?;
+        let is_fresh =
+            |token: &Token, now| renewal::stage(token, self.max_age, now) == Stage::Fresh;
+        if let Some(token) = slot.read().token
+            && is_fresh(&token, clock::now())
+        {
+            return Ok(token);
+        }
+        // Whoever led before may have minted a moment ago.
+        if let Ok(stored) = self.store.read().await {
+            for (key, token) in stored {
+                self.learn(key, token);
+            }
+        }
+        let (token, putting) = self.renew(key, &slot, is_fresh).await?;
+        if let Some(putting) = putting {
+            // A panic there has been logged; the token is good all the same.
+            let _ = putting.await;
+        }
+        Ok(token)
+    }
+
+    /// The token of a key as it is, however old.
+    pub fn held(&self, key: &TokenKey) -> Option<Token> {
+        let slot = self.slots().peek(key).cloned();
+        slot.and_then(|slot| slot.read().token)
+    }
+
+    /// All of them.
+    pub fn tokens(&self) -> Vec<(TokenKey, Token)> {
+        let slots = self.slots();
+        let held = slots.iter().map(|(key, slot)| (key, slot.read().token));
+        held.filter_map(|(key, token)| Some((key.clone(), token?)))
+            .collect()
+    }
+
+    /// A token that another replica minted. The better of two stays; one that has ended, or whose
+    /// end is beyond belief, is not taken.
+    pub fn learn(&self, key: TokenKey, token: Token) {
+        let now = clock::now();
+        if token.expires_at <= now || !renewal::is_believable(token.expires_at, now) {
+            return;
+        }
+        let slot = {
+            let mut slots = self.slots();
+            match slots.peek(&key) {
+                Some(slot) => slot.clone(),
+                // What this process uses is not put out for what others use.
+                None if slots.len() >= LIVE_KEYS.get() => return,
+                None => {
+                    let slot = Arc::new(Slot::default());
+                    slots.push(key.clone(), slot.clone());
+                    slot
+                }
+            }
+        };
+        let mut state = slot.write();
+        let is_better = state
+            .token
+            .as_ref()
+            .is_none_or(|held| renewal::supersedes(&token, held.minted_at, held.expires_at, now));
+        if is_better {
+            self.keep(&key, &mut state, token);
+        }
+    }
+
+    /// Mints, unless there is one by now that is good enough. The second half of the answer is the
+    /// way of a new token into the store.
+    async fn renew(
+        self: &Arc<Self>,
+        key: &TokenKey,
+        slot: &Slot,
+        is_good: impl Fn(&Token, Timestamp) -> bool,
+    ) -> Result<(Token, Option<JoinHandle<()>>), Failure> {
         let _turn = slot.minting.lock().await;
         let state = slot.read();
         if let Some(token) = state.token.clone()
-            && renewal::stage(&token, self.max_age, clock::now()) == Stage::Fresh
+            && is_good(&token, clock::now())
         {
-            return Ok(token);
+            return Ok((token, None));
         }
         if let Some(failure) = state.recent_failure() {
             return Err(failure);
@@ -141,15 +219,11 @@ impl Supply {
         match self.mint.mint(key).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
-                #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-                let end = token.expires_at.as_second() as f64;
-                self.metrics.token_expiry(&identity, region).set(end);
                 info!(identity, region, expires_at = %token.expires_at, "token minted");
-                *slot.write() = State {
-                    token: Some(token.clone()),
-                    failure: None,
-                };
-                Ok(token)
+                self.keep(key, &mut slot.write(), token.clone());
+                let (store, key, stored) = (self.store.clone(), key.clone(), token.clone());
+                let putting = tokio::spawn(async move { store.put(&key, &stored).await });
+                Ok((token, Some(putting)))
             }
             Err(failure) => {
                 self.metrics.token_requested(failure.cause.name());
@@ -161,18 +235,37 @@ impl Supply {
         }
     }
 
-    fn slot(&self, key: &TokenKey, namespace: &str) -> Result<Arc<Slot>, Failure> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+    fn keep(&self, key: &TokenKey, state: &mut State, token: Token) {
+        #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
+        let end = token.expires_at.as_second() as f64;
+        self.metrics
+            .token_expiry(&key.identity.to_string(), &key.region)
+            .set(end);
+        *state = State {
+            token: Some(token),
+            failure: None,
+        };
+    }
+
+    /// The place of a key. A new one is charged to the namespace that brings it, if there is one.
+    fn slot(&self, key: &TokenKey, namespace: Option<&str>) -> Result<Arc<Slot>, Failure> {
+        let mut slots = self.slots();
         if let Some(slot) = slots.get(key) {
             return Ok(slot.clone());
         }
-        self.admit_newcomer(namespace)?;
+        if let Some(namespace) = namespace {
+            self.admit_newcomer(namespace)?;
+        }
         let slot = Arc::new(Slot::default());
         if let Some((evicted, _)) = slots.push(key.clone(), slot.clone()) {
             self.metrics
                 .forget_token(&evicted.identity.to_string(), &evicted.region);
         }
         Ok(slot)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, LruCache<TokenKey, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn admit_newcomer(&self, namespace: &str) -> Result<(), Failure> {
@@ -201,7 +294,11 @@ impl Slot {
             .clone()
     }
 
-    fn write(&self) -> std::sync::MutexGuard<'_, State> {
+    fn write(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn serves(token: &Token, now: Timestamp) -> bool {
+    renewal::serves(token.minted_at, token.expires_at, now)
 }
