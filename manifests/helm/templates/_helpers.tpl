@@ -5,7 +5,21 @@ second copy in one cluster would only fight the first.
 
 {{/* The one Secret name that RBAC and guard are bound to. The program's default is the same. */}}
 {{- define "ecr-pull-secrets.secretName" -}}
-{{- dig "secret" "name" "ecr-registry-credentials" .Values.config -}}
+{{- $name := dig "secret" "name" "ecr-registry-credentials" .Values.config -}}
+{{- if has $name (list "ecr-pull-secrets-tls" (include "ecr-pull-secrets.storeName" .)) -}}
+{{- fail (printf "config.secret.name: %s is a Secret of our own" $name) -}}
+{{- end -}}
+{{- $name -}}
+{{- end }}
+
+{{/* The token store: one Secret, in our own namespace. */}}
+{{- define "ecr-pull-secrets.storeName" -}}
+ecr-pull-secrets-tokens
+{{- end }}
+
+{{/* Whether pods that were missed are created again; empty for no. */}}
+{{- define "ecr-pull-secrets.recreatesPods" -}}
+{{- if dig "repair" "recreatePods" false .Values.config }}yes{{ end -}}
 {{- end }}
 
 {{/* How our account is called in an admission review. */}}
