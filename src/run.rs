@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::lifecycle::{Stop, Tasks};
-use self::parts::{Parts, Started};
+use self::parts::{ELECTION, Parts, Started};
 use crate::admission::handler::Admission;
 use crate::admission::http::router;
 use crate::cli;
@@ -114,7 +114,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     // Whoever leads next need not wait for the drain.
     resign.send_replace(true);
     tokio::select! {
-        () = shut_down(&switch, drain_delay, serving, &scope.pull_secrets) => {}
+        () = shut_down(&switch, drain_delay, serving, &scope.pull_secrets, &mut tasks) => {}
         () = stop.requested() => info!("asked twice: ending at once"),
     }
     Ok(())
@@ -130,6 +130,7 @@ async fn shut_down(
     delay: Duration,
     serving: JoinHandle<()>,
     writes: &PullSecrets,
+    tasks: &mut Tasks,
 ) {
     info!(seconds = delay.as_secs(), "draining");
     switch.enter(drain::Phase::Draining);
@@ -139,9 +140,11 @@ async fn shut_down(
         // A panic of the listener has been logged, and nothing is left to finish then.
         let _ = serving.await;
         writes.settled().await;
+        // It ends when the lease has been given back, most likely long ago.
+        tasks.ended(ELECTION).await;
     };
     if timeout(FINISH, finished).await.is_err() {
-        warn!("some connections or writes did not end in time");
+        warn!("some connections or calls did not end in time");
     }
     info!("stopped");
 }

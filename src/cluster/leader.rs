@@ -1,16 +1,53 @@
-//! Which replica leads, by a Lease.
+//! Which replica leads, by a Lease: the calls, and when to make them.
+//!
+//! [`Election`] says what a Lease means. Here the Lease is made by server-side apply with a resource
+//! version that no object is as old as ("create only"), and changed by merge patches that carry its
+//! uid and version: one of two writers gets 409, and a Lease that somebody deleted is not brought
+//! back by a late renewal. The field manager of all of them is the pod's name. A merge patch moves
+//! what it changes from one field manager to the next; an apply would leave each holder that there
+//! ever was in `managedFields`.
+//!
+//! No write of ours relies on there being one leader: an API server may grant a Lease while the old
+//! holder's last write is on its way. The election only keeps replicas from doing work twice.
 
-use kube::Client;
+use std::time::Duration;
+
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::election::{
+    Base, Claim, DURATION, Election, RELEASED, RENEW, RETRY, Record,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
 
+use super::connect::CALL_TIMEOUT;
+use super::refusal::{Refusal, refusal};
+use crate::clock;
 use crate::telemetry::metrics::Metrics;
+
+/// The Lease's name.
+const NAME: &str = "ecr-pull-secrets";
+/// A call that is not answered by then is made anew: two of them fit into the time that a holder
+/// believes in itself after the renewal was due.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Takes part in the election for as long as it runs.
 pub struct Elector {
-    _client: Client,
-    _namespace: String,
-    _instance: String,
-    _metrics: Metrics,
+    leases: Api<Lease>,
+    instance: String,
+    metrics: Metrics,
+    election: Election,
+    /// The zero of the election's clock.
+    epoch: Instant,
+    /// Why the last round failed, so that each reason is told once.
+    trouble: Option<Cause>,
     leads: watch::Sender<bool>,
 }
 
@@ -24,18 +61,229 @@ impl Elector {
     ) -> (Self, watch::Receiver<bool>) {
         let (leads, receiver) = watch::channel(false);
         let this = Self {
-            _client: client,
-            _namespace: namespace.to_owned(),
-            _instance: instance.to_owned(),
-            _metrics: metrics,
+            leases: Api::namespaced(client, namespace),
+            instance: instance.to_owned(),
+            metrics,
+            election: Election::new(instance),
+            epoch: Instant::now(),
+            trouble: None,
             leads,
         };
         (this, receiver)
     }
 
     /// Claims and renews, until `resign` says true; then gives the lease back and returns.
-    pub async fn run(self, mut resign: watch::Receiver<bool>) {
-        let _ = resign.wait_for(|resign| *resign).await;
-        self.leads.send_replace(false);
+    pub async fn run(mut self, mut resign: watch::Receiver<bool>) {
+        loop {
+            // A process that was frozen wakes anywhere below. Whether it still leads is the first
+            // thing that it asks, before an answer that waited for it is read.
+            self.announce();
+            let started = Instant::now();
+            let end = self.end();
+            let outcome = tokio::select! {
+                biased;
+                _ = resign.wait_for(|resign| *resign) => break,
+                () = at(end) => continue,
+                outcome = self.round() => outcome,
+            };
+            self.announce();
+            self.report(outcome);
+            let end = self.end();
+            let is_granted = end.is_some() && !self.election.is_in_doubt();
+            let pause = if is_granted { RENEW } else { RETRY };
+            tokio::select! {
+                biased;
+                _ = resign.wait_for(|resign| *resign) => break,
+                () = at(end) => {}
+                () = sleep_until(started + pause) => {}
+            }
+        }
+        self.tell(false);
+        if timeout(CALL_TIMEOUT, self.release()).await.is_err() {
+            warn!("could not give the lease back in time; it runs out by itself");
+        }
+    }
+
+    /// Looks where it must, and writes what it may.
+    async fn round(&mut self) -> Result<(), Refusal> {
+        // A holder whose Lease somebody touched looks once, and renews it as it is now.
+        for _ in 0..2 {
+            if self.election.must_look(self.now()) {
+                let record = self.read().await?;
+                let now = self.now();
+                self.election.saw(record, now);
+            }
+            let Some(claim) = self.election.claim(self.now()) else {
+                return Ok(());
+            };
+            let (asked, renewed) = (self.now(), time());
+            // Nobody may ever read the answer: first the doubt, then the claim.
+            self.election.claiming(renewed);
+            self.election.doubt();
+            match self.write(&claim, renewed).await {
+                Ok(record) => {
+                    let now = self.now();
+                    self.election.won(record, asked, now);
+                    return Ok(());
+                }
+                Err(Refusal::Changed | Refusal::Owned) => {}
+                Err(because) => return Err(because),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the next replica take over when it looks, not when the Lease runs out.
+    async fn release(&mut self) {
+        for _ in 0..3 {
+            if self.election.may_hold() && self.election.is_in_doubt() {
+                let Ok(record) = self.read().await else {
+                    continue;
+                };
+                let now = self.now();
+                self.election.saw(record, now);
+            }
+            let Some(base) = self.election.resign() else {
+                return;
+            };
+            let spec = json!({
+                "holderIdentity": "",
+                "leaseDurationSeconds": RELEASED.as_secs(),
+                "renewTime": MicroTime(time()),
+            });
+            match self.merge(&base, spec).await {
+                Ok(_) => return info!("gave the lease back"),
+                Err(_) => self.election.doubt(),
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Option<Record>, Refusal> {
+        let lease = answer(self.leases.get_opt(NAME)).await?;
+        Ok(lease.map(record))
+    }
+
+    async fn write(&self, claim: &Claim, renewed: Timestamp) -> Result<Record, Refusal> {
+        let renewed = MicroTime(renewed);
+        let spec = LeaseSpec {
+            acquire_time: claim.acquires.then(|| renewed.clone()),
+            holder_identity: Some(self.instance.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            lease_transitions: i32::try_from(claim.transitions).ok(),
+            renew_time: Some(renewed),
+            ..LeaseSpec::default()
+        };
+        let Some(base) = &claim.base else {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": { "name": NAME, "resourceVersion": "1" },
+                "spec": spec,
+            });
+            return self.patch(&Patch::Apply(lease)).await;
+        };
+        self.merge(base, spec).await
+    }
+
+    async fn merge(&self, base: &Base, spec: impl Serialize) -> Result<Record, Refusal> {
+        let Base { uid, version } = base;
+        let metadata = json!({ "uid": uid, "resourceVersion": version });
+        self.patch(&Patch::Merge(json!({ "metadata": metadata, "spec": spec })))
+            .await
+    }
+
+    async fn patch(&self, patch: &Patch<Value>) -> Result<Record, Refusal> {
+        let params = PatchParams {
+            field_manager: Some(self.instance.clone()),
+            ..PatchParams::default()
+        };
+        answer(self.leases.patch(NAME, &params, patch))
+            .await
+            .map(record)
+    }
+
+    /// Whether we lead changes by time alone, too.
+    fn announce(&self) {
+        self.tell(self.end().is_some());
+    }
+
+    fn tell(&self, leads: bool) {
+        self.metrics.leader.set(i64::from(leads));
+        self.leads.send_if_modified(|before| {
+            let is_news = *before != leads;
+            *before = leads;
+            is_news
+        });
+    }
+
+    fn report(&mut self, outcome: Result<(), Refusal>) {
+        let Err(Refusal::Because(cause, detail)) = outcome else {
+            if self.trouble.take().is_some() {
+                info!("the lease can be read and written again");
+            }
+            return;
+        };
+        if self.trouble.replace(cause) != Some(cause) {
+            warn!(
+                cause = cause.name(),
+                detail,
+                lease = NAME,
+                remedy = "if the API server forbids it, install the Role of the same release; nobody renews tokens meanwhile",
+                "this replica cannot take part in the election"
+            );
+        }
+    }
+
+    /// When we stop leading, if we lead.
+    fn end(&self) -> Option<Instant> {
+        let until = self.election.leads_until(self.now());
+        until.map(|until| self.epoch + until)
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One call. A Lease that is gone is one that changed.
+async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
+    match timeout(ANSWER, call).await {
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Refusal::Changed),
+        Ok(answer) => answer.map_err(|error| refusal(&error)),
+        Err(_) => {
+            let detail = format!("no answer within {} s", ANSWER.as_secs());
+            Err(Refusal::Because(Cause::ApiServerUnreachable, detail))
+        }
+    }
+}
+
+/// The wall clock, in the whole microseconds that the API server keeps.
+fn time() -> Timestamp {
+    let now = clock::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+fn record(lease: Lease) -> Record {
+    let spec = lease.spec.unwrap_or_default();
+    let seconds = spec
+        .lease_duration_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    let transitions = spec
+        .lease_transitions
+        .and_then(|count| u32::try_from(count).ok());
+    Record {
+        uid: lease.metadata.uid.unwrap_or_default(),
+        version: lease.metadata.resource_version.unwrap_or_default(),
+        holder: spec.holder_identity.unwrap_or_default(),
+        renewed: spec.renew_time.map(|time| time.0),
+        duration: seconds.map(Duration::from_secs),
+        transitions: transitions.unwrap_or_default(),
     }
 }

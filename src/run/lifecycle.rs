@@ -58,4 +58,13 @@ impl Tasks {
             Some(Err(_)) | None => "a task that panicked",
         }
     }
+
+    /// Waits for the end of one of them.
+    pub(super) async fn ended(&mut self, name: &str) {
+        while let Some(ended) = self.0.join_next().await {
+            if ended.is_ok_and(|ended| ended == name) {
+                return;
+            }
+        }
+    }
 }

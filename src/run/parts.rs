@@ -25,6 +25,9 @@ use crate::token::mint::Mint;
 use crate::token::store::Store;
 use crate::token::supply::Supply;
 
+/// The task that ends by itself, when it has given the lease back.
+pub(super) const ELECTION: &str = "election";
+
 /// What they are made of.
 pub(super) struct Parts<'a> {
     /// Where AWS keys may be mounted.
@@ -138,7 +141,7 @@ impl Parts<'_> {
             &instance(),
             metrics.clone(),
         );
-        tasks.own("election", elector.run(resign));
+        tasks.own(ELECTION, elector.run(resign));
         let mut ready = synced.clone();
         let this = scope.clone();
         tasks.own("reconcile", async move {
