@@ -154,7 +154,12 @@ impl Writer {
             false => None,
         };
         let Some(secret) = secret else {
-            let merged = merge(DockerConfig::default(), Described::default(), grants);
+            let merged = merge(
+                DockerConfig::default(),
+                Described::default(),
+                grants,
+                clock::now(),
+            );
             return self.apply(namespace, Base::Absent, merged, trigger).await;
         };
         let metadata = &secret.metadata;
@@ -214,7 +219,7 @@ impl Writer {
             }));
         }
         let stored = described.clone();
-        let merged = merge(config, described, &grants);
+        let merged = merge(config, described, &grants, now);
         // Nothing fits, or AWS gave nothing better than what is there.
         if merged.refused.len() == grants.len() || merged.content.described == stored {
             return Ok(Round::Done(Written {

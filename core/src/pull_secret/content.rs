@@ -5,6 +5,7 @@
 //! that could not mint one region, and a replica that slept for an hour and writes late all leave
 //! a Secret that is no worse than before.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,6 +35,25 @@ impl Lifetime {
     pub fn serves(self, now: Timestamp) -> bool {
         renewal::serves(self.minted_at, self.expires_at, now)
     }
+
+    /// Whether a token is to take the place of one with this life: the later end wins, and an end
+    /// beyond belief wins over nothing.
+    pub fn yields_to(self, token: &Token, now: Timestamp) -> bool {
+        match self.expires_at.cmp(&token.expires_at) {
+            Ordering::Less => true,
+            Ordering::Equal => false,
+            Ordering::Greater => !renewal::is_believable(self.expires_at, now),
+        }
+    }
+}
+
+impl From<&Token> for Lifetime {
+    fn from(token: &Token) -> Self {
+        Self {
+            minted_at: token.minted_at,
+            expires_at: token.expires_at,
+        }
+    }
 }
 
 impl std::fmt::Display for Lifetime {
@@ -61,6 +81,13 @@ pub struct Entry {
     pub lifetime: Lifetime,
     /// Whose rights the token carries: [`crate::rules::Identity`] as text.
     pub identity: Arc<str>,
+}
+
+/// Whether the annotations say that the Secret holds the entries that they describe and nothing
+/// else, so that it can be written anew without being read.
+pub fn is_exclusive<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> bool {
+    annotation(annotation::FORMAT) == Some(FORMAT)
+        && annotation(annotation::EXCLUSIVE) == Some("true")
 }
 
 /// What the annotations of a Secret say about its entries, by host.
@@ -175,8 +202,14 @@ pub struct Merged {
 }
 
 /// Merges grants into what is there; `described` is what its annotations say, or nothing where
-/// somebody else wrote the content since.
-pub fn merge(mut config: DockerConfig, mut described: Described, grants: &[Grant]) -> Merged {
+/// somebody else wrote the content since. An annotation that claims an end more than a day from
+/// `now` keeps no grant out: a clock that was wrong must not pin an old token for ever.
+pub fn merge(
+    mut config: DockerConfig,
+    mut described: Described,
+    grants: &[Grant],
+    now: Timestamp,
+) -> Merged {
     // An entry that is gone from the config, or does not look like ECR's, has no lifetime.
     described
         .0
@@ -198,12 +231,13 @@ pub fn merge(mut config: DockerConfig, mut described: Described, grants: &[Grant
             refused.push(registry.clone());
             continue;
         }
-        let lifetime = Lifetime {
-            minted_at: token.minted_at,
-            expires_at: token.expires_at,
+        let lifetime = Lifetime::from(token);
+        let stays = |entry: &Entry| {
+            // Of two that end together, the later writer's is kept.
+            entry.lifetime.expires_at != lifetime.expires_at
+                && !entry.lifetime.yields_to(token, now)
         };
-        let outlasts = |entry: &Entry| entry.lifetime.expires_at > lifetime.expires_at;
-        if described.0.get(host).is_some_and(outlasts) {
+        if described.0.get(host).is_some_and(stays) {
             continue;
         }
         config.set_auth(host, token.expose_authorization());
@@ -219,6 +253,9 @@ pub fn merge(mut config: DockerConfig, mut described: Described, grants: &[Grant
     let docker_config = config.to_json();
     let mut annotations = described.annotations();
     annotations.insert(annotation::FINGERPRINT, fingerprint(&docker_config));
+    if !described.0.is_empty() && config.holds_only(|host| described.0.contains_key(host)) {
+        annotations.insert(annotation::EXCLUSIVE, "true".to_owned());
+    }
     let docker_config = SecretString::from(docker_config);
     Merged {
         content: Content {

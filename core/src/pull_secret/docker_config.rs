@@ -130,6 +130,15 @@ impl DockerConfig {
         }
     }
 
+    /// Whether there is nothing but the `auth` of such hosts.
+    pub fn holds_only(&self, is_one: impl Fn(&str) -> bool) -> bool {
+        self.rest.is_empty()
+            && self
+                .auths
+                .iter()
+                .all(|(host, entry)| is_one(host) && entry.keys().eq(["auth"]))
+    }
+
     /// The JSON text.
     pub fn to_json(&self) -> String {
         let auths = self

@@ -31,6 +31,8 @@ pub mod annotation {
     pub const IDENTITY: &str = "ecr-pull-secrets.dev/identity";
     /// A hash of the content, to tell two versions apart without reading them.
     pub const FINGERPRINT: &str = "ecr-pull-secrets.dev/fingerprint";
+    /// `"true"` on a Secret that holds nothing but the hosts in `registries`.
+    pub const EXCLUSIVE: &str = "ecr-pull-secrets.dev/exclusive";
     /// The version of this format.
     pub const FORMAT: &str = "ecr-pull-secrets.dev/format";
     /// `"true"` hands a foreign Secret over.

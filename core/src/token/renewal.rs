@@ -46,20 +46,33 @@ pub fn end_of_life(minted_at: Timestamp, expires_at: Option<Timestamp>) -> Times
 
 /// When to renew: at half of the life, or at `max_age` if that comes first.
 pub fn due_at(token: &Token, max_age: Duration) -> Timestamp {
-    let life = token
-        .expires_at
-        .duration_since(token.minted_at)
-        .unsigned_abs();
-    later(token.minted_at, (life / 2).min(max_age))
+    life_due_at(token.minted_at, token.expires_at, max_age)
+}
+
+/// The same for a token of which only the life is known.
+pub fn life_due_at(minted_at: Timestamp, expires_at: Timestamp, max_age: Duration) -> Timestamp {
+    let life = expires_at.duration_since(minted_at).unsigned_abs();
+    later(minted_at, (life / 2).min(max_age))
 }
 
 /// How a token stands at a point in time.
 pub fn stage(token: &Token, max_age: Duration, now: Timestamp) -> Stage {
-    if now >= token.expires_at {
+    life_stage(token.minted_at, token.expires_at, max_age, now)
+}
+
+/// The same for a token of which only the life is known. The two times may come from annotations,
+/// hence in any order.
+pub fn life_stage(
+    minted_at: Timestamp,
+    expires_at: Timestamp,
+    max_age: Duration,
+    now: Timestamp,
+) -> Stage {
+    if now >= expires_at {
         return Stage::Expired;
     }
-    let clock_went_back = token.minted_at.duration_since(now) > CLOCK_TOLERANCE;
-    if clock_went_back || now >= due_at(token, max_age) {
+    let clock_went_back = minted_at.duration_since(now) > CLOCK_TOLERANCE;
+    if clock_went_back || now >= life_due_at(minted_at, expires_at, max_age) {
         Stage::Due
     } else {
         Stage::Fresh

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::pull_secret::PREFIX;
 
 const HOUR: i64 = 3600;
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -49,11 +50,11 @@ fn read(merged: &Merged) -> Described {
 
 /// Merges into what a merge left behind, as the next writer does.
 fn merge_again(merged: &Merged, grants: &[Grant]) -> Merged {
-    merge(config(merged), read(merged), grants)
+    merge(config(merged), read(merged), grants, NOW)
 }
 
 fn first(grants: &[Grant]) -> Merged {
-    merge(DockerConfig::default(), Described::default(), grants)
+    merge(DockerConfig::default(), Described::default(), grants, NOW)
 }
 
 fn described(annotations: &[(&str, &str)]) -> Described {
@@ -80,7 +81,8 @@ fn a_first_merge_writes_one_entry_and_describes_it() {
     assert_eq!(of("lifetimes"), "1970-01-01T00:00:00Z/1970-01-01T12:00:00Z");
     assert_eq!(of("identity"), "ambient");
     assert_eq!(of("format"), "1");
-    assert_eq!(annotations.len(), 6);
+    assert_eq!(of("exclusive"), "true");
+    assert_eq!(annotations.len(), 7);
     assert_eq!(merged.content.described, read(&merged));
 }
 
@@ -113,6 +115,93 @@ fn of_two_tokens_that_end_together_the_later_writer_s_is_kept() {
     );
 }
 
+/// A clock that was wrong, or a hand.
+#[test]
+fn an_end_beyond_belief_pins_no_token() {
+    let claimed = first(&[grant(1, "pinned", 0, 24 * HOUR + 1)]);
+    let mended = merge_again(&claimed, &[grant(1, "new", HOUR, 13 * HOUR)]);
+    assert_eq!(config(&mended).auth(&host(1)), Some(auth("new").as_str()));
+    assert_eq!(mended.content.described.expires_at(), Some(at(13 * HOUR)));
+    // A second later it can be true.
+    let grants = [grant(1, "new", HOUR, 13 * HOUR)];
+    let later = merge(config(&claimed), read(&claimed), &grants, at(1));
+    assert_eq!(config(&later).auth(&host(1)), Some(auth("pinned").as_str()));
+}
+
+#[test]
+fn what_yields_is_what_a_merge_replaces_by_something_better() {
+    let token = |expires_at| grant(1, "x", 0, expires_at).token;
+    let life = |expires_at| Lifetime {
+        minted_at: at(0),
+        expires_at: at(expires_at),
+    };
+    for (stored, offered, yields) in [
+        (12 * HOUR, 13 * HOUR, true),
+        (12 * HOUR, 12 * HOUR, false),
+        (13 * HOUR, 12 * HOUR, false),
+        (24 * HOUR, 12 * HOUR, false),
+        (25 * HOUR, 12 * HOUR, true),
+        (25 * HOUR, 25 * HOUR, false),
+        (25 * HOUR, 26 * HOUR, true),
+    ] {
+        let offered = token(offered);
+        assert_eq!(life(stored).yields_to(&offered, NOW), yields, "{stored}");
+        assert_eq!(Lifetime::from(&offered).expires_at, offered.expires_at);
+    }
+}
+
+#[test]
+fn only_a_secret_with_nothing_but_described_entries_is_exclusive() {
+    let grants = [grant(1, "x", 0, 12 * HOUR)];
+    let exclusive = |config: Value, described: Described, grants: &[Grant]| {
+        let config = DockerConfig::parse(config.to_string().as_bytes()).unwrap();
+        let merged = merge(config, described, grants, NOW);
+        let annotations = merged.content.annotations;
+        let marked = annotations.contains_key(annotation::EXCLUSIVE);
+        assert_eq!(
+            is_exclusive(|name| annotations.get(name).map(String::as_str)),
+            marked
+        );
+        marked
+    };
+    let nothing = Described::default;
+    assert!(exclusive(json!({}), nothing(), &grants));
+    assert!(!exclusive(json!({}), nothing(), &[]));
+    let old = json!({ "auths": { host(1): { "auth": auth("old") } } });
+    assert!(exclusive(old.clone(), nothing(), &grants));
+    assert!(exclusive(old.clone(), read(&first(&grants)), &[]));
+    assert!(!exclusive(
+        old.clone(),
+        nothing(),
+        &[grant(2, "x", 0, 12 * HOUR)]
+    ));
+    let mut more = old.clone();
+    more["auths"]["ghcr.io"] = json!({ "auth": auth("theirs") });
+    assert!(!exclusive(more, nothing(), &grants));
+    let mut extra = old.clone();
+    extra["auths"][host(1)]["email"] = json!("joe@example.com");
+    assert!(exclusive(extra.clone(), nothing(), &grants));
+    assert!(!exclusive(extra, read(&first(&grants)), &[]));
+    for rest in ["credHelpers", "HttpHeaders"] {
+        let mut config = old.clone();
+        config[rest] = json!({});
+        assert!(!exclusive(config, nothing(), &grants), "{rest}");
+    }
+}
+
+#[test]
+fn the_mark_of_another_format_or_with_another_value_means_nothing() {
+    let marked = |format: &'static str, value: &'static str| {
+        is_exclusive(|name| match name {
+            annotation::FORMAT => Some(format),
+            annotation::EXCLUSIVE => Some(value),
+            _ => None,
+        })
+    };
+    assert!(marked("1", "true"));
+    assert!(!marked("2", "true") && !marked("1", "false") && !marked("1", ""));
+}
+
 #[test]
 fn an_entry_that_somebody_broke_or_took_away_is_mended_by_any_token() {
     let good = first(&[grant(1, "good", 6 * HOUR, 18 * HOUR)]);
@@ -122,7 +211,7 @@ fn an_entry_that_somebody_broke_or_took_away_is_mended_by_any_token() {
         json!({"auths": {host(1): {"auth": BASE64_STANDARD.encode("joe:password")}}}),
     ] {
         let edited = DockerConfig::parse(edited.to_string().as_bytes()).unwrap();
-        let mended = merge(edited, read(&good), &[grant(1, "older", 0, 12 * HOUR)]);
+        let mended = merge(edited, read(&good), &[grant(1, "older", 0, 12 * HOUR)], NOW);
         assert_eq!(config(&mended).auth(&host(1)), Some(auth("older").as_str()));
         assert_eq!(
             mended.content.described.0[&host(1)].lifetime.expires_at,
@@ -143,6 +232,7 @@ fn an_entry_without_a_description_is_kept_and_stays_without() {
         theirs,
         Described::default(),
         &[grant(2, "ours", 0, 12 * HOUR)],
+        NOW,
     );
     let content: Value =
         serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
@@ -188,6 +278,7 @@ fn hosts_that_are_not_ecr_take_nobody_s_place() {
         foreign,
         Described::default(),
         &[grant(1, "ours", 0, 12 * HOUR)],
+        NOW,
     );
     assert!(merged.refused.is_empty());
     assert_eq!(config(&merged).hosts().count(), 151);
@@ -204,7 +295,7 @@ fn a_secret_with_more_than_a_hundred_registries_keeps_them_and_gets_no_more() {
         grant(3, "new", 0, 12 * HOUR),
         grant(200, "new", 0, 12 * HOUR),
     ];
-    let merged = merge(many, Described::default(), &grants);
+    let merged = merge(many, Described::default(), &grants, NOW);
     assert_eq!(config(&merged).hosts().count(), 120);
     assert_eq!(config(&merged).auth(&host(3)), Some(auth("new").as_str()));
     assert_eq!(merged.refused, [registry(200)]);

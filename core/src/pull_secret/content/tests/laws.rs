@@ -45,8 +45,10 @@ fn identities() -> impl Strategy<Value = Arc<str>> {
 
 /// About some hosts of the config, and some that are not there.
 fn descriptions() -> impl Strategy<Value = Described> {
+    // Some of them claim what no token of ECR does.
+    let ends = prop_oneof![4 => 0..50_i64, 1 => 24 * HOUR + 1..99 * HOUR];
     let entry =
-        (0..50_i64, 0..50_i64, identities()).prop_map(|(minted_at, expires_at, identity)| Entry {
+        (0..50_i64, ends, identities()).prop_map(|(minted_at, expires_at, identity)| Entry {
             lifetime: Lifetime {
                 minted_at: at(minted_at),
                 expires_at: at(expires_at),
@@ -92,7 +94,7 @@ proptest! {
             .chain(grants.iter().map(|grant| grant.registry.host()))
             .map(str::to_owned)
             .collect();
-        let merged = merge(old, described, &grants);
+        let merged = merge(old, described, &grants, NOW);
         let hosts: BTreeSet<String> = config(&merged).hosts().map(str::to_owned).collect();
         prop_assert_eq!(hosts, wanted);
         prop_assert!(merged.refused.is_empty());
@@ -102,16 +104,35 @@ proptest! {
     fn no_token_ends_sooner_than_before(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old.clone(), described.clone(), &grants);
+        let merged = merge(old.clone(), described.clone(), &grants, NOW);
         let ends = ends(&merged);
         for (host, entry) in described.0 {
-            if old.has_ecr_credentials(&host) {
+            let is_believable = entry.lifetime.expires_at <= at(24 * HOUR);
+            if old.has_ecr_credentials(&host) && is_believable {
                 prop_assert!(ends[&host] >= entry.lifetime.expires_at);
             }
         }
         for grant in &grants {
             prop_assert!(ends[grant.registry.host()] >= grant.token.expires_at);
+            prop_assert!(ends[grant.registry.host()] <= at(24 * HOUR));
         }
+    }
+
+    /// Whoever writes the marked Secret from the description alone loses nothing.
+    #[test]
+    fn a_marked_secret_holds_what_is_described_and_nothing_else(
+        old in configs(), described in descriptions(), grants in grants(),
+    ) {
+        let merged = merge(old, described, &grants, NOW);
+        let is_marked = merged.content.annotations.contains_key(annotation::EXCLUSIVE);
+        let content: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
+        let described = &merged.content.described.0;
+        let is_exclusive = !described.is_empty() && described.keys().all(|host| {
+            let entry = content["auths"][host].as_object().unwrap();
+            entry.len() == 1 && entry["auth"].is_string()
+        }) && content["auths"].as_object().unwrap().len() == described.len()
+            && content.as_object().unwrap().len() == 1;
+        prop_assert_eq!(is_marked, is_exclusive);
     }
 
     /// The description must not say of one token what is true of another.
@@ -119,7 +140,7 @@ proptest! {
     fn every_entry_is_one_that_was_there_or_one_that_was_given(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old.clone(), described.clone(), &grants);
+        let merged = merge(old.clone(), described.clone(), &grants, NOW);
         let new = config(&merged);
         for host in new.hosts() {
             let told = merged.content.described.0.get(host);
@@ -142,7 +163,7 @@ proptest! {
     fn the_kubelet_can_read_every_entry(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old, described, &grants);
+        let merged = merge(old, described, &grants, NOW);
         let content: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
         prop_assert!(content["auths"].is_object());
         for (host, entry) in content["auths"].as_object().unwrap() {
@@ -160,7 +181,7 @@ proptest! {
     fn the_annotations_are_read_back_as_they_were_meant(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old, described, &grants);
+        let merged = merge(old, described, &grants, NOW);
         prop_assert_eq!(&read(&merged), &merged.content.described);
         for name in merged.content.annotations.keys() {
             prop_assert!(name.starts_with(PREFIX));
@@ -171,7 +192,7 @@ proptest! {
     fn the_same_grants_a_second_time_change_nothing(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let once = merge(old, described, &grants);
+        let once = merge(old, described, &grants, NOW);
         let twice = merge_again(&once, &grants);
         prop_assert_eq!(once.content.docker_config.expose_secret(), twice.content.docker_config.expose_secret());
         prop_assert_eq!(once.content.annotations, twice.content.annotations);
@@ -182,7 +203,7 @@ proptest! {
     fn it_does_not_matter_who_of_two_writers_comes_first(
         old in configs(), described in descriptions(), one in grants(), other in grants(),
     ) {
-        let start = merge(old, described, &[]);
+        let start = merge(old, described, &[], NOW);
         let one_first = merge_again(&merge_again(&start, &one), &other);
         let other_first = merge_again(&merge_again(&start, &other), &one);
         let hosts = |merged: &Merged| config(merged).hosts().map(str::to_owned).collect::<Vec<_>>();
@@ -195,7 +216,7 @@ proptest! {
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let before: Value = serde_json::from_str(&old.to_json()).unwrap();
-        let merged = merge(old, described, &grants);
+        let merged = merge(old, described, &grants, NOW);
         let mut after: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
         for (host, entry) in before["auths"].as_object().unwrap() {
             if Registry::of_host(host).is_none() {
@@ -215,7 +236,7 @@ proptest! {
             old.set_auth(&host(number), &auth("old"));
         }
         let grants: Vec<Grant> = numbers.iter().map(|number| grant(*number, "new", 0, HOUR)).collect();
-        let merged = merge(old, Described::default(), &grants);
+        let merged = merge(old, Described::default(), &grants, NOW);
         let new = config(&merged);
         prop_assert!(new.hosts().count() <= there.max(MAX_REGISTRIES));
         for number in 0..there {
@@ -240,6 +261,6 @@ proptest! {
             ("format", &format), ("registries", &registries), ("lifetimes", &lifetimes), ("identity", &identity),
         ]);
         prop_assert!(described.0.len() <= registries.len());
-        merge(DockerConfig::default(), described, &[]);
+        merge(DockerConfig::default(), described, &[], NOW);
     }
 }
