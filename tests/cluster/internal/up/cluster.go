@@ -19,6 +19,7 @@ type report struct {
 	Kubeconfig string         `json:"kubeconfig"`
 	Server     string         `json:"server"`
 	CA         string         `json:"ca"`
+	Etcd       string         `json:"etcd"` // in the cluster's own network
 	Kubectl    string         `json:"kubectl"`
 	Logs       string         `json:"logs"`
 	AuditLog   string         `json:"audit_log,omitempty"`
@@ -62,6 +63,7 @@ func newCluster(in *folder, wanted options.Options, inside *node.Inside, died fu
 			Kubeconfig: with.administrator,
 			Server:     at.serverURL(),
 			CA:         with.authority,
+			Etcd:       at.etcd,
 			Kubectl:    in.at("bin", "kubectl"),
 			Logs:       in.at("logs"),
 		},
