@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use ecr_pull_secrets_core::admission::pod::Settings;
 use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rules::{Identity, Verdict};
 
 use crate::cluster::connect::Clients;
 use crate::cluster::namespaces::Namespaces;
 use crate::cluster::service_accounts::ServiceAccounts;
 use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
+use crate::reconcile::pods::Reports;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Metrics;
 use crate::token::supply::Supply;
@@ -39,4 +42,19 @@ pub struct Scope {
     pub metrics: Metrics,
     /// What is told.
     pub events: Events,
+    /// What was said and done about pods.
+    pub reports: Reports,
+}
+
+impl Scope {
+    /// Of these registries, the ones that the rules allow in a namespace, and with whose rights.
+    pub fn allowed(&self, namespace: &str, registries: &[Registry]) -> Vec<(Registry, Identity)> {
+        let allowed = registries.iter().filter_map(|registry| {
+            match self.config.rules.verdict(registry, namespace) {
+                Verdict::Allow(identity) => Some((registry.clone(), identity)),
+                Verdict::Deny(_) => None,
+            }
+        });
+        allowed.collect()
+    }
 }

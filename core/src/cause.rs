@@ -197,6 +197,30 @@ causes! {
     PodLacksReference, "pod_lacks_reference", Never,
         "the running pod does not name the pull Secret",
         "create the pod again; the imagePullSecrets of a running pod cannot change";
+    /// A pod with an ECR image that was stored without the reference: no replica was asked.
+    PodMissed, "pod_missed", Never,
+        "the pod was made without a reference to the pull Secret",
+        "delete the pod, so that its controller makes it anew, or make it again; the reference cannot be added later";
+    /// The registry knows the token, and refuses the repository.
+    PullDenied, "pull_denied", Never,
+        "ECR refuses the pull: the AWS identity lacks the right",
+        "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer in the identity's policy and, for another account's repository, in its own";
+    /// The registry knows the token, and not the image.
+    ImageNotFound, "image_not_found", Never,
+        "ECR has no such repository or tag",
+        "check the image's account, region, name and tag, and that it was pushed";
+    /// The registry says that the token is too old.
+    TokenExpired, "token_expired", Never,
+        "ECR says that the token has expired",
+        "compare the annotation expires-at of the pull Secret with the clock; look for another pull Secret of the pod with the same registry";
+    /// The registry cannot read the token.
+    TokenInvalid, "token_invalid", Never,
+        "ECR cannot read the credentials of the pull",
+        "look for another pull Secret of the pod with the same registry, and in the pull Secret's managedFields for who else writes it";
+    /// The node had nothing to show to the registry.
+    PullUnauthenticated, "pull_unauthenticated", Never,
+        "the node had no credentials for the pull",
+        "check that the pull Secret holds the image's registry; the node reads it anew at each attempt";
 }
 
 impl Cause {

@@ -14,6 +14,7 @@
 pub mod admission;
 pub mod cause;
 pub mod config;
+pub mod diagnosis;
 pub mod election;
 pub mod image;
 pub mod pull_secret;

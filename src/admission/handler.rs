@@ -9,7 +9,7 @@ use ecr_pull_secrets_core::admission::pod::{Decision, List, Wish, decide};
 use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::{Identity, Verdict};
+use ecr_pull_secrets_core::rules::Identity;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
@@ -159,17 +159,9 @@ impl Admission {
 
     /// The registries that the rules allow, and whether they deny one.
     fn judge(&self, namespace: &str, registries: &[Registry]) -> (Vec<(Registry, Identity)>, bool) {
-        let verdicts: Vec<_> = registries
-            .iter()
-            .filter_map(
-                |registry| match self.scope.config.rules.verdict(registry, namespace) {
-                    Verdict::Allow(identity) => Some((registry.clone(), identity)),
-                    Verdict::Deny(_) => None,
-                },
-            )
-            .collect();
-        let is_denied = verdicts.len() < registries.len();
-        (verdicts, is_denied)
+        let allowed = self.scope.allowed(namespace, registries);
+        let is_denied = allowed.len() < registries.len();
+        (allowed, is_denied)
     }
 
     fn degraded<'a>(

@@ -1,10 +1,14 @@
 //! Clean-up.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::scope::Scope;
 
-/// Runs until it is dropped.
-pub async fn run(_scope: Arc<Scope>) {
-    std::future::pending::<()>().await;
+/// A Secret that no pod names for so long is deleted.
+pub fn period(_scope: &Scope) -> Duration {
+    Duration::from_secs(35 * 24 * 60 * 60)
 }
+
+/// Runs after a sweep, which found these namespaces in use.
+pub async fn run(_scope: &Scope, _in_use: &HashSet<Box<str>>) {}

@@ -1,10 +1,79 @@
-//! Pods that wait.
+//! Pods that wait: those that admission missed are told of, those whose Secret is missing or stale
+//! get it, and where ECR refuses a pull, the pod's Events say why.
+//!
+//! A watch of Pending pods brings them, in small pages, and nothing of them is kept. Pods that run
+//! already are the business of the [sweep](super::sweep).
+
+mod attend;
+mod exclusions;
+mod reports;
+mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt as _;
+use kube::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use tracing::warn;
+
+pub use self::attend::{Standing, attend, judge, repair};
+pub use self::reports::Reports;
+pub use self::view::{Phase, Seen};
+use crate::cluster::refusal::chain;
 use crate::scope::Scope;
 
+/// Pods in one answer: some 10 KiB each.
+pub const PAGE: u32 = 100;
+/// Pods attended to at a time.
+pub const AT_A_TIME: usize = 16;
+
 /// Runs until it is dropped.
-pub async fn run(_scope: Arc<Scope>) {
-    std::future::pending::<()>().await;
+pub async fn run(scope: Arc<Scope>) {
+    scope.reports.read_registration(&scope.clients).await;
+    let api: Api<Seen> = Api::all(scope.clients.watch.clone());
+    let config = watcher::Config::default()
+        .fields("status.phase=Pending")
+        .page_size(PAGE);
+    let mut lists = 0_usize;
+    let events = watcher(api, config)
+        .default_backoff()
+        .inspect(|event| {
+            if matches!(event, Ok(Event::Init)) {
+                lists = lists.saturating_add(1);
+                if lists > 1 {
+                    scope.reports.gap.notify_one();
+                }
+            }
+        })
+        .filter_map(|event| async move {
+            match event {
+                // One that leaves Pending comes as deleted, and has been seen before.
+                Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
+                Ok(Event::InitApply(pod) | Event::Apply(pod)) => Some(pod),
+                Err(error) => {
+                    warn!(
+                        what = "pods",
+                        error = chain(&error),
+                        "the watch was interrupted"
+                    );
+                    None
+                }
+            }
+        });
+    events
+        .for_each_concurrent(AT_A_TIME, |pod: Seen| {
+            let scope = &scope;
+            async move {
+                if pod.pod.names(&scope.settings.secret_name) {
+                    scope.reports.uses(pod.namespace());
+                }
+                if let Some(registries) = attend(scope, &pod).await {
+                    // The work runs by itself, once for each namespace.
+                    repair(scope, pod.namespace(), &registries, Duration::ZERO).await;
+                }
+            }
+        })
+        .await;
 }

@@ -1,10 +1,132 @@
-//! All pods, once a day.
+//! All pods, in one paged list: at take-over, once a day, and when the watch of Pending pods had a
+//! gap.
+//!
+//! It finds what the watch cannot: pods that run already from an image on their node, and running
+//! pods whose Secret is missing or stale. And it learns which namespaces use the pull Secret at
+//! all, for the [clean-up](super::cleanup).
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rules::Identity;
+use futures::StreamExt as _;
+use kube::Api;
+use kube::api::ListParams;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::cleanup;
+use super::pods::{AT_A_TIME, PAGE, Seen, attend, repair};
+use crate::cluster::refusal::chain;
 use crate::scope::Scope;
 
+/// Between two sweeps, unless unused Secrets are to be found sooner.
+const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// After a sweep that did not come to its end.
+const RETRY: Duration = Duration::from_secs(5);
+/// For one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A Secret gets so much time before the next pod's turn, so that not everything starts at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Runs until it is dropped.
-pub async fn run(_scope: Arc<Scope>) {
-    std::future::pending::<()>().await;
+pub async fn run(scope: Arc<Scope>) {
+    let interval = interval(cleanup::period(&scope));
+    loop {
+        scope.reports.read_registration(&scope.clients).await;
+        let mut in_use = scope.reports.take_used();
+        match sweep(&scope, &mut in_use).await {
+            Ok(()) => cleanup::run(&scope, &in_use).await,
+            Err(error) => {
+                warn!(error, "cannot list all pods");
+                // What was in use before the attempt is in use for the next one, too.
+                for namespace in in_use {
+                    scope.reports.uses(&namespace);
+                }
+                sleep(RETRY).await;
+                continue;
+            }
+        }
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = scope.reports.gap.notified() => {}
+        }
+    }
+}
+
+/// Once a day; where unused Secrets go sooner than after four days, four times in that time.
+fn interval(cleanup_after: Duration) -> Duration {
+    (cleanup_after / 4).clamp(Duration::from_secs(1), INTERVAL)
+}
+
+/// What the Secrets of some namespaces are to open, and do not.
+type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
+
+/// Looks at every pod; adds the namespaces with one that names the pull Secret.
+async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), String> {
+    let start = Instant::now();
+    let wanting = Mutex::new(Wanting::new());
+    let api: Api<Seen> = Api::all(scope.clients.watch.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    let mut count = 0_usize;
+    loop {
+        let page = match timeout(PAGE_TIMEOUT, api.list(&params)).await {
+            Ok(page) => page.map_err(|error| chain(&error))?,
+            Err(_) => return Err("no answer in time".to_owned()),
+        };
+        count = count.saturating_add(page.items.len());
+        for pod in &page.items {
+            if pod.pod.names(&scope.settings.secret_name) && !in_use.contains(pod.namespace()) {
+                in_use.insert(pod.namespace().into());
+            }
+        }
+        futures::stream::iter(&page.items)
+            .for_each_concurrent(AT_A_TIME, |pod| {
+                let wanting = &wanting;
+                async move {
+                    if let Some(registries) = attend(scope, pod).await {
+                        let mut wanting = wanting.lock().unwrap_or_else(PoisonError::into_inner);
+                        let registry = wanting.entry(pod.namespace().into()).or_default();
+                        registry.extend(registries);
+                    }
+                }
+            })
+            .await;
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params.continue_token = Some(token),
+            _ => break,
+        }
+    }
+    // After the list: who waits for AWS keeps no missed pod waiting.
+    let wanting = wanting.into_inner().unwrap_or_else(PoisonError::into_inner);
+    futures::stream::iter(&wanting)
+        .for_each_concurrent(AT_A_TIME, |(namespace, registries)| async move {
+            let registries: Vec<_> = registries.iter().cloned().collect();
+            repair(scope, namespace, &registries, PATIENCE).await;
+        })
+        .await;
+    let seconds = start.elapsed().as_secs_f64();
+    info!(
+        pods = count,
+        namespaces = in_use.len(),
+        seconds,
+        "looked at all pods"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_listed_once_a_day_and_often_enough_to_clean_up_in_time() {
+        let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+        assert_eq!(interval(days(35)), days(1));
+        assert_eq!(interval(days(4)), days(1));
+        assert_eq!(interval(days(1)), days(1) / 4);
+        assert_eq!(interval(Duration::from_secs(1)), Duration::from_secs(1));
+    }
 }

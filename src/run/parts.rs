@@ -18,6 +18,7 @@ use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
 use crate::pull_secret::write::Writer;
 use crate::reconcile;
+use crate::reconcile::pods::Reports;
 use crate::scope::Scope;
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
@@ -101,6 +102,7 @@ impl Parts<'_> {
             pull_secrets,
             metrics: metrics.clone(),
             events,
+            reports: Reports::default(),
         });
 
         let mut synced = Vec::new();

@@ -41,6 +41,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+impl Text<'_> {
+    /// The same, borrowing from nothing.
+    pub fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+}
+
 impl std::ops::Deref for Text<'_> {
     type Target = str;
 
@@ -50,7 +57,7 @@ impl std::ops::Deref for Text<'_> {
 }
 
 /// The part of a `v1.Pod` that decides.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pod<'a> {
     #[serde(borrow, default)]
@@ -59,7 +66,7 @@ pub struct Pod<'a> {
     spec: Option<Spec<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Metadata<'a> {
     #[serde(borrow, default)]
     labels: Option<Labels<'a>>,
@@ -67,14 +74,16 @@ struct Metadata<'a> {
     annotations: Option<Annotations>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Labels<'a> {
+/// The labels that matter.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Labels<'a> {
     #[serde(borrow, default, rename = "ecr-pull-secrets.dev/inject")]
     inject: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Annotations {
+/// The annotations that matter.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Annotations {
     #[serde(
         default,
         rename = "kubernetes.io/config.mirror",
@@ -83,9 +92,10 @@ struct Annotations {
     mirror: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The part of a pod's `spec` that matters.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec<'a> {
+pub struct Spec<'a> {
     #[serde(borrow, default)]
     image_pull_secrets: Option<Vec<Option<SecretReference<'a>>>>,
     #[serde(borrow, default)]
@@ -100,25 +110,25 @@ struct Spec<'a> {
     volumes: Option<Vec<Volume<'a>>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct SecretReference<'a> {
     #[serde(borrow, default)]
     name: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Container<'a> {
     #[serde(borrow, default)]
     image: Option<Text<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Volume<'a> {
     #[serde(borrow, default)]
     image: Option<ImageVolume<'a>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct ImageVolume<'a> {
     #[serde(borrow, default)]
     reference: Option<Text<'a>>,
@@ -126,6 +136,24 @@ struct ImageVolume<'a> {
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+impl<'a> Pod<'a> {
+    /// A view whose parts somebody read who looks at more of the object than we do.
+    pub fn of_parts(
+        labels: Option<Labels<'a>>,
+        annotations: Option<Annotations>,
+        spec: Option<Spec<'a>>,
+    ) -> Self {
+        let metadata = Metadata {
+            labels,
+            annotations,
+        };
+        Self {
+            metadata: Some(metadata),
+            spec,
+        }
+    }
 }
 
 impl Pod<'_> {
@@ -159,6 +187,11 @@ impl Pod<'_> {
             .and_then(|spec| spec.service_account_name.as_deref())
             .filter(|name| !name.is_empty())
             .unwrap_or("default")
+    }
+
+    /// Whether `imagePullSecrets` names this Secret.
+    pub fn names(&self, secret: &str) -> bool {
+        list_of(self, secret) == List::Named
     }
 
     fn wish(&self) -> Wish {
@@ -297,5 +330,6 @@ fn list_of(pod: &Pod<'_>, secret_name: &str) -> List {
     if named { List::Named } else { List::Present }
 }
 
+mod owned;
 #[cfg(test)]
 mod tests;

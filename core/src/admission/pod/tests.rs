@@ -19,7 +19,12 @@ fn decide_in(pod: &Value, namespace: Wish, selection: Selection) -> Decision {
     let text = pod.to_string();
     let pod: Pod<'_> =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    decide(&pod, namespace, &settings(selection))
+    let decision = decide(&pod, namespace, &settings(selection));
+    // Whoever holds on to a pod decides as admission does.
+    let owned = pod.clone().into_owned();
+    assert_eq!(decide(&owned, namespace, &settings(selection)), decision);
+    assert_eq!(owned.service_account(), pod.service_account());
+    decision
 }
 
 fn decided(pod: &Value) -> Decision {

@@ -1,0 +1,251 @@
+//! What is done about one pod: told of, served, or made anew by its controller.
+
+use std::time::Duration;
+
+use ecr_pull_secrets_core::admission::pod::{Decision, List, decide};
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rules::Identity;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, Preconditions};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::reports::Claimed;
+use super::view::{Phase, Seen};
+use crate::clock;
+use crate::cluster::connect::CALL_TIMEOUT;
+use crate::cluster::namespaces::Known;
+use crate::cluster::refusal::chain;
+use crate::pull_secret::ensure::{Ensured, Wanted};
+use crate::scope::Scope;
+use crate::telemetry::events::Told;
+use crate::telemetry::metrics::Trigger;
+
+/// Between two attempts to tell, while the API server is in trouble.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A node that had no good credentials at its first attempts may have some at the next.
+const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// How a pod stands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// None of our business, or nothing can be done.
+    Fine,
+    /// It was stored without the reference that admission would have given to it.
+    Missed,
+    /// It names the Secret, which is to open these registries.
+    Served(Vec<(Registry, Identity)>),
+}
+
+/// Judges a pod as admission would have.
+pub async fn judge(scope: &Scope, pod: &Seen) -> Standing {
+    let namespace = pod.namespace();
+    if pod.is_deleted {
+        return Standing::Fine;
+    }
+    let known = scope.namespaces.look_up(namespace).await;
+    let Decision::Serve { list, registries } = decide(&pod.pod, known.wish(), &scope.settings)
+    else {
+        return Standing::Fine;
+    };
+    if pod.phase == Phase::Ended || matches!(known, Known::Missing | Known::Terminating(_)) {
+        return Standing::Fine;
+    }
+    let allowed = scope.allowed(namespace, &registries);
+    if allowed.is_empty() {
+        return Standing::Fine;
+    }
+    if list == List::Named {
+        return Standing::Served(allowed);
+    }
+    let account = pod.pod.service_account();
+    if namespace == scope.namespace || scope.service_accounts.forbids(namespace, account).await {
+        return Standing::Fine;
+    }
+    Standing::Missed
+}
+
+/// Does what there is to do about a pod, except for its Secret: the registries that one must open,
+/// and does not, are returned.
+pub async fn attend(scope: &Scope, pod: &Seen) -> Option<Vec<(Registry, Identity)>> {
+    match judge(scope, pod).await {
+        Standing::Fine => None,
+        Standing::Missed => {
+            if report(scope, pod).await {
+                recreate(scope, pod).await;
+            }
+            None
+        }
+        Standing::Served(registries) => {
+            let all: Vec<Registry> = registries.iter().map(|(one, _)| one.clone()).collect();
+            if !scope.ledger.serves(pod.namespace(), &all, clock::now()) {
+                return Some(registries);
+            }
+            diagnose(scope, pod).await;
+            None
+        }
+    }
+}
+
+/// Has the Secret of a namespace open registries. The caller waits so long; the work goes on.
+pub async fn repair(
+    scope: &Scope,
+    namespace: &str,
+    registries: &[(Registry, Identity)],
+    patience: Duration,
+) -> Ensured {
+    let done_by = Instant::now() + patience;
+    let wanted = Wanted {
+        namespace,
+        registries,
+        mint_by: done_by,
+        done_by,
+        trigger: Trigger::repair,
+    };
+    scope.pull_secrets.ensure(wanted).await
+}
+
+/// Tells of a missed pod, and counts it. Whether it is one, and told.
+async fn report(scope: &Scope, pod: &Seen) -> bool {
+    let (reports, cause) = (&scope.reports, Cause::PodMissed);
+    let claim = match reports.claim(pod.uid(), cause.name()) {
+        Claimed::Ours(claim) => claim,
+        Claimed::Busy => return false,
+        Claimed::Done => return true,
+    };
+    let mut pause = PAUSES.0;
+    let excluded = loop {
+        let exclusions = reports.exclusions();
+        match exclusions
+            .exclude(&scope.clients.call, pod.namespace())
+            .await
+        {
+            Some(excluded) => break excluded,
+            None => pause = wait(pause).await,
+        }
+    };
+    if excluded {
+        return false;
+    }
+    if tell(scope, pod, cause).await {
+        scope.metrics.pods_missing_reference.inc();
+        info!(
+            namespace = pod.namespace(),
+            pod = pod.name(),
+            cause = cause.name(),
+            "found a pod without its reference"
+        );
+    }
+    claim.done();
+    true
+}
+
+/// Says what stands between a pod and its image, where the registry refused it.
+async fn diagnose(scope: &Scope, pod: &Seen) {
+    let is_old = |created| clock::now().duration_since(created) > GRACE;
+    for cause in &pod.refusals {
+        let is_of_credentials = matches!(
+            cause,
+            Cause::TokenExpired | Cause::TokenInvalid | Cause::PullUnauthenticated
+        );
+        if is_of_credentials && !pod.created.is_some_and(is_old) {
+            continue;
+        }
+        let Claimed::Ours(claim) = scope.reports.claim(pod.uid(), cause.name()) else {
+            continue;
+        };
+        if tell(scope, pod, *cause).await {
+            info!(
+                namespace = pod.namespace(),
+                pod = pod.name(),
+                cause = cause.name(),
+                "a pull was refused"
+            );
+        }
+        claim.done();
+    }
+}
+
+/// Tells, whatever time it takes. Whether nobody had told it before.
+async fn tell(scope: &Scope, pod: &Seen, cause: Cause) -> bool {
+    let about = pod.reference();
+    let (mut pause, mut may_be_ours) = (PAUSES.0, false);
+    loop {
+        match scope.events.tell(&about, cause).await {
+            Told::First => return true,
+            // An earlier attempt of ours may have succeeded without our hearing of it.
+            Told::Before => return may_be_ours,
+            Told::Unclear(_) => may_be_ours = true,
+            Told::Refused(error) => {
+                warn!(
+                    namespace = pod.namespace(),
+                    pod = pod.name(),
+                    cause = cause.name(),
+                    error,
+                    "cannot tell of a pod"
+                );
+                return true;
+            }
+        }
+        pause = wait(pause).await;
+    }
+}
+
+async fn wait(pause: Duration) -> Duration {
+    sleep(pause).await;
+    (pause * 2).min(PAUSES.1)
+}
+
+/// Deletes a missed pod, if that is wanted, and brings it back with its reference.
+async fn recreate(scope: &Scope, pod: &Seen) {
+    let Some(controller) = pod.controller.as_deref() else {
+        return;
+    };
+    if !recreates(scope) || pod.phase != Phase::Pending || pod.has_started {
+        return;
+    }
+    // Admission leaves the reference out where a Secret would break the pod's keyring.
+    if scope.ledger.is_doubtful(pod.namespace()) {
+        return;
+    }
+    let (now, reports) = (clock::now(), &scope.reports);
+    if !reports.may_recreate(controller, pod.created.unwrap_or(now), now) {
+        return;
+    }
+    let Claimed::Ours(claim) = reports.claim(pod.uid(), "recreated") else {
+        return;
+    };
+    let (namespace, name) = (pod.namespace(), pod.name());
+    let params = DeleteParams {
+        // A pod that starts meanwhile has another version.
+        preconditions: Some(Preconditions {
+            uid: Some(pod.uid().to_owned()),
+            resource_version: pod.version(),
+        }),
+        ..DeleteParams::default()
+    };
+    let api: Api<Pod> = Api::namespaced(scope.clients.call.clone(), namespace);
+    match timeout(CALL_TIMEOUT, api.delete(name, &params)).await {
+        Ok(Ok(_)) => {
+            claim.done();
+            info!(namespace, pod = name, "deleted a pod without its reference");
+            let note = "deleted, so that its controller makes it anew, with a reference to the pull Secret";
+            let about = pod.reference();
+            scope.events.say(&about, "PodRecreated", note).await;
+        }
+        // It changed, and will be seen again; or it is gone.
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
+        Ok(Err(error)) => {
+            let error = chain(&error);
+            warn!(namespace, pod = name, error, "cannot delete a pod");
+        }
+        Err(_) => warn!(namespace, pod = name, "cannot delete a pod in time"),
+    }
+}
+
+/// `repair.recreatePods`.
+fn recreates(_scope: &Scope) -> bool {
+    false
+}

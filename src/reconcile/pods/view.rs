@@ -1,0 +1,350 @@
+//! A pod as the loops see it: the few fields that matter, read straight from the answer.
+
+use std::borrow::Cow;
+
+use ecr_pull_secrets_core::admission::pod::{Annotations, Labels, Pod, Spec, Text};
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::diagnosis;
+use ecr_pull_secrets_core::image::Registry;
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
+
+/// A pod of a watch or a list.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Name, namespace, uid and version; nothing else.
+    metadata: ObjectMeta,
+    /// What the decision needs.
+    pub pod: Pod<'static>,
+    /// When the API server stored it first.
+    pub created: Option<Timestamp>,
+    /// It is on its way out.
+    pub is_deleted: bool,
+    /// The uid of the controller that made it, and would make it again.
+    pub controller: Option<String>,
+    /// How far it is.
+    pub phase: Phase,
+    /// A container of it runs, or has run.
+    pub has_started: bool,
+    /// Why pulls from ECR failed, as far as it is one of ours to name.
+    pub refusals: Vec<Cause>,
+}
+
+/// How far a pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for a node, an image, or an init container.
+    Pending,
+    /// It runs, or nobody knows.
+    Running,
+    /// It ended.
+    Ended,
+}
+
+impl Seen {
+    /// Where it is.
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// What it is called there.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Which of all that ever had the name.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Option<String> {
+        self.metadata.resource_version.clone()
+    }
+
+    /// For an Event about it.
+    pub fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+            uid: self.metadata.uid.clone(),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+impl Resource for Seen {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    spec: Option<Spec<'a>>,
+    #[serde(borrow, default)]
+    status: Option<Status<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
+    resource_version: Option<String>,
+    #[serde(borrow, default)]
+    creation_timestamp: Option<Text<'a>>,
+    #[serde(default)]
+    deletion_timestamp: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    owner_references: Option<Vec<Owner<'a>>>,
+    #[serde(borrow, default)]
+    labels: Option<Labels<'a>>,
+    #[serde(default)]
+    annotations: Option<Annotations>,
+}
+
+#[derive(Deserialize)]
+struct Owner<'a> {
+    #[serde(borrow, default)]
+    uid: Text<'a>,
+    #[serde(default)]
+    controller: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    #[serde(borrow, default)]
+    phase: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    container_statuses: Option<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    init_container_statuses: Option<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    ephemeral_container_statuses: Option<Vec<Container<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container<'a> {
+    #[serde(borrow, default)]
+    image: Text<'a>,
+    #[serde(default)]
+    restart_count: i64,
+    #[serde(borrow, default)]
+    state: Option<State<'a>>,
+}
+
+#[derive(Deserialize)]
+struct State<'a> {
+    #[serde(default)]
+    running: Option<IgnoredAny>,
+    #[serde(default)]
+    terminated: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    waiting: Option<Waiting<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Waiting<'a> {
+    #[serde(borrow, default)]
+    reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Text<'a>>,
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Raw::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Raw<'_>> for Seen {
+    fn from(raw: Raw<'_>) -> Self {
+        let Metadata {
+            name,
+            namespace,
+            uid,
+            resource_version,
+            creation_timestamp,
+            deletion_timestamp,
+            owner_references,
+            labels,
+            annotations,
+        } = raw.metadata;
+        let mut owners = owner_references.into_iter().flatten();
+        let controller = owners.find(|owner| owner.controller == Some(true));
+        let status = raw.status.as_ref();
+        let phase = match status.and_then(|status| status.phase.as_deref()) {
+            None | Some("" | "Pending") => Phase::Pending,
+            Some("Succeeded" | "Failed") => Phase::Ended,
+            Some(_) => Phase::Running,
+        };
+        Self {
+            metadata: ObjectMeta {
+                name,
+                namespace,
+                uid,
+                resource_version,
+                ..ObjectMeta::default()
+            },
+            pod: Pod::of_parts(labels, annotations, raw.spec).into_owned(),
+            created: creation_timestamp.and_then(|time| time.parse().ok()),
+            is_deleted: deletion_timestamp.is_some(),
+            controller: controller.map(|owner| owner.uid.0.into_owned()),
+            phase,
+            has_started: status.is_some_and(|status| status.containers().any(Container::has_run)),
+            refusals: status.map(Status::refusals).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'a> Status<'a> {
+    fn containers(&self) -> impl Iterator<Item = &Container<'a>> {
+        let all = [
+            &self.container_statuses,
+            &self.init_container_statuses,
+            &self.ephemeral_container_statuses,
+        ];
+        all.into_iter().flatten().flatten()
+    }
+
+    fn refusals(&self) -> Vec<Cause> {
+        let mut causes: Vec<Cause> = self.containers().filter_map(Container::refusal).collect();
+        causes.sort_unstable();
+        causes.dedup();
+        causes
+    }
+}
+
+impl Container<'_> {
+    fn has_run(&self) -> bool {
+        let state = self.state.as_ref();
+        self.restart_count > 0
+            || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    }
+
+    fn refusal(&self) -> Option<Cause> {
+        let waiting = self.state.as_ref()?.waiting.as_ref()?;
+        if !matches!(
+            waiting.reason.as_deref(),
+            Some("ErrImagePull" | "ImagePullBackOff")
+        ) {
+            return None;
+        }
+        Registry::of_image(&self.image).filter(|registry| !registry.is_public())?;
+        diagnosis::of_pull(waiting.message.as_deref()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(pod: &Value) -> Seen {
+        serde_json::from_str(&pod.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_read_from_bytes_that_do_not_live_as_long() {
+        let image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/a:1";
+        let waiting = |reason: &str, message: &str| {
+            json!({
+                "image": image,
+                "state": { "waiting": { "reason": reason, "message": message } },
+            })
+        };
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "pod", "namespace": "team", "uid": "u", "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": { "app": "x" },
+                "managedFields": [{ "fieldsV1": {} }],
+                "ownerReferences": [
+                    { "uid": "no", "kind": "X" },
+                    { "uid": "yes", "kind": "ReplicaSet", "controller": true },
+                ],
+            },
+            "spec": { "containers": [{ "image": image }], "imagePullSecrets": [{ "name": "pull" }] },
+            "status": {
+                "phase": "Pending",
+                "containerStatuses": [
+                    waiting("ErrImagePull", "x: 403 Forbidden"),
+                    waiting("ImagePullBackOff", "x: 403 Forbidden"),
+                    waiting("CreateContainerConfigError", "x: not found"),
+                    { "image": "docker.io/a:1", "state": { "waiting": {
+                        "reason": "ErrImagePull", "message": "docker.io/a:1: not found" } } },
+                ],
+            },
+        });
+        let seen = seen(&pod);
+        assert_eq!(
+            (seen.namespace(), seen.name(), seen.uid()),
+            ("team", "pod", "u")
+        );
+        assert_eq!(seen.version().as_deref(), Some("7"));
+        assert_eq!(seen.controller.as_deref(), Some("yes"));
+        assert_eq!(seen.refusals, [Cause::PullDenied]);
+        assert_eq!(seen.phase, Phase::Pending);
+        assert_eq!(seen.created, "2026-01-01T00:00:00Z".parse().ok());
+        assert!(!seen.has_started && !seen.is_deleted);
+        assert!(seen.pod.names("pull") && !seen.pod.names("other"));
+    }
+
+    #[test]
+    fn what_has_run_once_has_started() {
+        for state in [
+            json!({ "state": { "running": {} } }),
+            json!({ "state": { "terminated": { "exitCode": 0 } } }),
+            json!({ "state": { "waiting": {} }, "restartCount": 1 }),
+        ] {
+            let pod = json!({ "status": { "initContainerStatuses": [state] } });
+            assert!(seen(&pod).has_started, "{pod}");
+        }
+        let waits = json!({ "status": { "containerStatuses": [{ "state": { "waiting": {} } }] } });
+        assert!(!seen(&waits).has_started);
+        assert!(!seen(&json!({})).has_started);
+    }
+}
