@@ -134,6 +134,16 @@ impl PullSecrets {
         }
     }
 
+    /// Writes tokens that are newer than what the namespace's Secret holds; one that is not there any
+    /// more is not brought back. The caller bounds how many of these there are at a time.
+    ///
+    /// # Errors
+    ///
+    /// The cause that stands in the way; it has been counted and logged.
+    pub async fn rotate(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
+        self.writer.renew(namespace, grants).await
+    }
+
     /// The Secret of a namespace changed: work that waits for somebody to repair it tries again.
     pub fn reconsider(&self, namespace: &str) {
         self.flights.wake(namespace);
@@ -248,7 +258,7 @@ impl PullSecrets {
         let written = self.writer.write(namespace, &grants, trigger).await;
         let granted: Vec<&Registry> = grants.iter().map(|grant| &grant.registry).collect();
         match written {
-            Ok(Written { refused }) => {
+            Ok(Written { refused, .. }) => {
                 let is_done = |registry: &&&Registry| {
                     !refused.contains(registry)
                         && !dying.iter().any(|(all, _)| all.contains(registry))

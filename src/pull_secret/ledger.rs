@@ -4,12 +4,14 @@
 //! fields say whether somebody else wrote it since. Our own writes are entered at once; the watch
 //! replaces them only by something newer.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod row;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::pull_secret::content::{Described, Lifetime};
-use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER};
+use ecr_pull_secrets_core::pull_secret::content::{Grant, Lifetime};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,38 +19,9 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
+pub use self::row::is_edited;
+use self::row::{Held, Row, Tolerated, is_ours, version};
 use crate::cluster::watch::{Announce, follow};
-
-/// What is known about the Secret of a namespace.
-#[derive(Clone, Debug)]
-enum Row {
-    Held(Held),
-    /// It was deleted, at this version; whatever is older than that is old news.
-    Gone(u64),
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    version: u64,
-    /// Our label is on it.
-    ours: bool,
-    /// Nobody else wrote the content since we did.
-    intact: bool,
-    entries: Box<[(Arc<str>, Lifetime)]>,
-    /// Hosts for which somebody else's content was found good enough at this version.
-    tolerated: Box<[Arc<str>]>,
-    /// Until then; after that it is ours again to write.
-    tolerated_until: Timestamp,
-}
-
-impl Row {
-    fn version(&self) -> u64 {
-        match self {
-            Self::Held(held) => held.version,
-            Self::Gone(version) => *version,
-        }
-    }
-}
 
 /// What became of a namespace's Secret, as the watch tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +38,7 @@ pub enum Change {
 pub struct Ledger {
     secret_name: String,
     rows: RwLock<Rows>,
+    edition: AtomicU64,
 }
 
 #[derive(Default)]
@@ -84,6 +58,7 @@ impl Ledger {
         Self {
             secret_name: secret_name.to_owned(),
             rows: RwLock::default(),
+            edition: AtomicU64::new(0),
         }
     }
 
@@ -103,10 +78,7 @@ impl Ledger {
                 } else {
                     Change::Edited
                 };
-                changed(
-                    secret.metadata.namespace.as_deref().unwrap_or_default(),
-                    change,
-                );
+                changed(namespace(&secret.metadata), change);
             }
             Event::InitDone => {
                 let mut rows = self.write();
@@ -122,10 +94,7 @@ impl Ledger {
             }
             Event::Delete(secret) => {
                 self.lost(&secret.metadata);
-                changed(
-                    secret.metadata.namespace.as_deref().unwrap_or_default(),
-                    Change::Deleted,
-                );
+                changed(namespace(&secret.metadata), Change::Deleted);
             }
         })
         .await;
@@ -145,8 +114,9 @@ impl Ledger {
                     .any(|(held, lifetime)| &**held == host && lifetime.serves(now))
             };
             let tolerated = || {
-                now < held.tolerated_until
-                    && held.tolerated.iter().any(|tolerated| &**tolerated == host)
+                held.tolerated.as_ref().is_some_and(|tolerated| {
+                    now < tolerated.until && tolerated.hosts.iter().any(|(held, _)| &**held == host)
+                })
             };
             (held.intact && fresh()) || tolerated()
         })
@@ -184,74 +154,143 @@ impl Ledger {
             .count()
     }
 
+    /// Goes through the hosts of every Secret of ours, with the life of the token that each holds or,
+    /// where somebody else's content is tolerated, could hold. Others wait meanwhile.
+    pub fn for_each(
+        &self,
+        mut visit: impl FnMut(&str, &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>),
+    ) {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        for (namespace, row) in &rows.by_namespace {
+            if let Row::Held(held) = row
+                && held.ours
+            {
+                visit(
+                    namespace,
+                    &mut held.holds().map(|(host, life)| (host, *life)),
+                );
+            }
+        }
+    }
+
+    /// The same for one namespace.
+    pub fn holds_of(&self, namespace: &str) -> Vec<(Arc<str>, Lifetime)> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        match rows.by_namespace.get(namespace) {
+            Some(Row::Held(held)) if held.ours => held.holds().cloned().collect(),
+            Some(Row::Held(_) | Row::Gone(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Changes whenever a row may have.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Relaxed)
+    }
+
+    /// What a write can stand on without reading the Secret first, where these grants replace all of
+    /// it and make no entry older.
+    pub fn replaceable(
+        &self,
+        namespace: &str,
+        grants: &[Grant],
+        now: Timestamp,
+    ) -> Option<ObjectMeta> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(Row::Held(held)) = rows.by_namespace.get(namespace) else {
+            return None;
+        };
+        let is_covered = |host: &str, lifetime: Lifetime| {
+            grants.iter().any(
+                |Grant {
+                     registry, token, ..
+                 }| {
+                    registry.host() == host
+                        && (lifetime.expires_at == token.expires_at
+                            || lifetime.yields_to(token, now))
+                },
+            )
+        };
+        let all_covered = || {
+            held.entries
+                .iter()
+                .all(|(host, life)| is_covered(host, *life))
+        };
+        (held.exclusive && held.version > 0 && all_covered()).then_some(())?;
+        Some(ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            resource_version: Some(held.version.to_string()),
+            uid: Some(held.uid?.to_string()),
+            ..ObjectMeta::default()
+        })
+    }
+
     /// Enters what a write or a live read brought.
     pub fn saw(&self, metadata: &ObjectMeta) {
         let mut rows = self.write();
         let held = Row::Held(rows.held(metadata));
-        rows.enter(metadata, held, |known, new| known >= new);
+        rows.enter(namespace(metadata), &held, |known, new| known >= new);
+    }
+
+    /// Enters that a live read found nothing where there was a Secret of this version.
+    pub fn missed(&self, namespace: &str) {
+        let mut rows = self.write();
+        if let Some(Row::Held(held)) = rows.by_namespace.get(namespace) {
+            let gone = Row::Gone(held.version);
+            rows.enter(namespace, &gone, |known, new| known > new);
+        }
     }
 
     /// Whether somebody else's content, at the version of `metadata`, was tolerated for long enough.
     pub fn is_toleration_over(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        matches!(rows.by_namespace.get(namespace), Some(Row::Held(held))
+        matches!(rows.by_namespace.get(namespace(metadata)), Some(Row::Held(held))
             if held.version == version(metadata)
-                && !held.tolerated.is_empty()
-                && now >= held.tolerated_until)
+                && held.tolerated.as_ref().is_some_and(|tolerated| now >= tolerated.until))
     }
 
-    /// Enters that somebody else's content, at the version of `metadata`, serves these registries,
-    /// too, until then.
-    pub fn tolerate(&self, metadata: &ObjectMeta, registries: &[Registry], until: Timestamp) {
+    /// Enters that somebody else's content, at the version of `metadata`, serves the registries of
+    /// these grants, too, until then.
+    pub fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {
         let mut rows = self.write();
         let mut held = rows.held(metadata);
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let mut tolerated = BTreeSet::new();
-        held.tolerated_until = until;
-        if let Some(Row::Held(known)) = rows.by_namespace.get(namespace)
+        let mut tolerated = BTreeMap::new();
+        let mut until = until;
+        if let Some(Row::Held(known)) = rows.by_namespace.get(namespace(metadata))
             && known.version == held.version
-            && !known.tolerated.is_empty()
+            && let Some(known) = &known.tolerated
         {
-            tolerated.extend(known.tolerated.iter().cloned());
-            held.tolerated_until = until.min(known.tolerated_until);
+            tolerated.extend(known.hosts.iter().cloned());
+            until = until.min(known.until);
         }
-        tolerated.extend(registries.iter().map(|registry| rows.host(registry.host())));
-        held.tolerated = tolerated.into_iter().collect();
-        rows.enter(metadata, Row::Held(held), |known, new| known > new);
+        tolerated.extend(grants.iter().map(
+            |Grant {
+                 registry, token, ..
+             }| { (rows.host(registry.host()), Lifetime::from(token)) },
+        ));
+        let hosts = tolerated.into_iter().collect();
+        held.tolerated = Some(Box::new(Tolerated { hosts, until }));
+        rows.enter(namespace(metadata), &Row::Held(held), |known, new| {
+            known > new
+        });
     }
 
     fn lost(&self, metadata: &ObjectMeta) {
+        let gone = Row::Gone(version(metadata));
         self.write()
-            .enter(metadata, Row::Gone(version(metadata)), |known, new| {
-                known > new
-            });
+            .enter(namespace(metadata), &gone, |known, new| known > new);
     }
 
+    /// Whoever writes makes a new edition.
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Rows> {
-        self.rows.write().unwrap_or_else(PoisonError::into_inner)
+        let rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.fetch_add(1, Ordering::Relaxed);
+        rows
     }
 }
 
 impl Rows {
     fn held(&mut self, metadata: &ObjectMeta) -> Held {
-        let annotations = metadata.annotations.as_ref();
-        let described = Described::read(|name| annotations?.get(name).map(String::as_str));
-        // Whoever may write Secrets in a namespace may write annotations of any length.
-        let entries = described
-            .0
-            .into_iter()
-            .filter(|(host, _)| Registry::of_host(host).is_some());
-        let entries = entries.take(MAX_REGISTRIES);
-        let entries = entries.map(|(host, entry)| (self.host(&host), entry.lifetime));
-        Held {
-            version: version(metadata),
-            entries: entries.collect(),
-            ours: is_ours(metadata),
-            intact: is_ours(metadata) && !is_edited(metadata),
-            tolerated: Box::default(),
-            tolerated_until: Timestamp::MIN,
-        }
+        Held::read(metadata, |host| self.host(host))
     }
 
     /// How each row stands.
@@ -280,8 +319,7 @@ impl Rows {
     }
 
     /// Enters a row, unless what is known stays: `stays(known version, new version)`.
-    fn enter(&mut self, metadata: &ObjectMeta, row: Row, stays: impl Fn(u64, u64) -> bool) {
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    fn enter(&mut self, namespace: &str, row: &Row, stays: impl Fn(u64, u64) -> bool) {
         let tables = [Some(&mut self.by_namespace), self.listed.as_mut()];
         for table in tables.into_iter().flatten() {
             let known = table.get(namespace);
@@ -292,32 +330,8 @@ impl Rows {
     }
 }
 
-/// Resource versions are numbers, and may be compared as such (Kubernetes 1.35, KEP-5504).
-fn version(metadata: &ObjectMeta) -> u64 {
-    metadata
-        .resource_version
-        .as_deref()
-        .and_then(|version| version.parse().ok())
-        .unwrap_or(0)
-}
-
-fn is_ours(metadata: &ObjectMeta) -> bool {
-    metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .is_some_and(|owner| owner == OWNER)
-}
-
-/// Whether another field manager owns the content.
-pub fn is_edited(metadata: &ObjectMeta) -> bool {
-    metadata.managed_fields.iter().flatten().any(|entry| {
-        let owns_content = || {
-            let fields = entry.fields_v1.as_ref()?;
-            fields.0.get("f:data")?.get(format!("f:{DATA_KEY}"))
-        };
-        entry.manager.as_deref() != Some(OWNER) && owns_content().is_some()
-    })
+fn namespace(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]

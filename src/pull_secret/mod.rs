@@ -3,4 +3,5 @@
 pub mod ensure;
 pub mod flight;
 pub mod ledger;
+pub mod view;
 pub mod write;

@@ -1,7 +1,9 @@
 //! One write of one namespace's pull Secret, from grants to a stored object.
 //!
 //! Read, judge, merge, apply; and again when somebody was quicker. What is there already is never
-//! made worse: see [`ecr_pull_secrets_core::pull_secret::content`].
+//! made worse: see [`ecr_pull_secrets_core::pull_secret::content`]. Two callers want two things:
+//! a pod wants entries that serve it ([`Writer::write`]), rotation wants the newest tokens in a
+//! Secret that is there ([`Writer::renew`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +11,18 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Adopt;
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::annotation;
 use ecr_pull_secrets_core::pull_secret::content::{Described, Grant, Merged, merge};
 use ecr_pull_secrets_core::pull_secret::docker_config::DockerConfig;
-use ecr_pull_secrets_core::pull_secret::ownership::{Existing, Standing, standing};
-use ecr_pull_secrets_core::pull_secret::{DATA_KEY, annotation};
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use ecr_pull_secrets_core::pull_secret::ownership::{Standing, standing};
+use ecr_pull_secrets_core::pull_secret::tolerance::tolerated_until;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, is_edited};
+use super::view::{reference, view};
 use crate::clock;
 use crate::cluster::apply::{Base, PullSecretApi};
 use crate::cluster::refusal::Refusal;
@@ -41,10 +44,40 @@ pub struct Writer {
 }
 
 /// What came of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Registries that did not fit into the Secret.
     pub refused: Vec<Registry>,
+    /// Something was written; otherwise the Secret was right already, or is not there any more.
+    pub applied: bool,
+}
+
+/// What is to be written.
+#[derive(Clone, Copy)]
+struct Order<'a> {
+    namespace: &'a str,
+    grants: &'a [Grant],
+    trigger: Trigger,
+    aim: Aim,
+}
+
+/// What a Secret has to be like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// There, with entries that serve a pod that starts now.
+    Serving,
+    /// With entries that end no sooner than the grants', if it is there.
+    Newest,
+}
+
+/// What a round starts from.
+enum Start {
+    /// There is nothing, by the ledger.
+    Nothing,
+    /// There is this, by the ledger, and the grants replace all of it.
+    Replaceable(ObjectMeta),
+    /// Whatever a look finds.
+    Look,
 }
 
 /// What a round found.
@@ -53,6 +86,9 @@ enum Round {
     /// Somebody was quicker.
     Again,
 }
+
+/// What stands in the way, and a word about it for the log.
+type Obstacle = (Cause, String);
 
 impl Writer {
     /// Puts the parts together.
@@ -74,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// Makes the namespace's Secret hold the grants.
+    /// Makes the namespace's Secret serve pods with the grants' registries.
     ///
     /// # Errors
     ///
@@ -85,11 +121,49 @@ impl Writer {
         grants: &[Grant],
         trigger: Trigger,
     ) -> Result<Written, Cause> {
-        let mut must_read = self.ledger.holds(namespace);
+        let start = if self.ledger.holds(namespace) {
+            Start::Look
+        } else {
+            Start::Nothing
+        };
+        let aim = Aim::Serving;
+        let order = Order {
+            namespace,
+            grants,
+            trigger,
+            aim,
+        };
+        self.rounds(order, start).await
+    }
+
+    /// Makes the namespace's Secret, if there is one, hold the grants where they end later. One that
+    /// is ours alone costs a single call.
+    ///
+    /// # Errors
+    ///
+    /// The cause that stands in the way; it has been counted and logged.
+    pub async fn renew(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
+        let start = match self.ledger.replaceable(namespace, grants, clock::now()) {
+            Some(base) => Start::Replaceable(base),
+            None => Start::Look,
+        };
+        let order = Order {
+            namespace,
+            grants,
+            trigger: Trigger::rotation,
+            aim: Aim::Newest,
+        };
+        self.rounds(order, start).await
+    }
+
+    async fn rounds(&self, order: Order<'_>, mut start: Start) -> Result<Written, Cause> {
+        let Order {
+            namespace, trigger, ..
+        } = order;
         for round in 0..ROUNDS {
-            match self.round(namespace, grants, trigger, must_read).await {
+            match self.round(order, start).await {
                 Ok(Round::Done(written)) => return Ok(written),
-                Ok(Round::Again) => must_read = true,
+                Ok(Round::Again) => start = Start::Look,
                 Err((cause, detail)) => {
                     return Err(self.failed(namespace, trigger, cause, &detail));
                 }
@@ -136,87 +210,72 @@ impl Writer {
     }
 
     /// Tells the owner of a Secret that it is in the way.
-    fn foreign(&self, secret: &Secret, cause: Cause) -> (Cause, String) {
+    fn foreign(&self, secret: &Secret, cause: Cause) -> Obstacle {
         self.events.emit(reference(&secret.metadata), cause);
         let secret_type = secret.type_.as_deref().unwrap_or_default();
         (cause, format!("type {secret_type}"))
     }
 
-    async fn round(
-        &self,
-        namespace: &str,
-        grants: &[Grant],
-        trigger: Trigger,
-        must_read: bool,
-    ) -> Result<Round, (Cause, String)> {
-        let secret = match must_read {
-            true => self.api.read(namespace).await.map_err(terminal)?,
-            false => None,
+    async fn round(&self, order: Order<'_>, start: Start) -> Result<Round, Obstacle> {
+        let whole = || {
+            let (config, described) = <(DockerConfig, Described)>::default();
+            merge(config, described, order.grants, clock::now())
         };
-        let Some(secret) = secret else {
-            let merged = merge(
-                DockerConfig::default(),
-                Described::default(),
-                grants,
-                clock::now(),
-            );
-            return self.apply(namespace, Base::Absent, merged, trigger).await;
+        let secret = match start {
+            Start::Nothing => None,
+            Start::Replaceable(base) => {
+                return self.apply(order, Base::Read(&base), whole()).await;
+            }
+            Start::Look => self.api.read(order.namespace).await.map_err(terminal)?,
         };
+        match (secret, order.aim) {
+            (Some(secret), _) => self.improve(order, &secret).await,
+            (None, Aim::Serving) => self.apply(order, Base::Absent, whole()).await,
+            (None, Aim::Newest) => {
+                self.ledger.missed(order.namespace);
+                Ok(Round::Done(Written::default()))
+            }
+        }
+    }
+
+    /// Writes what the Secret lacks.
+    async fn improve(&self, order: Order<'_>, secret: &Secret) -> Result<Round, Obstacle> {
+        let Order { namespace, aim, .. } = order;
         let metadata = &secret.metadata;
-        let existing = view(&secret);
+        let existing = view(secret);
         let now = clock::now();
         let described = Described::read(|name| existing.annotation(name));
         let (config, described) = match standing(&existing, self.adopt) {
-            Standing::Foreign(cause) => return Err(self.foreign(&secret, cause)),
+            Standing::Foreign(cause) => return Err(self.foreign(secret, cause)),
             Standing::Adopted(config) => {
                 info!(namespace, "adopting a pull secret");
                 (config, Described::default())
             }
             Standing::Ours(config) if is_edited(metadata) => {
-                // A Secret that was restored or copied still says when its tokens end.
-                let ends = |host: &str| described.0.get(host).map(|entry| entry.lifetime);
-                let is_plausible = |grant: &Grant| {
-                    let host = grant.registry.host();
-                    config.has_ecr_credentials(host)
-                        && ends(host).is_none_or(|lifetime| lifetime.serves(now))
-                };
-                if grants.iter().all(is_plausible) && !self.ledger.is_toleration_over(metadata, now)
-                {
-                    debug!(
-                        namespace,
-                        "somebody else's edit holds every registry: left for now"
-                    );
-                    let registries: Vec<_> =
-                        grants.iter().map(|grant| grant.registry.clone()).collect();
-                    let mut until = now.checked_add(self.patience).unwrap_or(Timestamp::MAX);
-                    for lifetime in registries
-                        .iter()
-                        .filter_map(|registry| ends(registry.host()))
-                    {
-                        until = until.min(lifetime.expires_at);
-                    }
-                    self.ledger.tolerate(metadata, &registries, until);
-                    return Ok(Round::Done(Written {
-                        refused: Vec::new(),
-                    }));
+                if aim == Aim::Serving && self.tolerates(order, metadata, &config, &described) {
+                    debug!(namespace, "an edit that holds every registry: left for now");
+                    return Ok(Round::Done(Written::default()));
                 }
                 info!(namespace, "mending an edited pull secret");
                 (config, Described::default())
             }
             Standing::Ours(config) => (config, described),
         };
-        let serves = |host| config.has_ecr_credentials(host) && described.serves(host, now);
-        let grants: Vec<Grant> = grants
-            .iter()
-            .filter(|grant| !serves(grant.registry.host()))
-            .cloned()
-            .collect();
+        let is_enough = |grant: &&Grant| {
+            let host = grant.registry.host();
+            let entry = described.0.get(host).map(|entry| entry.lifetime);
+            config.has_ecr_credentials(host)
+                && entry.is_some_and(|lifetime| match aim {
+                    Aim::Serving => lifetime.serves(now),
+                    Aim::Newest => !lifetime.yields_to(&grant.token, now),
+                })
+        };
+        let missing = order.grants.iter().filter(|grant| !is_enough(grant));
+        let grants: Vec<Grant> = missing.cloned().collect();
         if grants.is_empty() {
             // Another replica was quicker, and its watch event is on its way.
             self.ledger.saw(metadata);
-            return Ok(Round::Done(Written {
-                refused: Vec::new(),
-            }));
+            return Ok(Round::Done(Written::default()));
         }
         let stored = described.clone();
         let merged = merge(config, described, &grants, now);
@@ -224,11 +283,10 @@ impl Writer {
         if merged.refused.len() == grants.len() || merged.content.described == stored {
             return Ok(Round::Done(Written {
                 refused: merged.refused,
+                applied: false,
             }));
         }
-        let round = self
-            .apply(namespace, Base::Read(metadata), merged, trigger)
-            .await?;
+        let round = self.apply(order, Base::Read(metadata), merged).await?;
         if matches!(round, Round::Done(_))
             && existing.annotation(annotation::LAST_APPLIED).is_some()
         {
@@ -237,21 +295,47 @@ impl Writer {
         Ok(round)
     }
 
+    /// Whether somebody else's content is left as it is for a while; the ledger is told.
+    fn tolerates(
+        &self,
+        order: Order<'_>,
+        metadata: &ObjectMeta,
+        config: &DockerConfig,
+        described: &Described,
+    ) -> bool {
+        let now = clock::now();
+        if self.ledger.is_toleration_over(metadata, now) {
+            return false;
+        }
+        let until = tolerated_until(config, described, order.grants, self.patience, now);
+        if let Some(until) = until {
+            self.ledger.tolerate(metadata, order.grants, until);
+        }
+        until.is_some()
+    }
+
     async fn apply(
         &self,
-        namespace: &str,
+        order: Order<'_>,
         base: Base<'_>,
         merged: Merged,
-        trigger: Trigger,
-    ) -> Result<Round, (Cause, String)> {
+    ) -> Result<Round, Obstacle> {
+        let Order {
+            namespace, trigger, ..
+        } = order;
         match self.api.apply(namespace, base, &merged.content).await {
             Ok(metadata) => {
                 self.ledger.saw(&metadata);
                 self.metrics.applied(trigger, "ok");
                 let registries = merged.content.described.0.len();
-                info!(namespace, registries, "pull secret written");
+                match order.aim {
+                    Aim::Serving => info!(namespace, registries, "pull secret written"),
+                    // Rotation tells how it gets on with all of them.
+                    Aim::Newest => debug!(namespace, registries, "pull secret renewed"),
+                }
                 Ok(Round::Done(Written {
                     refused: merged.refused,
+                    applied: true,
                 }))
             }
             Err(Refusal::Changed | Refusal::Owned) => Ok(Round::Again),
@@ -279,7 +363,7 @@ impl Writer {
     }
 }
 
-fn terminal(refusal: Refusal) -> (Cause, String) {
+fn terminal(refusal: Refusal) -> Obstacle {
     match refusal {
         Refusal::Because(cause, detail) => (cause, detail),
         Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
@@ -291,34 +375,4 @@ fn jitter(namespace: &str, round: u32) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one((namespace, round)) % 36;
     Duration::from_millis((5 + random) << round.min(5))
-}
-
-fn view(secret: &Secret) -> Existing<'_> {
-    let data = secret.data.as_ref();
-    Existing {
-        secret_type: secret.type_.as_deref().unwrap_or("Opaque"),
-        immutable: secret.immutable.unwrap_or(false),
-        labels: secret.metadata.labels.as_ref(),
-        annotations: secret.metadata.annotations.as_ref(),
-        keys: data
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| key.as_str())
-            .collect(),
-        docker_config: data
-            .and_then(|data| data.get(DATA_KEY))
-            .map(|bytes| &*bytes.0)
-            .unwrap_or_default(),
-    }
-}
-
-fn reference(metadata: &ObjectMeta) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Secret".to_owned()),
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        uid: metadata.uid.clone(),
-        ..ObjectReference::default()
-    }
 }

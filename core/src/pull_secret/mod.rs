@@ -3,6 +3,7 @@
 pub mod content;
 pub mod docker_config;
 pub mod ownership;
+pub mod tolerance;
 
 /// Prefix of our labels' and annotations' names.
 pub const PREFIX: &str = "ecr-pull-secrets.dev/";
