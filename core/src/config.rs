@@ -11,10 +11,16 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::admission::pod::Wish;
+use crate::provision::{self, InvalidProvision, Provision};
 use crate::rules::{InvalidRule, Rule, Rules};
 
 /// Where a file without the field would say so.
 const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
+
+/// No clean-up at all.
+const NEVER: &str = "never";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The configuration in force.
 #[derive(Clone, Debug, Default)]
@@ -25,22 +31,29 @@ pub struct Config {
     pub selection: Selection,
     /// Who may have which registry.
     pub rules: Rules,
+    /// Which namespaces get the Secret without waiting for a pod.
+    pub provision: Provision,
     /// AWS endpoints by region, where they are not the public ones.
     pub endpoints: BTreeMap<String, Endpoints>,
     /// When tokens are renewed.
     pub rotation: Rotation,
+    /// What is done about pods that were stored without the reference.
+    pub repair: Repair,
     file: File,
 }
 
 /// The pull Secret: its name in every namespace, and what to do with one that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secret {
     /// A DNS subdomain of at most 253 characters.
     #[serde(deserialize_with = "secret_name")]
     pub name: String,
     /// Which foreign Secrets of that name are taken over.
     pub adopt: Adopt,
+    /// A Secret that no pod has used for so long is removed; `None`: never.
+    #[serde(deserialize_with = "cleanup", serialize_with = "cleanup_as_text")]
+    pub cleanup_after: Option<Duration>,
 }
 
 impl Default for Secret {
@@ -48,6 +61,7 @@ impl Default for Secret {
         Self {
             name: "ecr-registry-credentials".to_owned(),
             adopt: Adopt::default(),
+            cleanup_after: Some(35 * DAY),
         }
     }
 }
@@ -115,6 +129,14 @@ impl Default for Rotation {
     }
 }
 
+/// What is done about pods that were stored without the reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Repair {
+    /// Whether one that a controller makes again is deleted, unless it runs.
+    pub recreate_pods: bool,
+}
+
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidConfig {
@@ -132,6 +154,9 @@ pub enum InvalidConfig {
     /// A rule that cannot be obeyed.
     #[error(transparent)]
     Rule(#[from] InvalidRule),
+    /// An entry of `provision` that cannot be obeyed.
+    #[error(transparent)]
+    Provision(#[from] InvalidProvision),
     /// An endpoint that is no URL.
     #[error("endpoints.{region}: `{url}` is not a URL; write https://HOST or http://HOST:PORT")]
     Endpoint {
@@ -154,9 +179,13 @@ struct File {
     #[serde(default, deserialize_with = "rules")]
     rules: Vec<Rule>,
     #[serde(default)]
+    provision: Vec<provision::Entry>,
+    #[serde(default)]
     endpoints: BTreeMap<String, Endpoints>,
     #[serde(default)]
     rotation: Rotation,
+    #[serde(default)]
+    repair: Repair,
 }
 
 impl Default for File {
@@ -167,8 +196,10 @@ impl Default for File {
             secret: Secret::default(),
             selection: Selection::default(),
             rules: Vec::new(),
+            provision: Vec::new(),
             endpoints: BTreeMap::new(),
             rotation: Rotation::default(),
+            repair: Repair::default(),
         }
     }
 }
@@ -202,8 +233,10 @@ impl Config {
             secret: file.secret.clone(),
             selection: file.selection,
             rules: Rules::new(file.rules.clone())?,
+            provision: Provision::new(&file.provision)?,
             endpoints: file.endpoints.clone(),
             rotation: file.rotation,
+            repair: file.repair,
             file,
         })
     }
@@ -253,25 +286,55 @@ fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
     Ok(name)
 }
 
-/// `6h`, `90m`, `35d`, `1h30m`: what people write for a duration, a day being 24 hours. Whole
-/// seconds, one or more.
-fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
+/// What people write for a duration, a day being 24 hours. Whole seconds, one or more.
+fn duration(text: &str) -> Option<Duration> {
     // A `SignedDuration` would refuse days; a `Span` knows them, and is told how long they are.
     text.parse::<jiff::Span>()
         .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .filter(|duration| !duration.is_zero() && duration.subsec_nanos() == 0)
-        .ok_or_else(|| {
-            D::Error::custom(format!(
-                "`{text}` is not a duration in whole seconds; write 35d, 6h, 90m or 30s"
-            ))
-        })
+}
+
+/// `6h`, `90m`, `35d`, `1h30m`.
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    duration(&text).ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is not a duration in whole seconds; write 35d, 6h, 90m or 30s"
+        ))
+    })
 }
 
 fn age_as_text<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}s", age.as_secs()))
+}
+
+/// All pods are listed once a day, so that nothing shorter could be kept.
+fn cleanup<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == NEVER {
+        return Ok(None);
+    }
+    let after = duration(&text).filter(|after| *after >= DAY);
+    after.map(Some).ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is neither a day or more nor `{NEVER}`; write 35d, say"
+        ))
+    })
+}
+
+fn cleanup_as_text<S: Serializer>(
+    after: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match after {
+        None => serializer.serialize_str(NEVER),
+        Some(after) if after.as_secs() % DAY.as_secs() == 0 => {
+            serializer.collect_str(&format_args!("{}d", after.as_secs() / DAY.as_secs()))
+        }
+        Some(after) => age_as_text(after, serializer),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod config;
 pub mod diagnosis;
 pub mod election;
 pub mod image;
+pub mod provision;
 pub mod pull_secret;
 pub mod rules;
 pub mod token;

@@ -90,7 +90,9 @@ impl<'de> Deserialize<'de> for Glob {
 
 /// A key without a value, say a list whose items are all commented out, must not turn "this account"
 /// into "every account".
-fn globs<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Glob>, D::Error> {
+pub(crate) fn globs<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Glob>, D::Error> {
     Option::deserialize(deserializer)?.ok_or_else(|| {
         serde::de::Error::custom(
             "a list of patterns is missing; for all of them leave the field out",
@@ -207,7 +209,8 @@ impl Rules {
     }
 }
 
-fn any(globs: &[Glob], text: &str) -> bool {
+/// Whether one of them matches; none at all match everything.
+pub(crate) fn any(globs: &[Glob], text: &str) -> bool {
     globs.is_empty() || globs.iter().any(|glob| glob.matches(text))
 }
 

@@ -133,13 +133,15 @@ async fn the_printed_configuration_is_one_that_is_read(_: Arc<World>) -> Outcome
     let other = "
 apiVersion: ecr-pull-secrets.dev/v1
 kind: Config
-secret: {name: pull, adopt: never}
+secret: {name: pull, adopt: never, cleanupAfter: 48h}
 selection: opt-in
 rules:
 - {accounts: ['123456789012'], regions: [us-*], assumeRole: {roleArn: 'arn:aws:iam::123456789012:role/a'}}
 - deny: {}
 endpoints: {us-east-1: {ecr: 'https://ecr.example.com'}}
+provision: [{namespaces: [web-*], selector: '!frozen', registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]
 rotation: {maxAge: 90m}
+repair: {recreatePods: true}
 ";
     let text = printed(Some(other));
     assert_eq!(printed(Some(&text)), text);
@@ -150,6 +152,9 @@ rotation: {maxAge: 90m}
         "role/a",
         "ecr.example.com",
         "5400s",
+        "cleanupAfter: 2d",
+        "!frozen",
+        "recreatePods: true",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -170,6 +175,10 @@ async fn a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_li
         ),
         ("rotation: {maxAge: soon}\n", ["line 3", "soon"]),
         ("secret: {name: Pull}\n", ["line 3", "Pull"]),
+        (
+            "provision: [{registries: [quay.io]}]\n",
+            ["provision[0]", "quay.io"],
+        ),
     ] {
         let config = format!("{head}{rest}");
         for flags in [&["--print-config"][..], &[]] {

@@ -41,7 +41,9 @@ fn a_file_that_says_nothing_is_the_same_as_no_file() {
     assert_eq!(format!("{said:?}"), format!("{:?}", Config::default()));
     assert_eq!(said.secret.name, "ecr-registry-credentials");
     assert_eq!(said.secret.adopt, Adopt::EcrOnly);
+    assert_eq!(said.secret.cleanup_after, Some(35 * DAY));
     assert_eq!(said.selection, Selection::OptOut);
+    assert!(said.provision.is_empty() && !said.repair.recreate_pods);
     assert!(said.endpoints.is_empty());
     assert_eq!(said.rotation.max_age, Duration::from_secs(6 * 3600));
     let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -56,14 +58,17 @@ fn a_file_that_says_nothing_is_the_same_as_no_file() {
 fn the_documented_example_says_what_it_says() {
     let config = accepts(
         r#"
-secret: {name: ecr-registry-credentials, adopt: ecr-only}
+secret: {name: ecr-registry-credentials, adopt: ecr-only, cleanupAfter: 35d}
 selection: opt-out
 rules:
 - {accounts: ["123456789012"], regions: ["us-*"], namespaces: ["team-a-*"], assumeRole: {roleArn: "arn:aws:iam::123456789012:role/pull", externalId: x-1, sessionName: puller}}
 - {accounts: ["210987654321"], ambient: {}}
 - {deny: {}}
+provision:
+- {namespaces: ["*"], selector: "", registries: ["123456789012.dkr.ecr.eu-central-1.amazonaws.com"]}
 endpoints: {eu-central-1: {ecr: "https://vpce-1.example", sts: "http://127.0.0.1:8080"}}
 rotation: {maxAge: 6h}
+repair: {recreatePods: false}
 "#,
     );
     let role = AssumeRole {
@@ -85,6 +90,8 @@ rotation: {maxAge: 6h}
         verdict(&config, second, "team-b-web"),
         Verdict::Allow(Identity::Ambient)
     );
+    let provisioned = config.provision.registries("any", &BTreeMap::new());
+    assert_eq!(provisioned.len(), 1);
     let endpoints = &config.endpoints["eu-central-1"];
     assert_eq!(endpoints.ecr.as_deref(), Some("https://vpce-1.example"));
     assert_eq!(endpoints.sts.as_deref(), Some("http://127.0.0.1:8080"));
@@ -132,6 +139,13 @@ fn an_unknown_field_anywhere_is_refused_with_its_line_and_name() {
             "erc",
         ),
         ("rotation:\n  max_age: 6h\n", 4, "max_age"),
+        ("secret:\n  cleanup_after: 35d\n", 4, "cleanup_after"),
+        ("repair:\n  recreatePod: true\n", 4, "recreatePod"),
+        (
+            "provision:\n- registries: [x]\n  selectors: a\n",
+            5,
+            "selectors",
+        ),
     ] {
         let error = refuses(body);
         assert!(error.contains(&format!("line {line} ")), "{body}\n{error}");
@@ -155,6 +169,12 @@ fn known(name: &str) -> bool {
         "name",
         "adopt",
         "maxAge",
+        "cleanupAfter",
+        "provision",
+        "repair",
+        "recreatePods",
+        "selector",
+        "registries",
         "accounts",
         "regions",
         "namespaces",
@@ -175,14 +195,16 @@ proptest! {
     #[test]
     fn no_typing_error_in_a_field_is_overlooked(
         field in "[a-zA-Z][a-zA-Z_]{0,12}".prop_filter("is a field", |name| !known(name)),
-        place in 0..6usize,
+        place in 0..8usize,
     ) {
         let body = match place {
             0 => format!("{field}: x\n"),
             1 => format!("secret: {{{field}: x}}\n"),
             2 => format!("rules: [{{deny: {{}}, {field}: [x]}}]\n"),
             3 => format!("rules: [{{assumeRole: {{roleArn: a, {field}: x}}}}]\n"),
-            4 => format!("endpoints: {{r: {{{field}: x}}}}\n"),
+            4 => format!("repair: {{{field}: x}}\n"),
+            5 => format!("provision: [{{registries: [x], {field}: x}}]\n"),
+            6 => format!("endpoints: {{r: {{{field}: x}}}}\n"),
             _ => format!("rotation: {{{field}: x}}\n"),
         };
         let said = format!("unknown field `{field}`");

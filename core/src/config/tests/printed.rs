@@ -22,11 +22,15 @@ fn every_default_is_shown_and_nothing_of_rules_that_is_not_said() {
             "secret:",
             "  name: ecr-registry-credentials",
             "  adopt: ecr-only",
+            "  cleanupAfter: 35d",
             "selection: opt-out",
             "rules: []",
+            "provision: []",
             "endpoints: {}",
             "rotation:",
             "  maxAge: 21600s",
+            "repair:",
+            "  recreatePods: false",
         ]
         .join("\n")
     );
@@ -107,6 +111,27 @@ fn rules() -> impl Strategy<Value = Value> {
     vec(rule, 0..4).prop_map(Value::from)
 }
 
+fn provision() -> impl Strategy<Value = Value> {
+    let selector = select(vec![
+        "",
+        "!a",
+        "a",
+        "null",
+        "1",
+        "a in (b, c),d!=e",
+        "x.y/z=",
+        "a==yes",
+    ]);
+    let registries = vec(
+        "[0-9]{12}\\.dkr\\.ecr\\.us-east-1\\.amazonaws\\.com(:443)?",
+        1..4,
+    );
+    let entry = (patterns(), selector, registries).prop_map(|(namespaces, selector, registries)| {
+        json!({"namespaces": namespaces, "selector": selector, "registries": registries})
+    });
+    vec(entry, 0..3).prop_map(Value::from)
+}
+
 fn files() -> impl Strategy<Value = Value> {
     let endpoints = btree_map(
         "[a-z0-9-]{1,9}|null|yes|012",
@@ -121,10 +146,13 @@ fn files() -> impl Strategy<Value = Value> {
         name,
         select(vec!["never", "all"]),
         rules(),
+        provision(),
         endpoints,
         1..10_000_000_u32,
+        option::of(86_400..10_000_000_u32),
+        any::<bool>(),
     )
-        .prop_map(|(name, adopt, rules, endpoints, age)| {
+        .prop_map(|(name, adopt, rules, provision, endpoints, age, after, recreate)| {
             let endpoints: BTreeMap<String, Value> = endpoints
                 .into_iter()
                 .map(|(region, (ecr, sts))| (region, json!({"ecr": ecr, "sts": sts})))
@@ -132,10 +160,12 @@ fn files() -> impl Strategy<Value = Value> {
             json!({
                 "apiVersion": API_VERSION,
                 "kind": "Config",
-                "secret": {"name": name, "adopt": adopt},
+                "secret": {"name": name, "adopt": adopt, "cleanupAfter": after.map_or("never".to_owned(), |after| format!("{after}s"))},
                 "rules": rules,
+                "provision": provision,
                 "endpoints": endpoints,
                 "rotation": {"maxAge": format!("{age}s")},
+                "repair": {"recreatePods": recreate},
             })
         })
 }

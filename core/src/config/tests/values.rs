@@ -162,3 +162,70 @@ fn an_endpoint_is_a_url() {
         }
     }
 }
+
+#[test]
+fn clean_up_takes_a_day_or_more_or_never() {
+    let after = |text: &str| accepts(&format!("secret: {{cleanupAfter: {text}}}")).secret;
+    assert_eq!(after("never").cleanup_after, None);
+    for (text, hours) in [("1d", 24), ("24h", 24), ("36h", 36), ("35d", 35 * 24)] {
+        let hours = Duration::from_secs(hours * 3600);
+        assert_eq!(after(text).cleanup_after, Some(hours), "{text}");
+    }
+    for text in ["0", "0d", "23h", "86399s", "Never", "off", "\"\"", "-35d"] {
+        let error = refuses(&format!("secret: {{cleanupAfter: {text}}}"));
+        assert!(
+            error.contains("is neither a day or more nor `never`"),
+            "{error}"
+        );
+        assert!(error.contains("line 3 "), "{error}");
+    }
+}
+
+#[test]
+fn a_provision_entry_says_what_is_wrong_with_it_and_where() {
+    let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    accepts(&format!("provision: [{{registries: [{host}]}}]"));
+    accepts(&format!(
+        "provision: [{{selector: \"!a\", registries: [{host}]}}]"
+    ));
+    for (entry, said) in [
+        ("namespaces: [x]".to_owned(), "missing field `registries`"),
+        (
+            "registries:".to_owned(),
+            "provision[0].registries: give 1 to 100",
+        ),
+        (
+            "registries: []".to_owned(),
+            "provision[0].registries: give 1 to 100",
+        ),
+        (
+            "registries: [docker.io]".to_owned(),
+            "provision[0].registries: `docker.io`",
+        ),
+        (
+            format!("registries: [{host}]\n  selector: !a"),
+            "`selector` is blank",
+        ),
+        (
+            format!("registries: [{host}]\n  selector:"),
+            "`selector` is blank",
+        ),
+        (
+            format!("registries: [{host}]\n  selector: a > 1"),
+            "provision[0].selector: `a > 1`",
+        ),
+        (
+            format!("registries: [{host}]\n  namespaces:"),
+            "leave the field out",
+        ),
+    ] {
+        let error = refuses(&format!("provision:\n- {entry}\n"));
+        assert!(error.contains(said), "{entry}\n{error}");
+    }
+}
+
+#[test]
+fn pods_are_made_anew_only_where_it_is_said() {
+    assert!(!accepts("repair: {}").repair.recreate_pods);
+    assert!(accepts("repair: {recreatePods: true}").repair.recreate_pods);
+}
