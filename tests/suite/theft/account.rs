@@ -8,14 +8,16 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::{DeleteParams, PostParams};
 use kube::client::Body as KubeBody;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::request::{Body, Request, Row, Verdict};
+use super::request::{self, Body, Request, Row, Verdict};
+use super::secrets;
+use super::shared::STORE;
 use crate::harness::namespace::Namespace;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
@@ -208,7 +210,7 @@ impl Account {
     }
 }
 
-/// A second account with the ClusterRole of ours. The guards do not know it.
+/// A second account with the ClusterRole and the Role of ours. The guards do not know it.
 pub struct Unguarded {
     /// The account.
     pub account: Account,
@@ -222,18 +224,23 @@ impl Unguarded {
         let object = json!({ "metadata": { "name": name } });
         let _: ServiceAccount = namespace.create(object).await.expect("a ServiceAccount");
         let binding = format!("{name}-{}", namespace.name);
-        let object = json!({
-            "metadata": { "name": binding },
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": OURS,
-            },
-            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": namespace.name }],
-        });
-        let object = serde_json::from_value(object).unwrap();
+        let object = |kind: &str| {
+            json!({
+                "metadata": { "name": binding },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": OURS },
+                "subjects": [
+                    { "kind": "ServiceAccount", "name": name, "namespace": namespace.name },
+                ],
+            })
+        };
+        let everywhere = serde_json::from_value(object("ClusterRole")).unwrap();
         bindings(world)
-            .create(&PostParams::default(), &object)
+            .create(&PostParams::default(), &everywhere)
+            .await
+            .expect("a binding");
+        let beside = serde_json::from_value(object("Role")).unwrap();
+        bindings_beside(world)
+            .create(&PostParams::default(), &beside)
             .await
             .expect("a binding");
         let token = namespace
@@ -245,12 +252,14 @@ impl Unguarded {
             .and_then(|status| status.token)
             .expect("a token");
         let account = Account::with_token(world, &namespace.name, name, &token).await;
-        let allowed = super::request::get("a right of ours", "/api/v1/namespaces");
-        eventually("the rights of the second account", LIMIT, || async {
-            let answer = account.send(&allowed).await;
-            answer.status.is_success().then_some(())
-        })
-        .await;
+        for path in ["/api/v1/namespaces".to_owned(), secrets::path(OURS, STORE)] {
+            let allowed = request::get("a right of ours", &path);
+            eventually("the rights of the second account", LIMIT, || async {
+                let answer = account.send(&allowed).await;
+                answer.status.is_success().then_some(())
+            })
+            .await;
+        }
         Self { account, binding }
     }
 
@@ -260,11 +269,19 @@ impl Unguarded {
             .delete(&self.binding, &DeleteParams::default())
             .await
             .expect("the binding goes");
+        bindings_beside(world)
+            .delete(&self.binding, &DeleteParams::default())
+            .await
+            .expect("the binding goes");
     }
 }
 
 fn bindings(world: &Arc<World>) -> Api<ClusterRoleBinding> {
     Api::all(world.cluster.client.clone())
+}
+
+fn bindings_beside(world: &Arc<World>) -> Api<RoleBinding> {
+    Api::namespaced(world.cluster.client.clone(), OURS)
 }
 
 fn service_account(namespace: &str, name: &str) -> String {

@@ -162,7 +162,8 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
             ),
         )
         .no_right(nothing_else()),
-        get("read pods", "/api/v1/pods").no_right(Verdict::Allowed),
+        get("read pods", "/api/v1/pods").allowed(),
+        get("read a pod's log", &format!("{pod}/log")).no_right(Verdict::Allowed),
         Request::new(
             Method::POST,
             "exec",
@@ -179,6 +180,7 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
         .no_right(nothing_else()),
         strategic_patch("patch a pod", &pod, label.clone()).no_right(nothing_else()),
         delete("delete a pod", &pod).no_right(nothing_else()),
+        delete("delete all pods", &pods).no_right(nothing_else()),
         post(
             "evict a pod",
             &format!("{pod}/eviction"),

@@ -12,7 +12,9 @@ mod events;
 mod registration;
 mod request;
 mod scene;
+mod second;
 mod secrets;
+mod shared;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use serde_json::{Value, json};
 use self::account::{Account, Unguarded};
 use self::request::{Row, apply, get};
 use self::scene::{Scene, pull_secret};
+use self::second::Second;
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::{LIMIT, Outcome, World, eventually};
 use crate::trials;
@@ -33,11 +36,14 @@ trials!(
     no_other_secret_can_be_written,
     no_other_type_or_key_under_our_name,
     the_guards_let_our_own_work_through,
+    the_token_store_holds_tokens_and_nothing_else,
+    no_lease_but_ours,
     nothing_in_our_registration_but_the_ca_bundle,
     events_only_in_our_own_name,
     the_guards_cannot_be_switched_off,
     no_other_identity,
     no_way_through_a_workload,
+    a_new_store_is_opaque_and_only_missed_pods_are_deleted,
     no_rights_beyond,
     every_right_bound_to_us_gets_past_no_guard,
     without_the_guards_the_rights_of_rbac_are_enough,
@@ -58,6 +64,14 @@ async fn no_other_type_or_key_under_our_name(world: Arc<World>) -> Outcome {
 
 async fn the_guards_let_our_own_work_through(world: Arc<World>) -> Outcome {
     judge(&world, secrets::ours).await
+}
+
+async fn the_token_store_holds_tokens_and_nothing_else(world: Arc<World>) -> Outcome {
+    judge(&world, shared::store).await
+}
+
+async fn no_lease_but_ours(world: Arc<World>) -> Outcome {
+    judge(&world, |_| shared::leases()).await
 }
 
 async fn nothing_in_our_registration_but_the_ca_bundle(world: Arc<World>) -> Outcome {
@@ -84,6 +98,16 @@ async fn no_rights_beyond(world: Arc<World>) -> Outcome {
     judge(&world, beyond::rights).await
 }
 
+/// First without guards, to see that RBAC alone would let it through.
+async fn a_new_store_is_opaque_and_only_missed_pods_are_deleted(world: Arc<World>) -> Outcome {
+    let second = Second::new(&world).await;
+    let rows = [second.stores(), second.pods().await].concat();
+    let Second { account, .. } = &second;
+    none(&account.wrong(&rows, |row| &row.without_guards).await)?;
+    second.guard(&world).await;
+    none(&account.wrong(&rows, |row| &row.ours).await)
+}
+
 /// Tries a table with our token.
 async fn judge(world: &Arc<World>, rows: impl FnOnce(&Scene) -> Vec<Row>) -> Outcome {
     let rows = rows(Scene::get(world).await);
@@ -105,6 +129,8 @@ fn every_row(scene: &Scene) -> Vec<Row> {
         secrets::write(scene),
         secrets::shape(scene),
         secrets::ours(scene),
+        shared::store(scene),
+        shared::leases(),
         registration::rows(scene),
         events::rows(scene),
         beyond::guards(),

@@ -207,3 +207,18 @@ pub fn strategic_patch(attempt: &str, path: &str, body: Value) -> Request {
     Request::new(Method::PATCH, attempt, path)
         .with_body("application/strategic-merge-patch+json", body)
 }
+
+/// A JSON merge patch.
+pub fn lay_over(value: &mut Value, overlay: &Value) {
+    let Value::Object(fields) = overlay else {
+        *value = overlay.clone();
+        return;
+    };
+    for (name, field) in fields {
+        if field.is_null() {
+            value.as_object_mut().expect("an object").remove(name);
+        } else {
+            lay_over(&mut value[name], field);
+        }
+    }
+}

@@ -14,6 +14,7 @@ use super::account::Account;
 use super::request::{
     EVENTS, REGISTRATION, REST, Row, SECRETS, apply, json_patch, merge_patch, post,
 };
+use super::shared::STORE;
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
@@ -46,6 +47,8 @@ pub struct Scene {
     pub foreign: String,
     /// The same after we took it over.
     pub adopted: String,
+    /// A Secret of our name and mark that is no pull Secret.
+    pub opaque: String,
 }
 
 impl Scene {
@@ -65,6 +68,7 @@ impl Scene {
             owned: owned(world).await,
             foreign: foreign(world, json!({})).await,
             adopted: foreign(world, marks()).await,
+            opaque: opaque(world).await,
         }
     }
 }
@@ -102,7 +106,8 @@ pub fn event(namespace: &str, speaker: &str) -> Value {
     })
 }
 
-fn marks() -> Value {
+/// What is on everything that the program writes.
+pub fn marks() -> Value {
     json!({
         "labels": { "app.kubernetes.io/managed-by": "ecr-pull-secrets" },
         "annotations": { "ecr-pull-secrets.dev/format": "1" },
@@ -174,11 +179,23 @@ async fn victim(world: &Arc<World>) -> String {
     victim.name
 }
 
-/// The program's own work, for a pod.
+async fn opaque(world: &Arc<World>) -> String {
+    let opaque = namespace(world).await;
+    let secret = json!({ "metadata": marks(), "type": "Opaque" });
+    opaque.foreign_secret(OURS, secret).await;
+    opaque.name
+}
+
+/// The program's own work, for a pod. With it comes the token store.
 async fn managed(world: &Arc<World>) -> String {
     let managed = Namespace::new(world).await;
     managed.pod("pod", &managed.image("app")).await;
     managed.secret_comes().await;
+    let ours: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
+    eventually("the token store", LIMIT, || async {
+        ours.get_opt(STORE).await.expect("a look")
+    })
+    .await;
     let mut said = event(&managed.name, OURS);
     said["metadata"]["name"] = json!("ours");
     let _: Event = managed.create(said).await.expect("an event");

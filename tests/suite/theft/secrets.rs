@@ -3,25 +3,31 @@
 use serde_json::{Value, json};
 
 use super::request::{
-    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
-    put_as_stored, strategic_patch,
+    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, lay_over, merge_patch,
+    post, put_as_stored, strategic_patch,
 };
 use super::scene::{Scene, pull_secret};
 use crate::harness::namespace::SECRET;
 use crate::harness::world::OURS;
 
-const ACCOUNT: &str = "kubernetes.io/service-account.name";
+/// What makes a controller fill in an account's token.
+pub const ACCOUNT: &str = "kubernetes.io/service-account.name";
 
 // How the guard's sentences end.
-const NAME: &str = "writes no Secret but ecr-registry-credentials";
+/// Of a name that we write nowhere, or not there.
+pub const NAME: &str = "and ecr-pull-secrets-tokens in its own namespace";
 const TYPE: &str = "of type kubernetes.io/dockerconfigjson";
-const KEY: &str = "writes no key but .dockerconfigjson";
-const IMMUTABLE: &str = "makes no Secret immutable";
-const OWNER: &str = "sets no owner and no finalizer";
-const MARK: &str = "is labelled app.kubernetes.io/managed-by=ecr-pull-secrets";
-const LABEL: &str = "adds no label but app.kubernetes.io/managed-by";
-const ANNOTATION: &str = "adds no annotation but its own";
-const DELETE: &str = "deletes no Secret";
+const KEY: &str = "writes no key of a pull Secret but .dockerconfigjson";
+/// Of one that could not be written again.
+pub const IMMUTABLE: &str = "makes no Secret immutable";
+/// Of what would make others act on it.
+pub const OWNER: &str = "sets no owner and no finalizer";
+/// Of one that is not marked as ours.
+pub const MARK: &str = "is labelled app.kubernetes.io/managed-by=ecr-pull-secrets";
+/// Of what others may take for a request.
+pub const LABEL: &str = "adds no label but app.kubernetes.io/managed-by";
+/// The same.
+pub const ANNOTATION: &str = "adds no annotation but its own";
 
 /// To read them.
 pub fn read(scene: &Scene) -> Vec<Row> {
@@ -96,6 +102,8 @@ pub fn write(scene: &Scene) -> Vec<Row> {
         victim,
         managed,
         empty,
+        foreign,
+        opaque,
         ..
     } = scene;
     let guarded = |says| Verdict::Guard(SECRETS, says);
@@ -130,14 +138,24 @@ pub fn write(scene: &Scene) -> Vec<Row> {
         apply("apply here, the body says elsewhere", &ours, misplaced)
             .refused(400, "does not match the namespace"),
         put_as_stored("PUT ours", &ours).no_right(Verdict::Allowed),
-        delete("delete ours", &ours).no_right(guarded(DELETE)),
-        delete("delete ours and all", &all).no_right(guarded(DELETE)),
+        delete("delete somebody else's of our name", &path(foreign, SECRET)).guarded(SECRETS, MARK),
+        delete(
+            "delete one of our name and another type",
+            &path(opaque, SECRET),
+        )
+        .guarded(SECRETS, TYPE),
+        delete("delete another", &gold).no_right(guarded(NAME)),
+        delete(
+            "delete all of a namespace",
+            &format!("/api/v1/namespaces/{victim}/secrets"),
+        )
+        .no_right(guarded(NAME)),
+        delete("delete ours and all", &all).no_right(Verdict::Allowed),
         delete(
             "delete all of our name",
             &format!("{all}?fieldSelector=metadata.name%3D{SECRET}"),
         )
-        .no_right(guarded(DELETE)),
-        delete("delete another", &gold).no_right(guarded(DELETE)),
+        .no_right(Verdict::Allowed),
     ]
 }
 
@@ -357,25 +375,16 @@ pub fn ours(scene: &Scene) -> Vec<Row> {
             json!([{ "op": "remove", "path": last_applied }]),
         )
         .allowed(),
+        delete("clean up ours", &path(managed, SECRET)).allowed(),
+        delete(
+            "clean up after somebody added label, annotation and key",
+            &path(edited, SECRET),
+        )
+        .allowed(),
     ]
 }
 
 /// Of a Secret.
 pub fn path(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets/{name}")
-}
-
-/// A JSON merge patch.
-fn lay_over(value: &mut Value, overlay: &Value) {
-    let Value::Object(fields) = overlay else {
-        *value = overlay.clone();
-        return;
-    };
-    for (name, field) in fields {
-        if field.is_null() {
-            value.as_object_mut().expect("an object").remove(name);
-        } else {
-            lay_over(&mut value[name], field);
-        }
-    }
 }

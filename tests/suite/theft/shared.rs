@@ -1,0 +1,129 @@
+//! Attempts on what the replicas share in our own namespace: the token store and the lease.
+
+use serde_json::{Value, json};
+
+use super::request::{
+    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
+    put_as_stored,
+};
+use super::scene::{Scene, marks};
+use super::secrets::{ANNOTATION, IMMUTABLE, LABEL, MARK, NAME, OWNER, path};
+use crate::harness::world::OURS;
+
+/// The token store's name.
+pub const STORE: &str = "ecr-pull-secrets-tokens";
+/// Of a token store that is none.
+pub const OPAQUE: &str = "writes no token store but of type Opaque";
+const DELETE: &str = "does not delete its token store";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
+
+/// The token store as the program makes it.
+pub fn token_store() -> Value {
+    let mut metadata = marks();
+    metadata["name"] = json!(STORE);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": metadata,
+        "data": { "test-land-0.x": "e30=" },
+    })
+}
+
+/// On the store that is there.
+pub fn store(scene: &Scene) -> Vec<Row> {
+    let victim = &scene.victim;
+    let guarded = |says| Verdict::Guard(SECRETS, says);
+    let ours = path(OURS, STORE);
+    let select = format!("fieldSelector=metadata.name%3D{STORE}");
+    let patch = |attempt: &str, body: Value| merge_patch(attempt, &ours, body);
+    let metadata = |fields: Value| json!({ "metadata": fields });
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1" }]);
+    vec![
+        get("read the store", &ours).allowed(),
+        get(
+            "list the store",
+            &format!("/api/v1/namespaces/{OURS}/secrets?{select}"),
+        )
+        .allowed(),
+        get("read its name elsewhere", &path(victim, STORE))
+            .no_right(Verdict::Refused(404, "not found")),
+        get(
+            "list its name everywhere",
+            &format!("/api/v1/secrets?{select}"),
+        )
+        .no_right(Verdict::Allowed),
+        get(
+            "list all Secrets beside us",
+            &format!("/api/v1/namespaces/{OURS}/secrets"),
+        )
+        .no_right(Verdict::Allowed),
+        apply("a store elsewhere", &path(victim, STORE), token_store()).no_right(guarded(NAME)),
+        apply("put a token", &ours, token_store()).allowed(),
+        patch(
+            "put another",
+            json!({ "data": { "test-land-0.x": "e30=" } }),
+        )
+        .allowed(),
+        patch(
+            "another type",
+            json!({ "type": "kubernetes.io/service-account-token" }),
+        )
+        .refused(422, "field is immutable"),
+        patch(
+            "an account's annotation",
+            metadata(json!({ "annotations": { "kubernetes.io/service-account.name": OURS } })),
+        )
+        .guarded(SECRETS, ANNOTATION),
+        patch("a label", metadata(json!({ "labels": { "x": "y" } }))).guarded(SECRETS, LABEL),
+        json_patch(
+            "no label",
+            &ours,
+            json!([{ "op": "remove", "path": "/metadata/labels" }]),
+        )
+        .guarded(SECRETS, MARK),
+        patch("immutable", json!({ "immutable": true })).guarded(SECRETS, IMMUTABLE),
+        patch("an owner", metadata(json!({ "ownerReferences": owner }))).guarded(SECRETS, OWNER),
+        patch("a finalizer", metadata(json!({ "finalizers": ["x.io/y"] }))).guarded(SECRETS, OWNER),
+        put_as_stored("PUT the store", &ours).no_right(Verdict::Allowed),
+        delete("delete the store", &ours).no_right(guarded(DELETE)),
+    ]
+}
+
+/// On leases. No guard looks at them.
+pub fn leases() -> Vec<Row> {
+    let lease = |name: &str| {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": name },
+            "spec": { "holderIdentity": "thief" },
+        })
+    };
+    let beside = format!("{LEASES}/{OURS}/leases");
+    let ours = format!("{beside}/{OURS}");
+    vec![
+        force_apply("take our lease", &ours, lease(OURS)).allowed(),
+        get("list leases", &beside).no_right(Verdict::Allowed),
+        post("POST a lease", &beside, lease("x")).no_right(Verdict::Allowed),
+        force_apply(
+            "another lease beside us",
+            &format!("{beside}/x"),
+            lease("x"),
+        )
+        .no_right(Verdict::Allowed),
+        force_apply(
+            "a controller's lease",
+            &format!("{LEASES}/kube-system/leases/kube-controller-manager"),
+            lease("kube-controller-manager"),
+        )
+        .no_right(Verdict::Allowed),
+        force_apply(
+            "our lease's name elsewhere",
+            &format!("{LEASES}/default/leases/{OURS}"),
+            lease(OURS),
+        )
+        .no_right(Verdict::Allowed),
+        delete("delete our lease", &ours).no_right(Verdict::Allowed),
+    ]
+}
