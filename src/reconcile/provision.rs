@@ -1,10 +1,186 @@
-//! Provisioning.
+//! Namespaces that get the pull Secret without waiting for a pod, those of the future included.
+//!
+//! A watch of namespaces, of metadata only and only while there is something to provision, brings
+//! each that is new or got other labels; [`PullSecrets::ensure`] does the rest, and goes on by itself
+//! where the API server is in trouble. A namespace that waits for a token waits here: thousands of
+//! them would otherwise each try for themselves.
+//!
+//! [`PullSecrets::ensure`]: crate::pull_secret::ensure::PullSecrets::ensure
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use ecr_pull_secrets_core::admission::pod::Wish;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rules::{Identity, Verdict};
+use ecr_pull_secrets_core::token::TokenKey;
+use futures::StreamExt as _;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::cluster::watch::{announcement, follow};
+use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::scope::Scope;
+use crate::telemetry::metrics::Trigger;
+
+/// Namespaces at a time.
+const AT_A_TIME: usize = 16;
+/// How long one of them may hold a place; its work goes on after that.
+const TURN: Duration = Duration::from_secs(10);
+/// How often those that wait for a token are tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What a namespace is to open, and with whose rights.
+type Grants = Vec<(Registry, Identity)>;
 
 /// Runs until it is dropped.
-pub async fn run(_scope: Arc<Scope>) {
-    std::future::pending::<()>().await;
+pub async fn run(scope: Arc<Scope>) {
+    if scope.config.provision.is_empty() {
+        return std::future::pending().await;
+    }
+    let (queue, queued) = unbounded();
+    let this = Arc::new(Provisioning {
+        scope,
+        queue,
+        waiting: Mutex::default(),
+    });
+    let work = queued.for_each_concurrent(AT_A_TIME, |(namespace, grants)| {
+        let this = this.clone();
+        async move { this.provide(namespace, grants).await }
+    });
+    tokio::join!(this.watch(), work, this.try_again());
+}
+
+/// What a namespace with this metadata is to open without waiting for a pod: nothing if it is our
+/// own, ends, or opted out. What the rules deny goes to `denied`.
+pub fn provisioned(
+    scope: &Scope,
+    metadata: &ObjectMeta,
+    mut denied: impl FnMut(Registry),
+) -> Vec<(Registry, Identity)> {
+    let none = BTreeMap::new();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let labels = metadata.labels.as_ref().unwrap_or(&none);
+    let wish = Wish::of_label(labels.get(Wish::LABEL).map(String::as_str));
+    if name == scope.namespace || metadata.deletion_timestamp.is_some() || wish == Wish::Out {
+        return Vec::new();
+    }
+    let registries = scope.config.provision.registries(name, labels).into_iter();
+    registries
+        .filter_map(
+            |registry| match scope.config.rules.verdict(&registry, name) {
+                Verdict::Allow(identity) => Some((registry, identity)),
+                Verdict::Deny(_) => {
+                    denied(registry);
+                    None
+                }
+            },
+        )
+        .collect()
+}
+
+struct Provisioning {
+    scope: Arc<Scope>,
+    queue: UnboundedSender<(String, Grants)>,
+    /// Namespaces that wait for a token.
+    waiting: Mutex<HashMap<String, Grants>>,
+}
+
+impl Provisioning {
+    async fn watch(&self) {
+        let events = watcher(
+            Api::<PartialObjectMeta<Namespace>>::all(self.scope.clients.watch.clone()),
+            watcher::Config::default(),
+        );
+        let mut told = HashSet::new();
+        // Nobody waits for the first list.
+        let (announce, _) = announcement();
+        follow("namespaces", events, announce, |event| match event {
+            Event::Init | Event::InitDone => {}
+            Event::InitApply(namespace) | Event::Apply(namespace) => {
+                self.saw(&namespace.metadata, &mut told);
+            }
+            Event::Delete(namespace) => {
+                self.waiting()
+                    .remove(namespace.metadata.name.as_deref().unwrap_or_default());
+            }
+        })
+        .await;
+    }
+
+    /// `told` are the registries whose denial was told.
+    fn saw(&self, metadata: &ObjectMeta, told: &mut HashSet<Registry>) {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let grants = provisioned(&self.scope, metadata, |registry| {
+            if !told.contains(&registry) {
+                warn!(
+                    namespace = name,
+                    registry = registry.host(),
+                    "the rules deny a registry that is to be provisioned, here and maybe elsewhere"
+                );
+                told.insert(registry);
+            }
+        });
+        self.waiting().remove(name);
+        if !grants.is_empty() {
+            // The other end lives as long as this.
+            let _ = self.queue.unbounded_send((name.to_owned(), grants));
+        }
+    }
+
+    async fn provide(&self, namespace: String, grants: Grants) {
+        let mut ready = Grants::new();
+        let mut late = Grants::new();
+        for (registry, identity) in grants {
+            let key = TokenKey::new(identity.clone(), &registry);
+            let held = self.scope.supply.held(&key);
+            let works = held.is_some_and(|token| clock::now() < token.expires_at);
+            // A token that a namespace asks for is charged to it; this one is the configuration's.
+            let side = if works || self.scope.supply.refresh(&key).await.is_ok() {
+                &mut ready
+            } else {
+                &mut late
+            };
+            side.push((registry, identity));
+        }
+        if !ready.is_empty() {
+            let end = Instant::now() + TURN;
+            let wanted = Wanted {
+                namespace: &namespace,
+                registries: &ready,
+                mint_by: end,
+                done_by: end,
+                trigger: Trigger::provision,
+            };
+            // What stands in the way otherwise has been told, and is tried again if there is hope.
+            if self.scope.pull_secrets.ensure(wanted).await == Ensured::Written {
+                info!(namespace, "provisioned");
+            }
+        }
+        if !late.is_empty() {
+            self.waiting().insert(namespace, late);
+        }
+    }
+
+    async fn try_again(&self) {
+        loop {
+            sleep(RETRY).await;
+            let waiting = std::mem::take(&mut *self.waiting());
+            for job in waiting {
+                let _ = self.queue.unbounded_send(job);
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Grants>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
