@@ -82,10 +82,13 @@ impl Ledger {
             }
             Event::InitDone => {
                 let mut rows = self.write();
-                if let Some(listed) = rows.listed.take() {
-                    rows.by_namespace = listed;
-                }
-                let namespaces: Vec<(Box<str>, Change)> = rows.changes().collect();
+                let listed = rows.listed.take().unwrap_or_default();
+                let before = std::mem::replace(&mut rows.by_namespace, listed);
+                let mut namespaces: Vec<(Box<str>, Change)> = rows.changes().collect();
+                let gone = before
+                    .into_keys()
+                    .filter(|namespace| !rows.by_namespace.contains_key(namespace));
+                namespaces.extend(gone.map(|namespace| (namespace, Change::Deleted)));
                 drop(rows);
                 // What changed while the watch was away changed, too.
                 for (namespace, change) in namespaces {

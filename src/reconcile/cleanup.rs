@@ -1,14 +1,280 @@
-//! Clean-up.
+//! Pull Secrets that nobody uses any more: marked, and after `secret.cleanupAfter` removed.
+//!
+//! The mark is an annotation under a field manager of its own, or our next apply would remove it.
+//! A Secret goes only if it is ours, holds nothing but ECR credentials, and a last look at the
+//! namespace finds no pod that names it. One that is needed after all comes back with the next pod.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
+use ecr_pull_secrets_core::pull_secret::content::is_exclusive;
+use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::pods::Pages;
+use super::secrets::provisioned;
+use crate::clock;
+use crate::cluster::apply::within;
+use crate::cluster::refusal::Refusal;
+use crate::pull_secret::ledger::is_edited;
 use crate::scope::Scope;
 
-/// A Secret that no pod names for so long is deleted.
-pub fn period(_scope: &Scope) -> Duration {
-    Duration::from_secs(35 * 24 * 60 * 60)
-}
+/// Since when no pod names the Secret, as far as we saw: RFC 3339.
+const UNUSED_SINCE: &str = "ecr-pull-secrets.dev/unused-since";
+/// Whose field that is.
+const MANAGER: &str = "ecr-pull-secrets-cleanup";
+/// Secrets in one answer: some 2 KiB of metadata each.
+const PAGE: u32 = 250;
+/// A mark from further ahead comes from a wrong clock.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Runs after a sweep, which found these namespaces in use.
-pub async fn run(_scope: &Scope, _in_use: &HashSet<Box<str>>) {}
+pub async fn run(scope: &Scope, in_use: &HashSet<Box<str>>) {
+    let Some(after) = scope.config.secret.cleanup_after else {
+        return;
+    };
+    let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+    if let Err(refusal) = each(scope, in_use, after).await {
+        warn!(error = said(refusal), "cannot look for unused pull secrets");
+    }
+}
+
+async fn each(
+    scope: &Scope,
+    in_use: &HashSet<Box<str>>,
+    after: SignedDuration,
+) -> Result<(), Refusal> {
+    let name = &scope.settings.secret_name;
+    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(scope.clients.call.clone());
+    let mut params = ListParams::default()
+        .fields(&format!("metadata.name={name}"))
+        .limit(PAGE);
+    loop {
+        let page = within(|| secrets.list(&params)).await?;
+        for secret in &page.items {
+            let metadata = &secret.metadata;
+            let namespace = metadata.namespace.as_deref().unwrap_or_default();
+            if let Err(refusal) = tidy(scope, metadata, in_use, after).await {
+                let error = said(refusal);
+                warn!(namespace, error, "cannot clean up a pull secret");
+            }
+        }
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params.continue_token = Some(token),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn said(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::Changed | Refusal::Owned => "it changed meanwhile".to_owned(),
+        Refusal::Because(cause, detail) => format!("{cause}: {detail}"),
+    }
+}
+
+/// What is to become of a Secret.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Keep,
+    Mark,
+    Unmark,
+    Remove,
+}
+
+fn next(metadata: &ObjectMeta, is_used: bool, after: SignedDuration, now: Timestamp) -> Next {
+    let annotations = metadata.annotations.as_ref();
+    let annotation = |name: &str| annotations?.get(name).map(String::as_str);
+    let label = |name: &str| metadata.labels.as_ref()?.get(name).map(String::as_str);
+    if label(MANAGED_BY) != Some(OWNER) || metadata.deletion_timestamp.is_some() {
+        return Next::Keep;
+    }
+    let mark = annotation(UNUSED_SINCE);
+    if is_used {
+        return mark.map_or(Next::Keep, |_| Next::Unmark);
+    }
+    let since = mark
+        .and_then(|mark| mark.parse::<Timestamp>().ok())
+        .filter(|since| since.duration_since(now) < AHEAD);
+    match since {
+        None => Next::Mark,
+        Some(since) if now.duration_since(since) < after => Next::Keep,
+        // What else is in it, or who else writes it, may have a use that we do not know of.
+        Some(_) if is_edited(metadata) || !is_exclusive(annotation) => Next::Keep,
+        Some(_) => Next::Remove,
+    }
+}
+
+async fn tidy(
+    scope: &Scope,
+    metadata: &ObjectMeta,
+    in_use: &HashSet<Box<str>>,
+    after: SignedDuration,
+) -> Result<(), Refusal> {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let mut is_used = in_use.contains(namespace);
+    if !is_used && !scope.config.provision.is_empty() {
+        // Where that cannot be told, it is.
+        is_used = provisioned(scope, namespace)
+            .await
+            .map_or(true, |registries| !registries.is_empty());
+    }
+    match next(metadata, is_used, after, clock::now()) {
+        Next::Keep => Ok(()),
+        Next::Mark => mark(scope, metadata, Some(clock::now())).await,
+        Next::Unmark => mark(scope, metadata, None).await,
+        Next::Remove => remove(scope, namespace, metadata).await,
+    }
+}
+
+/// Says since when, or that it is used again.
+async fn mark(
+    scope: &Scope,
+    metadata: &ObjectMeta,
+    since: Option<Timestamp>,
+) -> Result<(), Refusal> {
+    let since = since.and_then(|since| since.round(jiff::Unit::Second).ok());
+    let patch = Patch::Merge(json!({ "metadata": {
+        "uid": metadata.uid,
+        "resourceVersion": metadata.resource_version,
+        "annotations": { UNUSED_SINCE: since.map(|since| since.to_string()) },
+    }}));
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let secrets = secrets(scope, metadata);
+    let name = &scope.settings.secret_name;
+    let answer = within(|| secrets.patch_metadata(name, &params, &patch)).await?;
+    // Rotation writes on top of what the ledger knows.
+    scope.ledger.saw(&answer.metadata);
+    Ok(())
+}
+
+async fn remove(scope: &Scope, namespace: &str, metadata: &ObjectMeta) -> Result<(), Refusal> {
+    let mut pages = Pages::namespaced(scope, namespace);
+    loop {
+        match pages.next().await {
+            Ok(Some(pods)) => {
+                let names = &scope.settings.secret_name;
+                if pods.iter().any(|pod| pod.pod.names(names)) {
+                    return mark(scope, metadata, None).await;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                warn!(namespace, error, "cannot list pods");
+                return Ok(());
+            }
+        }
+    }
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: metadata.uid.clone(),
+            resource_version: metadata.resource_version.clone(),
+        }),
+        ..DeleteParams::default()
+    };
+    let secrets = secrets(scope, metadata);
+    within(|| secrets.delete(&scope.settings.secret_name, &params)).await?;
+    info!(namespace, "removed a pull secret that no pod uses");
+    Ok(())
+}
+
+fn secrets(scope: &Scope, metadata: &ObjectMeta) -> Api<Secret> {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    Api::namespaced(scope.clients.call.clone(), namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+    fn metadata(mark: Option<&str>) -> Value {
+        let mut metadata = json!({
+            "labels": { "app.kubernetes.io/managed-by": "ecr-pull-secrets" },
+            "annotations": {
+                "ecr-pull-secrets.dev/format": "1",
+                "ecr-pull-secrets.dev/exclusive": "true",
+            },
+        });
+        if let Some(mark) = mark {
+            metadata["annotations"][UNUSED_SINCE] = mark.into();
+        }
+        metadata
+    }
+
+    fn at(metadata: Value, is_used: bool, now: &str) -> Next {
+        let metadata = serde_json::from_value(metadata).unwrap();
+        next(&metadata, is_used, DAY, now.parse().unwrap())
+    }
+
+    #[test]
+    fn an_unused_secret_is_marked_and_removed_when_its_time_is_over() {
+        let since = Some("2026-01-01T00:00:00Z");
+        assert_eq!(at(metadata(None), true, "2026-01-01T00:00:00Z"), Next::Keep);
+        assert_eq!(
+            at(metadata(None), false, "2026-01-01T00:00:00Z"),
+            Next::Mark
+        );
+        assert_eq!(
+            at(metadata(since), false, "2026-01-01T23:59:59Z"),
+            Next::Keep
+        );
+        assert_eq!(
+            at(metadata(since), false, "2026-01-02T00:00:00Z"),
+            Next::Remove
+        );
+        assert_eq!(
+            at(metadata(since), true, "2026-01-02T00:00:00Z"),
+            Next::Unmark
+        );
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_is_made_anew() {
+        for mark in ["", "yesterday", "2026-01-03T00:00:00Z"] {
+            let marked = metadata(Some(mark));
+            assert_eq!(at(marked, false, "2026-01-01T00:00:00Z"), Next::Mark);
+        }
+        // Clocks differ a little.
+        let marked = metadata(Some("2026-01-01T01:00:00Z"));
+        assert_eq!(at(marked, false, "2026-01-01T00:00:00Z"), Next::Keep);
+    }
+
+    #[test]
+    fn what_is_not_ours_alone_stays() {
+        let old = || metadata(Some("2026-01-01T00:00:00Z"));
+        let now = "2027-01-01T00:00:00Z";
+        assert_eq!(at(old(), false, now), Next::Remove);
+        let mut foreign = old();
+        foreign["labels"] = json!({});
+        let mut going = old();
+        going["deletionTimestamp"] = now.into();
+        let mut shared = old();
+        shared["annotations"]["ecr-pull-secrets.dev/exclusive"] = Value::Null;
+        let mut newer = old();
+        newer["annotations"]["ecr-pull-secrets.dev/format"] = "2".into();
+        let mut edited = old();
+        edited["managedFields"] = json!([{ "manager": "kubectl-edit", "fieldsV1": {
+            "f:data": { "f:.dockerconfigjson": {} } } }]);
+        for kept in [foreign, going, edited, newer] {
+            assert_eq!(at(kept.clone(), false, now), Next::Keep, "{kept}");
+        }
+        shared["annotations"]
+            .as_object_mut()
+            .unwrap()
+            .remove("ecr-pull-secrets.dev/exclusive");
+        assert_eq!(at(shared, false, now), Next::Keep);
+    }
+}

@@ -6,6 +6,7 @@
 
 mod attend;
 mod exclusions;
+mod pages;
 mod reports;
 mod view;
 
@@ -19,13 +20,14 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tracing::warn;
 
 pub use self::attend::{Standing, attend, judge, repair};
+pub use self::pages::Pages;
 pub use self::reports::Reports;
 pub use self::view::{Phase, Seen};
 use crate::cluster::refusal::chain;
 use crate::scope::Scope;
 
 /// Pods in one answer: some 10 KiB each.
-pub const PAGE: u32 = 100;
+const PAGE: u32 = 100;
 /// Pods attended to at a time.
 pub const AT_A_TIME: usize = 16;
 

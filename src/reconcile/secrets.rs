@@ -1,12 +1,147 @@
 //! Secrets that somebody deleted or edited.
+//!
+//! A deleted one comes back where pods name it or the namespace is provisioned; so one that nobody
+//! uses stays away, whether we cleaned it up or somebody else did. An edited one is mended or left
+//! for a while, as [writing](crate::pull_secret::write) finds right. Whoever keeps changing it is
+//! met less and less often.
 
+mod schedule;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ecr_pull_secrets_core::admission::pod::Wish;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rules::Identity;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
 
-use super::Changed;
+use self::schedule::Schedule;
+use super::pods::{Pages, Standing, judge, repair};
+use super::{Changed, provision};
+use crate::cluster::connect::CALL_TIMEOUT;
+use crate::cluster::namespaces::Known;
+use crate::cluster::refusal::chain;
+use crate::pull_secret::ledger::Change;
 use crate::scope::Scope;
 
+/// Namespaces looked at a time.
+const AT_A_TIME: usize = 16;
+/// A Secret gets so much time before another namespace's turn.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Reads the changes for ever; acts on them while this replica leads.
-pub async fn run(_scope: &Scope, changes: &mut UnboundedReceiver<Changed>, _is_leading: bool) {
-    while changes.recv().await.is_some() {}
-    std::future::pending::<()>().await;
+pub async fn run(scope: &Scope, changes: &mut UnboundedReceiver<Changed>, is_leading: bool) {
+    let mut schedule = Schedule::default();
+    let mut looks = FuturesUnordered::new();
+    loop {
+        let next = schedule.next().filter(|_| looks.len() < AT_A_TIME);
+        let due = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            change = changes.recv() => match change {
+                Some((_, Change::Written)) => {}
+                Some((namespace, Change::Edited | Change::Deleted)) => {
+                    if is_leading {
+                        schedule.heard(namespace, Instant::now());
+                    }
+                }
+                // The ledger's watch is gone, and the process is about to end.
+                None => std::future::pending().await,
+            },
+            Some((namespace, result)) = looks.next() => {
+                schedule.end(namespace, result == Looked::Failed, Instant::now());
+            }
+            () = due => {
+                if let Some(namespace) = schedule.begin(Instant::now()) {
+                    looks.push(async move {
+                        let result = look(scope, &namespace).await;
+                        (namespace, result)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What came of a look.
+#[derive(Debug, PartialEq, Eq)]
+enum Looked {
+    Done,
+    Failed,
+}
+
+/// Has a namespace's Secret open what its pods and the configuration want, if anything.
+async fn look(scope: &Scope, namespace: &str) -> Looked {
+    match scope.namespaces.look_up(namespace).await {
+        Known::Active(Wish::Out) | Known::Terminating(_) | Known::Missing => return Looked::Done,
+        Known::Active(_) | Known::Unknown => {}
+    }
+    let registries = match wanted(scope, namespace).await {
+        Ok(registries) => registries,
+        Err(error) => {
+            warn!(
+                namespace,
+                error, "cannot tell what a pull secret is to open"
+            );
+            return Looked::Failed;
+        }
+    };
+    if registries.is_empty() {
+        return Looked::Done;
+    }
+    let result = repair(scope, namespace, &registries, PATIENCE).await;
+    info!(
+        namespace,
+        ?result,
+        "looked at a pull secret that somebody changed"
+    );
+    Looked::Done
+}
+
+/// What the pods that name the Secret, and the configuration, want it to open.
+async fn wanted(scope: &Scope, namespace: &str) -> Result<Vec<(Registry, Identity)>, String> {
+    let mut wanted: BTreeSet<(Registry, Identity)> = BTreeSet::new();
+    wanted.extend(provisioned(scope, namespace).await?);
+    let mut pages = Pages::namespaced(scope, namespace);
+    while let Some(pods) = pages.next().await? {
+        for pod in &pods {
+            if let Standing::Served(registries) = judge(scope, pod).await {
+                wanted.extend(registries);
+            }
+        }
+    }
+    Ok(wanted.into_iter().collect())
+}
+
+/// What the configuration wants a namespace's Secret to open, pods or no pods.
+///
+/// # Errors
+///
+/// A sentence for the log, where the labels of the namespace cannot be looked at.
+pub async fn provisioned(
+    scope: &Scope,
+    namespace: &str,
+) -> Result<Vec<(Registry, Identity)>, String> {
+    if scope.config.provision.is_empty() {
+        return Ok(Vec::new());
+    }
+    let api: Api<Namespace> = Api::all(scope.clients.call.clone());
+    let found = match timeout(CALL_TIMEOUT, api.get_metadata_opt(namespace)).await {
+        Ok(found) => found.map_err(|error| chain(&error))?,
+        Err(_) => return Err("no answer in time".to_owned()),
+    };
+    let Some(found) = found else {
+        return Ok(Vec::new());
+    };
+    Ok(provision::provisioned(scope, &found.metadata, |_| ()))
 }

@@ -12,28 +12,23 @@ use std::time::Duration;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Identity;
 use futures::StreamExt as _;
-use kube::Api;
-use kube::api::ListParams;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::cleanup;
-use super::pods::{AT_A_TIME, PAGE, Seen, attend, repair};
-use crate::cluster::refusal::chain;
+use super::pods::{AT_A_TIME, Pages, attend, repair};
 use crate::scope::Scope;
 
 /// Between two sweeps, unless unused Secrets are to be found sooner.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// After a sweep that did not come to its end.
 const RETRY: Duration = Duration::from_secs(5);
-/// For one page.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A Secret gets so much time before the next pod's turn, so that not everything starts at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until it is dropped.
 pub async fn run(scope: Arc<Scope>) {
-    let interval = interval(cleanup::period(&scope));
+    let interval = interval(scope.config.secret.cleanup_after);
     loop {
         scope.reports.read_registration(&scope.clients).await;
         let mut in_use = scope.reports.take_used();
@@ -57,8 +52,9 @@ pub async fn run(scope: Arc<Scope>) {
 }
 
 /// Once a day; where unused Secrets go sooner than after four days, four times in that time.
-fn interval(cleanup_after: Duration) -> Duration {
-    (cleanup_after / 4).clamp(Duration::from_secs(1), INTERVAL)
+fn interval(cleanup_after: Option<Duration>) -> Duration {
+    let quarter = cleanup_after.map_or(INTERVAL, |after| after / 4);
+    quarter.clamp(Duration::from_secs(1), INTERVAL)
 }
 
 /// What the Secrets of some namespaces are to open, and do not.
@@ -68,36 +64,27 @@ type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
 async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), String> {
     let start = Instant::now();
     let wanting = Mutex::new(Wanting::new());
-    let api: Api<Seen> = Api::all(scope.clients.watch.clone());
-    let mut params = ListParams::default().limit(PAGE);
+    let mut pages = Pages::all(scope);
     let mut count = 0_usize;
-    loop {
-        let page = match timeout(PAGE_TIMEOUT, api.list(&params)).await {
-            Ok(page) => page.map_err(|error| chain(&error))?,
-            Err(_) => return Err("no answer in time".to_owned()),
-        };
-        count = count.saturating_add(page.items.len());
-        for pod in &page.items {
+    while let Some(pods) = pages.next().await? {
+        count = count.saturating_add(pods.len());
+        for pod in &pods {
             if pod.pod.names(&scope.settings.secret_name) && !in_use.contains(pod.namespace()) {
                 in_use.insert(pod.namespace().into());
             }
         }
-        futures::stream::iter(&page.items)
+        futures::stream::iter(&pods)
             .for_each_concurrent(AT_A_TIME, |pod| {
                 let wanting = &wanting;
                 async move {
                     if let Some(registries) = attend(scope, pod).await {
                         let mut wanting = wanting.lock().unwrap_or_else(PoisonError::into_inner);
-                        let registry = wanting.entry(pod.namespace().into()).or_default();
-                        registry.extend(registries);
+                        let known = wanting.entry(pod.namespace().into()).or_default();
+                        known.extend(registries);
                     }
                 }
             })
             .await;
-        match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => params.continue_token = Some(token),
-            _ => break,
-        }
     }
     // After the list: who waits for AWS keeps no missed pod waiting.
     let wanting = wanting.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -123,10 +110,12 @@ mod tests {
 
     #[test]
     fn pods_are_listed_once_a_day_and_often_enough_to_clean_up_in_time() {
-        let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
-        assert_eq!(interval(days(35)), days(1));
-        assert_eq!(interval(days(4)), days(1));
-        assert_eq!(interval(days(1)), days(1) / 4);
-        assert_eq!(interval(Duration::from_secs(1)), Duration::from_secs(1));
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        assert_eq!(interval(None), hours(24));
+        assert_eq!(interval(Some(hours(35 * 24))), hours(24));
+        assert_eq!(interval(Some(hours(4 * 24))), hours(24));
+        assert_eq!(interval(Some(hours(24))), hours(6));
+        let second = Duration::from_secs(1);
+        assert_eq!(interval(Some(second)), second);
     }
 }

@@ -203,7 +203,7 @@ async fn recreate(scope: &Scope, pod: &Seen) {
     let Some(controller) = pod.controller.as_deref() else {
         return;
     };
-    if !recreates(scope) || pod.phase != Phase::Pending || pod.has_started {
+    if !scope.config.repair.recreate_pods || pod.phase != Phase::Pending || pod.has_started {
         return;
     }
     // Admission leaves the reference out where a Secret would break the pod's keyring.
@@ -243,9 +243,4 @@ async fn recreate(scope: &Scope, pod: &Seen) {
         }
         Err(_) => warn!(namespace, pod = name, "cannot delete a pod in time"),
     }
-}
-
-/// `repair.recreatePods`.
-fn recreates(_scope: &Scope) -> bool {
-    false
 }
