@@ -1,10 +1,246 @@
-//! Rotation.
+//! Rotation: every pull Secret of ours holds a token that is not due for renewal.
+//!
+//! Once a second, or when the next token is due, each key that some Secret uses is looked at: a
+//! token that is due is renewed, and a namespace whose entry is older than the token is written.
+//! The ledger says which those are, so whoever takes over in the middle writes only what is still
+//! old. Nothing waits for anything else: a region that AWS does not serve keeps its old token, a
+//! namespace that cannot be written is tried again by itself, and the pace follows the API server.
+//!
+//! Points in time are compared anew each time, and pauses are measured by a clock that does not
+//! jump: a wall clock that is set costs at most one renewal.
 
+mod keys;
+mod pace;
+mod pauses;
+mod progress;
+mod schedule;
+mod survey;
+
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::token::{Token, TokenKey};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+
+use self::keys::Keys;
+use self::pace::{Pace, Ticket};
+use self::pauses::Pauses;
+use self::progress::Progress;
+use self::schedule::Schedule;
+use self::survey::{Behind, survey};
+use crate::clock;
+use crate::cluster::namespaces::Known;
+use crate::pull_secret::write::Written;
 use crate::scope::Scope;
+use crate::token::failure::Failure;
+
+/// The longest and the shortest time between two looks.
+const TICK: Duration = Duration::from_secs(1);
+const SHORTEST_TICK: Duration = Duration::from_millis(250);
+/// So often everything is looked at whether it changed or not.
+const SURVEY: Duration = Duration::from_secs(30);
 
 /// Runs until it is dropped.
-pub async fn run(_scope: Arc<Scope>) {
-    std::future::pending::<()>().await;
+pub async fn run(scope: Arc<Scope>) {
+    let mut rotation = Rotation::new(scope);
+    loop {
+        rotation.step().await;
+    }
+}
+
+struct Rotation {
+    scope: Arc<Scope>,
+    keys: Keys,
+    schedule: Schedule,
+    pauses: Pauses,
+    pace: Pace,
+    progress: Progress,
+    /// The ledger's edition and the time of the last survey.
+    surveyed: Option<(u64, Instant)>,
+    next_tick: Instant,
+    queue: VecDeque<Behind>,
+    writes: FuturesUnordered<BoxFuture<'static, Write>>,
+    writing: HashSet<Box<str>>,
+    refreshes: FuturesUnordered<BoxFuture<'static, Refresh>>,
+}
+
+/// A write that ended.
+struct Write {
+    what: Behind,
+    ticket: Ticket,
+    outcome: Result<Written, Cause>,
+}
+
+type Refresh = (Arc<TokenKey>, Result<Token, Failure>);
+
+impl Rotation {
+    fn new(scope: Arc<Scope>) -> Self {
+        let now = Instant::now();
+        Self {
+            schedule: Schedule::new(scope.config.rotation.max_age),
+            scope,
+            keys: Keys::default(),
+            pauses: Pauses::default(),
+            pace: Pace::new(now),
+            progress: Progress::default(),
+            surveyed: None,
+            next_tick: now,
+            queue: VecDeque::new(),
+            writes: FuturesUnordered::new(),
+            writing: HashSet::new(),
+            refreshes: FuturesUnordered::new(),
+        }
+    }
+
+    /// Does what is due now, and waits for the next thing that happens.
+    async fn step(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.tick(now);
+        }
+        self.start_writes(now);
+        let mut wake = self.next_tick;
+        if !self.queue.is_empty() {
+            wake = wake.min(self.pace.opens_at().max(now + SHORTEST_TICK));
+        }
+        tokio::select! {
+            Some(write) = self.writes.next() => self.wrote(write),
+            Some((key, outcome)) = self.refreshes.next() => self.refreshed(&key, outcome),
+            () = sleep_until(wake) => {}
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.is_survey_due(now) {
+            self.survey(now);
+        }
+        let (wall, supply) = (clock::now(), &self.scope.supply);
+        for key in self.schedule.start_due(wall, now) {
+            let supply = supply.clone();
+            let refresh = async move {
+                let outcome = supply.refresh(&key).await;
+                (key, outcome)
+            };
+            self.refreshes.push(refresh.boxed());
+        }
+        let idle = self.schedule.idle(wall, now).unwrap_or(TICK);
+        self.next_tick = now + idle.clamp(SHORTEST_TICK, TICK);
+    }
+
+    /// Whether anything can have changed since the last time.
+    fn is_survey_due(&self, now: Instant) -> bool {
+        self.surveyed.is_none_or(|(edition, at)| {
+            edition != self.scope.ledger.edition() || now >= at + SURVEY || self.pauses.is_over(now)
+        }) || self.schedule.is_outdated(|key| self.scope.supply.held(key))
+    }
+
+    fn survey(&mut self, now: Instant) {
+        self.surveyed = Some((self.scope.ledger.edition(), now));
+        let Scope {
+            ledger,
+            supply,
+            config,
+            namespaces,
+            ..
+        } = &*self.scope;
+        let held = |key: &TokenKey| supply.held(key);
+        let found = survey(ledger, &config.rules, &mut self.keys, held, clock::now());
+        self.schedule.update(found.uses, now);
+        let is_behind: HashSet<&str> = found.behind.iter().map(|one| &*one.namespace).collect();
+        self.pauses
+            .retain(|namespace| is_behind.contains(namespace));
+        let mut queue = found.behind;
+        queue.retain_mut(|one| {
+            one.is_retry = self.pauses.knows(&one.namespace);
+            !self.writing.contains(&one.namespace)
+                && !self.pauses.is_pausing(&one.namespace, now)
+                && !matches!(
+                    namespaces.cached(&one.namespace),
+                    Some(Known::Terminating(_))
+                )
+        });
+        // What pods could soon miss comes first.
+        queue.sort_unstable_by_key(|one| one.ends);
+        let firsts = queue.iter().filter(|one| !one.is_retry);
+        self.progress.expect(firsts.map(|one| &*one.keys), now);
+        self.queue = queue.into();
+    }
+
+    fn start_writes(&mut self, now: Instant) {
+        while self.pace.has_room(self.writes.len(), now) {
+            let Some(what) = self.queue.pop_front() else {
+                return;
+            };
+            let grants = self.grants(&what.namespace);
+            if !what.is_retry {
+                self.progress.starts(&what.keys);
+            }
+            self.writing.insert(what.namespace.clone());
+            let (writer, ticket) = (self.scope.pull_secrets.clone(), self.pace.ticket());
+            let write = async move {
+                let outcome = writer.rotate(&what.namespace, &grants).await;
+                Write {
+                    what,
+                    ticket,
+                    outcome,
+                }
+            };
+            self.writes.push(write.boxed());
+        }
+    }
+
+    /// The tokens that we hold for a namespace's Secret: all of them, so that one write needs no
+    /// look at what is there.
+    fn grants(&mut self, namespace: &str) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for (host, _) in self.scope.ledger.holds_of(namespace) {
+            let rules = &self.scope.config.rules;
+            if let Some((registry, key)) = self.keys.of(rules, &host, namespace)
+                && let Some(token) = self.scope.supply.held(&key)
+            {
+                grants.push(Grant {
+                    registry,
+                    identity: key.identity.to_string().into(),
+                    token,
+                });
+            }
+        }
+        grants
+    }
+
+    fn wrote(&mut self, write: Write) {
+        let Write {
+            what,
+            ticket,
+            outcome,
+        } = write;
+        let now = Instant::now();
+        self.writing.remove(&what.namespace);
+        match outcome {
+            Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) => self.pace.busy(ticket, now),
+            Ok(_) | Err(_) => self.pace.answered(),
+        }
+        match &outcome {
+            Ok(Written { applied: true, .. }) => self.pauses.forget(&what.namespace),
+            // Right already or gone, and the ledger knows by now; or else not sooner than later.
+            Ok(_) => self.pauses.pause(&what.namespace, Retry::Soon, now),
+            Err(cause) => self.pauses.pause(&what.namespace, cause.retry(), now),
+        }
+        if !what.is_retry {
+            self.progress.ends(&what.keys, outcome.is_ok(), now);
+        }
+    }
+
+    fn refreshed(&mut self, key: &Arc<TokenKey>, outcome: Result<Token, Failure>) {
+        let now = Instant::now();
+        self.schedule
+            .refreshed(key, outcome.ok().as_ref(), clock::now(), now);
+        self.next_tick = now;
+    }
 }

@@ -1,0 +1,95 @@
+//! A look over the ledger: which keys are in use, and which namespaces hold an entry that is older
+//! than the token that we hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ecr_pull_secrets_core::pull_secret::content::Lifetime;
+use ecr_pull_secrets_core::rules::Rules;
+use ecr_pull_secrets_core::token::{Token, TokenKey, renewal};
+use jiff::Timestamp;
+
+use super::keys::Keys;
+use super::schedule::Use;
+use crate::pull_secret::ledger::Ledger;
+
+/// What was found.
+pub(super) struct Survey {
+    /// By key.
+    pub(super) uses: HashMap<Arc<TokenKey>, Use>,
+    /// In no order.
+    pub(super) behind: Vec<Behind>,
+}
+
+/// A namespace that is to be written.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) namespace: Box<str>,
+    /// Whose tokens are newer than what it holds.
+    pub(super) keys: Box<[Arc<TokenKey>]>,
+    /// The first end of a token that is to be replaced.
+    pub(super) ends: Timestamp,
+    /// It was tried before.
+    pub(super) is_retry: bool,
+}
+
+/// What nothing is known about.
+const UNKNOWN: Lifetime = Lifetime {
+    minted_at: Timestamp::MIN,
+    expires_at: Timestamp::MIN,
+};
+
+/// Looks. `held` is what this process holds.
+pub(super) fn survey(
+    ledger: &Ledger,
+    rules: &Rules,
+    keys: &mut Keys,
+    held: impl Fn(&TokenKey) -> Option<Token>,
+    now: Timestamp,
+) -> Survey {
+    let mut uses: HashMap<Arc<TokenKey>, Use> = HashMap::new();
+    let mut behind = Vec::new();
+    let mut older: Vec<Arc<TokenKey>> = Vec::new();
+    ledger.for_each(|namespace, holds| {
+        let mut ends = Timestamp::MAX;
+        for (host, life) in holds {
+            let Some((_, key)) = keys.of(rules, host, namespace) else {
+                continue;
+            };
+            let tokens = uses.entry(key.clone()).or_insert_with(|| {
+                let held = held(&key);
+                let oldest = Lifetime {
+                    minted_at: Timestamp::MAX,
+                    expires_at: Timestamp::MAX,
+                };
+                Use { oldest, held }
+            });
+            let next = match &tokens.held {
+                Some(token) if life.yields_to(token, now) => {
+                    ends = ends.min(life.expires_at);
+                    older.push(key);
+                    Lifetime::from(token)
+                }
+                None if !renewal::is_believable(life.expires_at, now) => UNKNOWN,
+                Some(_) | None => life,
+            };
+            if next.expires_at < tokens.oldest.expires_at {
+                tokens.oldest = next;
+            }
+        }
+        if !older.is_empty() {
+            older.sort_unstable();
+            older.dedup();
+            behind.push(Behind {
+                namespace: namespace.into(),
+                keys: older.drain(..).collect(),
+                ends,
+                is_retry: false,
+            });
+        }
+    });
+    Survey { uses, behind }
+}
+
+#[cfg(test)]
+mod tests;
