@@ -29,6 +29,7 @@ mod rules;
 mod scale;
 mod shutdown;
 mod theft;
+mod token_store;
 mod untouched;
 mod workloads;
 
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         scale::trials(),
         shutdown::trials(),
         theft::trials(),
+        token_store::trials(),
         untouched::trials(),
         workloads::trials(),
     ]

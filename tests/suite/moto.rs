@@ -84,7 +84,12 @@ async fn mint_twice(
     credentials: &[(&str, &str)],
     account: &str,
 ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-    let mut environment = vec![("AWS_ENDPOINT_URL", moto.url.clone())];
+    // Its tokens are another world's, and not for the token store of this one.
+    let apart = Namespace::new(world).await.name;
+    let mut environment = vec![
+        ("AWS_ENDPOINT_URL", moto.url.clone()),
+        ("ECR_PULL_SECRETS_NAMESPACE", apart),
+    ];
     environment.extend(
         credentials
             .iter()

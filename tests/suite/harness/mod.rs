@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod docker;
+pub mod installation;
 pub mod namespace;
 pub mod replica;
 pub mod review;

@@ -110,10 +110,21 @@ impl World {
 
     /// A third replica, which the API server does not know.
     pub fn replica(&self, name: &str, config: &str, environment: &[(&str, String)]) -> Replica {
+        self.replica_as(&self.kubeconfig, name, config, environment)
+    }
+
+    /// The same with the rights of another account.
+    pub fn replica_as(
+        &self,
+        kubeconfig: &Path,
+        name: &str,
+        config: &str,
+        environment: &[(&str, String)],
+    ) -> Replica {
         Replica::start(&Settings {
             directory: self.directory.path(),
             name,
-            kubeconfig: &self.kubeconfig,
+            kubeconfig,
             certificates: &self.directory.path().join("certificates"),
             config,
             environment,

@@ -104,7 +104,7 @@ async fn a_new_store_is_opaque_and_only_missed_pods_are_deleted(world: Arc<World
     let rows = [second.stores(), second.pods().await].concat();
     let Second { account, .. } = &second;
     none(&account.wrong(&rows, |row| &row.without_guards).await)?;
-    second.guard(&world).await;
+    second.guard().await;
     none(&account.wrong(&rows, |row| &row.ours).await)
 }
 

@@ -1,23 +1,18 @@
 //! Attempts in a second installation, made for them: one that has no token store yet, and that may
-//! create missed pods again. It has an account, rights and guards of its own, so that the first one
-//! stays as it ships.
+//! create missed pods again. So the first one stays as it ships.
 
-use std::fs;
-use std::process::Command;
 use std::sync::Arc;
 
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::account::Account;
-use super::request::{Request, Row, Verdict, apply, delete, get, lay_over, post, strategic_patch};
+use super::request::{Row, Verdict, apply, delete, lay_over, post, strategic_patch};
 use super::secrets::{ACCOUNT, ANNOTATION, IMMUTABLE, LABEL, MARK, OWNER, path};
 use super::shared::{OPAQUE, STORE, token_store};
+use crate::harness::installation::Installation;
 use crate::harness::namespace::{Namespace, pod};
-use crate::harness::tools::{root, run, tool};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
 
@@ -28,89 +23,36 @@ const PENDING: &str = "deletes pods that are Pending and a controller's, and not
 
 /// An installation without guards, at first.
 pub struct Second {
-    /// Where it is, and where pods are that it may delete.
-    pub namespace: Namespace,
     /// Its account, by its token.
     pub account: Account,
-    guards: String,
+    installation: Installation,
 }
 
 impl Second {
-    /// Makes account and rights from the chart, and waits for them.
+    /// Makes account and rights, and waits for them.
     pub async fn new(world: &Arc<World>) -> Self {
-        let labels = json!({ "ecr-pull-secrets.dev/inject": "false" });
-        let namespace = Namespace::with_labels(world, labels).await;
-        let template = |name: &str| {
-            let mut helm = Command::new(tool("helm"));
-            helm.args(["template", OURS])
-                .arg(root().join("manifests/helm"))
-                .args(["--namespace", &namespace.name])
-                .args(["--set", "config.repair.recreatePods=true"])
-                .args(["--show-only", &format!("templates/{name}.yaml")]);
-            run(&mut helm)
-        };
-        // The rights hold in this namespace only: everywhere else they are the first one's.
-        let rights: Vec<String> = template("rbac")
-            .split("\n---\n")
-            .filter(|document| !document.contains("kind: ClusterRoleBinding"))
-            .map(|document| match document.contains("kind: ClusterRole\n") {
-                true => document.replacen("  name: ecr-pull-secrets\n", "  name: second\n", 1),
-                false => document.to_owned(),
-            })
-            .collect();
-        let parts = [template("serviceaccount"), rights.join("\n---\n")];
-        kubectl_apply(world, &namespace, &parts.join("\n---\n"));
-        let binding = json!({
-            "metadata": { "name": "second" },
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "second",
-            },
-            "subjects": [{ "kind": "ServiceAccount", "name": OURS, "namespace": namespace.name }],
-        });
-        let _: RoleBinding = namespace.create(binding).await.expect("a RoleBinding");
-        let request = TokenRequest::default();
-        let token = namespace
-            .api::<ServiceAccount>()
-            .create_token_request(OURS, &PostParams::default(), &request)
-            .await
-            .expect("an answer");
-        let token = token.status.and_then(|status| status.token);
-        let account =
-            Account::with_token(world, &namespace.name, OURS, &token.expect("a token")).await;
-        let guards = template("guard").replace("ecr-pull-secrets-guard-", "second-guard-");
-        let pods = get(
-            "pods",
-            &format!("/api/v1/namespaces/{}/pods", namespace.name),
-        );
-        eventually("the rights of the second installation", LIMIT, || async {
-            account.send(&pods).await.status.is_success().then_some(())
-        })
-        .await;
+        let installation = Installation::new(world, "config.repair.recreatePods=true").await;
+        let namespace = &installation.namespace.name;
+        let account = Account::with_token(world, namespace, OURS, &installation.token).await;
         Self {
-            namespace,
             account,
-            guards,
+            installation,
         }
     }
 
     /// Makes the guards, and waits until they are in force.
-    pub async fn guard(&self, world: &Arc<World>) {
-        kubectl_apply(world, &self.namespace, &self.guards);
+    pub async fn guard(&self) {
+        let guards = self.installation.rendered("guard");
+        let guards = guards.replace("ecr-pull-secrets-guard-", "second-guard-");
+        self.installation.apply(&[guards]);
         let mut other = token_store();
         other["type"] = json!("x");
-        let store = path(&self.namespace.name, STORE);
+        let namespace = &self.namespace().name;
+        let store = path(namespace, STORE);
+        let nobodys = format!("/api/v1/namespaces/{namespace}/pods/nobodys");
         for (request, guard) in [
             (apply("Secrets are guarded", &store, other), SECRETS),
-            (
-                // It takes RBAC a right to get as far as this guard.
-                delete(
-                    "the rest is guarded",
-                    &format!("/api/v1/namespaces/{}/pods/nobodys", self.namespace.name),
-                ),
-                REST,
-            ),
+            (delete("the rest is guarded", &nobodys), REST),
         ] {
             eventually(&request.attempt, LIMIT, || async {
                 let answer = self.account.send(&request).await;
@@ -118,6 +60,10 @@ impl Second {
             })
             .await;
         }
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.installation.namespace
     }
 
     /// What may be written where there is no token store yet.
@@ -163,7 +109,7 @@ impl Second {
                 OWNER,
             ),
         ];
-        let store = path(&self.namespace.name, STORE);
+        let store = path(&self.namespace().name, STORE);
         let mut rows: Vec<Row> = attempts
             .into_iter()
             .map(|(attempt, overlay, says)| {
@@ -174,7 +120,7 @@ impl Second {
             .collect();
         let mut create_only = token_store();
         create_only["metadata"]["resourceVersion"] = json!("1");
-        let all = format!("/api/v1/namespaces/{}/secrets", self.namespace.name);
+        let all = format!("/api/v1/namespaces/{}/secrets", self.namespace().name);
         rows.extend([
             apply("a store", &store, create_only).allowed(),
             post("POST a store", &all, token_store()).no_right(Verdict::Allowed),
@@ -185,7 +131,7 @@ impl Second {
     /// Which pods may be deleted, and what else may be done to them.
     pub async fn pods(&self) -> Vec<Row> {
         let owner = json!({ "metadata": { "name": "owner" } });
-        let owner: ConfigMap = self.namespace.create(owner).await.expect("a ConfigMap");
+        let owner: ConfigMap = self.namespace().create(owner).await.expect("a ConfigMap");
         for (name, controller, phase) in [
             ("missed", Some(true), "Pending"),
             ("running", Some(true), "Running"),
@@ -203,15 +149,15 @@ impl Second {
                     "controller": controller,
                 }]);
             }
-            let _: Pod = self.namespace.create(object).await.expect("a pod");
+            let _: Pod = self.namespace().create(object).await.expect("a pod");
             let status = Patch::Merge(json!({ "status": { "phase": phase } }));
-            self.namespace
+            self.namespace()
                 .api::<Pod>()
                 .patch_status(name, &PatchParams::default(), &status)
                 .await
                 .expect("a phase");
         }
-        let all = format!("/api/v1/namespaces/{}/pods", self.namespace.name);
+        let all = format!("/api/v1/namespaces/{}/pods", self.namespace().name);
         let one = |name: &str| format!("{all}/{name}");
         let denied = || Verdict::Guard(REST, PENDING);
         let label = json!({ "metadata": { "labels": { "x": "y" } } });
@@ -221,8 +167,7 @@ impl Second {
             "metadata": { "name": "missed" },
         });
         let guarded = |attempt: &str, name: &str| -> Row {
-            let request: Request = delete(attempt, &one(name));
-            request.guarded(REST, PENDING)
+            delete(attempt, &one(name)).guarded(REST, PENDING)
         };
         vec![
             delete("a Pending pod of a controller", &one("missed")).allowed(),
@@ -235,14 +180,4 @@ impl Second {
             strategic_patch("patch", &one("missed"), label).no_right(denied()),
         ]
     }
-}
-
-fn kubectl_apply(world: &World, namespace: &Namespace, documents: &str) {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    fs::write(file.path(), documents).expect("a file");
-    let mut kubectl = world.kubectl();
-    kubectl
-        .args(["--namespace", &namespace.name, "apply", "--filename"])
-        .arg(file.path());
-    run(&mut kubectl);
 }
