@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::connect::CALL_TIMEOUT;
 use super::refusal::{Refusal, refusal};
@@ -231,6 +231,8 @@ impl Elector {
                 remedy = "if the API server forbids it, install the Role of the same release; nobody renews tokens meanwhile",
                 "this replica cannot take part in the election"
             );
+        } else {
+            debug!(cause = cause.name(), "still not part of the election");
         }
     }
 

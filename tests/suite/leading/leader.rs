@@ -1,0 +1,335 @@
+//! Of three replicas one leads, whatever happens to it and to the Lease.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use super::trials;
+use crate::harness::namespace::Namespace;
+use crate::harness::replica::Replica;
+use crate::harness::world::{CONFIG, OURS};
+use crate::harness::{LIMIT, Outcome, World, eventually};
+
+trials!(
+    one_of_three_leads_and_hands_over_when_it_is_told_to_end,
+    one_that_is_killed_is_followed_by_another,
+    one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes,
+    a_lease_that_somebody_deletes_is_made_anew_by_its_holder,
+    a_lease_that_somebody_touches_stays_with_its_holder,
+    a_holder_that_is_cut_off_stops_leading_and_another_follows,
+    without_the_right_nobody_leads_and_it_is_told_once,
+);
+
+/// What is logged when the API server forbids the Lease.
+const TROUBLE: &str = "cannot take part in the election";
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// Replicas that take part in an election of their own.
+struct Three {
+    namespace: Namespace,
+    replicas: Vec<Replica>,
+}
+
+impl Three {
+    async fn start(world: &Arc<World>) -> Self {
+        let namespace = Namespace::new(world).await;
+        grant(&namespace, true).await;
+        let this = Self {
+            replicas: (0..3)
+                .map(|_| candidate(world, &namespace, CONFIG))
+                .collect(),
+            namespace,
+        };
+        this.leader("one of three leads").await;
+        this
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        self.namespace.api()
+    }
+
+    async fn lease(&self) -> Lease {
+        self.leases().get(OURS).await.expect("the Lease")
+    }
+
+    /// How many of those that run say that they lead.
+    async fn leaders(&self) -> Vec<&Replica> {
+        let mut leaders = Vec::new();
+        for replica in &self.replicas {
+            if leads(replica).await == Some(true) {
+                leaders.push(replica);
+            }
+        }
+        leaders
+    }
+
+    /// The only leader, once there is one, and the Lease says the same.
+    async fn leader(&self, what: &str) -> &Replica {
+        eventually(what, LIMIT, || async {
+            let [leader] = self.leaders().await[..] else {
+                return None;
+            };
+            let lease = self.leases().get_opt(OURS).await.expect("a look")?;
+            (holder(&lease) == name(leader)).then_some(leader)
+        })
+        .await
+    }
+}
+
+/// Gives our ServiceAccount what a replica needs in a namespace of its own, with the Lease or not.
+pub async fn grant(namespace: &Namespace, with_lease: bool) {
+    let role = json!({ "metadata": { "name": OURS }, "rules": rights(with_lease) });
+    namespace.create::<Role>(role).await.expect("a Role");
+    let binding = json!({
+        "metadata": { "name": OURS },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": OURS },
+        "subjects": [{ "kind": "ServiceAccount", "name": OURS, "namespace": OURS }],
+    });
+    namespace
+        .create::<RoleBinding>(binding)
+        .await
+        .expect("a RoleBinding");
+}
+
+fn rights(with_lease: bool) -> Value {
+    let store = json!({
+        "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["ecr-pull-secrets-tokens"],
+        "verbs": ["get", "list", "watch", "create", "patch"],
+    });
+    let lease = json!({
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [OURS],
+        "verbs": ["get", "create", "patch"],
+    });
+    if with_lease {
+        json!([store, lease])
+    } else {
+        json!([store])
+    }
+}
+
+/// A replica whose own namespace is this one.
+pub fn candidate(world: &World, namespace: &Namespace, config: &str) -> Replica {
+    let name = format!("candidate-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut environment = world.aws_environment();
+    environment.push(("ECR_PULL_SECRETS_NAMESPACE", namespace.name.clone()));
+    world.replica(&name, config, &environment)
+}
+
+/// Its file is called like the process.
+fn name(replica: &Replica) -> String {
+    let stem = replica.log.file_stem().expect("a name");
+    stem.to_string_lossy().into_owned()
+}
+
+/// Whether it says that it leads; `None`: it does not run, or is not there yet.
+pub async fn leads(replica: &Replica) -> Option<bool> {
+    let (_, text) = replica.get("/metrics").await?;
+    Some(text.lines().any(|line| line == "ecr_pull_secrets_leader 1"))
+}
+
+fn spec(lease: &Lease) -> LeaseSpec {
+    lease.spec.clone().expect("a spec")
+}
+
+fn holder(lease: &Lease) -> String {
+    spec(lease).holder_identity.unwrap_or_default()
+}
+
+fn managers(lease: &Lease) -> Vec<String> {
+    let fields = lease.metadata.managed_fields.iter().flatten();
+    fields.filter_map(|entry| entry.manager.clone()).collect()
+}
+
+fn logged(replica: &Replica, text: &str) -> usize {
+    let log = std::fs::read_to_string(&replica.log).expect("a log");
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+/// Waits until the holder renewed once more.
+async fn renewed(three: &Three, since: &Lease) -> Lease {
+    eventually("the holder renews", LIMIT, || async {
+        let lease = three.lease().await;
+        (spec(&lease).renew_time != spec(since).renew_time).then_some(lease)
+    })
+    .await
+}
+
+async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<World>) -> Outcome {
+    let mut three = Three::start(&world).await;
+    for hand_over in 0..3 {
+        let leader = three.leader("one leads").await;
+        let name = name(leader);
+        let lease = three.lease().await;
+        assert_eq!(spec(&lease).lease_transitions, Some(hand_over));
+        assert_eq!(spec(&lease).lease_duration_seconds, Some(15));
+        assert!(managers(&lease).contains(&name), "{:?}", managers(&lease));
+        // A process at its end leads until it is told to end, and not a moment longer.
+        leader.terminate();
+        assert_eq!(leader.ended().await, 0);
+        assert_eq!(logged(leader, "\"gave the lease back\""), 1);
+        let index = three
+            .replicas
+            .iter()
+            .position(|replica| self::name(replica) == name);
+        three.replicas.remove(index.expect("it is one of them"));
+        three
+            .replicas
+            .push(candidate(&world, &three.namespace, CONFIG));
+    }
+    let lease = three.lease().await;
+    // Who held it once left nothing behind in it.
+    assert!(managers(&lease).len() <= 3, "{:?}", managers(&lease));
+    Ok(())
+}
+
+async fn one_that_is_killed_is_followed_by_another(world: Arc<World>) -> Outcome {
+    let three = Three::start(&world).await;
+    let leader = three.leader("one leads").await;
+    let lease = three.lease().await;
+    leader.stop();
+    let next = three.leader("another leads").await;
+    assert_ne!(name(next), name(leader));
+    let now = three.lease().await;
+    assert_eq!(spec(&now).lease_transitions, Some(1));
+    assert_eq!(now.metadata.uid, lease.metadata.uid);
+    assert!(spec(&now).acquire_time > spec(&lease).acquire_time);
+    Ok(())
+}
+
+async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
+    world: Arc<World>,
+) -> Outcome {
+    let three = Three::start(&world).await;
+    let leader = three.leader("one leads").await;
+    let name_of_old = name(leader);
+    leader.freeze();
+    let next = eventually("another leads", LIMIT, || async {
+        let holder = holder(&three.lease().await);
+        let next = three
+            .replicas
+            .iter()
+            .find(|replica| name(replica) == holder)?;
+        (name(next) != name_of_old && leads(next).await?).then_some(next)
+    })
+    .await;
+    let lease = three.lease().await;
+    leader.thaw();
+    eventually("the old one does not lead", LIMIT, || async {
+        (leads(leader).await? == false).then_some(())
+    })
+    .await;
+    let later = renewed(&three, &renewed(&three, &lease).await).await;
+    assert_eq!(holder(&later), name(next));
+    assert_eq!(
+        spec(&later).lease_transitions,
+        spec(&lease).lease_transitions
+    );
+    let leaders = three.leaders().await;
+    assert_eq!(leaders.len(), 1);
+    assert_eq!(name(leaders[0]), name(next));
+    assert_eq!(logged(leader, "\"leading\""), 1);
+    assert_eq!(logged(leader, "\"not leading any more\""), 1);
+    Ok(())
+}
+
+async fn a_lease_that_somebody_deletes_is_made_anew_by_its_holder(world: Arc<World>) -> Outcome {
+    let three = Three::start(&world).await;
+    let leader = three.leader("one leads").await;
+    let lease = three.lease().await;
+    three
+        .leases()
+        .delete(OURS, &DeleteParams::default())
+        .await?;
+    let again = eventually("a Lease", LIMIT, || async {
+        three.leases().get_opt(OURS).await.expect("a look")
+    })
+    .await;
+    assert_ne!(again.metadata.uid, lease.metadata.uid);
+    assert_eq!(holder(&again), name(leader));
+    assert_eq!(name(three.leader("one leads").await), name(leader));
+    assert_eq!(logged(leader, "\"leading\""), 1);
+    assert_eq!(logged(leader, "\"not leading any more\""), 0);
+    Ok(())
+}
+
+async fn a_lease_that_somebody_touches_stays_with_its_holder(world: Arc<World>) -> Outcome {
+    let three = Three::start(&world).await;
+    let leader = three.leader("one leads").await;
+    let patch = |patch: Value| {
+        let leases = three.leases();
+        async move {
+            let params = PatchParams::default();
+            leases.patch(OURS, &params, &Patch::Merge(patch)).await
+        }
+    };
+    let mut lease = patch(json!({ "metadata": { "labels": { "a": "b" } } })).await?;
+    for _ in 0..2 {
+        lease = renewed(&three, &lease).await;
+    }
+    assert_eq!(holder(&lease), name(leader));
+    assert_eq!(logged(leader, "\"not leading any more\""), 0);
+    // Whoever takes it away by hand takes it away.
+    patch(json!({ "spec": { "holderIdentity": "somebody", "renewTime": null } })).await?;
+    eventually("nobody leads", LIMIT, || async {
+        three.leaders().await.is_empty().then_some(())
+    })
+    .await;
+    // And whoever does not renew it loses it.
+    three.leader("one of ours leads").await;
+    Ok(())
+}
+
+async fn a_holder_that_is_cut_off_stops_leading_and_another_follows(world: Arc<World>) -> Outcome {
+    let three = Three::start(&world).await;
+    let leader = three.leader("one leads").await;
+    let told = three
+        .replicas
+        .iter()
+        .map(|replica| logged(replica, TROUBLE));
+    let told: Vec<usize> = told.collect();
+    let bindings: Api<RoleBinding> = three.namespace.api();
+    let mut binding = bindings.get(OURS).await?;
+    bindings.delete(OURS, &DeleteParams::default()).await?;
+    eventually("nobody leads", LIMIT, || async {
+        three.leaders().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(logged(leader, "\"not leading any more\""), 1);
+    binding.metadata.resource_version = None;
+    binding.metadata.uid = None;
+    bindings.create(&PostParams::default(), &binding).await?;
+    three.leader("one leads again").await;
+    for (replica, before) in three.replicas.iter().zip(told) {
+        assert_eq!(logged(replica, TROUBLE), before + 1);
+    }
+    Ok(())
+}
+
+async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    grant(&namespace, false).await;
+    let alone = candidate(&world, &namespace, CONFIG);
+    alone.ready().await;
+    // It is ready all the same: what admission needs does not depend on the Lease.
+    eventually("more than one round", LIMIT, || async {
+        (logged(&alone, "still not part of the election") >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(logged(&alone, TROUBLE), 1);
+    assert_eq!(leads(&alone).await, Some(false));
+    let rules = Patch::Merge(json!({ "rules": rights(true) }));
+    let roles: Api<Role> = namespace.api();
+    roles.patch(OURS, &PatchParams::default(), &rules).await?;
+    eventually("it leads", LIMIT, || async {
+        leads(&alone).await?.then_some(())
+    })
+    .await;
+    assert_eq!(logged(&alone, TROUBLE), 1);
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! What must never be in a log, of processes that were killed and frozen either.
+
+use std::sync::Arc;
+
+use super::trials;
+use crate::harness::{Outcome, World};
+use crate::logs::search;
+
+trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+
+async fn no_log_line_at_any_level_holds_a_token_or_a_key(world: Arc<World>) -> Outcome {
+    search(&world.logs(), &world.aws, &world.kubeconfig).await
+}

@@ -1,0 +1,281 @@
+//! Namespaces get the pull Secret without a pod, as the configuration says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_stand_in::spec::Fault;
+use ecr_pull_secrets_core::provision::{Entry, Provision};
+use k8s_openapi::api::core::v1::{Namespace as V1Namespace, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use super::leader::{candidate, grant, leads};
+use super::trials;
+use crate::harness::namespace::{Namespace, SECRET};
+use crate::harness::world::OURS;
+use crate::harness::{LIMIT, Outcome, World, docker, eventually};
+
+trials!(
+    a_namespace_gets_what_the_entries_that_match_it_say,
+    a_namespace_that_was_there_before_is_served_too,
+    a_label_that_comes_later_counts,
+    a_namespace_that_opted_out_gets_nothing_until_it_opts_in,
+    what_the_rules_deny_is_left_out_and_told,
+    a_namespace_that_ends_is_left_alone,
+    our_own_namespace_gets_nothing,
+    a_region_in_trouble_delays_itself_and_nothing_else,
+    a_selector_means_what_the_api_server_means,
+);
+
+/// The configuration of the replicas of this cluster.
+pub const CONFIG: &str = "
+apiVersion: ecr-pull-secrets.dev/v1
+kind: Config
+rules:
+- {namespaces: [denied-*], regions: [provision-land-2], deny: {}}
+- {ambient: {}}
+provision:
+- {namespaces: [glob-*, denied-*], registries: [123456789012.dkr.ecr.provision-land-1.amazonaws.com]}
+- selector: provision in (yes,always),!frozen
+  registries:
+  - 123456789012.dkr.ecr.provision-land-1.amazonaws.com
+  - 123456789012.dkr.ecr.provision-land-2.amazonaws.com
+- {namespaces: [trouble-*], registries: [123456789012.dkr.ecr.provision-land-3.amazonaws.com]}
+";
+
+/// Both regions.
+const ALL: [&str; 2] = [
+    "123456789012.dkr.ecr.provision-land-1.amazonaws.com",
+    "123456789012.dkr.ecr.provision-land-2.amazonaws.com",
+];
+
+fn namespaces(world: &World) -> Api<V1Namespace> {
+    Api::all(world.cluster.client.clone())
+}
+
+/// A namespace whose registry is the one of the first region.
+async fn namespace(world: &World, name: &str, labels: Value) -> Namespace {
+    let metadata = json!({ "metadata": { "name": name, "labels": labels } });
+    let metadata = serde_json::from_value(metadata).expect("a namespace");
+    namespaces(world)
+        .create(&PostParams::default(), &metadata)
+        .await
+        .expect("a namespace");
+    Namespace {
+        name: name.to_owned(),
+        region: world.aws.region("provision-land-1"),
+        client: world.cluster.client.clone(),
+    }
+}
+
+async fn change(world: &World, name: &str, metadata: Value) {
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    namespaces(world)
+        .patch(name, &PatchParams::default(), &patch)
+        .await
+        .expect("a change");
+}
+
+async fn opens(namespace: &Namespace, hosts: &[&str]) -> Secret {
+    eventually("the pull Secret with all registries", LIMIT, || async {
+        let secret = namespace.secret().await;
+        secret.filter(|secret| docker::hosts(secret) == hosts)
+    })
+    .await;
+    namespace.assert_opens().await
+}
+
+/// Whatever happened before this was seen by the leader when it returns.
+async fn passes(world: &World, fence: &str) {
+    let fence = namespace(world, &format!("glob-{fence}"), json!({})).await;
+    opens(&fence, &ALL[..1]).await;
+}
+
+async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) -> Outcome {
+    let by_name = namespace(&world, "glob-1", json!({})).await;
+    let by_label = namespace(&world, "label-1", json!({ "provision": "yes" })).await;
+    let by_both = namespace(&world, "glob-2", json!({ "provision": "always" })).await;
+    let neither = namespace(&world, "other-1", json!({ "provision": "no" })).await;
+    let frozen = json!({ "provision": "yes", "frozen": "" });
+    let frozen = namespace(&world, "other-2", frozen).await;
+    opens(&by_name, &ALL[..1]).await;
+    opens(&by_label, &ALL).await;
+    opens(&by_both, &ALL).await;
+    passes(&world, "fence-1").await;
+    assert!(neither.secret().await.is_none());
+    assert!(frozen.secret().await.is_none());
+    let written = async |replica: usize| {
+        let labels = ["trigger=\"provision\"", "result=\"ok\""];
+        world.replicas[replica]
+            .metric("ecr_pull_secrets_secret_applies_total", &labels)
+            .await
+    };
+    assert!(written(0).await + written(1).await >= 4.0);
+    Ok(())
+}
+
+async fn a_namespace_that_was_there_before_is_served_too(world: Arc<World>) -> Outcome {
+    let old = namespace(&world, "old-1", json!({})).await;
+    let own = Namespace::new(&world).await;
+    grant(&own, true).await;
+    let config = CONFIG.replace("glob-*", "old-*");
+    let replica = candidate(&world, &own, &config);
+    opens(&old, &ALL[..1]).await;
+    assert_eq!(leads(&replica).await, Some(true));
+    Ok(())
+}
+
+async fn a_label_that_comes_later_counts(world: Arc<World>) -> Outcome {
+    let namespace = namespace(&world, "label-2", json!({})).await;
+    passes(&world, "fence-2").await;
+    assert!(namespace.secret().await.is_none());
+    let labels = json!({ "labels": { "provision": "yes" } });
+    change(&world, &namespace.name, labels).await;
+    let secret = opens(&namespace, &ALL).await;
+    // One that does not match any more keeps what it has.
+    let labels = json!({ "labels": { "provision": null } });
+    change(&world, &namespace.name, labels).await;
+    passes(&world, "fence-3").await;
+    let kept = namespace.secret().await.expect("it stays");
+    assert_eq!(kept.metadata.uid, secret.metadata.uid);
+    Ok(())
+}
+
+async fn a_namespace_that_opted_out_gets_nothing_until_it_opts_in(world: Arc<World>) -> Outcome {
+    const INJECT: &str = "ecr-pull-secrets.dev/inject";
+    let labels = json!({ "provision": "yes", INJECT: "false" });
+    let namespace = namespace(&world, "label-3", labels).await;
+    passes(&world, "fence-4").await;
+    assert!(namespace.secret().await.is_none());
+    let labels = json!({ "labels": { INJECT: null } });
+    change(&world, &namespace.name, labels).await;
+    opens(&namespace, &ALL).await;
+    Ok(())
+}
+
+async fn what_the_rules_deny_is_left_out_and_told(world: Arc<World>) -> Outcome {
+    for number in 1..=3 {
+        let labels = json!({ "provision": "yes" });
+        let namespace = namespace(&world, &format!("denied-{number}"), labels).await;
+        opens(&namespace, &ALL[..1]).await;
+    }
+    let told = |replica: usize| {
+        let log = std::fs::read_to_string(&world.replicas[replica].log).expect("a log");
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("the rules deny a registry") && line.contains(ALL[1]));
+        lines.count()
+    };
+    assert_eq!(told(0) + told(1), 1);
+    Ok(())
+}
+
+async fn a_namespace_that_ends_is_left_alone(world: Arc<World>) -> Outcome {
+    let namespace = namespace(&world, "ends-1", json!({})).await;
+    let finalizers = json!({ "finalizers": ["example.com/hold"] });
+    change(&world, &namespace.name, finalizers).await;
+    namespaces(&world)
+        .delete(&namespace.name, &DeleteParams::default())
+        .await?;
+    let labels = json!({ "labels": { "provision": "yes" } });
+    change(&world, &namespace.name, labels).await;
+    passes(&world, "fence-5").await;
+    assert!(namespace.secret().await.is_none());
+    for replica in &world.replicas {
+        let refused = replica
+            .metric(
+                "ecr_pull_secrets_secret_applies_total",
+                &["trigger=\"provision\"", "namespace_terminating"],
+            )
+            .await;
+        assert!(refused == 0.0);
+    }
+    change(&world, &namespace.name, json!({ "finalizers": null })).await;
+    Ok(())
+}
+
+async fn our_own_namespace_gets_nothing(world: Arc<World>) -> Outcome {
+    let labels = json!({ "labels": { "provision": "yes" } });
+    change(&world, OURS, labels).await;
+    passes(&world, "fence-6").await;
+    let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
+    assert!(secrets.get_opt(SECRET).await?.is_none());
+    Ok(())
+}
+
+async fn a_region_in_trouble_delays_itself_and_nothing_else(world: Arc<World>) -> Outcome {
+    let region = world.aws.region("provision-land-3");
+    region.fault(Fault::Throttling).await?;
+    // More than are worked on at a time.
+    let mut late = Vec::new();
+    for number in 1..=20 {
+        late.push(namespace(&world, &format!("trouble-{number}"), json!({})).await);
+    }
+    let both = json!({ "provision": "yes" });
+    let both = namespace(&world, "trouble-0", both).await;
+    opens(&both, &ALL).await;
+    passes(&world, "fence-7").await;
+    for namespace in &late {
+        assert!(namespace.secret().await.is_none());
+    }
+    region.clear_faults().await?;
+    for namespace in &late {
+        namespace.secret_comes().await;
+    }
+    eventually("the third registry, too", LIMIT, || async {
+        let secret = both.secret().await?;
+        (docker::hosts(&secret).len() == 3).then_some(())
+    })
+    .await;
+    Ok(())
+}
+
+async fn a_selector_means_what_the_api_server_means(world: Arc<World>) -> Outcome {
+    let all = [
+        json!({ "set": "selector" }),
+        json!({ "set": "selector", "team": "a", "example.com/stage": "live" }),
+        json!({ "set": "selector", "team": "b", "example.com/stage": "" }),
+        json!({ "set": "selector", "team": "" }),
+    ];
+    for (number, labels) in all.iter().enumerate() {
+        namespace(&world, &format!("selector-{number}"), labels.clone()).await;
+    }
+    for selector in [
+        "team",
+        "!team",
+        "! team",
+        "team=a",
+        " team == a ",
+        "team=",
+        "team!=a",
+        "team in (a)",
+        "team in ( a , b )",
+        "team in (a,)",
+        "team notin (a,b)",
+        "team notin (a),example.com/stage",
+        "example.com/stage=live",
+        "example.com/stage,team!=b",
+        "in",
+        "notin in (a)",
+    ] {
+        let list = ListParams::default().labels(&format!("set=selector,{selector}"));
+        let listed = namespaces(&world).list(&list).await?.items;
+        let listed: BTreeSet<String> = listed
+            .into_iter()
+            .filter_map(|namespace| namespace.metadata.name)
+            .collect();
+        let entry = json!({ "selector": selector, "registries": ALL });
+        let entry: Entry = serde_json::from_value(entry)?;
+        let provision = Provision::new(&[entry])?;
+        let matching = all.iter().enumerate().filter(|(_, labels)| {
+            let labels = serde_json::from_value((*labels).clone()).expect("labels");
+            !provision.registries("any", &labels).is_empty()
+        });
+        let matching: BTreeSet<String> = matching
+            .map(|(number, _)| format!("selector-{number}"))
+            .collect();
+        assert_eq!(matching, listed, "{selector}");
+    }
+    Ok(())
+}
