@@ -1,0 +1,351 @@
+//! Tokens that live for seconds, and Secrets that hold one that works all the same: renewed in
+//! place by whoever leads, with one call of AWS a renewal, whatever happens to single namespaces.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_stand_in::spec::{Action, Fault, Verdict};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::harness::namespace::{Namespace, SECRET, pod};
+use crate::harness::replica::Replica;
+use crate::harness::world::CONFIG;
+use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
+use crate::ownership::{data, edit, login};
+use crate::trials;
+
+trials!(
+    tokens_are_renewed_in_place_with_one_call_of_aws_each,
+    a_region_that_is_not_due_is_left_as_it_is,
+    a_namespace_that_cannot_be_written_delays_no_other,
+    a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses,
+    a_deleted_secret_is_not_brought_back_by_rotation,
+    an_edit_is_left_until_the_next_token_and_loses_nothing_then,
+    a_claim_that_no_token_lives_up_to_pins_none,
+    whoever_takes_over_writes_only_what_is_still_old,
+);
+
+/// Of a token that is renewed while a test waits.
+const LIFE: i64 = 20;
+
+/// A namespace whose region gives out tokens that live for seconds.
+async fn short_lived(world: &Arc<World>) -> Namespace {
+    let namespace = Namespace::new(world).await;
+    lives(&namespace, LIFE).await;
+    namespace
+}
+
+async fn lives(namespace: &Namespace, seconds: i64) {
+    let fault = Fault::Lifetime { seconds };
+    namespace.region.fault(fault).await.expect("a lifetime");
+}
+
+/// Asks as the API server would for a pod that is never stored.
+async fn ask(world: &World, namespace: &Namespace) {
+    let pod = pod("pod", &namespace.image("app"));
+    let review = review::of_pod(&namespace.name, &pod);
+    let answer = review::answer(&world.replicas[0], &review).await;
+    assert_eq!(review::warnings(&answer), "");
+}
+
+fn token(secret: &Secret, namespace: &Namespace) -> String {
+    docker::auth(secret, &namespace.host())
+}
+
+/// The Secret, once it holds another token than `last`.
+async fn renewed(namespace: &Namespace, last: &str) -> Secret {
+    eventually("the next token", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        (token(&secret, namespace) != last).then_some(secret)
+    })
+    .await
+}
+
+async fn calls(namespace: &Namespace) -> u64 {
+    let calls = namespace.region.total(Action::GetAuthorizationToken).await;
+    calls.expect("a count").total
+}
+
+async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>) -> Outcome {
+    let third = world.replica("rotation-third", CONFIG, &world.aws_environment());
+    third.ready().await;
+    let namespace = short_lived(&world).await;
+    namespace.pod("pod", &namespace.image("app")).await;
+    let first = namespace.assert_opens().await;
+    let mut tokens = BTreeSet::from([token(&first, &namespace)]);
+    let mut last = first.clone();
+    for _ in 0..3 {
+        last = renewed(&namespace, &token(&last, &namespace)).await;
+        assert!(tokens.insert(token(&last, &namespace)), "an old one again");
+        assert_eq!(last.metadata.uid, first.metadata.uid);
+        assert_eq!(docker::annotation(&last, "exclusive"), "true");
+        assert_eq!(namespace.verdict(&last, "app").await, Verdict::Accepted);
+    }
+    // Every token that AWS gave out is one that the Secret held.
+    let made = calls(&namespace).await;
+    let held = tokens.len() as u64;
+    assert!(made == held || made == held + 1, "{made} calls for {held}");
+    let managed = last.metadata.managed_fields.expect("managers");
+    assert_eq!(managed.len(), 1, "{managed:?}");
+    Ok(())
+}
+
+async fn a_region_that_is_not_due_is_left_as_it_is(world: Arc<World>) -> Outcome {
+    let namespace = short_lived(&world).await;
+    let lasting = Namespace::new(&world).await;
+    let mut both = pod("pod", &namespace.image("app"));
+    both["spec"]["initContainers"] = json!([{ "name": "init", "image": lasting.image("init") }]);
+    namespace.create::<Pod>(both).await?;
+    let first = eventually("both registries", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        (docker::hosts(&secret).len() == 2).then_some(secret)
+    })
+    .await;
+    let second = renewed(&namespace, &token(&first, &namespace)).await;
+    let third = renewed(&namespace, &token(&second, &namespace)).await;
+    let other = |secret: &Secret| docker::auth(secret, &lasting.host());
+    assert_eq!(other(&third), other(&first));
+    assert_eq!(calls(&lasting).await, 1);
+    assert_eq!(third.metadata.uid, first.metadata.uid);
+    assert_eq!(namespace.verdict(&third, "app").await, Verdict::Accepted);
+    assert_eq!(docker::hosts(&third).len(), 2);
+    Ok(())
+}
+
+async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -> Outcome {
+    let bad = short_lived(&world).await;
+    let good = Namespace::in_region(&world, bad.region.clone(), json!({})).await;
+    for namespace in [&bad, &good] {
+        ask(&world, namespace).await;
+        namespace.assert_opens().await;
+    }
+    edit(&bad, "kubectl-patch", &json!({ "immutable": true })).await;
+    let stuck = bad.secret_comes().await;
+    let mut last = good.secret_comes().await;
+    for _ in 0..3 {
+        last = renewed(&good, &token(&last, &good)).await;
+        assert_eq!(good.verdict(&last, "app").await, Verdict::Accepted);
+    }
+    let still = bad.secret_comes().await;
+    assert_eq!(
+        still.metadata.resource_version,
+        stuck.metadata.resource_version
+    );
+    Ok(())
+}
+
+async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses(
+    world: Arc<World>,
+) -> Outcome {
+    let namespace = short_lived(&world).await;
+    ask(&world, &namespace).await;
+    let first = namespace.assert_opens().await;
+    let refused = Fault::Error {
+        code: "ServerException".to_owned(),
+        status: 500,
+        message: "try later".to_owned(),
+    };
+    namespace.region.clear_faults().await?;
+    namespace.region.fault(refused).await?;
+    let before = calls(&namespace).await;
+    let ends: jiff::Timestamp = docker::annotation(&first, "expires-at").parse()?;
+    let begun = Instant::now();
+    eventually("the last token ends", LIMIT, || async {
+        (ecr_pull_secrets::clock::now() > ends).then_some(())
+    })
+    .await;
+    let last = namespace.secret_comes().await;
+    assert_eq!(
+        last.metadata.resource_version,
+        first.metadata.resource_version
+    );
+    let made = calls(&namespace).await - before;
+    // From half of its life on, with a pause between two, each twice by the SDK.
+    let most = 2 * begun.elapsed().as_secs() + 2;
+    assert!((2..=most).contains(&made), "{made} calls, {most} at most");
+    namespace.region.clear_faults().await?;
+    let next = renewed(&namespace, &token(&last, &namespace)).await;
+    assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);
+    assert_eq!(next.metadata.uid, first.metadata.uid);
+    Ok(())
+}
+
+async fn a_deleted_secret_is_not_brought_back_by_rotation(world: Arc<World>) -> Outcome {
+    let deleted = short_lived(&world).await;
+    let other = Namespace::in_region(&world, deleted.region.clone(), json!({})).await;
+    for namespace in [&deleted, &other] {
+        ask(&world, namespace).await;
+        namespace.assert_opens().await;
+    }
+    let mut last = other.secret_comes().await;
+    let secrets = deleted.api::<Secret>();
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
+    for _ in 0..3 {
+        last = renewed(&other, &token(&last, &other)).await;
+        assert!(deleted.secret().await.is_none());
+    }
+    Ok(())
+}
+
+async fn an_edit_is_left_until_the_next_token_and_loses_nothing_then(world: Arc<World>) -> Outcome {
+    let namespace = short_lived(&world).await;
+    ask(&world, &namespace).await;
+    let first = namespace.assert_opens().await;
+    let theirs = json!({ "auths": {
+        namespace.host(): login("AWS"),
+        "ghcr.io": login("joe"),
+    } });
+    edit(
+        &namespace,
+        "kubectl-edit",
+        &json!({ "data": data(&theirs) }),
+    )
+    .await;
+    let edited = namespace.secret_comes().await;
+    let after = renewed(&namespace, &token(&edited, &namespace)).await;
+    assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
+    assert_ne!(token(&after, &namespace), token(&first, &namespace));
+    assert_eq!(docker::config(&after)["auths"]["ghcr.io"], login("joe"));
+    assert_eq!(docker::annotation(&after, "exclusive"), "");
+    assert_eq!(after.metadata.uid, first.metadata.uid);
+    // What is not ours alone is renewed all the same, and stays.
+    let later = renewed(&namespace, &token(&after, &namespace)).await;
+    assert_eq!(docker::config(&later)["auths"]["ghcr.io"], login("joe"));
+    assert_eq!(namespace.verdict(&later, "app").await, Verdict::Accepted);
+    Ok(())
+}
+
+async fn a_claim_that_no_token_lives_up_to_pins_none(world: Arc<World>) -> Outcome {
+    let namespace = short_lived(&world).await;
+    ask(&world, &namespace).await;
+    let first = namespace.assert_opens().await;
+    let claim = json!({ "metadata": { "annotations": {
+        "ecr-pull-secrets.dev/lifetimes": "2020-01-01T00:00:00Z/2199-01-01T00:00:00Z",
+    } } });
+    edit(&namespace, "kubectl-annotate", &claim).await;
+    let after = renewed(&namespace, &token(&first, &namespace)).await;
+    assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
+    assert!(!docker::annotation(&after, "lifetimes").contains("2199"));
+    Ok(())
+}
+
+/// Namespaces that are held back stand for those that the last leader did not reach.
+async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outcome {
+    let world = Arc::new(World::start(CONFIG, || {}).await);
+    let first = Namespace::new(&world).await;
+    lives(&first, 60).await;
+    let mut namespaces = vec![first];
+    for number in 1..20 {
+        let region = namespaces[0].region.clone();
+        let labels = match number < 10 {
+            true => json!({}),
+            false => json!({ "held-back": "true" }),
+        };
+        namespaces.push(Namespace::in_region(&world, region, labels).await);
+    }
+    for namespace in &namespaces {
+        // So that nobody takes the Secret for one that is not needed.
+        namespace.pod("pod", &namespace.image("app")).await;
+    }
+    let mut before = Vec::new();
+    for namespace in &namespaces {
+        before.push(namespace.assert_opens().await);
+    }
+    let (reached, held_back) = namespaces.split_at(10);
+    hold_back(&world, &held_back[0]).await;
+    for (namespace, before) in reached.iter().zip(&before) {
+        renewed(namespace, &token(before, namespace)).await;
+    }
+    let mut half = Vec::new();
+    for (namespace, before) in namespaces.iter().zip(&before) {
+        let secret = namespace.secret_comes().await;
+        let is_new = token(&secret, namespace) != token(before, namespace);
+        assert_eq!(is_new, half.len() < 10);
+        half.push(secret);
+    }
+    let minted = calls(&namespaces[0]).await;
+    // Whoever leads next finds nothing held back.
+    leader(&world).await.terminate();
+    release(&world).await;
+    for (namespace, old) in held_back.iter().zip(&half[10..]) {
+        let secret = renewed(namespace, &token(old, namespace)).await;
+        assert_eq!(token(&secret, namespace), token(&half[0], namespace));
+    }
+    for (namespace, written) in reached.iter().zip(&half) {
+        let secret = namespace.secret_comes().await;
+        let version = |secret: &Secret| secret.metadata.resource_version.clone();
+        assert_eq!(version(&secret), version(written));
+    }
+    assert_eq!(calls(&namespaces[0]).await, minted);
+    world.stop();
+    Ok(())
+}
+
+async fn leader(world: &World) -> &Replica {
+    eventually("a leader", LIMIT, || async {
+        for replica in &world.replicas {
+            if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
+                return Some(replica);
+            }
+        }
+        None
+    })
+    .await
+}
+
+/// Has the API server refuse every update of a Secret in the namespaces with the label.
+async fn hold_back(world: &World, held_back: &Namespace) {
+    let client = &world.cluster.client;
+    let policy = json!({
+        "metadata": { "name": "held-back" },
+        "spec": {
+            "matchConstraints": {
+                "namespaceSelector": { "matchLabels": { "held-back": "true" } },
+                "resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"],
+                    "resources": ["secrets"],
+                }],
+            },
+            "validations": [{ "expression": "false", "message": "held back" }],
+        },
+    });
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let policy = serde_json::from_value(policy).expect("a policy");
+    let created = policies.create(&PostParams::default(), &policy).await;
+    created.expect("a policy");
+    let binding = json!({
+        "metadata": { "name": "held-back" },
+        "spec": { "policyName": "held-back", "validationActions": ["Deny"] },
+    });
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    let binding = serde_json::from_value(binding).expect("a binding");
+    let created = bindings.create(&PostParams::default(), &binding).await;
+    created.expect("a binding");
+    eventually("updates are refused", LIMIT, || async {
+        let params = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
+        let change = Patch::Merge(json!({ "metadata": { "annotations": { "a": "b" } } }));
+        let secrets = held_back.api::<Secret>();
+        secrets
+            .patch(SECRET, &params, &change)
+            .await
+            .err()
+            .map(drop)
+    })
+    .await;
+}
+
+async fn release(world: &World) {
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.cluster.client.clone());
+    let deleted = bindings.delete("held-back", &DeleteParams::default()).await;
+    deleted.expect("there is one");
+}
