@@ -15,7 +15,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::pods::Pages;
 use super::secrets::provisioned;
@@ -40,8 +40,9 @@ pub async fn run(scope: &Scope, in_use: &HashSet<Box<str>>) {
         return;
     };
     let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
-    if let Err(refusal) = each(scope, in_use, after).await {
-        warn!(error = said(refusal), "cannot look for unused pull secrets");
+    match each(scope, in_use, after).await {
+        Ok(()) => debug!("looked at all pull secrets"),
+        Err(refusal) => warn!(error = said(refusal), "cannot look for unused pull secrets"),
     }
 }
 

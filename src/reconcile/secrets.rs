@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::schedule::Schedule;
 use super::pods::{Pages, Standing, judge, repair};
@@ -83,7 +83,10 @@ enum Looked {
 /// Has a namespace's Secret open what its pods and the configuration want, if anything.
 async fn look(scope: &Scope, namespace: &str) -> Looked {
     match scope.namespaces.look_up(namespace).await {
-        Known::Active(Wish::Out) | Known::Terminating(_) | Known::Missing => return Looked::Done,
+        Known::Active(Wish::Out) | Known::Terminating(_) | Known::Missing => {
+            debug!(namespace, "a pull secret changed where none is to be");
+            return Looked::Done;
+        }
         Known::Active(_) | Known::Unknown => {}
     }
     let registries = match wanted(scope, namespace).await {
@@ -97,6 +100,7 @@ async fn look(scope: &Scope, namespace: &str) -> Looked {
         }
     };
     if registries.is_empty() {
+        debug!(namespace, "a pull secret changed that nobody needs");
         return Looked::Done;
     }
     let result = repair(scope, namespace, &registries, PATIENCE).await;

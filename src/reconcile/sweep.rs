@@ -19,7 +19,7 @@ use super::cleanup;
 use super::pods::{AT_A_TIME, Pages, attend, repair};
 use crate::scope::Scope;
 
-/// Between two sweeps, unless unused Secrets are to be found sooner.
+/// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// After a sweep that did not come to its end.
 const RETRY: Duration = Duration::from_secs(5);
@@ -28,7 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until it is dropped.
 pub async fn run(scope: Arc<Scope>) {
-    let interval = interval(scope.config.secret.cleanup_after);
     loop {
         scope.reports.read_registration(&scope.clients).await;
         let mut in_use = scope.reports.take_used();
@@ -45,16 +44,10 @@ pub async fn run(scope: Arc<Scope>) {
             }
         }
         tokio::select! {
-            () = sleep(interval) => {}
+            () = sleep(INTERVAL) => {}
             () = scope.reports.gap.notified() => {}
         }
     }
-}
-
-/// Once a day; where unused Secrets go sooner than after four days, four times in that time.
-fn interval(cleanup_after: Option<Duration>) -> Duration {
-    let quarter = cleanup_after.map_or(INTERVAL, |after| after / 4);
-    quarter.clamp(Duration::from_secs(1), INTERVAL)
 }
 
 /// What the Secrets of some namespaces are to open, and do not.
@@ -102,20 +95,4 @@ async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), Stri
         "looked at all pods"
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_are_listed_once_a_day_and_often_enough_to_clean_up_in_time() {
-        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
-        assert_eq!(interval(None), hours(24));
-        assert_eq!(interval(Some(hours(35 * 24))), hours(24));
-        assert_eq!(interval(Some(hours(4 * 24))), hours(24));
-        assert_eq!(interval(Some(hours(24))), hours(6));
-        let second = Duration::from_secs(1);
-        assert_eq!(interval(Some(second)), second);
-    }
 }

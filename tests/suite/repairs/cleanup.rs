@@ -1,0 +1,150 @@
+//! A Secret that no pod names is marked, and goes when its time is over; one that is named, or holds
+//! more than ours, stays.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::site::{Site, logged};
+use super::trials;
+use crate::harness::docker::annotation;
+use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod};
+use crate::harness::replica::Replica;
+use crate::harness::world::CONFIG;
+use crate::harness::{LIMIT, Outcome, docker, eventually, review};
+use crate::ownership::{annotated, login, with_hosts};
+
+trials!(
+    an_unused_secret_is_marked_until_it_is_used_again,
+    an_unused_secret_goes_when_its_time_is_over_and_stays_away,
+);
+
+/// A new leader looks at everything at once; after that, once a day.
+async fn new_leader(site: &Site) -> Arc<Replica> {
+    site.close().await;
+    site.open(1, CONFIG).await;
+    let leader = site.leader().await;
+    eventually("the leader has looked at all Secrets", LIMIT, || async {
+        (logged(&leader, "\"looked at all pull secrets\"") > 0).then_some(())
+    })
+    .await;
+    leader
+}
+
+/// As if nobody had used the Secret for long.
+async fn let_time_pass(namespace: &Namespace) {
+    let patch = json!({ "metadata": { "annotations": {
+        "ecr-pull-secrets.dev/unused-since": "2026-01-01T00:00:00Z",
+    }}});
+    let params = PatchParams::default();
+    let secrets = namespace.api::<Secret>();
+    secrets
+        .patch(SECRET, &params, &Patch::Merge(patch))
+        .await
+        .expect("a patch");
+}
+
+async fn marked(namespace: &Namespace, is_marked: bool) -> Secret {
+    let what = format!("the Secret is marked: {is_marked}");
+    eventually(&what, LIMIT, || async {
+        let secret = namespace.secret().await.expect("the Secret stays");
+        (annotation(&secret, "unused-since").is_empty() != is_marked).then_some(secret)
+    })
+    .await
+}
+
+async fn without_pods(namespace: &Namespace) {
+    let pods = namespace.api::<Pod>();
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete("pod", &now).await.expect("it goes");
+    eventually("the pod is gone", LIMIT, || async {
+        let pod = pods.get_opt("pod").await.expect("a look");
+        pod.is_none().then_some(())
+    })
+    .await;
+}
+
+async fn an_unused_secret_is_marked_until_it_is_used_again(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    namespace.pod("pod", &namespace.image("app")).await;
+    let before = namespace.assert_opens().await;
+    without_pods(&namespace).await;
+    let leader = new_leader(&site).await;
+    let secret = marked(&namespace, true).await;
+    assert_eq!(secret.metadata.uid, before.metadata.uid);
+    let since = annotation(&secret, "unused-since").to_owned();
+
+    // Whatever we write on it, the mark stays.
+    let second = namespace.host().replace(ACCOUNT, "210987654321");
+    let pod_of_second = pod("pod", &format!("{second}/app:v1"));
+    review::answer(&leader, &review::of_pod(&namespace.name, &pod_of_second)).await;
+    let secret = eventually("a second registry", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        (docker::hosts(&secret).len() == 2).then_some(secret)
+    })
+    .await;
+    assert_eq!(annotation(&secret, "unused-since"), since);
+
+    namespace.pod("pod", &namespace.image("app")).await;
+    new_leader(&site).await;
+    let after = marked(&namespace, false).await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    namespace.assert_opens().await;
+    Ok(())
+}
+
+async fn an_unused_secret_goes_when_its_time_is_over_and_stays_away(site: Arc<Site>) -> Outcome {
+    site.open(1, CONFIG).await;
+    let unused = site.namespace(json!({})).await;
+    let used = site.namespace(json!({})).await;
+    let shared = site.namespace(json!({})).await;
+    let foreign = site.namespace(json!({})).await;
+    let theirs = || with_hosts([("registry.example.com", login("robot"))]);
+    shared.foreign_secret("kubectl", annotated(theirs())).await;
+    let stranger = foreign.foreign_secret("kubectl", theirs()).await;
+    for namespace in [&unused, &used, &shared] {
+        namespace.pod("pod", &namespace.image("app")).await;
+        namespace.assert_opens().await;
+    }
+    without_pods(&shared).await;
+    without_pods(&unused).await;
+    new_leader(&site).await;
+    for namespace in [&unused, &shared] {
+        marked(namespace, true).await;
+    }
+    for namespace in [&unused, &used, &shared] {
+        let_time_pass(namespace).await;
+    }
+    let leader = new_leader(&site).await;
+    let is_gone = || async { unused.secret().await.is_none().then_some(()) };
+    eventually("the unused Secret goes", LIMIT, is_gone).await;
+
+    // That it went is looked at, too: nobody needs it.
+    eventually("the leader looks", LIMIT, || async {
+        let line = format!("\"namespace\":\"{}\"", unused.name);
+        let log = std::fs::read_to_string(&leader.log).ok()?;
+        let mut lines = log.lines();
+        lines
+            .any(|text| text.contains("changed that nobody needs") && text.contains(&line))
+            .then_some(())
+    })
+    .await;
+    assert!(unused.secret().await.is_none());
+    assert_eq!(
+        logged(&leader, "\"removed a pull secret that no pod uses\""),
+        1
+    );
+    marked(&used, false).await;
+    used.assert_opens().await;
+    let kept = marked(&shared, true).await;
+    assert_eq!(docker::hosts(&kept).len(), 2);
+    assert_eq!(foreign.secret().await, Some(stranger));
+
+    // The next pod has what it needs.
+    unused.pod("pod", &unused.image("app")).await;
+    unused.assert_opens().await;
+    Ok(())
+}

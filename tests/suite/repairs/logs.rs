@@ -1,0 +1,14 @@
+//! What must never be in a log.
+
+use std::sync::Arc;
+
+use super::site::Site;
+use super::trials;
+use crate::harness::Outcome;
+use crate::logs::search;
+
+trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+
+async fn no_log_line_at_any_level_holds_a_token_or_a_key(site: Arc<Site>) -> Outcome {
+    search(&site.logs(), &site.aws, &site.kubeconfig).await
+}

@@ -1,0 +1,225 @@
+//! Pods that were created while nobody answered: each is told of once, whoever leads, and nobody
+//! else is.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::site::{Site, set_status, told};
+use super::trials;
+use crate::harness::namespace::{Namespace, SECRET, pod, references};
+use crate::harness::world::{CONFIG, OURS};
+use crate::harness::{LIMIT, Outcome, eventually};
+
+trials!(
+    two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once,
+    pods_that_are_missed_while_somebody_leads_are_told_of_as_well,
+    what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run,
+    a_pull_that_ecr_refuses_is_explained_once,
+);
+
+fn uids(pods: &[Pod]) -> Vec<String> {
+    let mut uids: Vec<String> = pods.iter().filter_map(Pod::uid).collect();
+    uids.sort();
+    uids
+}
+
+/// Creates pods that lack the reference.
+async fn missed(namespace: &Namespace, count: usize) -> Vec<Pod> {
+    let image = namespace.image("app");
+    let pods = (0..count).map(|number| {
+        let (name, image) = (format!("missed-{number}"), &image);
+        async move { namespace.pod(&name, image).await }
+    });
+    let pods = join_all(pods).await;
+    for pod in &pods {
+        assert_eq!(references(pod), [""; 0]);
+    }
+    pods
+}
+
+/// Waits until exactly these pods have an Event.
+async fn all_told(namespace: &Namespace, pods: &[Pod]) {
+    let wanted = uids(pods);
+    eventually("an Event for each missed pod", LIMIT, || async {
+        (told(namespace, "PodMissed").await == wanted).then_some(())
+    })
+    .await;
+}
+
+/// The versions of all Events about missed pods in a namespace: who tells again makes another.
+async fn versions(namespace: &Namespace) -> Vec<Option<String>> {
+    let events: Api<Event> = namespace.api();
+    let all = events.list(&ListParams::default()).await.expect("Events");
+    let mut versions: Vec<_> = all.iter().map(Event::resource_version).collect();
+    versions.sort();
+    versions
+}
+
+/// Pods without the reference of which nothing is to be said.
+async fn nobodys_business(site: &Site, namespace: &Namespace) -> Vec<Namespace> {
+    namespace.pod("elsewhere", "docker.io/app:1").await;
+    let image = namespace.image("app");
+    let mut out = pod("opted-out", &image);
+    out["metadata"]["labels"] = json!({ "ecr-pull-secrets.dev/inject": "false" });
+    namespace.create::<Pod>(out).await.expect("a pod");
+    namespace.pod("ended", &image).await;
+    set_status(&namespace.api(), "ended", json!({ "phase": "Succeeded" })).await;
+
+    let opted_out = site
+        .namespace(json!({ "ecr-pull-secrets.dev/inject": "false" }))
+        .await;
+    opted_out.pod("pod", &image).await;
+    let mut excluded = vec![opted_out];
+    for name in ["kube-system", OURS] {
+        let there = Namespace {
+            name: name.to_owned(),
+            region: namespace.region.clone(),
+            client: namespace.client.clone(),
+        };
+        let accounts = there.api::<ServiceAccount>();
+        eventually("the default ServiceAccount", LIMIT, || async {
+            accounts.get_opt("default").await.expect("a look").map(drop)
+        })
+        .await;
+        there.pod("pod", &image).await;
+        excluded.push(there);
+    }
+    excluded
+}
+
+async fn two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once(
+    site: Arc<Site>,
+) -> Outcome {
+    let mut namespaces = Vec::new();
+    for _ in 0..4 {
+        namespaces.push(site.namespace(json!({})).await);
+    }
+    let pods = join_all(namespaces.iter().map(|namespace| missed(namespace, 50))).await;
+    for (namespace, pods) in namespaces.iter().zip(&pods) {
+        // From an image that the node had.
+        let api = namespace.api::<Pod>();
+        join_all(pods.iter().take(25).map(|pod| async {
+            set_status(&api, &pod.name_any(), json!({ "phase": "Running" })).await;
+        }))
+        .await;
+    }
+    let silent = nobodys_business(&site, &namespaces[0]).await;
+
+    site.open(3, CONFIG).await;
+    site.leader().await;
+    let start = Instant::now();
+    for (namespace, pods) in namespaces.iter().zip(&pods) {
+        all_told(namespace, pods).await;
+    }
+    println!("200 missed pods were told of within {:?}", start.elapsed());
+    site.swept().await;
+    assert_eq!(site.counted().await, 200.0);
+    let before = join_all(namespaces.iter().map(versions)).await;
+
+    // Another leader, and another set of replicas: nothing new to tell.
+    site.kill_leader().await;
+    site.swept().await;
+    assert_eq!(site.counted().await, 0.0);
+    site.close().await;
+    site.open(2, CONFIG).await;
+    site.swept().await;
+    assert_eq!(site.counted().await, 0.0);
+    assert_eq!(join_all(namespaces.iter().map(versions)).await, before);
+    for namespace in silent {
+        assert_eq!(told(&namespace, "PodMissed").await, [""; 0]);
+    }
+    // What names no Secret needs none.
+    for namespace in &namespaces {
+        assert!(namespace.secret().await.is_none());
+    }
+    Ok(())
+}
+
+async fn pods_that_are_missed_while_somebody_leads_are_told_of_as_well(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    let served = namespace.pod("served", &namespace.image("app")).await;
+    assert_eq!(references(&served), [SECRET]);
+    let before = site.counted().await;
+    site.cut().await;
+    let pods = missed(&namespace, 3).await;
+    all_told(&namespace, &pods).await;
+    assert_eq!(site.counted().await - before, 3.0);
+    // However often it is seen.
+    for pod in &pods {
+        let status = json!({ "message": "still waiting" });
+        set_status(&namespace.api(), &pod.name_any(), status).await;
+    }
+    let text = leader.get("/metrics").await.expect("metrics").1;
+    assert!(text.contains("pods_missing_reference_total"), "{text}");
+    assert_eq!(told(&namespace, "PodMissed").await, uids(&pods));
+    assert_eq!(site.counted().await - before, 3.0);
+    Ok(())
+}
+
+async fn what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run(
+    site: Arc<Site>,
+) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    namespace.pod("runs", &namespace.image("app")).await;
+    let before = namespace.assert_opens().await;
+    set_status(&namespace.api(), "runs", json!({ "phase": "Running" })).await;
+    site.close().await;
+    let secrets = namespace.api::<k8s_openapi::api::core::v1::Secret>();
+    secrets
+        .delete(SECRET, &kube::api::DeleteParams::default())
+        .await?;
+    site.open(1, CONFIG).await;
+    let after = namespace.assert_opens().await;
+    assert_ne!(after.metadata.uid, before.metadata.uid);
+    Ok(())
+}
+
+fn refused(image: &str, message: &str) -> Value {
+    json!({ "containerStatuses": [{
+        "name": "app", "image": image, "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": "ErrImagePull", "message": message } },
+    }]})
+}
+
+async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    site.swept().await;
+    let image = namespace.image("app");
+    let denied = namespace.pod("denied", &image).await;
+    let absent = namespace.pod("absent", &image).await;
+    namespace.assert_opens().await;
+    let api = namespace.api();
+    let not_found = format!("failed to resolve reference \"{image}\": {image}: not found");
+    let cases = [
+        (
+            "denied",
+            "unexpected status from HEAD request to x: 403 Forbidden",
+        ),
+        ("absent", &not_found),
+    ];
+    for attempt in 0..3 {
+        for (name, message) in cases {
+            let message = format!("{message} {attempt}");
+            set_status(&api, name, refused(&image, &message)).await;
+        }
+    }
+    for (reason, pod) in [("PullDenied", &denied), ("ImageNotFound", &absent)] {
+        let wanted = uids(std::slice::from_ref(pod));
+        eventually(reason, LIMIT, || async {
+            (told(&namespace, reason).await == wanted).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(versions(&namespace).await.len(), 2);
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! `repair.recreatePods`: a missed pod that waits is deleted for its controller to make it anew, once.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use super::site::{Site, logged, set_status, told};
+use super::trials;
+use crate::harness::namespace::{Namespace, SECRET, references};
+use crate::harness::world::CONFIG;
+use crate::harness::{LIMIT, Outcome, eventually};
+
+trials!(
+    a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is,
+    by_default_no_pod_is_deleted,
+);
+
+const RECREATE: &str =
+    "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, repair: {recreatePods: true}}";
+const DELETED: &str = "\"deleted a pod without its reference\"";
+
+fn set(namespace: &Namespace, replicas: u32) -> Value {
+    let labels = json!({ "app": "set" });
+    json!({
+        "metadata": { "name": "set" },
+        "spec": {
+            "replicas": replicas,
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "app", "image": namespace.image("app") }] },
+            },
+        },
+    })
+}
+
+/// The pods of the set, but those that are on their way out.
+async fn of_set(namespace: &Namespace) -> Vec<Pod> {
+    let pods = namespace.pods(0).await.into_iter();
+    pods.filter(|pod| !pod.owner_references().is_empty())
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .collect()
+}
+
+async fn set_of(namespace: &Namespace, count: usize) -> Vec<Pod> {
+    eventually("the pods of the set", LIMIT, || async {
+        let pods = of_set(namespace).await;
+        (pods.len() == count).then_some(pods)
+    })
+    .await
+}
+
+async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
+    site: Arc<Site>,
+) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    let bare = namespace.pod("bare", &namespace.image("app")).await;
+    namespace.create::<ReplicaSet>(set(&namespace, 4)).await?;
+    let pods = set_of(&namespace, 4).await;
+    let api = namespace.api::<Pod>();
+    let [runs, starts, first, second] = &pods[..] else {
+        panic!("four pods");
+    };
+    set_status(&api, &runs.name_any(), json!({ "phase": "Running" })).await;
+    // An init container may be in the middle of something.
+    let running = json!([{
+        "name": "init", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "running": {} },
+    }]);
+    let status = json!({ "phase": "Pending", "initContainerStatuses": running });
+    set_status(&api, &starts.name_any(), status).await;
+
+    site.open(1, RECREATE).await;
+    let after = eventually("two pods are made anew", LIMIT, || async {
+        let after = of_set(&namespace).await;
+        let anew = after.iter().filter(|pod| references(pod) == [SECRET]);
+        (anew.count() == 2 && after.len() == 4).then_some(after)
+    })
+    .await;
+    let leader = site.swept().await;
+    for kept in [runs, starts] {
+        assert!(after.iter().any(|pod| pod.uid() == kept.uid()));
+    }
+    assert_eq!(api.get("bare").await?.uid(), bare.uid());
+    let mut wanted: Vec<_> = [first, second].iter().filter_map(|pod| pod.uid()).collect();
+    wanted.sort();
+    assert_eq!(told(&namespace, "PodRecreated").await, wanted);
+    assert_eq!(told(&namespace, "PodMissed").await.len(), 5);
+    assert_eq!(logged(&leader, DELETED), 2);
+    namespace.assert_opens().await;
+
+    // What the controller makes after that may be missed, too: deleting it again would not end.
+    site.cut().await;
+    let again = after.iter().find(|pod| references(pod) == [SECRET]);
+    let again = again.expect("one with the reference").name_any();
+    api.delete(&again, &DeleteParams::default()).await?;
+    eventually("the next one is told of", LIMIT, || async {
+        (told(&namespace, "PodMissed").await.len() == 6).then_some(())
+    })
+    .await;
+    let left = set_of(&namespace, 4).await;
+    for pod in &left {
+        let status = json!({ "message": "still waiting" });
+        set_status(&api, &pod.name_any(), status).await;
+    }
+    // The sweep of the next leader sees all of them once more.
+    site.close().await;
+    site.open(1, CONFIG).await;
+    site.swept().await;
+    assert_eq!(logged(&leader, DELETED), 2);
+    let uids = |pods: &[Pod]| pods.iter().filter_map(Pod::uid).collect::<Vec<_>>();
+    assert_eq!(uids(&set_of(&namespace, 4).await), uids(&left));
+    Ok(())
+}
+
+async fn by_default_no_pod_is_deleted(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    namespace.create::<ReplicaSet>(set(&namespace, 2)).await?;
+    let pods = set_of(&namespace, 2).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    eventually("both are told of", LIMIT, || async {
+        (told(&namespace, "PodMissed").await.len() == 2).then_some(())
+    })
+    .await;
+    let after = set_of(&namespace, 2).await;
+    for pod in &pods {
+        assert!(after.iter().any(|other| other.uid() == pod.uid()));
+    }
+    assert_eq!(logged(&leader, DELETED), 0);
+    Ok(())
+}
