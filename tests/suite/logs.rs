@@ -1,6 +1,9 @@
 //! What must never be in a log.
 
+use std::path::Path;
 use std::sync::Arc;
+
+use aws_stand_in::client::Client as Aws;
 
 use crate::harness::{Outcome, World};
 use crate::trials;
@@ -11,20 +14,24 @@ trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
 const SHORTEST: usize = 16;
 
 async fn no_log_line_at_any_level_holds_a_token_or_a_key(world: Arc<World>) -> Outcome {
-    let secrets = world.aws.secrets().await?;
-    let kubeconfig = std::fs::read_to_string(&world.kubeconfig)?;
+    search(&world.logs(), &world.aws, &world.kubeconfig).await
+}
+
+/// Looks for every token and key that the stand-in knows, and for the one of the kubeconfig.
+pub async fn search(logs: &[(String, String)], aws: &Aws, kubeconfig: &Path) -> Outcome {
+    let secrets = aws.secrets().await?;
+    let kubeconfig = std::fs::read_to_string(kubeconfig)?;
     let kubeconfig: serde_json::Value = serde_json::from_str(&kubeconfig)?;
     let own_token = kubeconfig["users"][0]["user"]["token"]
         .as_str()
         .expect("a token");
-    let logs = world.logs();
     let mut searched = 0;
     for secret in secrets
         .all()
         .chain([own_token])
         .filter(|secret| secret.len() >= SHORTEST)
     {
-        for (name, text) in &logs {
+        for (name, text) in logs {
             // A cut-off token is a token: the first characters of a password differ after some 40.
             let part = secret.get(..secret.len().min(200)).unwrap_or(secret);
             assert!(!text.contains(part), "{name} holds a secret");

@@ -18,6 +18,7 @@ mod contract;
 mod edited;
 mod ephemeral;
 mod harness;
+mod leading;
 mod limits;
 mod logs;
 mod moto;
@@ -25,6 +26,9 @@ mod node;
 mod odd;
 mod ownership;
 mod process;
+mod repairs;
+mod resilience;
+mod rotation;
 mod rules;
 mod scale;
 mod shutdown;
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         odd::trials(),
         ownership::trials(),
         process::trials(),
+        rotation::trials(),
         rules::trials(),
         scale::trials(),
         shutdown::trials(),
@@ -73,6 +78,9 @@ fn main() -> ExitCode {
         failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
         world.stop();
     }
+    failed |= leading::run(&arguments);
+    failed |= repairs::run(&arguments);
+    failed |= resilience::run(&arguments);
     failed |= node::run(&arguments);
     if failed {
         ExitCode::FAILURE

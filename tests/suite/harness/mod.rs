@@ -7,7 +7,9 @@
 pub mod cluster;
 pub mod docker;
 pub mod installation;
+pub mod interrupt;
 pub mod namespace;
+pub mod recorder;
 pub mod replica;
 pub mod review;
 pub mod tools;

@@ -38,16 +38,20 @@ pub struct Settings<'a> {
     pub config: &'a str,
     /// AWS, and whatever else its environment says.
     pub environment: &'a [(&'a str, String)],
+    /// How much it says.
+    pub log_level: &'a str,
 }
 
 /// A running process. It ends when this is dropped, or when the tests end in any other way.
 pub struct Replica {
     child: Mutex<Option<(Child, ChildStdin)>>,
+    /// As the Lease would say it.
+    pub name: String,
     /// Of `/mutate`.
     pub https: SocketAddr,
     /// Of the probes.
     pub http: SocketAddr,
-    /// Everything that it logged, at TRACE.
+    /// Everything that it logged.
     pub log: PathBuf,
     connector: TlsConnector,
 }
@@ -62,6 +66,7 @@ impl Replica {
             certificates,
             config,
             environment,
+            log_level,
         } = *settings;
         let (https, http) = (free_address(), free_address());
         let config_file = directory.join(format!("{name}.yaml"));
@@ -69,11 +74,7 @@ impl Replica {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
         let mut command = Command::new(tool("cluster"));
-        command
-            .arg("lifeline")
-            .arg("--")
-            .arg(env!("CARGO_BIN_EXE_ecr-pull-secrets"))
-            .arg("serve");
+        command.arg("lifeline").arg("--").arg(binary()).arg("serve");
         command
             .arg("--config")
             .arg(config_file)
@@ -82,7 +83,7 @@ impl Replica {
         command.arg("--https-listen").arg(https.to_string());
         command.arg("--http-listen").arg(http.to_string());
         command.arg("--certificate-dir").arg(certificates);
-        command.args(["--log-level", "trace", "--log-format", "json"]);
+        command.args(["--log-level", log_level, "--log-format", "json"]);
         command
             .env_clear()
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -97,6 +98,7 @@ impl Replica {
         let stdin = child.stdin.take().expect("stdin is piped");
         Self {
             child: Mutex::new(Some((child, stdin))),
+            name: name.to_owned(),
             https,
             http,
             log,
@@ -174,9 +176,23 @@ impl Replica {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
+        self.signal("terminate");
+    }
+
+    /// Sends SIGSTOP.
+    pub fn freeze(&self) {
+        self.signal("freeze");
+    }
+
+    /// Sends SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("thaw");
+    }
+
+    fn signal(&self, name: &str) {
         let mut child = self.child.lock().unwrap();
         let (_, stdin) = child.as_mut().expect("it was not stopped");
-        writeln!(stdin, "terminate").expect("it runs");
+        writeln!(stdin, "{name}").expect("it runs");
     }
 
     /// The exit code, once it has ended by itself.
@@ -189,7 +205,7 @@ impl Replica {
         .await
     }
 
-    /// Ends it at once.
+    /// Ends it at once, by SIGKILL.
     pub fn stop(&self) {
         if let Some((mut child, stdin)) = self.child.lock().unwrap().take() {
             drop(stdin);
@@ -226,6 +242,7 @@ impl Connection {
 
     async fn ask(&mut self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
         let exchange = async {
+            self.0.ready().await.ok()?;
             let (head, body) = self.0.send_request(request).await.ok()?.into_parts();
             let body = body.collect().await.ok()?.to_bytes();
             Some(Response::from_parts(head, body))
@@ -234,6 +251,14 @@ impl Connection {
             .await
             .expect("an answer in time")
     }
+}
+
+/// What was built with the tests, or another build of it: `ECR_PULL_SECRETS_BINARY`.
+fn binary() -> PathBuf {
+    std::env::var_os("ECR_PULL_SECRETS_BINARY").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_ecr-pull-secrets")),
+        PathBuf::from,
+    )
 }
 
 fn connector(ca: &Path) -> TlsConnector {

@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use super::cluster::Cluster;
+use super::interrupt::clean_up_on_interrupt;
 use super::replica::{Replica, Settings};
 use super::tools::{root, run, tool};
 
@@ -52,10 +53,10 @@ pub fn runtime() -> &'static Runtime {
 }
 
 impl World {
-    /// The one world; the first caller starts it.
+    /// The one world of most tests; the first caller starts it.
     pub async fn get() -> Arc<Self> {
         WORLD
-            .get_or_init(|| async { Arc::new(Self::start().await) })
+            .get_or_init(|| async { Arc::new(Self::start(CONFIG, Self::stop_if_started).await) })
             .await
             .clone()
     }
@@ -65,13 +66,20 @@ impl World {
         WORLD.get().cloned()
     }
 
-    async fn start() -> Self {
+    fn stop_if_started() {
+        if let Some(world) = Self::if_started() {
+            world.stop();
+        }
+    }
+
+    /// Another one, whose replicas have this configuration; `stop` is called on Ctrl-C.
+    pub async fn start(config: &str, stop: fn()) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("ecr-pull-secrets-")
             .tempdir()
             .unwrap();
         let path = directory.path();
-        clean_up_on_interrupt(path.to_owned());
+        clean_up_on_interrupt(path.to_owned(), stop);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
         let aws = stand_in.client();
@@ -88,8 +96,9 @@ impl World {
                 name,
                 kubeconfig: &kubeconfig,
                 certificates: &certificates,
-                config: CONFIG,
+                config,
                 environment: &environment,
+                log_level: "trace",
             })
         };
         let replicas = [replica("replica-0"), replica("replica-1")];
@@ -128,6 +137,7 @@ impl World {
             certificates: &self.directory.path().join("certificates"),
             config,
             environment,
+            log_level: "trace",
         })
     }
 
@@ -138,24 +148,7 @@ impl World {
 
     /// What every process of ours logged so far: names and texts.
     pub fn logs(&self) -> Vec<(String, String)> {
-        let files = fs::read_dir(self.directory.path())
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.path());
-        files
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .map(|path| {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                (
-                    name,
-                    String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned(),
-                )
-            })
-            .collect()
+        logs(self.directory.path())
     }
 
     /// A command of `kubectl`, as an administrator.
@@ -179,28 +172,32 @@ impl World {
     }
 }
 
-/// Ctrl-C leaves nothing behind: the processes end with their pipes, the folder here.
-pub fn clean_up_on_interrupt(directory: PathBuf) {
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            if let Some(world) = World::if_started() {
-                world.stop();
-            }
-            if let Some(world) = crate::node::NodeWorld::if_started() {
-                world.stop();
-            }
-            let _ = fs::remove_dir_all(directory);
-            std::process::exit(130);
-        }
-    });
-}
-
 /// Whether logs and data stay behind, for a look: `SUITE_KEEP=1`.
 pub fn keep() -> bool {
     std::env::var_os("SUITE_KEEP").is_some()
 }
 
-fn aws_environment(url: &str) -> Vec<(&'static str, String)> {
+/// What the processes logged whose files are in a folder: names and texts.
+pub fn logs(directory: &Path) -> Vec<(String, String)> {
+    let files = fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let text = fs::read(&path).unwrap();
+            (
+                name.into_owned(),
+                String::from_utf8_lossy(&text).into_owned(),
+            )
+        })
+        .collect()
+}
+
+/// The environment of a process that uses the stand-in at this address.
+pub fn aws_environment(url: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL", url.to_owned()),
         (
@@ -248,7 +245,7 @@ pub fn install(kubeconfig: &Path, ca: &str, flags: &[&str]) {
 }
 
 /// A kubeconfig that holds a token of our ServiceAccount.
-async fn write_kubeconfig(cluster: &Cluster, path: &Path) {
+pub async fn write_kubeconfig(cluster: &Cluster, path: &Path) {
     let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), OURS);
     let request = TokenRequest {
         spec: Some(TokenRequestSpec {

@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use super::images::{self, ARCHITECTURE};
 use super::pods::running;
 use crate::harness::cluster::Cluster;
+use crate::harness::interrupt::clean_up_on_interrupt;
 use crate::harness::namespace::{ACCOUNT, Namespace};
 use crate::harness::tools::{root, run, tool};
-use crate::harness::world::{OURS, clean_up_on_interrupt, install, issue_certificates, keep};
+use crate::harness::world::{OURS, install, issue_certificates, keep};
 
 /// The region of all registries here.
 pub const REGION: &str = "node-land-1";
@@ -60,7 +61,11 @@ impl NodeWorld {
             .disable_cleanup(keep())
             .tempdir()
             .unwrap();
-        clean_up_on_interrupt(directory.path().to_owned());
+        clean_up_on_interrupt(directory.path().to_owned(), || {
+            if let Some(world) = Self::if_started() {
+                world.stop();
+            }
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
         let aws = stand_in.client();

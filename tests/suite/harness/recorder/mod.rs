@@ -1,0 +1,203 @@
+//! Watches every version of every pull Secret, and of the token store, and remembers whether one
+//! was worse than the one before: see [`version`].
+//!
+//! It sees all of them or says that it did not: from etcd, whose history outlives a restart of the
+//! API server and of etcd itself; or from the API server, as long as that one does not restart.
+
+mod etcd;
+mod version;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
+use ecr_pull_secrets_core::token::stored;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client, ResourceExt as _};
+
+use super::namespace::SECRET;
+use super::world::OURS;
+pub use version::{Held, Version};
+
+/// The token store's name.
+const STORE: &str = "ecr-pull-secrets-tokens";
+
+/// What was seen so far.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    /// The latest version in each namespace.
+    namespaces: BTreeMap<String, Version>,
+    /// In how many namespaces an entry holds this token.
+    holders: BTreeMap<u64, usize>,
+    /// The latest tokens of the store, by region.
+    store: BTreeMap<String, Held>,
+    /// All tokens that ever were in the store, by region.
+    stored: BTreeMap<String, BTreeSet<u64>>,
+    versions: usize,
+    faults: Vec<String>,
+}
+
+impl Recorder {
+    /// Follows etcd, for as long as the runtime lives. The API server has to write JSON there:
+    /// [`Recorder::STORAGE`].
+    pub fn of_etcd(url: &str) -> Self {
+        let this = Self::default();
+        tokio::spawn(etcd::follow(url.to_owned(), this.clone()));
+        this
+    }
+
+    /// The flag of `up` that makes etcd legible.
+    pub const STORAGE: &str = "--kube-apiserver-arg=--storage-media-type=application/json";
+
+    /// Follows the API server, which must not restart meanwhile.
+    pub fn of_api(client: Client) -> Self {
+        let this = Self::default();
+        let recorder = this.clone();
+        let config = Config::default().labels(&format!("{MANAGED_BY}={OWNER}"));
+        let mut events = watcher(Api::<Secret>::all(client), config).boxed();
+        tokio::spawn(async move {
+            let mut is_complete = false;
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(Event::Init) if is_complete => recorder.lock().fault("lost the thread"),
+                    Ok(Event::Init | Event::InitDone) => is_complete = true,
+                    Ok(Event::InitApply(secret) | Event::Apply(secret)) => recorder.saw(&secret),
+                    Ok(Event::Delete(secret)) => {
+                        let namespace = secret.namespace().unwrap_or_default();
+                        recorder.lost(&namespace, &secret.name_any());
+                    }
+                    // It goes on where it was, or begins anew, which is noticed above.
+                    Err(_) => {}
+                }
+            }
+        });
+        this
+    }
+
+    /// Enters a version.
+    fn saw(&self, secret: &Secret) {
+        let namespace = secret.namespace().unwrap_or_default();
+        match secret.name_any().as_str() {
+            SECRET => self.lock().saw(&namespace, secret),
+            STORE if namespace == OURS => self.lock().saw_store(secret),
+            _ => {}
+        }
+    }
+
+    /// Enters that an object is gone.
+    fn lost(&self, namespace: &str, name: &str) {
+        if name == SECRET || name == STORE && namespace == OURS {
+            self.lock()
+                .fault(&format!("{namespace}/{name} was deleted"));
+        }
+    }
+
+    /// Versions so far.
+    pub fn versions(&self) -> usize {
+        self.lock().versions
+    }
+
+    /// The latest version in a namespace.
+    pub fn latest(&self, namespace: &str) -> Option<Version> {
+        self.lock().namespaces.get(namespace).cloned()
+    }
+
+    /// The store's token for a region.
+    pub fn stored(&self, region: &str) -> Option<Held> {
+        self.lock().store.get(region).copied()
+    }
+
+    /// How many different tokens the store ever held for a region.
+    pub fn stored_ever(&self, region: &str) -> usize {
+        self.lock().stored.get(region).map_or(0, BTreeSet::len)
+    }
+
+    /// In how many entries of pull Secrets a token is right now.
+    pub fn holders(&self, token: u64) -> usize {
+        self.lock().holders.get(&token).copied().unwrap_or(0)
+    }
+
+    /// Fails if any version was worse than the one before.
+    pub fn assert_sound(&self) {
+        let seen = self.lock();
+        let faults = &seen.faults;
+        let some = faults.iter().take(20).cloned().collect::<Vec<_>>();
+        assert!(
+            faults.is_empty(),
+            "{} faults in {} versions:\n{}",
+            faults.len(),
+            seen.versions,
+            some.join("\n")
+        );
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn fault(&mut self, text: &str) {
+        self.faults.push(text.to_owned());
+    }
+
+    fn saw(&mut self, namespace: &str, secret: &Secret) {
+        self.versions += 1;
+        let version = match Version::read(secret) {
+            Ok(version) => version,
+            Err(why) => return self.fault(&format!("{namespace}: {why}")),
+        };
+        let before = self.namespaces.remove(namespace);
+        for fault in version.faults_after(before.as_ref()) {
+            self.fault(&format!("{namespace}: {fault}"));
+        }
+        for held in before.iter().flat_map(|before| before.hosts.values()) {
+            *self.holders.entry(held.token).or_default() -= 1;
+        }
+        for held in version.hosts.values() {
+            *self.holders.entry(held.token).or_default() += 1;
+        }
+        self.namespaces.insert(namespace.to_owned(), version);
+    }
+
+    fn saw_store(&mut self, secret: &Secret) {
+        let data = secret.data.iter().flatten();
+        let tokens = data.filter_map(|(key, value)| stored::decode(key, &value.0).ok());
+        let mut store = BTreeMap::new();
+        for (key, token) in tokens {
+            let region = key.region.to_string();
+            match Held::read(token.expose_authorization()) {
+                Ok(held) => _ = store.insert(region, held),
+                Err(why) => self.fault(&format!("the store, {region}: {why}")),
+            }
+        }
+        let now = ecr_pull_secrets::clock::now().as_second();
+        let faults: Vec<String> = self
+            .store
+            .iter()
+            .filter_map(|(region, before)| match store.get(region) {
+                Some(held) if held.expires < before.expires => Some(format!("{region} got older")),
+                None if before.expires > now => Some(format!("{region} got lost")),
+                _ => None,
+            })
+            .collect();
+        for fault in faults {
+            self.fault(&format!("the store: {fault}"));
+        }
+        for (region, held) in &store {
+            let ever = self.stored.entry(region.clone()).or_default();
+            ever.insert(held.token);
+        }
+        self.store = store;
+    }
+}
+
+/// Shows that it notices what it is there for.
+pub fn notices_every_kind_of_fault() {
+    version::notices_every_kind_of_fault();
+}

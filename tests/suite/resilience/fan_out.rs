@@ -1,0 +1,97 @@
+//! What breaks a fan-out in the middle does not leave a Secret behind, and no version of any Secret
+//! is worse than the one before.
+
+use std::sync::Arc;
+
+use super::fleet::{Fleet, NAMESPACES};
+use super::trials;
+use crate::harness::{LIMIT, Outcome, eventually};
+
+trials!(
+    a_leader_killed_in_mid_fan_out_leaves_none_behind,
+    etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing,
+    an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing,
+    a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws,
+);
+
+async fn a_leader_killed_in_mid_fan_out_leaves_none_behind(fleet: Arc<Fleet>) -> Outcome {
+    fleet.populate().await;
+    let leader = fleet.leader().await;
+    let token = fleet.mid_fan_out().await;
+    fleet.kill(&leader);
+    let reached = fleet.recorder.holders(token);
+    assert!(reached < NAMESPACES, "it was through already");
+    fleet.complete().await;
+    fleet.converged().await;
+    fleet.recorder.assert_sound();
+    Ok(())
+}
+
+async fn etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing(fleet: Arc<Fleet>) -> Outcome {
+    fleet.populate().await;
+    let token = fleet.mid_fan_out().await;
+    for component in ["etcd", "kube-apiserver"] {
+        fleet.cluster.command(&format!("stop {component}"));
+    }
+    let reached = fleet.recorder.holders(token);
+    assert!(reached < NAMESPACES, "it was through already");
+    nobody_leads(&fleet).await;
+    for component in ["etcd", "kube-apiserver"] {
+        fleet.cluster.command(&format!("start {component}"));
+    }
+    fleet.converged().await;
+    fleet.recorder.assert_sound();
+    Ok(())
+}
+
+async fn an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing(
+    fleet: Arc<Fleet>,
+) -> Outcome {
+    fleet.populate().await;
+    let token = fleet.mid_fan_out().await;
+    fleet.cluster.command("freeze kube-apiserver");
+    let reached = fleet.recorder.holders(token);
+    assert!(reached < NAMESPACES, "it was through already");
+    nobody_leads(&fleet).await;
+    fleet.cluster.command("thaw kube-apiserver");
+    fleet.converged().await;
+    fleet.recorder.assert_sound();
+    Ok(())
+}
+
+async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
+    fleet: Arc<Fleet>,
+) -> Outcome {
+    fleet.populate().await;
+    let frozen = fleet.leader().await;
+    let token = fleet.mid_fan_out().await;
+    frozen.freeze();
+    let reached = fleet.recorder.holders(token);
+    assert!(reached < NAMESPACES, "it was through already");
+    // Somebody else finishes what it began, and renews after that.
+    let begun = fleet.tokens().expect("tokens");
+    let is_newer_than = |old: [u64; 2]| move |new: [u64; 2]| new[0] != old[0] && new[1] != old[1];
+    let newer = fleet.converged_on(is_newer_than(begun)).await;
+    assert_ne!(fleet.leader().await.name, frozen.name);
+    frozen.thaw();
+    eventually("the one that was frozen does not lead", LIMIT, || async {
+        (frozen.metric("ecr_pull_secrets_leader", &[]).await < 1.0).then_some(())
+    })
+    .await;
+    fleet.converged_on(is_newer_than(newer)).await;
+    fleet.recorder.assert_sound();
+    Ok(())
+}
+
+/// Waits until every replica knows that its lease is over.
+async fn nobody_leads(fleet: &Fleet) {
+    eventually("nobody leads", LIMIT, || async {
+        for replica in fleet.replicas() {
+            if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}

@@ -1,0 +1,14 @@
+//! What must never be in a log, of processes that were killed and frozen either.
+
+use std::sync::Arc;
+
+use super::fleet::Fleet;
+use super::trials;
+use crate::harness::Outcome;
+use crate::logs::search;
+
+trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+
+async fn no_log_line_at_any_level_holds_a_token_or_a_key(fleet: Arc<Fleet>) -> Outcome {
+    search(&fleet.logs(), &fleet.aws, &fleet.kubeconfig).await
+}
