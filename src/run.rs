@@ -3,7 +3,8 @@
 //! Every background task is owned here. One that ends before the process does ends the process:
 //! a replica without its ledger would answer from a memory that nobody refreshes.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -235,9 +236,22 @@ fn instance() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "ecr-pull-secrets".to_owned())
 }
 
+/// Listens; on IPv4 alone where both families were asked for and the kernel has one.
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).await;
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if is_without_ipv6(address, &error) => {
+            info!(%address, %error, "listening on IPv4 alone");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
     bound.map_err(|error| Failure::Usage(format!("cannot listen on {address}: {error}")))
+}
+
+fn is_without_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, PermissionDenied};
+    address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        && !matches!(error.kind(), AddrInUse | PermissionDenied)
 }
 
 /// Looks at the guards again and again, and tells when that changes. The API server takes a second
