@@ -42,9 +42,12 @@ demo: ## the promise, kept before your eyes on a real API server
 manifests: ## render manifests/install.yaml and certs/cert-manager.yaml from the chart
 	manifests/render.sh
 
+# This machine's, or ARCH=amd64, ARCH=arm64.
+ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
+
 .PHONY: image
-image: ## the image as an OCI archive, without a Docker engine
-	manifests/image/build.sh amd64 target/image/ecr-pull-secrets-amd64.tar
+image: ## the image as an OCI archive, without a Docker engine; ARCH=arm64 for another architecture
+	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 
 .PHONY: mutants
 mutants: ## break the core in every way; a test must notice (most of an hour)

@@ -7,7 +7,8 @@ mod guards;
 mod lifecycle;
 mod parts;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,8 +122,20 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).await;
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if is_without_ipv6(address, &error) => {
+            info!(%address, %error, "listening on IPv4 alone");
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
     bound.map_err(|error| Failure::Usage(format!("cannot listen on {address}: {error}")))
+}
+
+fn is_without_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, PermissionDenied};
+    address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        && !matches!(error.kind(), AddrInUse | PermissionDenied)
 }
 
 async fn shut_down(

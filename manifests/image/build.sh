@@ -3,23 +3,74 @@
 #
 #   build.sh amd64|arm64 OUTPUT.tar
 #
-# The same inputs give the same bytes: times are those of the last commit, owners are root, and gzip writes no name.
+# The same inputs give the same bytes, whoever builds them and where: times are those of the last commit, owners are root,
+# and no path of this machine gets in. Labels, user and command are read from the Dockerfile.
 set -euo pipefail
+umask 022
+export LC_ALL=C
 
-arch=${1:?want amd64 or arm64} output=${2:?want the path of the archive}
+fail() {
+    printf 'build.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+arch=${1:?want amd64 or arm64} output=$(realpath -m "${2:?want the path of the archive}")
 case $arch in
-amd64) target=x86_64-unknown-linux-gnu ;;
-arm64) target=aarch64-unknown-linux-gnu ;;
-*) echo "build.sh: no such architecture: $arch" >&2 && exit 2 ;;
+amd64) machine=x86_64 ;;
+arm64) machine=aarch64 ;;
+*) fail "no such architecture: $arch" ;;
 esac
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-certificates=/etc/ssl/certs/ca-certificates.crt
-[[ -r $certificates ]] || { echo "build.sh: install the package ca-certificates" >&2 && exit 1; }
+target=$machine-unknown-linux-gnu
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-cd "$root"
-RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --bin ecr-pull-secrets --target "$target" >&2
-binary=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$target/release/ecr-pull-secrets
+missing=()
+if [[ $(uname -m) != "$machine" ]]; then
+    # Links, and compiles the one crate in C. Set by the caller, another compiler does as well.
+    cc_variable=CC_${target//-/_} linker_variable=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER
+    cc=${!cc_variable:-$machine-linux-gnu-gcc}
+    export "$cc_variable=$cc" "$linker_variable=${!linker_variable:-$cc}"
+    if ! echo 'int main(void) { return 0; }' | "$cc" -x c -static - -o /dev/null 2>/dev/null; then
+        missing+=("a compiler for $arch. On Debian: apt-get install gcc-${machine/_/-}-linux-gnu libc6-dev-$arch-cross")
+    fi
+fi
+libraries=("$(rustc --print target-libdir --target "$target")"/libstd-*.rlib)
+if [[ ! -e ${libraries[0]} ]]; then
+    missing+=("Rust's library for $arch: rustup target add ${RUSTUP_TOOLCHAIN:+--toolchain $RUSTUP_TOOLCHAIN }$target")
+fi
+# Not /etc/ssl/certs: the authorities that this machine alone trusts are no business of the image.
+certificates=(/usr/share/ca-certificates/mozilla/*.crt)
+if [[ ! -e ${certificates[0]} ]]; then
+    certificates=(/etc/ssl/certs/ca-certificates.crt)
+    if [[ -e ${certificates[0]} ]]; then
+        echo "build.sh: no /usr/share/ca-certificates/mozilla: the image gets every authority that this machine trusts" >&2
+    else
+        missing+=("CA certificates. On Debian: apt-get install ca-certificates")
+    fi
+fi
+((${#missing[@]} == 0)) || fail "${missing[@]/#/missing: }"
+
+# field NAME: a string of cargo's description of the workspace.
+metadata=$(cargo metadata --format-version 1 --no-deps --locked)
+field() { sed 's/.*"'"$1"'":"\([^"]*\)".*/\1/' <<<"$metadata"; }
+target_directory=$(field target_directory)
+
+# As the Dockerfile has them.
+flags=(
+    -C target-feature=+crt-static
+    "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
+    "--remap-path-prefix=$target_directory=/target"
+    "--remap-path-prefix=$PWD=/src"
+)
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
+    cargo build --locked --release --bin ecr-pull-secrets --target "$target" >&2
+binary=$target_directory/$target/release/ecr-pull-secrets
+
+# instruction NAME: what the Dockerfile's last stage says.
+instruction() { sed -n '/^FROM scratch/,$s/^'"$1"' //p' Dockerfile; }
+user=$(instruction USER) entrypoint=$(instruction ENTRYPOINT) command=$(instruction CMD)
+labels=$(sed -n '/^FROM scratch/,$s/^.* \(org\.opencontainers\.image\.[a-z]*\)=\("[^"]*"\).*/"\1":\2/p' Dockerfile | paste -sd,)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+[[ $labels == *"image.version\":\"$version\""* ]] || fail "the Dockerfile's version label is not $version, that of Cargo.toml"
 time=$(git log -1 --format=%cI 2>/dev/null || date -u +%FT%TZ)
 
 work=$(mktemp -d)
@@ -27,10 +78,10 @@ trap 'rm -rf "$work"' EXIT
 layer=$work/layer image=$work/image
 mkdir -p "$layer/etc/ssl/certs" "$image/blobs/sha256"
 install -m 755 "$binary" "$layer/ecr-pull-secrets"
-install -m 644 "$certificates" "$layer/etc/ssl/certs/ca-certificates.crt"
+cat "${certificates[@]}" >"$layer/etc/ssl/certs/ca-certificates.crt"
 
-# pack FOLDER: a tar of it, always the same for the same files.
-pack() { tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="$time" --format=ustar -C "$1" -cf - .; }
+# pack FOLDER: a tar of what is in it, always the same for the same files.
+pack() { (cd "$1" && tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="$time" --format=ustar -cf - -- *); }
 
 # blob FILE: puts a file into the image and prints its digest.
 blob() {
@@ -47,7 +98,7 @@ gzip -9 -n <"$work/layer.tar" >"$work/layer.tar.gz"
 layer_digest=$(blob "$work/layer.tar.gz")
 
 cat >"$work/config.json" <<JSON
-{"created":"$time","architecture":"$arch","os":"linux","config":{"User":"65532:65532","Entrypoint":["/ecr-pull-secrets"],"Cmd":["serve"],"Labels":{"org.opencontainers.image.title":"ecr-pull-secrets","org.opencontainers.image.description":"Pull secrets for Amazon ECR, made just in time","org.opencontainers.image.source":"https://github.com/ecr-pull-secrets/ecr-pull-secrets","org.opencontainers.image.licenses":"Apache-2.0","org.opencontainers.image.version":"$version"}},"rootfs":{"type":"layers","diff_ids":["$diff_id"]},"history":[{"created":"$time","created_by":"make image"}]}
+{"created":"$time","architecture":"$arch","os":"linux","config":{"User":"$user","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":$entrypoint,"Cmd":$command,"Labels":{$labels}},"rootfs":{"type":"layers","diff_ids":["$diff_id"]},"history":[{"created":"$time","created_by":"make image"}]}
 JSON
 config_digest=$(blob "$work/config.json")
 cat >"$work/manifest.json" <<JSON

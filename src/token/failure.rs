@@ -44,22 +44,29 @@ impl Failure {
             ),
             _ => Cause::AwsError,
         };
-        Self {
-            cause,
-            detail: brief(&chain(error)),
-        }
+        let text = chain(error);
+        let detail = match error {
+            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => in_full(&text),
+            _ => brief(&text),
+        };
+        Self { cause, detail }
     }
 }
 
 /// The first line of what AWS says, cut to 300 characters. Where AWS refuses a signature, the lines
 /// after it quote the request, session token included.
 fn brief(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect()
+    cut(text.lines().take(1))
+}
+
+/// What the SDK itself says, on one line: where it looked for credentials is a list.
+fn in_full(text: &str) -> String {
+    cut(text.lines())
+}
+
+fn cut<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    words.join(" ").chars().take(300).collect()
 }
 
 /// The codes are those that ECR gives; the status decides where the code is news to us.
@@ -120,6 +127,10 @@ mod tests {
         assert_eq!(brief(quoting), "the signature does not match");
         assert_eq!(brief(&"a".repeat(1000)).len(), 300);
         assert_eq!(brief(""), "");
+        assert_eq!(
+            in_full("Attempted:\n  Environment\n"),
+            "Attempted: Environment"
+        );
     }
 
     #[test]

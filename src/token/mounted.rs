@@ -2,9 +2,9 @@
 //!
 //! A mounted Secret is a directory with one file a key. `AWS_ACCESS_KEY_ID` and
 //! `AWS_SECRET_ACCESS_KEY` are read here, in this spelling or in lower case (which people carry
-//! over from their CronJobs); a file `credentials` is for the chain. Nothing is kept: every load
-//! reads what is there now, so that new keys need no restart. The chain by itself would read its
-//! files once and never again.
+//! over from their CronJobs); else a file `credentials`, in the AWS shared format. Nothing is kept:
+//! every load reads what is there now, so that new keys need no restart. The chain by itself would
+//! read its files once and never again.
 
 use std::fs;
 use std::io;
@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use aws_config::Region;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result, future};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use jiff::Timestamp;
 
 use crate::clock;
@@ -40,13 +42,15 @@ impl Ambient {
     }
 
     async fn load(&self) -> Result {
-        match keys(&self.directory, clock::now())? {
-            Some(credentials) => Ok(credentials),
-            None => {
-                let chain = DefaultCredentialsChain::builder().region(self.region.clone());
-                chain.build().await.provide_credentials().await
-            }
+        if let Some(credentials) = keys(&self.directory, clock::now())? {
+            return Ok(credentials);
         }
+        let file = self.directory.join("credentials");
+        if file.exists() {
+            return shared(&file, clock::now()).await;
+        }
+        let chain = DefaultCredentialsChain::builder().region(self.region.clone());
+        chain.build().await.provide_credentials().await
     }
 }
 
@@ -81,14 +85,37 @@ fn keys(
             ));
         }
     };
-    let read_again = now.checked_add(READ_AGAIN).unwrap_or(Timestamp::MAX);
     Ok(Some(Credentials::new(
         id,
         secret,
         session,
-        Some(read_again.into()),
+        Some(again_after(now).into()),
         "mounted Secret",
     )))
+}
+
+/// The credentials of a file in the AWS shared format, of `AWS_PROFILE` or the default profile.
+async fn shared(file: &Path, now: Timestamp) -> Result {
+    let files = EnvConfigFiles::builder()
+        .include_default_config_file(true)
+        .with_file(EnvConfigFileKind::Credentials, file)
+        .build();
+    let provider = ProfileFileCredentialsProvider::builder().profile_files(files);
+    let credentials = provider.build().provide_credentials().await?;
+    if credentials.expiry().is_some() {
+        return Ok(credentials);
+    }
+    Ok(Credentials::new(
+        credentials.access_key_id(),
+        credentials.secret_access_key(),
+        credentials.session_token().map(str::to_owned),
+        Some(again_after(now).into()),
+        "mounted file",
+    ))
+}
+
+fn again_after(now: Timestamp) -> Timestamp {
+    now.checked_add(READ_AGAIN).unwrap_or(Timestamp::MAX)
 }
 
 fn key(directory: &Path, name: &str) -> std::result::Result<Option<String>, CredentialsError> {
@@ -151,6 +178,19 @@ mod tests {
             session,
         ]);
         assert_eq!(keys.unwrap().unwrap().session_token(), Some("session"));
+    }
+
+    #[tokio::test]
+    async fn a_shared_file_in_the_directory_is_read_again_and_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let ambient = Ambient::new(directory.path(), Region::from_static("us-east-1"));
+        for id in ["AKIA1", "AKIA2"] {
+            let text = format!("[default]\naws_access_key_id={id}\naws_secret_access_key=s3cret\n");
+            fs::write(directory.path().join("credentials"), text).unwrap();
+            let loaded = ambient.provide_credentials().await.unwrap();
+            assert_eq!(loaded.access_key_id(), id);
+            assert!(loaded.expiry().is_some());
+        }
     }
 
     #[test]

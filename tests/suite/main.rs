@@ -14,6 +14,7 @@
 mod accounts;
 mod adoption;
 mod aws_trouble;
+mod chart;
 mod contract;
 mod edited;
 mod ephemeral;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         accounts::trials(),
         adoption::trials(),
         aws_trouble::trials(),
+        chart::trials(),
         contract::trials(),
         edited::trials(),
         ephemeral::trials(),

@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::pods::{assert_no_pull_failed, running, waits};
+use super::pods::{pulled, running, waits};
 use super::trials;
 use super::world::{NodeWorld, OTHER_ACCOUNT};
 use crate::harness::namespace::{SECRET, pod, references};
@@ -29,8 +29,7 @@ async fn an_image_with_the_port_443_is_pulled(world: Arc<NodeWorld>) -> Outcome 
     let mut manifest = pod("app", &image);
     manifest["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
     namespace.create::<Pod>(manifest).await?;
-    running(&namespace).await;
-    assert_no_pull_failed(&namespace).await;
+    pulled(&namespace, 1).await;
     let secret = namespace.secret_comes().await;
     assert_eq!(
         docker::hosts(&secret),
@@ -43,12 +42,15 @@ async fn two_registries_in_one_secret_are_pulled_from(world: Arc<NodeWorld>) -> 
     let namespace = world.namespace().await;
     let other = world.region().host(OTHER_ACCOUNT);
     let mut manifest = pod("app", &namespace.image("app"));
-    manifest["spec"]["initContainers"] = json!([
-        { "name": "side-car", "image": format!("{other}/side-car:v1"), "restartPolicy": "Always" }
-    ]);
+    manifest["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    manifest["spec"]["initContainers"] = json!([{
+        "name": "side-car",
+        "image": format!("{other}/side-car:v1"),
+        "imagePullPolicy": "Always",
+        "restartPolicy": "Always",
+    }]);
     namespace.create::<Pod>(manifest).await?;
-    running(&namespace).await;
-    assert_no_pull_failed(&namespace).await;
+    pulled(&namespace, 1).await;
     assert_eq!(docker::hosts(&namespace.secret_comes().await).len(), 2);
     Ok(())
 }
@@ -66,8 +68,8 @@ async fn a_good_secret_beside_a_stale_one_is_enough(world: Arc<NodeWorld>) -> Ou
     manifest["spec"]["imagePullSecrets"] = json!([{ "name": "a-stale-one" }]);
     manifest["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
     namespace.create::<Pod>(manifest).await?;
-    let pod = running(&namespace).await;
-    assert_eq!(references(&pod), ["a-stale-one", SECRET]);
+    let pods = pulled(&namespace, 1).await;
+    assert_eq!(references(&pods[0]), ["a-stale-one", SECRET]);
     Ok(())
 }
 
@@ -126,7 +128,7 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
     namespace
         .create::<Pod>(pod("first", &namespace.image("model")))
         .await?;
-    running(&namespace).await;
+    running(&namespace, 1).await;
     let before = namespace.secret_comes().await;
     let pods: Api<Pod> = namespace.api();
     pods.delete("first", &DeleteParams::default().grace_period(0))
@@ -158,11 +160,26 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
     namespace
         .create::<Pod>(pod("second", &namespace.image("model")))
         .await?;
-    running(&namespace).await;
-    // The contrast: what has to ask the registry does not start.
-    let contrast = world.namespace().await;
+    running(&namespace, 1).await;
+    // Still the content that has never pulled anything: it was the uid that opened the image.
+    let now = namespace.secret_comes().await;
+    assert_eq!(
+        now.metadata.resource_version,
+        after.metadata.resource_version
+    );
+    // The contrast: a Secret of another uid, with a token that the kubelet has never seen.
+    let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
+    let contrast = world.labelled_namespace(out).await;
+    let stranger =
+        json!({ "auths": { contrast.host(): { "auth": "QVdTOnN0cmFuZ2Vy" } } }).to_string();
+    let foreign = json!({
+        "metadata": { "name": SECRET },
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": { ".dockerconfigjson": stranger },
+    });
+    contrast.create::<Secret>(foreign).await?;
     let mut manifest = pod("third", &contrast.image("model"));
-    manifest["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    manifest["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
     contrast.create::<Pod>(manifest).await?;
     waits(&contrast, "ErrImagePull").await;
     world.region().clear_faults().await?;

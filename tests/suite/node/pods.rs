@@ -1,5 +1,6 @@
 //! How a namespace's pods fare.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -10,22 +11,9 @@ use tokio::time::Instant;
 use crate::harness::namespace::Namespace;
 use crate::harness::{LIMIT, eventually};
 
-/// The namespace's first pod, once it runs. A pod that cannot is described.
-pub async fn running(namespace: &Namespace) -> Pod {
+/// The namespace's pods, once so many run and none does not. If they never do, its Events say why.
+pub async fn running(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let api: Api<Pod> = namespace.api();
-    let describe = || async {
-        let events: Api<Event> = namespace.api();
-        let events = events
-            .list(&ListParams::default())
-            .await
-            .expect("events")
-            .items;
-        events
-            .into_iter()
-            .filter_map(|event| event.message)
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
     let deadline = Instant::now() + LIMIT;
     loop {
         let pods = api
@@ -33,17 +21,60 @@ pub async fn running(namespace: &Namespace) -> Pod {
             .await
             .expect("a list")
             .items;
-        if let Some(pod) = pods.into_iter().find(runs) {
-            return pod;
+        if pods.len() == count && pods.iter().all(runs) {
+            return pods;
         }
         assert!(
             Instant::now() < deadline,
-            "no pod runs: {}",
-            describe().await
+            "not {count} pods run: {:#?}",
+            messages(namespace).await
         );
         // A poll interval: the loop ends as soon as the condition holds.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// The same, and each of their images was pulled, at the first attempt: none was there already, or
+/// the Secret would not have been needed.
+pub async fn pulled(namespace: &Namespace, count: usize) -> Vec<Pod> {
+    let pods = running(namespace, count).await;
+    assert_no_pull_failed(namespace).await;
+    for pod in &pods {
+        let name = pod.name_any();
+        let pulled: BTreeSet<String> = events(namespace)
+            .await
+            .into_iter()
+            .filter(|event| event.involved_object.name.as_deref() == Some(&name))
+            .filter_map(|event| event.message)
+            .filter(|message| message.starts_with("Successfully pulled image"))
+            .filter_map(|message| message.split('"').nth(1).map(str::to_owned))
+            .collect();
+        assert_eq!(pulled, images(pod), "{name}");
+    }
+    pods
+}
+
+/// Every image that a pod names.
+fn images(pod: &Pod) -> BTreeSet<String> {
+    let spec = pod.spec.as_ref().expect("a spec");
+    let init = spec.init_containers.iter().flatten();
+    let containers = init
+        .chain(&spec.containers)
+        .filter_map(|container| container.image.clone());
+    let volumes = spec.volumes.iter().flatten();
+    let volumes = volumes.filter_map(|volume| volume.image.as_ref()?.reference.clone());
+    containers.chain(volumes).collect()
+}
+
+async fn events(namespace: &Namespace) -> Vec<Event> {
+    let api: Api<Event> = namespace.api();
+    let list = api.list(&ListParams::default()).await;
+    list.expect("events").items
+}
+
+async fn messages(namespace: &Namespace) -> Vec<String> {
+    let events = events(namespace).await.into_iter();
+    events.filter_map(|event| event.message).collect()
 }
 
 fn runs(pod: &Pod) -> bool {
@@ -90,13 +121,7 @@ pub async fn waits(namespace: &Namespace, reason: &str) {
 
 /// Fails if an Event of the namespace tells of a pull that went wrong on the way.
 pub async fn assert_no_pull_failed(namespace: &Namespace) {
-    let events: Api<Event> = namespace.api();
-    for event in events
-        .list(&ListParams::default())
-        .await
-        .expect("events")
-        .items
-    {
+    for event in events(namespace).await {
         let reason = event.reason.as_deref().unwrap_or_default();
         let message = event.message.as_deref().unwrap_or_default();
         let bad = [

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::pods::{assert_no_pull_failed, running, waits};
+use super::pods::{assert_no_pull_failed, pulled, waits};
 use super::trials;
-use super::world::NodeWorld;
-use crate::harness::namespace::{Namespace, SECRET, pod, references};
+use super::world::{NodeWorld, OTHER_ACCOUNT};
+use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
     the_first_pod_runs_within_30_s_of_the_install,
     a_deployment_runs,
+    a_pod_runs,
     a_statefulset_whose_service_account_has_pull_secrets_runs,
     a_daemonset_runs,
     a_job_runs,
@@ -28,25 +28,33 @@ trials!(
     without_us_the_same_pod_backs_off,
 );
 
-/// Applies a manifest as a user would, and waits for its pod.
+/// Applies a manifest as a user would, and waits for its one pod.
 async fn apply(world: &NodeWorld, namespace: &Namespace, manifest: Value) -> Pod {
     submit(world, namespace, &manifest);
-    served(namespace).await
+    served(namespace, 1).await.remove(0)
 }
 
-fn submit(world: &NodeWorld, namespace: &Namespace, manifest: &Value) {
+/// Applies a manifest as a user would.
+pub(super) fn submit(world: &NodeWorld, namespace: &Namespace, manifest: &Value) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), manifest.to_string()).expect("a file");
     let (name, file) = (&namespace.name, file.path().display());
     world.run_kubectl(&format!("-n {name} apply -f {file}"));
 }
 
-/// The namespace's pod, once it runs: with our reference, and without a failed pull on the way.
-async fn served(namespace: &Namespace) -> Pod {
-    let pod = running(namespace).await;
-    assert_eq!(references(&pod).last().map(String::as_str), Some(SECRET));
-    assert_no_pull_failed(namespace).await;
-    pod
+/// The namespace's pods, once they run: with our reference, and what it is there for.
+async fn served(namespace: &Namespace, count: usize) -> Vec<Pod> {
+    let pods = pulled(namespace, count).await;
+    for pod in &pods {
+        assert_eq!(references(pod).last().map(String::as_str), Some(SECRET));
+    }
+    pods
+}
+
+/// A Deployment that knows nothing of pull secrets.
+pub(super) fn deployment(namespace: &Namespace, replicas: usize) -> Value {
+    let spec = json!({ "replicas": replicas });
+    workload("apps/v1", "Deployment", spec, template(namespace))
 }
 
 fn workload(api_version: &str, kind: &str, mut spec: Value, template: Value) -> Value {
@@ -58,7 +66,21 @@ fn workload(api_version: &str, kind: &str, mut spec: Value, template: Value) -> 
 fn template(namespace: &Namespace) -> Value {
     json!({
         "metadata": { "labels": { "app": "app" } },
-        "spec": { "containers": [{ "name": "app", "image": namespace.image("app") }] },
+        "spec": { "containers": [container("app", &namespace.image("app"))] },
+    })
+}
+
+/// The kubelet would not ask the registry for an image that it has and whose token it knows.
+fn container(name: &str, image: &str) -> Value {
+    json!({ "name": name, "image": image, "imagePullPolicy": "Always" })
+}
+
+fn bare_pod(namespace: &Namespace) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "app" },
+        "spec": { "containers": [container("app", &namespace.image("app"))] },
     })
 }
 
@@ -70,13 +92,14 @@ async fn the_first_pod_runs_within_30_s_of_the_install(world: Arc<NodeWorld>) ->
 
 async fn a_deployment_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
-    let manifest = workload(
-        "apps/v1",
-        "Deployment",
-        json!({ "replicas": 2 }),
-        template(&namespace),
-    );
-    apply(&world, &namespace, manifest).await;
+    submit(&world, &namespace, &deployment(&namespace, 2));
+    served(&namespace, 2).await;
+    Ok(())
+}
+
+async fn a_pod_runs(world: Arc<NodeWorld>) -> Outcome {
+    let namespace = world.namespace().await;
+    apply(&world, &namespace, bare_pod(&namespace)).await;
     Ok(())
 }
 
@@ -146,57 +169,47 @@ async fn a_cronjob_runs(world: Arc<NodeWorld>) -> Outcome {
     submit(&world, &namespace, &cronjob);
     let name = &namespace.name;
     world.run_kubectl(&format!("-n {name} create job now --from=cronjob/app"));
-    served(&namespace).await;
+    served(&namespace, 1).await;
     Ok(())
 }
 
 async fn a_pod_with_init_container_and_side_car_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
-    let mut manifest = pod("app", &namespace.image("app"));
-    manifest["apiVersion"] = json!("v1");
-    manifest["kind"] = json!("Pod");
-    manifest["spec"]["initContainers"] = json!([
-        { "name": "init", "image": namespace.image("tool") },
-        { "name": "side-car", "image": namespace.image("side-car"), "restartPolicy": "Always" },
-    ]);
+    let mut manifest = bare_pod(&namespace);
+    let mut side_car = container("side-car", &namespace.image("side-car"));
+    side_car["restartPolicy"] = json!("Always");
+    manifest["spec"]["initContainers"] =
+        json!([container("init", &namespace.image("tool")), side_car]);
     apply(&world, &namespace, manifest).await;
     Ok(())
 }
 
 async fn a_pod_with_an_image_volume_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
-    let mut manifest = pod("app", &namespace.image("app"));
-    manifest["apiVersion"] = json!("v1");
-    manifest["kind"] = json!("Pod");
-    manifest["spec"]["volumes"] =
-        json!([{ "name": "model", "image": { "reference": namespace.image("model") } }]);
+    let mut manifest = bare_pod(&namespace);
+    let image = json!({ "reference": namespace.image("model"), "pullPolicy": "Always" });
+    manifest["spec"]["volumes"] = json!([{ "name": "model", "image": image }]);
     manifest["spec"]["containers"][0]["volumeMounts"] =
         json!([{ "name": "model", "mountPath": "/model", "readOnly": true }]);
     apply(&world, &namespace, manifest).await;
     Ok(())
 }
 
+/// Its registry is another one than the pod's, so the Secret has to learn it.
 async fn kubectl_debug_adds_a_container_that_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
-    namespace
-        .create::<Pod>(pod("app", &namespace.image("app")))
-        .await?;
-    running(&namespace).await;
-    let container = json!({ "name": "debugger", "image": namespace.image("side-car") });
-    let patch = Patch::Strategic(json!({ "spec": { "ephemeralContainers": [container] } }));
+    apply(&world, &namespace, bare_pod(&namespace)).await;
+    let (name, other) = (&namespace.name, world.region().host(OTHER_ACCOUNT));
+    world.run_kubectl(&format!(
+        "-n {name} debug app --container=debugger --image={other}/debugger:v1"
+    ));
     let api: Api<Pod> = namespace.api();
-    api.patch_ephemeral_containers("app", &PatchParams::default(), &patch)
-        .await?;
     eventually("the ephemeral container runs", LIMIT, || async {
-        let pod = api.get("app").await.expect("the pod");
-        let statuses = pod
-            .status
-            .and_then(|status| status.ephemeral_container_statuses);
-        let mut states = statuses
-            .into_iter()
-            .flatten()
-            .filter_map(|status| status.state);
-        states.any(|state| state.running.is_some()).then_some(())
+        let status = api.get("app").await.expect("the pod").status?;
+        let mut statuses = status.ephemeral_container_statuses?.into_iter();
+        statuses
+            .any(|of| of.state.is_some_and(|state| state.running.is_some()))
+            .then_some(())
     })
     .await;
     assert_no_pull_failed(&namespace).await;
@@ -206,9 +219,7 @@ async fn kubectl_debug_adds_a_container_that_runs(world: Arc<NodeWorld>) -> Outc
 async fn without_us_the_same_pod_backs_off(world: Arc<NodeWorld>) -> Outcome {
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let namespace = world.labelled_namespace(out).await;
-    let mut manifest = pod("app", &namespace.image("app"));
-    manifest["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
-    let stored: Pod = namespace.create(manifest).await?;
+    let stored: Pod = namespace.create(bare_pod(&namespace)).await?;
     assert_eq!(references(&stored), [""; 0]);
     waits(&namespace, "ImagePullBackOff").await;
     Ok(())

@@ -15,7 +15,8 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::images::{self, ARCHITECTURE};
-use super::pods::running;
+use super::pods::pulled;
+use super::workloads::{deployment, submit};
 use crate::harness::cluster::Cluster;
 use crate::harness::interrupt::clean_up_on_interrupt;
 use crate::harness::namespace::{ACCOUNT, Namespace};
@@ -83,8 +84,8 @@ impl NodeWorld {
         this.install();
         let installed = start.elapsed();
         let namespace = this.namespace().await;
-        namespace.pod("first", &namespace.image("app")).await;
-        running(&namespace).await;
+        submit(&this, &namespace, &deployment(&namespace, 1));
+        pulled(&namespace, 1).await;
         this.install_to_running = start.elapsed();
         println!(
             "rolled out {:.1} s after the install began, the first pod ran after {:.1} s",
@@ -98,7 +99,7 @@ impl NodeWorld {
     /// remembers by content who may use an image without asking.
     async fn fill_registry(&self) {
         let pause = std::fs::read(tool("cluster").with_file_name("pause")).expect("pause");
-        for repository in ["app", "model", "side-car"] {
+        for repository in ["app", "model", "side-car", "debugger"] {
             let layout = images::layout(repository, &pause);
             self.aws
                 .upload(repository, "v1", layout)
@@ -112,20 +113,24 @@ impl NodeWorld {
             .expect("an upload");
     }
 
-    /// The chart with its defaults, and no value more than what leads to the stand-in. The Secrets
-    /// come first, as a user's own certificate does.
+    /// The chart with its defaults, and no value more than what leads to the stand-in, into a
+    /// namespace that admits nothing but restricted pods. The Secrets come first, as a user's own
+    /// certificate does; the keys are spelt as in the articles about CronJobs.
     fn install(&self) {
         let certificates = self.directory.path().join("certificates");
         let ca = issue_certificates(&certificates);
         let certificates = certificates.display();
         self.run_kubectl(&format!("create namespace {OURS}"));
         self.run_kubectl(&format!(
+            "label namespace {OURS} pod-security.kubernetes.io/enforce=restricted"
+        ));
+        self.run_kubectl(&format!(
             "-n {OURS} create secret tls ecr-pull-secrets-tls --cert={certificates}/tls.crt --key={certificates}/tls.key"
         ));
         self.run_kubectl(&format!(
             "-n {OURS} create secret generic ecr-pull-secrets-aws \
-             --from-literal=AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY_ID} \
-             --from-literal=AWS_SECRET_ACCESS_KEY={DEFAULT_SECRET_ACCESS_KEY}"
+             --from-literal=aws_access_key_id={DEFAULT_ACCESS_KEY_ID} \
+             --from-literal=aws_secret_access_key={DEFAULT_SECRET_ACCESS_KEY}"
         ));
         // Pods reach what the machine shares at the node's address.
         let node = self.cluster.report["node"]["node_ip"]

@@ -1,0 +1,71 @@
+//! What the chart renders, without a cluster.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::harness::tools::{root, run, tool};
+use crate::harness::{Outcome, World};
+use crate::trials;
+
+trials!(
+    its_defaults_are_such_that_fail_nowhere,
+    a_role_brings_a_token_for_sts,
+    a_value_that_it_does_not_know_is_refused_by_name,
+);
+
+fn template(values: &[&str]) -> Command {
+    let mut helm = Command::new(tool("helm"));
+    helm.args(["template", "ecr-pull-secrets", "-n", "ecr-pull-secrets"]);
+    helm.arg(root().join("manifests/helm"));
+    for value in values {
+        helm.args(["--set", value]);
+    }
+    helm
+}
+
+async fn its_defaults_are_such_that_fail_nowhere(_world: Arc<World>) -> Outcome {
+    let rendered = run(&mut template(&[]));
+    assert_eq!(rendered, run(&mut template(&[])), "something is generated");
+    for part in [
+        "https-listen=[::]:10250",
+        "kind: PodDisruptionBudget",
+        "maxUnavailable: 0",
+        "replicas: 2",
+        "readOnlyRootFilesystem: true",
+        "seccompProfile: {type: RuntimeDefault}",
+    ] {
+        assert!(rendered.contains(part), "{part}");
+    }
+    for part in [
+        "priorityClassName",
+        "kind: ServiceMonitor",
+        "kind: NetworkPolicy",
+        "helm.sh/hook",
+        "caBundle",
+    ] {
+        assert!(!rendered.contains(part), "{part}");
+    }
+    Ok(())
+}
+
+async fn a_role_brings_a_token_for_sts(_world: Arc<World>) -> Outcome {
+    let arn = "arn:aws:iam::123456789012:role/pull";
+    let rendered = run(&mut template(&[&format!("aws.roleArn={arn}")]));
+    let audience = "serviceAccountToken: {path: token, audience: sts.amazonaws.com";
+    for part in [audience, arn, "AWS_WEB_IDENTITY_TOKEN_FILE"] {
+        assert!(rendered.contains(part), "{part}");
+    }
+    assert!(!rendered.contains("mountPath: /var/run/secrets/aws,"));
+    Ok(())
+}
+
+async fn a_value_that_it_does_not_know_is_refused_by_name(_world: Arc<World>) -> Outcome {
+    for value in ["replica=3", "aws.rolArn=x", "webhook.failurePolicy=Maybe"] {
+        let refused = template(&[value]).output()?;
+        let name = value.split(['.', '=']).next().expect("a name");
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{value}");
+        assert!(text.contains(name), "{value}: {text}");
+    }
+    Ok(())
+}
