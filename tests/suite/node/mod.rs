@@ -5,6 +5,7 @@ mod images;
 mod kubelet;
 mod missed;
 mod pods;
+mod rotation;
 mod workloads;
 mod world;
 
@@ -39,12 +40,17 @@ fn side_by_side() -> Vec<Trial> {
         .collect()
 }
 
-/// What cannot run beside anything else: one stops the registry, one looks back at all of it.
+/// What cannot run beside anything else: one counts seconds, one stops the registry, one looks back
+/// at all of it.
 fn last() -> Vec<Trial> {
-    [kubelet::trials_alone(), missed::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        rotation::trials(),
+        kubelet::trials_alone(),
+        missed::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {

@@ -173,6 +173,15 @@ impl NodeWorld {
         self.aws.region(REGION)
     }
 
+    /// Another part of AWS, for tests that change the lifetime of its tokens.
+    pub fn second_region(&self) -> Region {
+        let region = self.aws.region("node-land-2");
+        let (host, port) = (region.host(ACCOUNT), port(&self.aws));
+        self.cluster
+            .command(&format!("registry {host} http://127.0.0.1:{port}"));
+        region
+    }
+
     /// A new namespace.
     pub async fn namespace(&self) -> Namespace {
         self.labelled_namespace(json!({})).await

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::Recorder;
+use super::{OURS, Recorder};
 
 const PREFIX: &str = "/registry/secrets/";
 /// The first key after all that begin with the prefix.
@@ -28,7 +28,7 @@ pub async fn follow(url: String, recorder: Recorder) {
     loop {
         let broken = watch(&address, &mut next, &recorder).await;
         if broken == Some(Broken::Compacted) {
-            return recorder.lock().fault("etcd has forgotten revisions");
+            return recorder.lock().fault(OURS, "etcd has forgotten revisions");
         }
         // It may be down, or start.
         sleep(Duration::from_millis(50)).await;
@@ -88,13 +88,15 @@ fn enter(event: &Value, recorder: &Recorder) {
         .strip_prefix(PREFIX)
         .and_then(|rest| rest.split_once('/'));
     let Some((namespace, name)) = name else {
-        return recorder.lock().fault(&format!("a key of etcd: {key}"));
+        return recorder
+            .lock()
+            .fault(OURS, &format!("a key of etcd: {key}"));
     };
     if event["type"] == "DELETE" {
         return recorder.lost(namespace, name);
     }
     match serde_json::from_slice(&decode("value")) {
         Ok(secret) => recorder.saw(&secret),
-        Err(_) => recorder.lock().fault(&format!("{key} is not JSON")),
+        Err(_) => recorder.lock().fault(namespace, "not JSON"),
     }
 }

@@ -19,7 +19,8 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::namespace::SECRET;
 use super::world::OURS;
-pub use version::{Held, Version};
+pub use version::Held;
+use version::Version;
 
 /// The token store's name.
 const STORE: &str = "ecr-pull-secrets-tokens";
@@ -39,7 +40,8 @@ struct Seen {
     /// All tokens that ever were in the store, by region.
     stored: BTreeMap<String, BTreeSet<u64>>,
     versions: usize,
-    faults: Vec<String>,
+    /// Where, and what.
+    faults: Vec<(String, String)>,
 }
 
 impl Recorder {
@@ -64,7 +66,9 @@ impl Recorder {
             let mut is_complete = false;
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(Event::Init) if is_complete => recorder.lock().fault("lost the thread"),
+                    Ok(Event::Init) if is_complete => {
+                        recorder.lock().fault(OURS, "lost the thread");
+                    }
                     Ok(Event::Init | Event::InitDone) => is_complete = true,
                     Ok(Event::InitApply(secret) | Event::Apply(secret)) => recorder.saw(&secret),
                     Ok(Event::Delete(secret)) => {
@@ -92,19 +96,13 @@ impl Recorder {
     /// Enters that an object is gone.
     fn lost(&self, namespace: &str, name: &str) {
         if name == SECRET || name == STORE && namespace == OURS {
-            self.lock()
-                .fault(&format!("{namespace}/{name} was deleted"));
+            self.lock().fault(namespace, "deleted");
         }
     }
 
     /// Versions so far.
     pub fn versions(&self) -> usize {
         self.lock().versions
-    }
-
-    /// The latest version in a namespace.
-    pub fn latest(&self, namespace: &str) -> Option<Version> {
-        self.lock().namespaces.get(namespace).cloned()
     }
 
     /// The store's token for a region.
@@ -124,9 +122,23 @@ impl Recorder {
 
     /// Fails if any version was worse than the one before.
     pub fn assert_sound(&self) {
+        self.assert_sound_where(|_| true);
+    }
+
+    /// The same in these namespaces and of the store.
+    pub fn assert_sound_in(&self, namespaces: &[&str]) {
+        self.assert_sound_where(|name| name == OURS || namespaces.contains(&name));
+    }
+
+    fn assert_sound_where(&self, is_meant: impl Fn(&str) -> bool) {
         let seen = self.lock();
-        let faults = &seen.faults;
-        let some = faults.iter().take(20).cloned().collect::<Vec<_>>();
+        let faults: Vec<String> = seen
+            .faults
+            .iter()
+            .filter(|(namespace, _)| is_meant(namespace))
+            .map(|(namespace, fault)| format!("{namespace}: {fault}"))
+            .collect();
+        let some = faults.get(..faults.len().min(20)).unwrap_or_default();
         assert!(
             faults.is_empty(),
             "{} faults in {} versions:\n{}",
@@ -142,19 +154,19 @@ impl Recorder {
 }
 
 impl Seen {
-    fn fault(&mut self, text: &str) {
-        self.faults.push(text.to_owned());
+    fn fault(&mut self, namespace: &str, text: &str) {
+        self.faults.push((namespace.to_owned(), text.to_owned()));
     }
 
     fn saw(&mut self, namespace: &str, secret: &Secret) {
         self.versions += 1;
         let version = match Version::read(secret) {
             Ok(version) => version,
-            Err(why) => return self.fault(&format!("{namespace}: {why}")),
+            Err(why) => return self.fault(namespace, &why),
         };
         let before = self.namespaces.remove(namespace);
         for fault in version.faults_after(before.as_ref()) {
-            self.fault(&format!("{namespace}: {fault}"));
+            self.fault(namespace, &fault);
         }
         for held in before.iter().flat_map(|before| before.hosts.values()) {
             *self.holders.entry(held.token).or_default() -= 1;
@@ -173,7 +185,7 @@ impl Seen {
             let region = key.region.to_string();
             match Held::read(token.expose_authorization()) {
                 Ok(held) => _ = store.insert(region, held),
-                Err(why) => self.fault(&format!("the store, {region}: {why}")),
+                Err(why) => self.fault(OURS, &format!("{region}: {why}")),
             }
         }
         let now = ecr_pull_secrets::clock::now().as_second();
@@ -187,7 +199,7 @@ impl Seen {
             })
             .collect();
         for fault in faults {
-            self.fault(&format!("the store: {fault}"));
+            self.fault(OURS, &fault);
         }
         for (region, held) in &store {
             let ever = self.stored.entry(region.clone()).or_default();
