@@ -19,6 +19,7 @@ mod contract;
 mod edited;
 mod ephemeral;
 mod harness;
+mod late_writes;
 mod leading;
 mod limits;
 mod logs;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         contract::trials(),
         edited::trials(),
         ephemeral::trials(),
+        late_writes::trials(),
         limits::trials(),
         moto::trials(),
         odd::trials(),

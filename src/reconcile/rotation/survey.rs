@@ -65,7 +65,7 @@ pub(super) fn survey(
                 Use { oldest, held }
             });
             let next = match &tokens.held {
-                Some(token) if life.yields_to(token, now) => {
+                Some(token) if token.expires_at > now && life.yields_to(token, now) => {
                     ends = ends.min(life.expires_at);
                     older.push(key);
                     Lifetime::from(token)

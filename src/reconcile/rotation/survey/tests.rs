@@ -90,6 +90,16 @@ fn who_holds_an_older_token_is_behind() {
     assert!(found.uses[&key(WEST)].held.is_none());
 }
 
+/// AWS has been down for long: writing would help nobody.
+#[test]
+fn a_token_that_has_ended_leaves_nobody_behind() {
+    let ledger = ledger(&[secret("old", &[(EAST, 300)])]);
+    for (end, is_behind) in [(499, false), (500, false), (501, true)] {
+        let found = look(&ledger, &Rules::default(), &[(EAST, token(0, end))]);
+        assert_eq!(found.behind.len(), usize::from(is_behind), "{end}");
+    }
+}
+
 #[test]
 fn two_regions_of_a_namespace_are_one_write() {
     let ledger = ledger(&[secret("both", &[(EAST, 900), (WEST, 800)])]);

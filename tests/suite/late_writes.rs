@@ -1,0 +1,196 @@
+//! What a writer does whose memory is old, as that of a leader is that was frozen: on a real API
+//! server, but with a ledger that hears of nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ecr_pull_secrets::clock;
+use ecr_pull_secrets::cluster::apply::PullSecretApi;
+use ecr_pull_secrets::pull_secret::ledger::Ledger;
+use ecr_pull_secrets::pull_secret::write::{Writer, Written};
+use ecr_pull_secrets::telemetry::events;
+use ecr_pull_secrets::telemetry::metrics::{Metrics, Trigger};
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::config::Adopt;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::token::Token;
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::DeleteParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
+
+use crate::harness::namespace::{ACCOUNT, Namespace, SECRET};
+use crate::harness::{Outcome, World, docker};
+use crate::trials;
+
+trials!(
+    a_secret_that_was_deleted_meanwhile_stays_deleted,
+    one_that_somebody_else_made_meanwhile_is_left_alone,
+    an_older_token_that_comes_late_is_not_written,
+    a_registry_that_was_added_meanwhile_is_kept,
+    a_secret_that_is_ours_alone_is_renewed_without_a_look,
+);
+
+/// A writer, and its memory.
+struct Late {
+    writer: Writer,
+    ledger: Arc<Ledger>,
+}
+
+impl Late {
+    fn new(client: &Client, ledger: Arc<Ledger>) -> Self {
+        let writer = Writer::new(
+            PullSecretApi::new(client.clone(), SECRET),
+            ledger.clone(),
+            Adopt::Never,
+            Duration::from_secs(3600),
+            Metrics::default(),
+            events::channel(client.clone(), "late").0,
+        );
+        Self { writer, ledger }
+    }
+
+    async fn write(&self, namespace: &Namespace, grants: &[Grant]) {
+        let written = self
+            .writer
+            .write(&namespace.name, grants, Trigger::admission);
+        assert!(written.await.expect("a write").applied);
+    }
+
+    async fn renew(&self, namespace: &Namespace, grants: &[Grant]) -> Result<Written, Cause> {
+        self.writer.renew(&namespace.name, grants).await
+    }
+}
+
+/// A writer that has written a token that ends in six hours.
+async fn late(namespace: &Namespace) -> Late {
+    let late = Late::new(&namespace.client, Arc::new(Ledger::new(SECRET)));
+    late.write(namespace, &[grant(&namespace.host(), "first", 6)])
+        .await;
+    late
+}
+
+/// Somebody with a memory of their own.
+async fn somebody(namespace: &Namespace) -> Late {
+    let ledger = Arc::new(Ledger::new(SECRET));
+    ledger.saw(&namespace.secret_comes().await.metadata);
+    Late::new(&namespace.client, ledger)
+}
+
+/// A token that was minted now and ends in so many hours.
+fn grant(host: &str, password: &str, hours: i64) -> Grant {
+    let now = clock::now();
+    let text = BASE64_STANDARD.encode(format!("AWS:{password}"));
+    let end = now.checked_add(SignedDuration::from_hours(hours));
+    Grant {
+        registry: Registry::of_host(host).expect("a registry"),
+        identity: "ambient".into(),
+        token: Token::new(text, now, end.ok()).expect("a token"),
+    }
+}
+
+fn second(namespace: &Namespace) -> String {
+    namespace.host().replace(ACCOUNT, "210987654321")
+}
+
+fn password(secret: &Secret, host: &str) -> String {
+    let pair = BASE64_STANDARD.decode(docker::auth(secret, host));
+    let pair = String::from_utf8(pair.expect("base64")).expect("a text");
+    pair.trim_start_matches("AWS:").to_owned()
+}
+
+async fn a_secret_that_was_deleted_meanwhile_stays_deleted(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let late = late(&namespace).await;
+    let secrets = namespace.api::<Secret>();
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
+    let newer = [grant(&namespace.host(), "newer", 7)];
+    assert_eq!(late.renew(&namespace, &newer).await, Ok(Written::default()));
+    assert!(namespace.secret().await.is_none());
+    assert!(!late.ledger.holds(&namespace.name));
+    Ok(())
+}
+
+async fn one_that_somebody_else_made_meanwhile_is_left_alone(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let late = late(&namespace).await;
+    let secrets = namespace.api::<Secret>();
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
+    let theirs = json!({ "type": "Opaque", "data": { "key": "dmFsdWU=" } });
+    let theirs = namespace.foreign_secret("somebody", theirs).await;
+    let newer = [grant(&namespace.host(), "newer", 7)];
+    let refused = late.renew(&namespace, &newer).await;
+    assert_eq!(refused, Err(Cause::ForeignType));
+    assert_eq!(namespace.secret_comes().await.data, theirs.data);
+    Ok(())
+}
+
+async fn an_older_token_that_comes_late_is_not_written(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let late = late(&namespace).await;
+    let newest = [grant(&namespace.host(), "newest", 8)];
+    let renewed = somebody(&namespace).await.renew(&namespace, &newest).await;
+    assert!(renewed.is_ok_and(|written| written.applied));
+    let newer = [grant(&namespace.host(), "newer", 7)];
+    assert_eq!(late.renew(&namespace, &newer).await, Ok(Written::default()));
+    let secret = namespace.secret_comes().await;
+    assert_eq!(password(&secret, &namespace.host()), "newest");
+    Ok(())
+}
+
+async fn a_registry_that_was_added_meanwhile_is_kept(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let late = late(&namespace).await;
+    let added = [grant(&second(&namespace), "added", 6)];
+    somebody(&namespace).await.write(&namespace, &added).await;
+    let newer = [grant(&namespace.host(), "newer", 7)];
+    let renewed = late.renew(&namespace, &newer).await;
+    assert!(renewed.is_ok_and(|written| written.applied));
+    let secret = namespace.secret_comes().await;
+    assert_eq!(password(&secret, &namespace.host()), "newer");
+    assert_eq!(password(&secret, &second(&namespace)), "added");
+    Ok(())
+}
+
+/// By somebody who may not look.
+async fn a_secret_that_is_ours_alone_is_renewed_without_a_look(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let sighted = late(&namespace).await;
+    let user = format!("blind-{}", namespace.name);
+    let role = json!({ "metadata": { "name": "blind" }, "rules": [
+        { "apiGroups": [""], "resources": ["secrets"], "verbs": ["patch"] },
+    ] });
+    namespace.create::<Role>(role).await?;
+    let binding = json!({
+        "metadata": { "name": "blind" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "blind" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
+    });
+    namespace.create::<RoleBinding>(binding).await?;
+    let kubeconfig = Kubeconfig::read_from(&world.cluster.kubeconfig)?;
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    config.auth_info.impersonate = Some(user);
+    let blind = Late::new(&Client::try_from(config)?, sighted.ledger);
+    for (round, hours) in [(1, 7), (2, 8)] {
+        let next = format!("round-{round}");
+        let grants = [grant(&namespace.host(), &next, hours)];
+        let renewed = blind.renew(&namespace, &grants).await;
+        assert!(renewed.is_ok_and(|written| written.applied), "{next}");
+        let secret = namespace.secret_comes().await;
+        assert_eq!(password(&secret, &namespace.host()), next);
+    }
+    // Where there is more than we know, it has to look.
+    let added = [grant(&second(&namespace), "added", 6)];
+    somebody(&namespace).await.write(&namespace, &added).await;
+    let newer = [grant(&namespace.host(), "newer", 9)];
+    let refused = blind.renew(&namespace, &newer).await;
+    assert_eq!(refused, Err(Cause::RbacForbidden));
+    Ok(())
+}
