@@ -142,8 +142,9 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
     let looks = || {
         let log = std::fs::read_to_string(&replica.log).unwrap_or_default();
         let of_this = format!("\"namespace\":\"{}\"", namespace.name);
-        let is_look =
-            |line: &&str| line.contains("somebody else's edit") && line.contains(&of_this);
+        let is_look = |line: &&str| {
+            line.contains("an edit that holds every registry") && line.contains(&of_this)
+        };
         log.lines().filter(is_look).count()
     };
     eventually("the edit is noticed", LIMIT, || async {
