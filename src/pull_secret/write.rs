@@ -75,7 +75,7 @@ enum Start {
     /// There is nothing, by the ledger.
     Nothing,
     /// There is this, by the ledger, and the grants replace all of it.
-    Replaceable(ObjectMeta),
+    Replaceable(Box<ObjectMeta>),
     /// Whatever a look finds.
     Look,
 }
@@ -144,7 +144,7 @@ impl Writer {
     /// The cause that stands in the way; it has been counted and logged.
     pub async fn renew(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
         let start = match self.ledger.replaceable(namespace, grants, clock::now()) {
-            Some(base) => Start::Replaceable(base),
+            Some(base) => Start::Replaceable(Box::new(base)),
             None => Start::Look,
         };
         let order = Order {
