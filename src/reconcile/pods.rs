@@ -7,6 +7,7 @@
 mod attend;
 mod exclusions;
 mod pages;
+mod recreate;
 mod reports;
 mod view;
 
@@ -33,6 +34,14 @@ pub const AT_A_TIME: usize = 16;
 
 /// Runs until it is dropped.
 pub async fn run(scope: Arc<Scope>) {
+    // Of an earlier leadership.
+    scope
+        .reports
+        .with_candidates(|candidates| candidates.clear());
+    tokio::join!(watch(&scope), recreate::run(&scope));
+}
+
+async fn watch(scope: &Scope) {
     scope.reports.read_registration(&scope.clients).await;
     let api: Api<Seen> = Api::all(scope.clients.watch.clone());
     let config = watcher::Config::default()
@@ -66,7 +75,6 @@ pub async fn run(scope: Arc<Scope>) {
         });
     events
         .for_each_concurrent(AT_A_TIME, |pod: Seen| {
-            let scope = &scope;
             async move {
                 if pod.pod.names(&scope.settings.secret_name) {
                     scope.reports.uses(pod.namespace());

@@ -1,4 +1,4 @@
-//! What is done about one pod: told of, served, or made anew by its controller.
+//! What is done about one pod: it is told of, and what its Secret lacks is found.
 
 use std::time::Duration;
 
@@ -6,18 +6,14 @@ use ecr_pull_secrets_core::admission::pod::{Decision, List, decide};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Identity;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::recreate;
 use super::reports::Claimed;
 use super::view::{Phase, Seen};
 use crate::clock;
-use crate::cluster::connect::CALL_TIMEOUT;
 use crate::cluster::namespaces::Known;
-use crate::cluster::refusal::chain;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::scope::Scope;
 use crate::telemetry::events::Told;
@@ -74,7 +70,7 @@ pub async fn attend(scope: &Scope, pod: &Seen) -> Option<Vec<(Registry, Identity
         Standing::Fine => None,
         Standing::Missed => {
             if report(scope, pod).await {
-                recreate(scope, pod).await;
+                recreate::consider(scope, pod);
             }
             None
         }
@@ -196,51 +192,4 @@ async fn tell(scope: &Scope, pod: &Seen, cause: Cause) -> bool {
 async fn wait(pause: Duration) -> Duration {
     sleep(pause).await;
     (pause * 2).min(PAUSES.1)
-}
-
-/// Deletes a missed pod, if that is wanted, and brings it back with its reference.
-async fn recreate(scope: &Scope, pod: &Seen) {
-    let Some(controller) = pod.controller.as_deref() else {
-        return;
-    };
-    if !scope.config.repair.recreate_pods || pod.phase != Phase::Pending || pod.has_started {
-        return;
-    }
-    // Admission leaves the reference out where a Secret would break the pod's keyring.
-    if scope.ledger.is_doubtful(pod.namespace()) {
-        return;
-    }
-    let (now, reports) = (clock::now(), &scope.reports);
-    if !reports.may_recreate(controller, pod.created.unwrap_or(now), now) {
-        return;
-    }
-    let Claimed::Ours(claim) = reports.claim(pod.uid(), "recreated") else {
-        return;
-    };
-    let (namespace, name) = (pod.namespace(), pod.name());
-    let params = DeleteParams {
-        // A pod that starts meanwhile has another version.
-        preconditions: Some(Preconditions {
-            uid: Some(pod.uid().to_owned()),
-            resource_version: pod.version(),
-        }),
-        ..DeleteParams::default()
-    };
-    let api: Api<Pod> = Api::namespaced(scope.clients.call.clone(), namespace);
-    match timeout(CALL_TIMEOUT, api.delete(name, &params)).await {
-        Ok(Ok(_)) => {
-            claim.done();
-            info!(namespace, pod = name, "deleted a pod without its reference");
-            let note = "deleted, so that its controller makes it anew, with a reference to the pull Secret";
-            let about = pod.reference();
-            scope.events.say(&about, "PodRecreated", note).await;
-        }
-        // It changed, and will be seen again; or it is gone.
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
-        Ok(Err(error)) => {
-            let error = chain(&error);
-            warn!(namespace, pod = name, error, "cannot delete a pod");
-        }
-        Err(_) => warn!(namespace, pod = name, "cannot delete a pod in time"),
-    }
 }

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::exclusions::Exclusions;
+use super::recreate::Candidates;
 use crate::cluster::connect::Clients;
 
 /// So many are remembered; the oldest is forgotten for the next.
@@ -40,6 +41,7 @@ struct Memory {
     /// Namespaces in which the watch saw a pod that names the pull Secret, since the last sweep.
     used: HashSet<Box<str>>,
     exclusions: Arc<Exclusions>,
+    candidates: Candidates,
 }
 
 /// Whether something is to be done.
@@ -97,8 +99,8 @@ impl Reports {
         Claimed::Ours(Claim { reports: self, key })
     }
 
-    /// Whether a pod of this controller may be deleted, to be made anew. Where what it makes then
-    /// lacks the reference, too, deleting that helps nobody.
+    /// Whether a pod of this controller may be deleted, to be made anew: it was made before we deleted
+    /// the first. Where what comes after that lacks the reference, too, deleting it helps nobody.
     pub fn may_recreate(&self, controller: &str, created: Timestamp, now: Timestamp) -> bool {
         let key = self.key(controller);
         let mut memory = self.lock();
@@ -108,10 +110,17 @@ impl Reports {
                 .retain(|_, first| now.duration_since(*first) < RECREATE_AGAIN);
         }
         let first = memory.recreated.entry(key).or_insert(now);
-        if created > *first && now.duration_since(*first) >= RECREATE_AGAIN {
+        // The API server tells when a pod was made in whole seconds.
+        let is_older = |first: &Timestamp| created.as_second() < first.as_second();
+        if !is_older(first) && now.duration_since(*first) >= RECREATE_AGAIN {
             *first = now;
         }
-        created <= *first
+        is_older(first)
+    }
+
+    /// The pods that may be deleted.
+    pub(super) fn with_candidates<T>(&self, work: impl FnOnce(&mut Candidates) -> T) -> T {
+        work(&mut self.lock().candidates)
     }
 
     /// A pod in this namespace names the pull Secret.
@@ -196,12 +205,14 @@ mod tests {
         let reports = Reports::default();
         let at = |seconds: i64| Timestamp::new(1_000_000 + seconds, 0).unwrap();
         assert!(reports.may_recreate("set", at(0), at(10)));
-        assert!(reports.may_recreate("set", at(5), at(11)));
+        assert!(reports.may_recreate("set", at(9), at(11)));
+        // In the second of the deletion: what it is cannot be told.
+        assert!(!reports.may_recreate("set", at(10), at(12)));
         assert!(!reports.may_recreate("set", at(11), at(12)));
-        assert!(reports.may_recreate("other", at(11), at(12)));
+        assert!(reports.may_recreate("other", at(10), at(12)));
         assert!(!reports.may_recreate("set", at(11), at(3609)));
         assert!(reports.may_recreate("set", at(11), at(3610)));
-        assert!(!reports.may_recreate("set", at(3611), at(3612)));
+        assert!(!reports.may_recreate("set", at(3610), at(3612)));
     }
 
     #[test]

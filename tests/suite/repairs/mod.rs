@@ -5,6 +5,7 @@ mod cleanup;
 mod logs;
 mod missed_pods;
 mod recreate;
+mod secrets;
 mod site;
 
 use std::sync::Arc;
@@ -22,7 +23,12 @@ static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
 pub fn run(arguments: &Arguments) -> bool {
     let mut arguments = arguments.clone();
     arguments.test_threads = Some(1);
-    let trials = [missed_pods::trials(), recreate::trials(), cleanup::trials()];
+    let trials = [
+        missed_pods::trials(),
+        recreate::trials(),
+        secrets::trials(),
+        cleanup::trials(),
+    ];
     let trials = trials.into_iter().flatten().collect();
     let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
     if let Some(site) = SITE.get() {

@@ -78,10 +78,15 @@ impl Site {
         Namespace::of_cluster(self.cluster.client.clone(), region, labels).await
     }
 
-    /// Ends all replicas as a cut of power does. The API server finds nobody from now on.
+    /// Ends all replicas, as a Deployment does that is scaled to none. The API server finds nobody
+    /// from now on, until there are others.
     pub async fn close(&self) {
-        for replica in std::mem::take(&mut *self.replicas()) {
-            replica.stop();
+        let replicas = std::mem::take(&mut *self.replicas());
+        for replica in &replicas {
+            replica.terminate();
+        }
+        for replica in &replicas {
+            assert_eq!(replica.ended().await, 0);
         }
         self.call(SERVED).await;
     }

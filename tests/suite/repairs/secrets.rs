@@ -1,0 +1,169 @@
+//! Secrets that somebody deletes or spoils come back by themselves where a pod names them, and
+//! nowhere else.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace as V1Namespace, Pod, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::site::Site;
+use super::trials;
+use crate::harness::namespace::{Namespace, SECRET, pod};
+use crate::harness::replica::Replica;
+use crate::harness::world::CONFIG;
+use crate::harness::{LIMIT, Outcome, docker, eventually, review};
+use crate::ownership::{data, edit, login};
+
+trials!(
+    a_deleted_secret_comes_back_for_the_pods_that_name_it,
+    a_spoilt_secret_is_mended_for_the_pods_that_name_it,
+    a_pod_that_names_a_secret_which_is_not_there_gets_it,
+    a_deleted_secret_that_no_pod_names_stays_away,
+    a_deleted_secret_stays_away_where_the_namespace_opted_out,
+    a_deleted_secret_stays_away_where_the_namespace_ends,
+);
+
+async fn delete(namespace: &Namespace) {
+    let secrets = namespace.api::<Secret>();
+    let params = DeleteParams::default();
+    secrets.delete(SECRET, &params).await.expect("it goes");
+}
+
+/// Writes of pull Secrets for this reason.
+async fn repairs(replica: &Replica) -> f64 {
+    let labels = ["trigger=\"repair\"", "result=\"ok\""];
+    let name = "ecr_pull_secrets_secret_applies_total";
+    replica.metric(name, &labels).await
+}
+
+/// Waits until the leader has said something of the namespace.
+async fn said(leader: &Replica, namespace: &Namespace, text: &str) {
+    let of_this = format!("\"namespace\":\"{}\"", namespace.name);
+    eventually(text, LIMIT, || async {
+        let log = std::fs::read_to_string(&leader.log).ok()?;
+        let is_it = |line: &str| line.contains(text) && line.contains(&of_this);
+        log.lines().any(is_it).then_some(())
+    })
+    .await;
+}
+
+async fn a_deleted_secret_comes_back_for_the_pods_that_name_it(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    let second = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    namespace.pod("one", &namespace.image("app")).await;
+    namespace.pod("two", &second.image("app")).await;
+    let before = eventually("both registries", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        (docker::hosts(&secret).len() == 2).then_some(secret)
+    })
+    .await;
+    let repaired = repairs(&leader).await;
+    delete(&namespace).await;
+    let after = namespace.assert_opens().await;
+    assert_ne!(after.metadata.uid, before.metadata.uid);
+    assert_eq!(docker::hosts(&after), docker::hosts(&before));
+    assert_eq!(repairs(&leader).await - repaired, 1.0);
+    // And again, a little later each time.
+    for _ in 0..2 {
+        delete(&namespace).await;
+        namespace.assert_opens().await;
+    }
+    Ok(())
+}
+
+async fn a_spoilt_secret_is_mended_for_the_pods_that_name_it(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    site.swept().await;
+    namespace.pod("pod", &namespace.image("app")).await;
+    let before = namespace.assert_opens().await;
+    let elsewhere = json!({ "auths": { "registry.example.com": login("robot") } });
+    let content = json!({ "data": data(&elsewhere) });
+    edit(&namespace, "kubectl-edit", &content).await;
+    let after = eventually("the Secret is mended", LIMIT, || async {
+        let secret = namespace.secret().await.expect("the Secret stays");
+        let hosts = docker::hosts(&secret);
+        hosts.contains(&namespace.host()).then_some(secret)
+    })
+    .await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    // What the editor put in is his.
+    assert_eq!(docker::hosts(&after).len(), 2);
+    namespace.assert_opens().await;
+    Ok(())
+}
+
+async fn a_pod_that_names_a_secret_which_is_not_there_gets_it(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    site.swept().await;
+    site.cut().await;
+    let mut naming = pod("pod", &namespace.image("app"));
+    naming["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
+    namespace.create::<Pod>(naming).await?;
+    namespace.assert_opens().await;
+    Ok(())
+}
+
+async fn a_deleted_secret_that_no_pod_names_stays_away(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    // A review without a pod, as of one that is gone.
+    let gone = review::of_pod(&namespace.name, &pod("gone", &namespace.image("app")));
+    review::answer(&leader, &gone).await;
+    namespace.assert_opens().await;
+    namespace.pod("elsewhere", "docker.io/app:1").await;
+    delete(&namespace).await;
+    said(&leader, &namespace, "changed that nobody needs").await;
+    assert!(namespace.secret().await.is_none());
+    Ok(())
+}
+
+async fn patch_namespace(namespace: &Namespace, patch: Value) {
+    let all: Api<V1Namespace> = Api::all(namespace.client.clone());
+    let params = PatchParams::default();
+    all.patch(&namespace.name, &params, &Patch::Merge(patch))
+        .await
+        .expect("a patch");
+}
+
+async fn a_deleted_secret_stays_away_where_the_namespace_opted_out(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    namespace.pod("pod", &namespace.image("app")).await;
+    namespace.assert_opens().await;
+    let out = json!({ "metadata": { "labels": { "ecr-pull-secrets.dev/inject": "false" } } });
+    patch_namespace(&namespace, out).await;
+    delete(&namespace).await;
+    said(&leader, &namespace, "changed where none is to be").await;
+    assert!(namespace.secret().await.is_none());
+    Ok(())
+}
+
+async fn a_deleted_secret_stays_away_where_the_namespace_ends(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    namespace.pod("pod", &namespace.image("app")).await;
+    namespace.assert_opens().await;
+    // What keeps the namespace in its end.
+    let anchor = json!({ "metadata": { "name": "anchor", "finalizers": ["example.com/anchor"] } });
+    namespace.create::<ConfigMap>(anchor).await?;
+    let all: Api<V1Namespace> = Api::all(namespace.client.clone());
+    all.delete(&namespace.name, &DeleteParams::default())
+        .await?;
+    said(&leader, &namespace, "changed where none is to be").await;
+    assert!(namespace.secret().await.is_none());
+    let none = json!({ "metadata": { "finalizers": null } });
+    namespace
+        .api::<ConfigMap>()
+        .patch("anchor", &PatchParams::default(), &Patch::Merge(none))
+        .await?;
+    Ok(())
+}
