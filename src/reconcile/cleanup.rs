@@ -1,6 +1,6 @@
 //! Pull Secrets that nobody uses any more: marked, and after `secret.cleanupAfter` removed.
 //!
-//! The mark is an annotation under a field manager of its own, or our next apply would remove it.
+//! The mark is an annotation, set by a merge patch: applies remove only what an apply has set.
 //! A Secret goes only if it is ours, holds nothing but ECR credentials, and a last look at the
 //! namespace finds no pod that names it. One that is needed after all comes back with the next pod.
 
