@@ -49,6 +49,17 @@ ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 image: ## the image as an OCI archive, without a Docker engine; ARCH=arm64 for another architecture
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 
+.PHONY: bench
+bench: image ## the figures that the design promises (under half an hour), also in target/bench.json
+	for tool in cluster helm; do tests/cluster/tools.sh $$tool >/dev/null; done
+	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/release/ecr-pull-secrets \
+		cargo bench --locked --bench bench -- $(ONLY)
+
+.PHONY: soak
+soak: image ## pods that pull for an hour, while tokens live for 20 s (root, Linux)
+	for tool in cluster helm containerd node-packages; do tests/cluster/tools.sh $$tool >/dev/null; done
+	ROTATION_LIFETIMES=180 cargo test --locked --test suite -- node::rotation
+
 .PHONY: mutants
 mutants: ## break the core in every way; a test must notice (most of an hour)
 	mkdir -p target

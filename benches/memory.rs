@@ -1,0 +1,93 @@
+//! What one replica holds in memory in a large cluster, and how soon it is ready there.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::namespace::{ACCOUNT, SECRET, pod};
+use crate::process::{Process, ready_ms};
+use crate::report::Report;
+use crate::site::{AT_A_TIME, Site, name, unrelated};
+
+const NAMESPACES: usize = 10_000;
+const UNRELATED: usize = 100_000;
+const PENDING: usize = 2_000;
+/// After the start, when the first lists are long over.
+const LATER: Duration = Duration::from_secs(60);
+
+/// Measures it.
+pub async fn measure(report: &mut Report) {
+    let begun = Instant::now();
+    let said = |what: &str| println!("  {:>4.0} s: {what}", begun.elapsed().as_secs_f64());
+    println!("memory: filling a cluster");
+    let site = Site::start().await;
+    site.namespaces(NAMESPACES).await;
+    said(&format!("{NAMESPACES} namespaces"));
+    let first = site.replica();
+    first.ready().await;
+    let secret = site.first_secret(&first).await;
+    first.stop();
+    site.write(&secret, NAMESPACES).await;
+    said(&format!("{NAMESPACES} pull Secrets"));
+    unrelated_secrets(&site).await;
+    said(&format!("{UNRELATED} unrelated Secrets"));
+    pending_pods(&site).await;
+    said(&format!("{PENDING} Pending pods"));
+
+    let replica = site.replica();
+    let ready = ready_ms(&replica).await;
+    let process = Process::of(&replica);
+    let at_ready = process.mib("VmRSS");
+    // A point in time is what is measured.
+    sleep(LATER).await;
+    assert!(
+        replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0,
+        "it leads"
+    );
+    let (resident, peak) = (process.mib("VmRSS"), process.mib("VmHWM"));
+    report.at_most("rss_mib", resident, 20.0);
+    report.note(format!(
+        "memory of one replica that leads, with {NAMESPACES} managed namespaces, {UNRELATED} unrelated Secrets and \
+         {PENDING} Pending pods: {resident:.1} MiB {} s after the start, of which {:.1} anonymous and {:.1} of files; \
+         {at_ready:.1} when ready, {peak:.1} at the peak; ready after {ready:.0} ms (bar 1000)",
+        LATER.as_secs(),
+        process.mib("RssAnon"),
+        process.mib("RssFile"),
+    ));
+    site.cluster.stop();
+}
+
+async fn unrelated_secrets(site: &Site) {
+    stream::iter(0..UNRELATED)
+        .for_each_concurrent(2 * AT_A_TIME, |number| async move {
+            let client = site.cluster.client.clone();
+            let secrets: Api<Secret> = Api::namespaced(client, &name(number % 100));
+            let secret = unrelated(number);
+            let created = secrets.create(&PostParams::default(), &secret).await;
+            created.expect("a Secret");
+        })
+        .await;
+}
+
+/// They name our Secret, so that nobody has missed them, and no node ever comes.
+async fn pending_pods(site: &Site) {
+    let image = format!("{}/app:v1", site.region.host(ACCOUNT));
+    let mut pod = pod("pending", &image);
+    pod["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
+    let pod: Pod = serde_json::from_value(pod).expect("a pod");
+    stream::iter(0..PENDING)
+        .for_each_concurrent(AT_A_TIME, |number| {
+            let pods: Api<Pod> = Api::namespaced(site.cluster.client.clone(), &name(number));
+            let pod = &pod;
+            async move {
+                let created = pods.create(&PostParams::default(), pod).await;
+                created.expect("a pod");
+            }
+        })
+        .await;
+}

@@ -1,0 +1,75 @@
+//! What the kernel says of a running replica.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::harness::replica::Replica;
+
+/// Clock ticks a second in `/proc`, on every Linux.
+const TICKS: f64 = 100.0;
+
+/// A process of ours.
+pub struct Process(u32);
+
+impl Process {
+    /// That of a replica, and not the lifeline that keeps it.
+    pub fn of(replica: &Replica) -> Self {
+        let address = replica.http.to_string();
+        let all = fs::read_dir("/proc").expect("/proc").flatten();
+        let mut numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_it = |number: &u32| {
+            let line = fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            let mut words = line.split('\0').skip(1);
+            words.next() == Some("serve") && words.any(|word| word == address)
+        };
+        Self(numbers.find(is_it).expect("it runs"))
+    }
+
+    /// A line of `/proc/PID/status` that is a size, in MiB.
+    pub fn mib(&self, name: &str) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib: f64 = line
+            .and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .expect("a size");
+        kib / 1024.0
+    }
+
+    /// Seconds since its start, to a hundredth.
+    pub fn age(&self) -> f64 {
+        let uptime = fs::read_to_string("/proc/uptime").expect("/proc");
+        let uptime: f64 = uptime
+            .split_whitespace()
+            .next()
+            .and_then(|text| text.parse().ok())
+            .expect("a number");
+        let start: f64 = self
+            .stat(21)
+            .and_then(|text| text.parse().ok())
+            .expect("a number");
+        uptime - start / TICKS
+    }
+
+    /// A field of `/proc/PID/stat`, counted from 0.
+    fn stat(&self, field: usize) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        // The second field is a name in parentheses, which may hold spaces.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.split(' ').nth(field - 2).map(str::to_owned)
+    }
+}
+
+/// Waits until a replica that was just started is ready; from its start until then, in ms.
+pub async fn ready_ms(replica: &Replica) -> f64 {
+    loop {
+        let answer = replica.get("/readyz").await;
+        if answer.is_some_and(|(status, _)| status.is_success()) {
+            return Process::of(replica).age() * 1000.0;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+}
