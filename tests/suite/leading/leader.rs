@@ -221,7 +221,7 @@ async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
     let lease = three.lease().await;
     leader.thaw();
     eventually("the old one does not lead", LIMIT, || async {
-        (leads(leader).await? == false).then_some(())
+        (!leads(leader).await?).then_some(())
     })
     .await;
     let later = renewed(&three, &renewed(&three, &lease).await).await;
