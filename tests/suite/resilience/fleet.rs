@@ -11,10 +11,9 @@ use aws_stand_in::spec::Fault;
 use futures::StreamExt as _;
 use futures::stream;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Namespace as V1Namespace;
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -22,13 +21,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::harness::cluster::Cluster;
 use crate::harness::interrupt::clean_up_on_interrupt;
-use crate::harness::namespace::ACCOUNT;
+use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod, references};
 use crate::harness::recorder::Recorder;
 use crate::harness::replica::{Replica, Settings};
 use crate::harness::world::{
     CONFIG, OURS, aws_environment, install, issue_certificates, keep, logs, write_kubeconfig,
 };
-use crate::harness::{LIMIT, eventually, review};
+use crate::harness::{LIMIT, eventually};
 
 /// How many namespaces there are.
 pub const NAMESPACES: usize = 1000;
@@ -170,8 +169,8 @@ impl Fleet {
         .await
     }
 
-    /// Makes the namespaces, and their Secrets as admission makes them: for pods with images of both
-    /// registries. From now on every fan-out goes through all of them.
+    /// Makes the namespaces, and in each a pod with images of both registries. From now on every
+    /// fan-out goes through all of them.
     pub async fn populate(&self) {
         self.populated
             .get_or_init(|| async {
@@ -179,36 +178,14 @@ impl Fleet {
                     let seconds = LIFE.as_secs().try_into().unwrap();
                     region.fault(Fault::Lifetime { seconds }).await.unwrap();
                 }
-                let namespaces: Api<V1Namespace> = Api::all(self.cluster.client.clone());
-                let all = stream::iter((0..NAMESPACES).map(name)).for_each_concurrent(AT_A_TIME, {
-                    |name| {
-                        let namespaces = namespaces.clone();
-                        async move {
-                            let metadata = ObjectMeta {
-                                name: Some(name),
-                                ..ObjectMeta::default()
-                            };
-                            let namespace = V1Namespace {
-                                metadata,
-                                ..V1Namespace::default()
-                            };
-                            let params = PostParams::default();
-                            namespaces.create(&params, &namespace).await.unwrap();
-                        }
-                    }
-                });
-                all.await;
-                let replicas = self.replicas();
-                stream::iter(0..AT_A_TIME)
-                    .for_each_concurrent(AT_A_TIME, |worker| {
-                        let replica = replicas[worker % replicas.len()].clone();
-                        async move {
-                            let mut connection = replica.connect().await.expect("a connection");
-                            for number in (worker..NAMESPACES).step_by(AT_A_TIME) {
-                                let review = review::of_pod(&name(number), &self.pod());
-                                review::answer_on(&mut connection, &review).await;
-                            }
-                        }
+                let pod = self.pod();
+                stream::iter(0..NAMESPACES)
+                    .for_each_concurrent(AT_A_TIME, |_| async {
+                        let (client, region) = (&self.cluster.client, &self.regions[0]);
+                        let namespace =
+                            Namespace::of_cluster(client.clone(), region.clone(), json!({})).await;
+                        let pod: Pod = namespace.create(pod.clone()).await.unwrap();
+                        assert_eq!(references(&pod), [SECRET]);
                     })
                     .await;
                 self.converged().await;
@@ -216,17 +193,11 @@ impl Fleet {
             .await;
     }
 
-    fn pod(&self) -> serde_json::Value {
-        let images = self.hosts().map(|host| format!("{host}/app:v1"));
-        let container = |image| json!({ "name": "app", "image": image });
-        let [image, init] = images;
-        json!({
-            "metadata": { "name": "pod" },
-            "spec": {
-                "containers": [container(image)],
-                "initContainers": [{ "name": "init", "image": init }],
-            }
-        })
+    fn pod(&self) -> Value {
+        let [image, init] = self.hosts().map(|host| format!("{host}/app:v1"));
+        let mut pod = pod("pod", &image);
+        pod["spec"]["initContainers"] = json!([{ "name": "init", "image": init }]);
+        pod
     }
 
     fn hosts(&self) -> [String; 2] {
@@ -291,8 +262,4 @@ impl Fleet {
             let _ = std::fs::remove_dir_all(self.directory.path());
         }
     }
-}
-
-fn name(number: usize) -> String {
-    format!("fleet-{number:04}")
 }
