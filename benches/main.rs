@@ -1,4 +1,4 @@
-//! The figures: what DESIGN promises in numbers, measured on a real API server with the binary that
+//! The figures: what is promised in numbers, measured on a real API server with the binary that
 //! ships. `make bench` runs all of it; a word on the command line runs what contains it.
 //!
 //! A figure that is a ratio compares two things of the same run, taken by turns, by their medians:

@@ -1,5 +1,5 @@
 //! A review to an answer. The only waiting is for facts that memory does not have, and for
-//! [`PullSecrets::ensure`], and both end at the deadline: the pod gets its patch in any case.
+//! [`crate::pull_secret::ensure`], and both end at the deadline: the pod gets its patch in any case.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -69,16 +69,15 @@ async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
     let reached = fleet.recorder.holders(token);
     assert!(reached < NAMESPACES, "it was through already");
     // Somebody else finishes what it began, and renews after that.
-    let begun = fleet.tokens().expect("tokens");
-    let is_newer_than = |old: [u64; 2]| move |new: [u64; 2]| new[0] != old[0] && new[1] != old[1];
-    let newer = fleet.converged_on(is_newer_than(begun)).await;
+    let other_than = |token: u64| move |tokens: [u64; 2]| tokens[0] != token;
+    let [next, _] = fleet.converged_on(other_than(token)).await;
     assert_ne!(fleet.leader().await.name, frozen.name);
     frozen.thaw();
     eventually("the one that was frozen does not lead", LIMIT, || async {
         (frozen.metric("ecr_pull_secrets_leader", &[]).await < 1.0).then_some(())
     })
     .await;
-    fleet.converged_on(is_newer_than(newer)).await;
+    fleet.converged_on(other_than(next)).await;
     fleet.recorder.assert_sound();
     Ok(())
 }
