@@ -6,7 +6,7 @@
 
 mod row;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -20,15 +20,18 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
 pub use self::row::is_edited;
-use self::row::{Held, Row, Tolerated, is_ours, version};
+use self::row::{Held, Row, Tolerated, version};
 use crate::cluster::watch::{Announce, follow};
+
+/// So many deleted Secrets are remembered.
+const GONE_REMEMBERED: usize = 1024;
 
 /// What became of a namespace's Secret, as the watch tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is there, and its content is ours.
     Written,
-    /// It is there, and somebody else made it or wrote its content.
+    /// It is there, and somebody else made it, wrote its content, or spoilt what is said of it.
     Edited,
     /// It was deleted.
     Deleted,
@@ -44,6 +47,8 @@ pub struct Ledger {
 #[derive(Default)]
 struct Rows {
     by_namespace: HashMap<Box<str>, Row>,
+    /// The last that were deleted, and at which version.
+    gone: VecDeque<(Box<str>, u64)>,
     /// Rows of a list that is not complete yet.
     listed: Option<HashMap<Box<str>, Row>>,
     /// Ten thousand namespaces name the same few hosts.
@@ -73,12 +78,8 @@ impl Ledger {
             Event::InitApply(secret) => self.saw(&secret.metadata),
             Event::Apply(secret) => {
                 self.saw(&secret.metadata);
-                let change = if is_ours(&secret.metadata) && !is_edited(&secret.metadata) {
-                    Change::Written
-                } else {
-                    Change::Edited
-                };
-                changed(namespace(&secret.metadata), change);
+                let held = Held::read(&secret.metadata, |host| Arc::from(host));
+                changed(namespace(&secret.metadata), held.change());
             }
             Event::InitDone => {
                 let mut rows = self.write();
@@ -279,8 +280,9 @@ impl Ledger {
 
     fn lost(&self, metadata: &ObjectMeta) {
         let gone = Row::Gone(version(metadata));
-        self.write()
-            .enter(namespace(metadata), &gone, |known, new| known > new);
+        let mut rows = self.write();
+        rows.enter(namespace(metadata), &gone, |known, new| known > new);
+        rows.bury(namespace(metadata), version(metadata));
     }
 
     /// Whoever writes makes a new edition.
@@ -296,12 +298,22 @@ impl Rows {
         Held::read(metadata, |host| self.host(host))
     }
 
+    /// Forgets the oldest of many that are gone: old news of them does not come that late.
+    fn bury(&mut self, namespace: &str, version: u64) {
+        self.gone.push_back((namespace.into(), version));
+        if self.gone.len() > GONE_REMEMBERED
+            && let Some((namespace, version)) = self.gone.pop_front()
+            && matches!(self.by_namespace.get(&namespace), Some(Row::Gone(gone)) if *gone == version)
+        {
+            self.by_namespace.remove(&namespace);
+        }
+    }
+
     /// How each row stands.
     fn changes(&self) -> impl Iterator<Item = (Box<str>, Change)> {
         self.by_namespace.iter().map(|(namespace, row)| {
             let change = match row {
-                Row::Held(held) if held.intact => Change::Written,
-                Row::Held(_) => Change::Edited,
+                Row::Held(held) => held.change(),
                 Row::Gone(_) => Change::Deleted,
             };
             (namespace.clone(), change)

@@ -47,15 +47,12 @@ async fn watch(scope: &Scope) {
     let config = watcher::Config::default()
         .fields("status.phase=Pending")
         .page_size(PAGE);
-    let mut lists = 0_usize;
     let events = watcher(api, config)
         .default_backoff()
         .inspect(|event| {
-            if matches!(event, Ok(Event::Init)) {
-                lists = lists.saturating_add(1);
-                if lists > 1 {
-                    scope.reports.gap.notify_one();
-                }
+            // A pod may have come and left Pending before this list began: the sweep sees it.
+            if matches!(event, Ok(Event::InitDone)) {
+                scope.reports.gap.notify_one();
             }
         })
         .filter_map(|event| async move {

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::clock;
+use crate::cluster::namespaces::Known;
 use crate::cluster::watch::{announcement, follow};
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::scope::Scope;
@@ -175,7 +176,11 @@ impl Provisioning {
             sleep(RETRY).await;
             let waiting = std::mem::take(&mut *self.waiting());
             for job in waiting {
-                let _ = self.queue.unbounded_send(job);
+                // It may have opted out, or begun to end, while it waited.
+                let known = self.scope.namespaces.cached(&job.0);
+                if matches!(known, Some(Known::Active(Wish::None | Wish::In))) {
+                    let _ = self.queue.unbounded_send(job);
+                }
             }
         }
     }

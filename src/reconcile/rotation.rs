@@ -165,8 +165,7 @@ impl Rotation {
                     Some(Known::Terminating(_))
                 )
         });
-        // What pods could soon miss comes first.
-        queue.sort_unstable_by_key(|one| one.ends);
+        queue.sort_unstable_by_key(Behind::turn);
         let firsts = queue.iter().filter(|one| !one.is_retry);
         self.progress.expect(firsts.map(|one| &*one.keys), now);
         self.queue = queue.into();
@@ -223,6 +222,8 @@ impl Rotation {
         let now = Instant::now();
         self.writing.remove(&what.namespace);
         match outcome {
+            // It may be this namespace's trouble alone, such as a webhook of its own that is down.
+            Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) if what.is_retry => {}
             Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) => self.pace.busy(ticket, now),
             Ok(_) | Err(_) => self.pace.answered(),
         }

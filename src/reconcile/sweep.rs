@@ -21,6 +21,8 @@ use crate::scope::Scope;
 
 /// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// After one that could not tell of every pod.
+const SOON: Duration = Duration::from_secs(60);
 /// After a sweep that did not come to its end.
 const RETRY: Duration = Duration::from_secs(5);
 /// A Secret gets so much time before the next pod's turn, so that not everything starts at once.
@@ -43,8 +45,9 @@ pub async fn run(scope: Arc<Scope>) {
                 continue;
             }
         }
+        let is_unfinished = scope.reports.take_unfinished();
         tokio::select! {
-            () = sleep(INTERVAL) => {}
+            () = sleep(if is_unfinished { SOON } else { INTERVAL }) => {}
             () = scope.reports.gap.notified() => {}
         }
     }

@@ -132,12 +132,16 @@ impl Supply {
     /// [`Failure`] when a new one is due and AWS gives none; the old one stays.
     pub async fn refresh(self: &Arc<Self>, key: &TokenKey) -> Result<Token, Failure> {
         let slot = self.slot(key, None)?;
+        let max_age = self.max_age;
         let is_fresh =
-            |token: &Token, now| renewal::stage(token, self.max_age, now) == Stage::Fresh;
+            move |token: &Token, now| renewal::stage(token, max_age, now) == Stage::Fresh;
         if let Some(token) = slot.read().token
             && is_fresh(&token, clock::now())
         {
             return Ok(token);
+        }
+        if let Some(failure) = slot.read().recent_failure() {
+            return Err(failure);
         }
         // Whoever led before may have minted a moment ago.
         if let Ok(stored) = self.store.read().await {
@@ -201,6 +205,22 @@ impl Supply {
     /// way of a new token into the store.
     async fn renew(
         self: &Arc<Self>,
+        key: &TokenKey,
+        slot: &Arc<Slot>,
+        is_good: impl Fn(&Token, Timestamp) -> bool + Send + 'static,
+    ) -> Result<(Token, Option<JoinHandle<()>>), Failure> {
+        // On a task of its own: a call that AWS has counted is not thrown away because whoever made
+        // it does not lead any more.
+        let (this, key, slot) = (self.clone(), key.clone(), slot.clone());
+        let renewal = tokio::spawn(async move { this.renew_now(&key, &slot, is_good).await });
+        renewal.await.unwrap_or_else(|_| {
+            let detail = "the task that asks for tokens panicked";
+            Err(Failure::new(Cause::AwsError, detail))
+        })
+    }
+
+    async fn renew_now(
+        &self,
         key: &TokenKey,
         slot: &Slot,
         is_good: impl Fn(&Token, Timestamp) -> bool,

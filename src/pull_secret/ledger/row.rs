@@ -9,6 +9,8 @@ use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, O
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::Change;
+
 /// A host, and the life of its token.
 pub(super) type Hold = (Arc<str>, Lifetime);
 
@@ -54,6 +56,16 @@ impl Row {
 }
 
 impl Held {
+    /// What the watch tells of a Secret like this. One of ours without a word about its tokens
+    /// would never be rotated.
+    pub(super) fn change(&self) -> Change {
+        if self.intact && !self.entries.is_empty() {
+            Change::Written
+        } else {
+            Change::Edited
+        }
+    }
+
     /// Reads the metadata of a Secret. `intern` keeps a host.
     pub(super) fn read(metadata: &ObjectMeta, mut intern: impl FnMut(&str) -> Arc<str>) -> Self {
         let annotations = metadata.annotations.as_ref();

@@ -300,3 +300,25 @@ fn every_change_makes_a_new_edition() {
         last = edition;
     }
 }
+
+#[test]
+fn a_secret_of_ours_that_says_nothing_of_its_tokens_counts_as_edited() {
+    let read = |metadata: &ObjectMeta| Held::read(metadata, |host| host.into());
+    let mut metadata = secret(1);
+    assert_eq!(read(&metadata).change(), Change::Written);
+    let annotations = metadata.annotations.as_mut().unwrap();
+    annotations.remove(annotation::LIFETIMES);
+    assert_eq!(read(&metadata).change(), Change::Edited);
+}
+
+#[test]
+fn of_deleted_secrets_only_the_last_are_remembered() {
+    let ledger = Ledger::new("pull");
+    for version in 0..2 * GONE_REMEMBERED as u64 {
+        let mut metadata = secret(version + 1);
+        metadata.namespace = Some(format!("team-{version}"));
+        ledger.saw(&metadata);
+        ledger.lost(&metadata);
+    }
+    assert_eq!(ledger.write().by_namespace.len(), GONE_REMEMBERED);
+}

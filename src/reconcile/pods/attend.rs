@@ -21,6 +21,8 @@ use crate::telemetry::metrics::Trigger;
 
 /// Between two attempts to tell, while the API server is in trouble.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// So long is tried at once; after that another sweep has to see the pod, and no other one waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A node that had no good credentials at its first attempts may have some at the next.
 const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
@@ -111,7 +113,7 @@ async fn report(scope: &Scope, pod: &Seen) -> bool {
         Claimed::Busy => return false,
         Claimed::Done => return true,
     };
-    let mut pause = PAUSES.0;
+    let (mut pause, end) = (PAUSES.0, Instant::now() + PATIENCE);
     let excluded = loop {
         let exclusions = reports.exclusions();
         match exclusions
@@ -119,13 +121,20 @@ async fn report(scope: &Scope, pod: &Seen) -> bool {
             .await
         {
             Some(excluded) => break excluded,
+            None if Instant::now() >= end => {
+                reports.sweep_soon();
+                return false;
+            }
             None => pause = wait(pause).await,
         }
     };
     if excluded {
         return false;
     }
-    if tell(scope, pod, cause).await {
+    let Some(is_first) = tell(scope, pod, cause).await else {
+        return false;
+    };
+    if is_first {
         scope.metrics.pods_missing_reference.inc();
         info!(
             namespace = pod.namespace(),
@@ -152,7 +161,10 @@ async fn diagnose(scope: &Scope, pod: &Seen) {
         let Claimed::Ours(claim) = scope.reports.claim(pod.uid(), cause.name()) else {
             continue;
         };
-        if tell(scope, pod, *cause).await {
+        let Some(is_first) = tell(scope, pod, *cause).await else {
+            continue;
+        };
+        if is_first {
             info!(
                 namespace = pod.namespace(),
                 pod = pod.name(),
@@ -164,15 +176,20 @@ async fn diagnose(scope: &Scope, pod: &Seen) {
     }
 }
 
-/// Tells, whatever time it takes. Whether nobody had told it before.
-async fn tell(scope: &Scope, pod: &Seen, cause: Cause) -> bool {
+/// Tells. Whether nobody had told it before; nothing where it could not be told for now.
+async fn tell(scope: &Scope, pod: &Seen, cause: Cause) -> Option<bool> {
     let about = pod.reference();
     let (mut pause, mut may_be_ours) = (PAUSES.0, false);
+    let end = Instant::now() + PATIENCE;
     loop {
         match scope.events.tell(&about, cause).await {
-            Told::First => return true,
+            Told::First => return Some(true),
             // An earlier attempt of ours may have succeeded without our hearing of it.
-            Told::Before => return may_be_ours,
+            Told::Before => return Some(may_be_ours),
+            Told::Unclear(_) if Instant::now() >= end => {
+                scope.reports.sweep_soon();
+                return None;
+            }
             Told::Unclear(_) => may_be_ours = true,
             Told::Refused(error) => {
                 warn!(
@@ -182,7 +199,7 @@ async fn tell(scope: &Scope, pod: &Seen, cause: Cause) -> bool {
                     error,
                     "cannot tell of a pod"
                 );
-                return true;
+                return Some(true);
             }
         }
         pause = wait(pause).await;

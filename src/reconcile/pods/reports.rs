@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,8 +28,9 @@ const RECREATE_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(1)
 pub struct Reports {
     hasher: RandomState,
     memory: Mutex<Memory>,
-    /// The watch of pods was interrupted, and what came and went meanwhile is not known.
+    /// The watch of pods began anew, and what came and went before is not known.
     pub gap: Notify,
+    unfinished: AtomicBool,
 }
 
 #[derive(Default)]
@@ -80,6 +82,16 @@ impl Drop for Claim<'_> {
 }
 
 impl Reports {
+    /// A pod could not be told of: another sweep has to see it, and soon.
+    pub fn sweep_soon(&self) {
+        self.unfinished.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for since the last time.
+    pub fn take_unfinished(&self) -> bool {
+        self.unfinished.swap(false, Ordering::Relaxed)
+    }
+
     /// Claims to do `what` about a pod.
     pub fn claim(&self, uid: &str, what: &str) -> Claimed<'_> {
         let key = self.key((uid, what));

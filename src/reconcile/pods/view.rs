@@ -25,7 +25,7 @@ pub struct Seen {
     pub created: Option<Timestamp>,
     /// It is on its way out.
     pub is_deleted: bool,
-    /// The uid of the controller that made it, and would make it again.
+    /// The uid of the controller that made it, and makes another one when it is deleted.
     pub controller: Option<String>,
     /// How far it is.
     pub phase: Phase,
@@ -146,9 +146,20 @@ struct Metadata<'a> {
 struct Owner<'a> {
     #[serde(borrow, default)]
     uid: Text<'a>,
+    #[serde(borrow, default)]
+    kind: Text<'a>,
     #[serde(default)]
     controller: Option<bool>,
 }
+
+/// Controllers that make a deleted pod anew and think nothing of it. A Job counts it as a failure,
+/// and of others nothing is known.
+const REPLACING: [&str; 4] = [
+    "ReplicaSet",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicationController",
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -212,7 +223,8 @@ impl From<Raw<'_>> for Seen {
             annotations,
         } = raw.metadata;
         let mut owners = owner_references.into_iter().flatten();
-        let controller = owners.find(|owner| owner.controller == Some(true));
+        let controller = owners
+            .find(|owner| owner.controller == Some(true) && REPLACING.contains(&&*owner.kind));
         let status = raw.status.as_ref();
         let phase = match status.and_then(|status| status.phase.as_deref()) {
             None | Some("" | "Pending") => Phase::Pending,
@@ -331,6 +343,15 @@ mod tests {
         assert_eq!(seen.created, "2026-01-01T00:00:00Z".parse().ok());
         assert!(!seen.has_started && !seen.is_deleted);
         assert!(seen.pod.names("pull") && !seen.pod.names("other"));
+    }
+
+    #[test]
+    fn only_controllers_that_replace_a_deleted_pod_count() {
+        for (kind, replaces) in [("StatefulSet", true), ("Job", false), ("TaskRun", false)] {
+            let owner = json!({ "uid": "u", "kind": kind, "controller": true });
+            let pod = json!({ "metadata": { "ownerReferences": [owner] } });
+            assert_eq!(seen(&pod).controller.is_some(), replaces, "{kind}");
+        }
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub(super) struct Behind {
     pub(super) is_retry: bool,
 }
 
+impl Behind {
+    /// What pods could soon miss comes first, and what has failed already comes last: its tokens
+    /// are the oldest of all, and it would keep everybody waiting.
+    pub(super) fn turn(&self) -> (bool, Timestamp) {
+        (self.is_retry, self.ends)
+    }
+}
+
 /// What nothing is known about.
 const UNKNOWN: Lifetime = Lifetime {
     minted_at: Timestamp::MIN,

@@ -166,3 +166,21 @@ fn ten_thousand_namespaces_are_looked_over_in_one_go() {
     assert_eq!(found.behind.len(), 10_000);
     assert_eq!(found.uses.len(), 2);
 }
+
+#[test]
+fn what_failed_before_has_its_turn_after_all_others() {
+    let behind = |namespace: &str, ends, is_retry| Behind {
+        namespace: namespace.into(),
+        keys: Box::default(),
+        ends: at(ends),
+        is_retry,
+    };
+    let mut queue = [
+        behind("bad", 1, true),
+        behind("late", 20, false),
+        behind("early", 10, false),
+    ];
+    queue.sort_unstable_by_key(Behind::turn);
+    let order = queue.each_ref().map(|one| &*one.namespace);
+    assert_eq!(order, ["early", "late", "bad"]);
+}
