@@ -19,7 +19,7 @@ use crate::harness::{LIMIT, World, eventually};
 // Guards have no namespace; these are the second ones.
 const SECRETS: &str = "second-guard-secrets";
 const REST: &str = "second-guard-rest";
-const PENDING: &str = "deletes pods that are Pending and a controller's, and nothing else";
+const PENDING: &str = "a controller's that replaces them, and nothing else";
 
 /// An installation without guards, at first.
 pub struct Second {
@@ -133,17 +133,19 @@ impl Second {
         let owner = json!({ "metadata": { "name": "owner" } });
         let owner: ConfigMap = self.namespace().create(owner).await.expect("a ConfigMap");
         for (name, controller, phase) in [
-            ("missed", Some(true), "Pending"),
-            ("running", Some(true), "Running"),
-            ("done", Some(true), "Succeeded"),
-            ("owned", Some(false), "Pending"),
+            ("missed", Some(("ReplicaSet", true)), "Pending"),
+            ("running", Some(("ReplicaSet", true)), "Running"),
+            ("done", Some(("ReplicaSet", true)), "Succeeded"),
+            ("owned", Some(("ReplicaSet", false)), "Pending"),
+            ("of-a-job", Some(("Job", true)), "Pending"),
             ("nobodys", None, "Pending"),
         ] {
             let mut object = pod(name, "x");
-            if let Some(controller) = controller {
+            if let Some((kind, controller)) = controller {
+                // Of no API that there is: neither the garbage collector nor the controller looks.
                 object["metadata"]["ownerReferences"] = json!([{
-                    "apiVersion": "v1",
-                    "kind": "ConfigMap",
+                    "apiVersion": "example.com/v1",
+                    "kind": kind,
                     "name": "owner",
                     "uid": owner.metadata.uid,
                     "controller": controller,
@@ -174,6 +176,7 @@ impl Second {
             guarded("a Running pod", "running"),
             guarded("a pod that is done", "done"),
             guarded("a Pending pod with an owner that is no controller", "owned"),
+            guarded("a Pending pod of a Job", "of-a-job"),
             guarded("a Pending pod of nobody", "nobodys"),
             delete("all pods", &all).no_right(denied()),
             post("evict", &format!("{}/eviction", one("missed")), eviction).no_right(denied()),
