@@ -1,11 +1,13 @@
 //! One process of ours, as the Deployment would run it: the shipped flags, the shipped rights.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -275,8 +277,16 @@ fn connector(ca: &Path) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
+/// A port that nobody listens on, and that nobody is given twice: not one of those from which
+/// kernels and the cluster take theirs, or somebody has it before the replica listens.
 fn free_address() -> SocketAddr {
-    StdListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let first = || AtomicU16::new(10_000 + (RandomState::new().hash_one(()) % 9_000) as u16);
+    loop {
+        let port = NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed);
+        assert!(port < 20_000, "no free port");
+        if let Ok(listener) = StdListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("an address");
+        }
+    }
 }
