@@ -17,7 +17,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, watcher};
 use kube::{Api, ResourceExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::harness::docker;
 use crate::harness::namespace::{ACCOUNT, SECRET};
@@ -53,13 +53,14 @@ pub async fn measure(report: &mut Report) {
     let mut changes = changes(&site);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for turn in 0..=TURNS {
-        let due = due(&before);
-        let took = all_changed(&mut changes, due).await;
+        let took = all_changed(&mut changes, due(&before)).await;
         let after = site.secret().await.expect("a Secret");
         assert_ne!(auth(&before), auth(&after), "the next token");
-        // The same Secret with another token of the same length: what rotation just replaced.
+        // The same Secret with another token of the same length: what rotation just replaced. In
+        // the middle between two of ours: neither pays for what the other left to tidy up.
         let other = with_token_of(&after, &before);
-        let begun = Instant::now();
+        let begun = Instant::now() + due(&after).duration_since(Instant::now()) / 2;
+        sleep_until(begun).await;
         let (written, ()) = tokio::join!(
             all_changed(&mut changes, begun),
             site.write(&other, NAMESPACES)
@@ -99,8 +100,8 @@ fn changes(site: &Site) -> UnboundedReceiver<(String, Instant)> {
     let config = Config::default().fields(&format!("metadata.name={SECRET}"));
     tokio::spawn(async move {
         let mut events = watcher(secrets, config).applied_objects().boxed();
-        while let Some(event) = events.next().await {
-            let secret = event.expect("the watch holds");
+        // An error is the end of the cluster, or is noticed by who waits.
+        while let Some(Ok(secret)) = events.next().await {
             let namespace = secret.namespace().unwrap_or_default();
             if tell.send((namespace, Instant::now())).is_err() {
                 break;
