@@ -220,6 +220,7 @@ impl Fleet {
     pub async fn converged_on(&self, is_wanted: impl Fn([u64; 2]) -> bool) -> [u64; 2] {
         let what = "every Secret holds the newest token of both registries";
         eventually(what, CONVERGENCE, || async {
+            self.recorder.assert_sound();
             let tokens = self.tokens()?;
             let is_everywhere = |token| self.recorder.holders(token) == NAMESPACES;
             (is_wanted(tokens) && tokens.into_iter().all(is_everywhere)).then_some(tokens)
