@@ -39,7 +39,7 @@ const LOOPED: usize = 30;
 pub async fn measure(report: &mut Report) {
     println!("rotation: {NAMESPACES} namespaces");
     let site = Site::start().await;
-    site.namespaces(NAMESPACES).await;
+    site.namespaces(0..NAMESPACES).await;
     let seconds = LIFE;
     site.region
         .fault(Fault::Lifetime { seconds })

@@ -1,5 +1,6 @@
 //! A control plane, AWS, the chart, and replicas of the binary that ships; and a way to fill it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_stand_in::client::{Client as Aws, Region};
@@ -81,10 +82,11 @@ impl Site {
         })
     }
 
-    /// Makes namespaces, each with its ServiceAccount.
-    pub async fn namespaces(&self, count: usize) {
+    /// Makes namespaces with these numbers, each with its ServiceAccount.
+    pub async fn namespaces(&self, numbers: Range<usize>) {
+        let count = numbers.end;
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
-        stream::iter(0..count)
+        stream::iter(numbers)
             .for_each_concurrent(AT_A_TIME, |number| {
                 let namespaces = namespaces.clone();
                 async move {
