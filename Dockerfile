@@ -47,6 +47,8 @@ LABEL org.opencontainers.image.title="ecr-pull-secrets" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build /ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /ecr-pull-secrets /ecr-pull-secrets
+# Threads come and go, most of them idle: one arena, and memory that is free goes back.
+ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=65536
 USER 65532:65532
 ENTRYPOINT ["/ecr-pull-secrets"]
 CMD ["serve"]

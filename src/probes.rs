@@ -16,7 +16,7 @@ use tracing::error;
 
 use crate::cluster::watch::Synced;
 use crate::https::drain::{Phase, Signal};
-use crate::pull_secret::ledger::Ledger;
+use crate::scope::Scope;
 use crate::telemetry::metrics::Metrics;
 
 /// What readiness is made of.
@@ -55,7 +55,7 @@ pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
     metrics: Metrics,
-    ledger: Arc<Ledger>,
+    scope: Arc<Scope>,
 ) {
     let ready = move || {
         let missing = readiness.missing();
@@ -68,13 +68,13 @@ pub async fn serve(
     };
     let scrape = move || {
         #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        let earliest = ledger
+        let earliest = scope
             .earliest_expiry()
             .map_or(0.0, |time| time.as_second() as f64);
         metrics.secret_expiry.set(earliest);
         metrics
             .secrets_foreign
-            .set(i64::try_from(ledger.foreign()).unwrap_or(i64::MAX));
+            .set(i64::try_from(scope.ledger.foreign()).unwrap_or(i64::MAX));
         let text = metrics.encode();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         async move { ([(CONTENT_TYPE, kind)], text) }

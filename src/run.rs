@@ -91,8 +91,8 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         drain: switch.signal(),
     };
     let probes = bind(http_listen).await?;
-    let (ready, ledger) = (readiness.clone(), scope.ledger.clone());
-    tasks.own("probes", probes::serve(probes, ready, metrics, ledger));
+    let (ready, this) = (readiness.clone(), scope.clone());
+    tasks.own("probes", probes::serve(probes, ready, metrics, this));
     let https = bind(https_listen).await?;
     info!(https = %https_listen, http = %http_listen, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut serving = tokio::spawn(listener::serve(

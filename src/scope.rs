@@ -7,6 +7,7 @@ use ecr_pull_secrets_core::admission::pod::Settings;
 use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::{Identity, Verdict};
+use jiff::Timestamp;
 
 use crate::cluster::connect::Clients;
 use crate::cluster::namespaces::Namespaces;
@@ -16,6 +17,7 @@ use crate::pull_secret::ledger::Ledger;
 use crate::reconcile::pods::Reports;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Metrics;
+use crate::token::keys::Keys;
 use crate::token::supply::Supply;
 
 /// See above; there is one per process.
@@ -56,5 +58,14 @@ impl Scope {
             }
         });
         allowed.collect()
+    }
+
+    /// The earliest end of any token that pods are to pull with. One that the rules deny by now is
+    /// left to end where it is.
+    pub fn earliest_expiry(&self) -> Option<Timestamp> {
+        let mut keys = Keys::default();
+        self.ledger.earliest_expiry(|namespace, host| {
+            keys.of(&self.config.rules, host, namespace).is_some()
+        })
     }
 }

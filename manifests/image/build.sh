@@ -4,7 +4,7 @@
 #   build.sh amd64|arm64 OUTPUT.tar
 #
 # The same inputs give the same bytes, whoever builds them and where: times are those of the last commit, owners are root,
-# and no path of this machine gets in. Labels, user and command are read from the Dockerfile.
+# and no path of this machine gets in. Labels, environment, user and command are read from the Dockerfile.
 set -euo pipefail
 umask 022
 export LC_ALL=C
@@ -68,6 +68,7 @@ binary=$target_directory/$target/release/ecr-pull-secrets
 # instruction NAME: what the Dockerfile's last stage says.
 instruction() { sed -n '/^FROM scratch/,$s/^'"$1"' //p' Dockerfile; }
 user=$(instruction USER) entrypoint=$(instruction ENTRYPOINT) command=$(instruction CMD)
+environment=$(instruction ENV | tr ' ' '\n' | sed 's/.*/,"&"/' | tr -d '\n')
 labels=$(sed -n '/^FROM scratch/,$s/^.* \(org\.opencontainers\.image\.[a-z]*\)=\("[^"]*"\).*/"\1":\2/p' Dockerfile | paste -sd,)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 [[ $labels == *"image.version\":\"$version\""* ]] || fail "the Dockerfile's version label is not $version, that of Cargo.toml"
@@ -98,7 +99,7 @@ gzip -9 -n <"$work/layer.tar" >"$work/layer.tar.gz"
 layer_digest=$(blob "$work/layer.tar.gz")
 
 cat >"$work/config.json" <<JSON
-{"created":"$time","architecture":"$arch","os":"linux","config":{"User":"$user","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":$entrypoint,"Cmd":$command,"Labels":{$labels}},"rootfs":{"type":"layers","diff_ids":["$diff_id"]},"history":[{"created":"$time","created_by":"make image"}]}
+{"created":"$time","architecture":"$arch","os":"linux","config":{"User":"$user","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"$environment],"Entrypoint":$entrypoint,"Cmd":$command,"Labels":{$labels}},"rootfs":{"type":"layers","diff_ids":["$diff_id"]},"history":[{"created":"$time","created_by":"make image"}]}
 JSON
 config_digest=$(blob "$work/config.json")
 cat >"$work/manifest.json" <<JSON

@@ -46,8 +46,8 @@ pub struct Elector {
     election: Election,
     /// The zero of the election's clock.
     epoch: Instant,
-    /// Why the last round failed, so that each reason is told once.
-    trouble: Option<Cause>,
+    /// Why the last rounds failed, and how many in a row, so that each reason is told once.
+    trouble: Option<(Cause, u32)>,
     leads: watch::Sender<bool>,
 }
 
@@ -218,12 +218,18 @@ impl Elector {
 
     fn report(&mut self, outcome: Result<(), Refusal>) {
         let Err(Refusal::Because(cause, detail)) = outcome else {
-            if self.trouble.take().is_some() {
+            if self.trouble.take().is_some_and(|(_, rounds)| rounds > 1) {
                 info!("the lease can be read and written again");
             }
             return;
         };
-        if self.trouble.replace(cause) != Some(cause) {
+        let rounds = match self.trouble {
+            Some((before, rounds)) if before == cause => rounds.saturating_add(1),
+            _ => 1,
+        };
+        self.trouble = Some((cause, rounds));
+        // An API server that has just started forbids everything for a moment.
+        if rounds == 2 {
             warn!(
                 cause = cause.name(),
                 detail,
@@ -232,7 +238,7 @@ impl Elector {
                 "this replica cannot take part in the election"
             );
         } else {
-            debug!(cause = cause.name(), "still not part of the election");
+            debug!(cause = cause.name(), rounds, "no part of the election");
         }
     }
 

@@ -138,16 +138,26 @@ impl Ledger {
         matches!(rows.by_namespace.get(namespace), Some(Row::Held(held)) if !held.intact)
     }
 
-    /// The earliest end of any entry of any Secret of ours.
-    pub fn earliest_expiry(&self) -> Option<Timestamp> {
+    /// The earliest end of any entry of any Secret of ours that counts: `counts(namespace, host)`.
+    pub fn earliest_expiry(
+        &self,
+        mut counts: impl FnMut(&str, &Arc<str>) -> bool,
+    ) -> Option<Timestamp> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let held = rows.by_namespace.values().filter_map(|row| match row {
-            Row::Held(held) if held.intact => Some(&held.entries),
-            Row::Held(_) | Row::Gone(_) => None,
-        });
-        held.flatten()
-            .map(|(_, lifetime)| lifetime.expires_at)
-            .min()
+        let mut earliest = None;
+        for (namespace, row) in &rows.by_namespace {
+            let Row::Held(held) = row else { continue };
+            if !held.intact {
+                continue;
+            }
+            for (host, lifetime) in &held.entries {
+                let is_earlier = earliest.is_none_or(|earliest| lifetime.expires_at < earliest);
+                if is_earlier && counts(namespace, host) {
+                    earliest = Some(lifetime.expires_at);
+                }
+            }
+        }
+        earliest
     }
 
     /// How many Secrets of our name are not ours.

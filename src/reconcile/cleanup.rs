@@ -61,9 +61,16 @@ async fn each(
         for secret in &page.items {
             let metadata = &secret.metadata;
             let namespace = metadata.namespace.as_deref().unwrap_or_default();
-            if let Err(refusal) = tidy(scope, metadata, in_use, after).await {
-                let error = said(refusal);
-                warn!(namespace, error, "cannot clean up a pull secret");
+            match tidy(scope, metadata, in_use, after).await {
+                // Most likely it was rotated just now; tomorrow is another day.
+                Err(Refusal::Changed | Refusal::Owned) => {
+                    debug!(namespace, "a pull secret changed under the clean-up");
+                }
+                Err(Refusal::Because(cause, detail)) => {
+                    let cause = cause.name();
+                    warn!(namespace, cause, detail, "cannot clean up a pull secret");
+                }
+                Ok(()) => {}
             }
         }
         match page.metadata.continue_ {

@@ -9,7 +9,6 @@
 //! Points in time are compared anew each time, and pauses are measured by a clock that does not
 //! jump: a wall clock that is set costs at most one renewal.
 
-mod keys;
 mod pace;
 mod pauses;
 mod progress;
@@ -28,7 +27,6 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
-use self::keys::Keys;
 use self::pace::{Pace, Ticket};
 use self::pauses::Pauses;
 use self::progress::Progress;
@@ -39,6 +37,7 @@ use crate::cluster::namespaces::Known;
 use crate::pull_secret::write::Written;
 use crate::scope::Scope;
 use crate::token::failure::Failure;
+use crate::token::keys::Keys;
 
 /// The longest and the shortest time between two looks.
 const TICK: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod failure;
+pub mod keys;
 pub mod mint;
 pub mod mounted;
 pub mod store;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aws_stand_in::spec::{Action, Fault, Verdict};
 use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
@@ -25,6 +25,7 @@ trials!(
     tokens_are_renewed_in_place_with_one_call_of_aws_each,
     a_region_that_is_not_due_is_left_as_it_is,
     a_namespace_that_cannot_be_written_delays_no_other,
+    namespaces_whose_own_webhook_is_down_delay_no_other,
     a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses,
     a_deleted_secret_is_not_brought_back_by_rotation,
     an_edit_is_left_until_the_next_token_and_loses_nothing_then,
@@ -138,6 +139,55 @@ async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -
         still.metadata.resource_version,
         stuck.metadata.resource_version
     );
+    Ok(())
+}
+
+/// The API server says 500 for each of them, as it does when it is in trouble itself.
+async fn namespaces_whose_own_webhook_is_down_delay_no_other(world: Arc<World>) -> Outcome {
+    let good = short_lived(&world).await;
+    let labels = json!({ "webhook": "down" });
+    let mut all = vec![];
+    for _ in 0..8 {
+        all.push(Namespace::in_region(&world, good.region.clone(), labels.clone()).await);
+    }
+    for namespace in all.iter().chain([&good]) {
+        ask(&world, namespace).await;
+        namespace.assert_opens().await;
+    }
+    let webhook = serde_json::from_value(json!({
+        "metadata": { "name": "down" },
+        "webhooks": [{
+            "name": "down.example.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": { "url": "https://127.0.0.1:1/" },
+            "failurePolicy": "Fail",
+            "namespaceSelector": { "matchLabels": labels },
+            "rules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["secrets"],
+            }],
+            "sideEffects": "None",
+        }],
+    }))?;
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(world.cluster.client.clone());
+    webhooks.create(&PostParams::default(), &webhook).await?;
+    refused(&all[0]).await;
+    let mut last = good.secret_comes().await;
+    for _ in 0..4 {
+        last = renewed(&good, &token(&last, &good)).await;
+        assert_eq!(good.verdict(&last, "app").await, Verdict::Accepted);
+    }
+    let newest = token(&last, &good);
+    for namespace in &all {
+        let old = namespace.secret_comes().await;
+        assert_ne!(token(&old, namespace), newest);
+    }
+    webhooks.delete("down", &DeleteParams::default()).await?;
+    for namespace in &all {
+        let old = namespace.secret_comes().await;
+        let secret = renewed(namespace, &token(&old, namespace)).await;
+        assert_eq!(namespace.verdict(&secret, "app").await, Verdict::Accepted);
+    }
     Ok(())
 }
 
@@ -328,18 +378,20 @@ async fn hold_back(world: &World, held_back: &Namespace) {
     let binding = serde_json::from_value(binding).expect("a binding");
     let created = bindings.create(&PostParams::default(), &binding).await;
     created.expect("a binding");
+    refused(held_back).await;
+}
+
+/// Waits until the API server refuses to change the pull Secret.
+async fn refused(namespace: &Namespace) {
     eventually("updates are refused", LIMIT, || async {
         let params = PatchParams {
             dry_run: true,
             ..PatchParams::default()
         };
         let change = Patch::Merge(json!({ "metadata": { "annotations": { "a": "b" } } }));
-        let secrets = held_back.api::<Secret>();
-        secrets
-            .patch(SECRET, &params, &change)
-            .await
-            .err()
-            .map(drop)
+        let secrets = namespace.api::<Secret>();
+        let answer = secrets.patch(SECRET, &params, &change).await;
+        answer.err().map(drop)
     })
     .await;
 }

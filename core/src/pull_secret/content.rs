@@ -37,7 +37,8 @@ impl Lifetime {
     }
 
     /// Whether a token is to take the place of one with this life: the later end wins, and an end
-    /// beyond belief wins over nothing.
+    /// beyond belief wins over nothing. When it was minted plays no part: to a replica whose clock is
+    /// late, the newest token of all comes from the future.
     pub fn yields_to(self, token: &Token, now: Timestamp) -> bool {
         match self.expires_at.cmp(&token.expires_at) {
             Ordering::Less => true,

@@ -78,7 +78,9 @@ fn an_entry_serves_until_a_tenth_of_its_life_is_left() {
     assert!(!ledger.serves("other", &[registry(HOST)], at(500)));
     let other = registry("123456789012.dkr.ecr.us-west-2.amazonaws.com");
     assert!(!ledger.serves("team", &[registry(HOST), other], at(500)));
-    assert_eq!(ledger.earliest_expiry(), Some(at(1000)));
+    assert_eq!(ledger.earliest_expiry(|_, _| true), Some(at(1000)));
+    let counts = |namespace: &str, host: &Arc<str>| namespace != "team" || &**host != HOST;
+    assert_eq!(ledger.earliest_expiry(counts), None);
 }
 
 #[test]
@@ -107,7 +109,7 @@ fn content_that_somebody_else_wrote_does_not_serve_unless_it_was_looked_at() {
     edited.managed_fields = Some(vec![owner_of_data(OWNER), owner_of_data("kubectl-edit")]);
     ledger.saw(&edited);
     assert!(ledger.holds("team") && !serves(&ledger));
-    assert_eq!(ledger.earliest_expiry(), None);
+    assert_eq!(ledger.earliest_expiry(|_, _| true), None);
     ledger.tolerate(&edited, &[grant(HOST, 1100)], at(800));
     assert!(serves(&ledger));
     // Another registry at the same version takes nothing away from the first.

@@ -9,9 +9,9 @@ use ecr_pull_secrets_core::rules::Rules;
 use ecr_pull_secrets_core::token::{Token, TokenKey, renewal};
 use jiff::Timestamp;
 
-use super::keys::Keys;
 use super::schedule::Use;
 use crate::pull_secret::ledger::Ledger;
+use crate::token::keys::Keys;
 
 /// What was found.
 pub(super) struct Survey {

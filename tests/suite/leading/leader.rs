@@ -318,7 +318,7 @@ async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -
     alone.ready().await;
     // It is ready all the same: what admission needs does not depend on the Lease.
     eventually("more than one round", LIMIT, || async {
-        (logged(&alone, "still not part of the election") >= 2).then_some(())
+        (logged(&alone, "no part of the election") >= 2).then_some(())
     })
     .await;
     assert_eq!(logged(&alone, TROUBLE), 1);

@@ -13,7 +13,7 @@ const REMEMBERED: usize = 4096;
 
 /// What is known about hosts.
 #[derive(Default)]
-pub(super) struct Keys(HashMap<Arc<str>, Option<Host>>);
+pub struct Keys(HashMap<Arc<str>, Option<Host>>);
 
 struct Host {
     registry: Registry,
@@ -23,7 +23,7 @@ struct Host {
 impl Keys {
     /// The registry of a host and the key of the token that opens it for a namespace; nothing where
     /// the rules deny it, or where there is no such registry.
-    pub(super) fn of(
+    pub fn of(
         &mut self,
         rules: &Rules,
         host: &Arc<str>,
