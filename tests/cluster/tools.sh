@@ -5,7 +5,7 @@
 #   tools.sh kubectl   the same program under that name
 #   tools.sh containerd, with its shim and ctr beside it
 #   tools.sh helm      Helm
-#   tools.sh cargo-deny, cargo-mutants
+#   tools.sh cargo-deny, cargo-fuzz, cargo-mutants
 #   tools.sh moto      moto_server, AWS by somebody else
 #   tools.sh node-packages   installs what a node needs of the distribution (root, Debian or Ubuntu)
 #
@@ -18,6 +18,7 @@ kubernetes_version=v1.36.3 # as in go.mod: what the program says that it is
 containerd_version=v2.4.2
 helm_version=v3.22.0
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 cargo_mutants_version=27.1.0
 moto_version=5.2.1
 linker_flags="-s -w
@@ -71,6 +72,7 @@ go_install() {
 }
 
 build_cargo-deny() { cargo_install "$1" cargo-deny "$cargo_deny_version"; }
+build_cargo-fuzz() { cargo_install "$1" cargo-fuzz "$cargo_fuzz_version"; }
 build_cargo-mutants() { cargo_install "$1" cargo-mutants "$cargo_mutants_version"; }
 
 # In this folder, so that rust-toolchain.toml holds, and not in the target folder of the caller, which it would lock.
@@ -154,6 +156,10 @@ main() {
         hash=$(echo "$cargo_deny_version" | digest)
         ensure cargo-deny bin/cargo-deny
         ;;
+    cargo-fuzz)
+        hash=$(echo "$cargo_fuzz_version" | digest)
+        ensure cargo-fuzz bin/cargo-fuzz
+        ;;
     cargo-mutants)
         hash=$(echo "$cargo_mutants_version" | digest)
         ensure cargo-mutants bin/cargo-mutants
@@ -163,7 +169,7 @@ main() {
         ensure moto moto_server
         ;;
     node-packages) install_node_packages ;;
-    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-mutants, moto or node-packages" ;;
+    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-fuzz, cargo-mutants, moto or node-packages" ;;
     esac
 }
 
