@@ -49,10 +49,12 @@ ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 image: ## the image as an OCI archive, without a Docker engine; ARCH=arm64 for another architecture
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 
+# Built along with the binary of the image, by the same flags: what it is compared with.
 .PHONY: bench
-bench: image ## the figures that the design promises (under half an hour), also in target/bench.json
-	for tool in cluster helm; do tests/cluster/tools.sh $$tool >/dev/null; done
-	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/release/ecr-pull-secrets \
+bench: ## the figures that the design promises (under half an hour), also in target/bench.json
+	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar --package do-nothing --bin do-nothing
+	for tool in cluster helm wrk; do tests/cluster/tools.sh $$tool >/dev/null; done
+	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/ecr-pull-secrets \
 		cargo bench --locked --bench bench -- $(ONLY)
 
 .PHONY: soak

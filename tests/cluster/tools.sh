@@ -7,6 +7,7 @@
 #   tools.sh helm      Helm
 #   tools.sh cargo-deny, cargo-fuzz, cargo-mutants
 #   tools.sh moto      moto_server, AWS by somebody else
+#   tools.sh wrk       the HTTP load generator; one that is installed, or Debian's
 #   tools.sh node-packages   installs what a node needs of the distribution (root, Debian or Ubuntu)
 #
 # A build lands in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is that of all it is made
@@ -91,6 +92,24 @@ build_moto() {
     chmod 755 "$1/moto_server"
 }
 
+# Unpacked and not installed: it needs no root.
+build_wrk() {
+    local installed package
+    if installed=$(type -P wrk); then
+        ln -s "$installed" "$1/wrk"
+        return
+    fi
+    type -P apt-get dpkg-deb >/dev/null || fail "wrk is missing: https://github.com/wg/wrk"
+    cd "$1"
+    apt-get download -qq -o APT::Sandbox::User=root wrk libluajit-5.1-2 ||
+        fail "no Debian packages of wrk: apt-get update, or install it"
+    for package in *.deb; do dpkg-deb -x "$package" .; done
+    rm ./*.deb
+    printf '%s\n' '#!/bin/sh' 'LD_LIBRARY_PATH=$(echo "${0%/*}"/usr/lib/*-linux-gnu*) exec "${0%/*}/usr/bin/wrk" "$@"' >wrk
+    chmod 755 wrk
+    { ./wrk -v || true; } | grep -q '^wrk' || fail "Debian's wrk does not run here: install it"
+}
+
 # ensure NAME BINARY: builds NAME unless the cache has it under $hash, prints the path of BINARY.
 ensure() {
     local name=$1 home=$cache/$1-$hash
@@ -168,8 +187,12 @@ main() {
         hash=$(echo "$moto_version $(python3 -c 'import sys; print(sys.executable, sys.version)')" | digest)
         ensure moto moto_server
         ;;
+    wrk)
+        hash=$({ type -P wrk || echo Debian; } | digest)
+        ensure wrk wrk
+        ;;
     node-packages) install_node_packages ;;
-    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-fuzz, cargo-mutants, moto or node-packages" ;;
+    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-fuzz, cargo-mutants, moto, wrk or node-packages" ;;
     esac
 }
 
