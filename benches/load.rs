@@ -140,7 +140,8 @@ fn read(stream: &mut BufReader<StreamOwned<ClientConnection, TcpStream>>) {
     stream.read_exact(&mut body).expect("a body");
 }
 
-fn tls() -> ClientConfig {
+/// Speaks with whoever answers.
+pub fn tls() -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

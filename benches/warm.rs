@@ -7,11 +7,13 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
 
 use aws_stand_in::spec::Action;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::cores::{CLIENT, SERVER, on_core};
 use crate::harness::namespace::ACCOUNT;
@@ -172,12 +174,14 @@ impl Nothing {
             command.arg(&address).arg(site.certificates());
             command.stdin(Stdio::piped()).spawn().expect("it starts")
         });
-        eventually("it listens", LIMIT, || async {
-            TcpStream::connect(&address).await.ok().map(drop)
+        // It listens at once, and has its certificate a little later.
+        let tls = TlsConnector::from(Arc::new(load::tls()));
+        eventually("it answers", LIMIT, || async {
+            let stream = TcpStream::connect(&address).await.ok()?;
+            let name = ServerName::try_from("webhook").expect("a name");
+            tls.connect(name, stream).await.ok().map(drop)
         })
         .await;
-        // Its certificate is read beside.
-        tokio::time::sleep(Duration::from_millis(500)).await;
         Self { child, address }
     }
 }
