@@ -32,7 +32,7 @@ help: ## say what there is
 check: format lint unit docs dependencies tls go manifests-check scripts ## format, lints, unit and property tests: no cluster
 
 .PHONY: test
-test: check suite ## all of it, what CI runs
+test: check smoke suite ## all of it, what CI runs
 
 .PHONY: demo
 demo: ## the promise, kept before your eyes on a real API server
@@ -49,10 +49,12 @@ ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 image: ## the image as an OCI archive, without a Docker engine; ARCH=arm64 for another architecture
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 
+# Built along with the binary of the image, by the same flags: what it is compared with.
 .PHONY: bench
-bench: image ## the figures that the design promises (under half an hour), also in target/bench.json
-	for tool in cluster helm; do tests/cluster/tools.sh $$tool >/dev/null; done
-	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/release/ecr-pull-secrets \
+bench: ## the figures that the design promises (under half an hour), also in target/bench.json
+	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar --package do-nothing --bin do-nothing
+	for tool in cluster helm wrk; do tests/cluster/tools.sh $$tool >/dev/null; done
+	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/ecr-pull-secrets \
 		cargo bench --locked --bench bench -- $(ONLY)
 
 .PHONY: soak
@@ -66,15 +68,23 @@ mutants: ## break the core in every way; a test must notice (most of an hour)
 	PATH=$$(dirname $(call tool,cargo-mutants)):$$PATH env -u CARGO_TARGET_DIR \
 		cargo mutants --package ecr-pull-secrets-core --jobs 2 --output target
 
+# Of each target.
+FUZZ_SECONDS ?= 30
+
+.PHONY: fuzz
+fuzz: ## give hostile bytes to what reads bytes, on nightly Rust; FUZZ_SECONDS=600 for more than half a minute each
+	fuzz/run.sh $(FUZZ_SECONDS)
+
 .PHONY: clean
 clean: ## remove what was built here, but not tools and cluster binaries
 	rm -rf target $(CARGO_TARGET_DIR)
 
 # What check and test are made of.
-.PHONY: format lint unit docs dependencies tls go manifests-check scripts suite
+.PHONY: format lint unit docs dependencies tls go manifests-check scripts smoke suite
 
 format:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	unformatted=$$(gofmt -l tests/cluster); [[ -z $$unformatted ]] || { echo "run gofmt -w: $$unformatted"; exit 1; }
 
 lint:
@@ -92,6 +102,7 @@ docs:
 
 dependencies:
 	$(call tool,cargo-deny) --locked check --hide-inclusion-graph -D unmatched-skip bans licenses sources
+	$(call tool,cargo-deny) --locked --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph -D unmatched-skip bans licenses sources
 
 # deny.toml bans the others as well; this looks at what is really built, with its features.
 tls:
@@ -110,6 +121,9 @@ manifests-check:
 scripts:
 	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'no shellcheck here: scripts are checked for syntax only'; fi
 	for script in $$(git ls-files '*.sh' .ci/run); do bash -n $$script; done
+
+smoke:
+	fuzz/run.sh --smoke
 
 # Where there can be a node, and the tests on it are not skipped.
 node := $(filter Linux-0,$(shell uname)-$(shell id -u))

@@ -2,8 +2,9 @@
 //! ships. `make bench` runs all of it; a word on the command line runs what contains it.
 //!
 //! A figure that is a ratio compares two things of the same run, taken by turns, by their medians:
-//! another machine, or one that does other things as well, moves both. Results go to a table, and to
-//! `target/bench.json`, where those of an earlier run stay that were not measured anew.
+//! another machine, or one that does other things as well, moves both. Results go to a table, to
+//! `target/bench.json`, where those of an earlier run stay that were not measured anew, and to a
+//! picture beside it. With `BENCH_QUICK=1` it is done soon, and nothing is written.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -12,14 +13,23 @@
 )]
 #![allow(unreachable_pub, reason = "a binary has no outside")]
 
+mod cold;
+mod cores;
+mod decode;
+mod figures;
 #[path = "../tests/suite/harness/mod.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod harness;
+mod image;
+mod load;
 mod memory;
+mod plot;
+mod pods;
 mod process;
 mod report;
 mod rotation;
 mod site;
+mod warm;
 
 use report::Report;
 
@@ -28,10 +38,28 @@ fn main() {
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
+    if words.first().is_some_and(|word| word == "load") {
+        return load::main(&words[1..]);
+    }
     let is_wanted =
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let mut report = Report::default();
     let runtime = harness::world::runtime();
+    if is_wanted("image") {
+        image::measure(&mut report);
+    }
+    if is_wanted("decode") {
+        decode::measure(&mut report);
+    }
+    if is_wanted("warm") {
+        runtime.block_on(warm::measure(&mut report));
+    }
+    if is_wanted("cold") {
+        runtime.block_on(cold::measure(&mut report));
+    }
+    if is_wanted("pods") {
+        runtime.block_on(pods::measure(&mut report));
+    }
     if is_wanted("rotation") {
         runtime.block_on(rotation::measure(&mut report));
     }

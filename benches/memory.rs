@@ -11,17 +11,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::harness::namespace::{ACCOUNT, SECRET, pod};
 use crate::process::{Process, ready_ms};
-use crate::report::Report;
+use crate::report::{Report, few};
 use crate::site::{AT_A_TIME, Site, name, unrelated};
 
-const NAMESPACES: usize = 10_000;
-const UNRELATED: usize = 100_000;
-const PENDING: usize = 2_000;
+/// Of each: managed namespaces, unrelated Secrets, Pending pods.
+fn sizes() -> [usize; 3] {
+    [few(10_000), few(100_000), few(2_000)]
+}
+
 /// After the start, when the first lists are long over.
 const LATER: Duration = Duration::from_secs(60);
 
 /// Measures it.
 pub async fn measure(report: &mut Report) {
+    let [namespaces, unrelated, pending] = sizes();
     let begun = Instant::now();
     let said = |what: &str| println!("  {:>4.0} s: {what}", begun.elapsed().as_secs_f64());
     println!("memory: filling a cluster");
@@ -33,14 +36,14 @@ pub async fn measure(report: &mut Report) {
     sleep(LATER).await;
     let empty = Process::of(&first).mib("VmRSS");
     first.stop();
-    site.namespaces(1..NAMESPACES).await;
-    said(&format!("{NAMESPACES} namespaces"));
-    site.write(&secret, NAMESPACES).await;
-    said(&format!("{NAMESPACES} pull Secrets"));
-    unrelated_secrets(&site).await;
-    said(&format!("{UNRELATED} unrelated Secrets"));
-    pending_pods(&site).await;
-    said(&format!("{PENDING} Pending pods"));
+    site.namespaces(1..namespaces).await;
+    said(&format!("{namespaces} namespaces"));
+    site.write(&secret, namespaces).await;
+    said(&format!("{namespaces} pull Secrets"));
+    unrelated_secrets(&site, unrelated).await;
+    said(&format!("{unrelated} unrelated Secrets"));
+    pending_pods(&site, pending).await;
+    said(&format!("{pending} Pending pods"));
 
     let replica = site.replica();
     let ready = ready_ms(&replica).await;
@@ -55,8 +58,8 @@ pub async fn measure(report: &mut Report) {
     let (resident, peak) = (process.mib("VmRSS"), process.mib("VmHWM"));
     report.at_most("rss_mib", resident, 20.0);
     report.note(format!(
-        "memory of one replica that leads, with {NAMESPACES} managed namespaces, {UNRELATED} unrelated Secrets and \
-         {PENDING} Pending pods: {resident:.1} MiB {} s after the start, {:.1} of them anonymous and {:.1} pages of \
+        "memory of one replica that leads, with {namespaces} managed namespaces, {unrelated} unrelated Secrets and \
+         {pending} Pending pods: {resident:.1} MiB {} s after the start, {:.1} of them anonymous and {:.1} pages of \
          the binary; {at_ready:.1} when ready, {peak:.1} at the peak; {empty:.1} with one namespace. Ready after \
          {ready:.0} ms (bar 1000)",
         LATER.as_secs(),
@@ -66,8 +69,8 @@ pub async fn measure(report: &mut Report) {
     site.cluster.stop();
 }
 
-async fn unrelated_secrets(site: &Site) {
-    stream::iter(0..UNRELATED)
+async fn unrelated_secrets(site: &Site, count: usize) {
+    stream::iter(0..count)
         .for_each_concurrent(2 * AT_A_TIME, |number| async move {
             let client = site.cluster.client.clone();
             let secrets: Api<Secret> = Api::namespaced(client, &name(number % 100));
@@ -79,12 +82,12 @@ async fn unrelated_secrets(site: &Site) {
 }
 
 /// They name our Secret, so that nobody has missed them, and no node ever comes.
-async fn pending_pods(site: &Site) {
+async fn pending_pods(site: &Site, count: usize) {
     let image = format!("{}/app:v1", site.region.host(ACCOUNT));
     let mut pod = pod("pending", &image);
     pod["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
-    stream::iter(0..PENDING)
+    stream::iter(0..count)
         .for_each_concurrent(AT_A_TIME, |number| {
             let pods: Api<Pod> = Api::namespaced(site.cluster.client.clone(), &name(number));
             let pod = &pod;

@@ -1,30 +1,60 @@
-//! What was measured: a table for people, and a flat JSON object.
+//! What was measured: a table for people, a flat JSON object, and a picture.
 
 use std::fs;
 
 use serde_json::{Map, Value, json};
 
+use crate::figures::Bar;
 use crate::harness::tools::root;
+use crate::plot;
 
-/// A figure that has a name and a bar.
-struct Figure {
+/// A look whether all of it works: fewer and shorter turns, and figures that mean nothing.
+fn is_quick() -> bool {
+    std::env::var_os("BENCH_QUICK").is_some()
+}
+
+/// How many, or how long.
+pub fn few(number: usize) -> usize {
+    if is_quick() {
+        (number / 10).max(2)
+    } else {
+        number
+    }
+}
+
+/// A figure that was measured.
+struct Measured {
     name: &'static str,
     value: f64,
-    bar: f64,
+    bar: Bar,
 }
 
 /// All that was measured, and what else is worth a line.
 #[derive(Default)]
 pub struct Report {
-    figures: Vec<Figure>,
+    figures: Vec<Measured>,
     notes: Vec<String>,
 }
 
 impl Report {
     /// Adds a figure that is to stay at or below a bar.
     pub fn at_most(&mut self, name: &'static str, value: f64, bar: f64) {
+        self.add(name, value, Bar::AtMost(bar));
+    }
+
+    /// Adds a figure that is to reach a bar.
+    pub fn at_least(&mut self, name: &'static str, value: f64, bar: f64) {
+        self.add(name, value, Bar::AtLeast(bar));
+    }
+
+    /// Adds a figure that is what it is.
+    pub fn value(&mut self, name: &'static str, value: f64) {
+        self.add(name, value, Bar::Open);
+    }
+
+    fn add(&mut self, name: &'static str, value: f64, bar: Bar) {
         println!("{name}: {value:.3}");
-        self.figures.push(Figure { name, value, bar });
+        self.figures.push(Measured { name, value, bar });
     }
 
     /// Adds a line below the table.
@@ -33,33 +63,40 @@ impl Report {
         self.notes.push(text);
     }
 
-    /// Prints the table and writes the file.
+    /// Prints the table and writes the files.
     pub fn write(&self) {
         println!("\n{:<28} {:>10} {:>10}", "figure", "value", "bar");
-        for Figure { name, value, bar } in &self.figures {
-            let verdict = if value <= bar { "" } else { "  missed" };
-            println!(
-                "{name:<28} {value:>10.3} {:>10}{verdict}",
-                format!("≤ {bar}")
-            );
+        for Measured { name, value, bar } in &self.figures {
+            let verdict = if bar.holds(*value) { "" } else { "  missed" };
+            println!("{name:<28} {value:>10.3} {:>10}{verdict}", bar.to_string());
         }
         println!();
         for note in &self.notes {
             println!("{note}");
         }
-        let path = root().join("target/bench.json");
+        let folder = root().join("target");
+        let path = folder.join("bench.json");
         let before = fs::read(&path).ok();
         let mut all: Map<String, Value> = before
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        for Figure { name, value, .. } in &self.figures {
+        for Measured { name, value, .. } in &self.figures {
             let rounded = (value * 1000.0).round() / 1000.0;
             all.insert((*name).to_owned(), json!(rounded));
         }
-        fs::create_dir_all(root().join("target")).expect("a folder");
+        let value = |name: &str| all.get(name).and_then(Value::as_f64);
+        println!("\n{}", plot::markdown(value));
+        if is_quick() {
+            println!("in a hurry: nothing is written");
+            return;
+        }
+        fs::create_dir_all(&folder).expect("a folder");
         let text = serde_json::to_string_pretty(&all).expect("JSON");
         fs::write(&path, text + "\n").expect("a file");
         println!("{}", path.display());
+        let picture = folder.join("bench.svg");
+        fs::write(&picture, plot::svg(value)).expect("a file");
+        println!("{}", picture.display());
     }
 }
 

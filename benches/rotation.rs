@@ -23,11 +23,13 @@ use crate::harness::docker;
 use crate::harness::namespace::{ACCOUNT, SECRET};
 use crate::harness::tools::{run, tool};
 use crate::process::ready_ms;
-use crate::report::{Report, median};
+use crate::report::{Report, few, median};
 use crate::site::{Site, name};
 
 /// How many there are.
-const NAMESPACES: usize = 1000;
+fn namespaces() -> usize {
+    few(1000)
+}
 /// Of a token. In the half before its renewal, the bare writer has its turn.
 const LIFE: i64 = 60;
 /// Turns of each.
@@ -37,9 +39,10 @@ const LOOPED: usize = 30;
 
 /// Measures it.
 pub async fn measure(report: &mut Report) {
-    println!("rotation: {NAMESPACES} namespaces");
+    let namespaces = namespaces();
+    println!("rotation: {namespaces} namespaces");
     let site = Site::start().await;
-    site.namespaces(0..NAMESPACES).await;
+    site.namespaces(0..namespaces).await;
     let seconds = LIFE;
     site.region
         .fault(Fault::Lifetime { seconds })
@@ -48,11 +51,11 @@ pub async fn measure(report: &mut Report) {
     let replica = site.replica();
     replica.ready().await;
     let mut before = site.first_secret(&replica).await;
-    site.write(&before, NAMESPACES).await;
+    site.write(&before, namespaces).await;
 
     let mut changes = changes(&site);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    for turn in 0..=TURNS {
+    for turn in 0..=few(TURNS) {
         let took = all_changed(&mut changes, due(&before)).await;
         let after = site.secret().await.expect("a Secret");
         assert_ne!(auth(&before), auth(&after), "the next token");
@@ -63,7 +66,7 @@ pub async fn measure(report: &mut Report) {
         sleep_until(begun).await;
         let (written, ()) = tokio::join!(
             all_changed(&mut changes, begun),
-            site.write(&other, NAMESPACES)
+            site.write(&other, namespaces)
         );
         before = after;
         // The first turn warms all caches up, of the API server as well.
@@ -78,9 +81,9 @@ pub async fn measure(report: &mut Report) {
     let looped = kubectl_loop(&site, &auth(&before));
     let each = |seconds: f64, count: usize| seconds * 1000.0 / count as f64;
     report.note(format!(
-        "{NAMESPACES} namespaces rotated: {ours:.2} s by us ({:.1} ms each), from the moment when the token is due; \
+        "{namespaces} namespaces rotated: {ours:.2} s by us ({:.1} ms each), from the moment when the token is due; \
          {bare:.2} s by the bare writer; {LOOPED} of them by the kubectl loop: {looped:.1} s ({:.0} ms each)",
-        each(ours, NAMESPACES),
+        each(ours, namespaces),
         each(looped, LOOPED),
     ));
     drop(replica);
@@ -115,7 +118,7 @@ fn changes(site: &Site) -> UnboundedReceiver<(String, Instant)> {
 async fn all_changed(changes: &mut UnboundedReceiver<(String, Instant)>, begun: Instant) -> f64 {
     let mut changed = BTreeSet::new();
     let mut last = begun;
-    while changed.len() < NAMESPACES {
+    while changed.len() < namespaces() {
         let (namespace, at) = changes.recv().await.expect("the watch holds");
         if at > begun {
             changed.insert(namespace);

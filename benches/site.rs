@@ -1,6 +1,7 @@
 //! A control plane, AWS, the chart, and replicas of the binary that ships; and a way to fill it.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_stand_in::client::{Client as Aws, Region};
@@ -80,6 +81,11 @@ impl Site {
             environment: &aws_environment(self.region.client().url()),
             log_level: "info",
         })
+    }
+
+    /// Where the serving certificate lies.
+    pub fn certificates(&self) -> PathBuf {
+        self.directory.path().join("certificates")
     }
 
     /// Makes namespaces with these numbers, each with its ServiceAccount.

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Makes the image of the Dockerfile without a Docker engine: an OCI archive.
 #
-#   build.sh amd64|arm64 OUTPUT.tar
+#   build.sh amd64|arm64 OUTPUT.tar [--package P --bin B]
+#
+# Another binary may be built along with it, with the same flags. It does not go into the image.
 #
 # The same inputs give the same bytes, whoever builds them and where: times are those of the last commit, owners are root,
 # and no path of this machine gets in. Labels, environment, user and command are read from the Dockerfile.
@@ -64,7 +66,7 @@ flags=(
     "--remap-path-prefix=$PWD=/src"
 )
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
-    cargo build --locked --release --bin ecr-pull-secrets --target "$target" >&2
+    cargo build --locked --release --package ecr-pull-secrets --bin ecr-pull-secrets "${@:3}" --target "$target" >&2
 binary=$target_directory/$target/release/ecr-pull-secrets
 
 # instruction NAME: what the Dockerfile's last stage says.

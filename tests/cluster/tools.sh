@@ -5,8 +5,9 @@
 #   tools.sh kubectl   the same program under that name
 #   tools.sh containerd, with its shim and ctr beside it
 #   tools.sh helm      Helm
-#   tools.sh cargo-deny, cargo-mutants
+#   tools.sh cargo-deny, cargo-fuzz, cargo-mutants
 #   tools.sh moto      moto_server, AWS by somebody else
+#   tools.sh wrk       the HTTP load generator; one that is installed, or Debian's
 #   tools.sh node-packages   installs what a node needs of the distribution (root, Debian or Ubuntu)
 #
 # A build lands in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is that of all it is made
@@ -18,6 +19,7 @@ kubernetes_version=v1.36.3 # as in go.mod: what the program says that it is
 containerd_version=v2.4.2
 helm_version=v3.22.0
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 cargo_mutants_version=27.1.0
 moto_version=5.2.1
 linker_flags="-s -w
@@ -71,6 +73,7 @@ go_install() {
 }
 
 build_cargo-deny() { cargo_install "$1" cargo-deny "$cargo_deny_version"; }
+build_cargo-fuzz() { cargo_install "$1" cargo-fuzz "$cargo_fuzz_version"; }
 build_cargo-mutants() { cargo_install "$1" cargo-mutants "$cargo_mutants_version"; }
 
 # In this folder, so that rust-toolchain.toml holds, and not in the target folder of the caller, which it would lock.
@@ -87,6 +90,24 @@ build_moto() {
     # What pip wrote to bin/ names the folder of the build. The interpreter finds its venv from wherever it is.
     printf '%s\n' '#!/bin/sh' 'exec "${0%/*}/bin/python" -m moto.server "$@"' >"$1/moto_server"
     chmod 755 "$1/moto_server"
+}
+
+# Unpacked and not installed: it needs no root.
+build_wrk() {
+    local installed package
+    if installed=$(type -P wrk); then
+        ln -s "$installed" "$1/wrk"
+        return
+    fi
+    type -P apt-get dpkg-deb >/dev/null || fail "wrk is missing: https://github.com/wg/wrk"
+    cd "$1"
+    apt-get download -qq -o APT::Sandbox::User=root wrk libluajit-5.1-2 ||
+        fail "no Debian packages of wrk: apt-get update, or install it"
+    for package in *.deb; do dpkg-deb -x "$package" .; done
+    rm ./*.deb
+    printf '%s\n' '#!/bin/sh' 'LD_LIBRARY_PATH=$(echo "${0%/*}"/usr/lib/*-linux-gnu*) exec "${0%/*}/usr/bin/wrk" "$@"' >wrk
+    chmod 755 wrk
+    { ./wrk -v || true; } | grep -q '^wrk' || fail "Debian's wrk does not run here: install it"
 }
 
 # ensure NAME BINARY: builds NAME unless the cache has it under $hash, prints the path of BINARY.
@@ -154,6 +175,10 @@ main() {
         hash=$(echo "$cargo_deny_version" | digest)
         ensure cargo-deny bin/cargo-deny
         ;;
+    cargo-fuzz)
+        hash=$(echo "$cargo_fuzz_version" | digest)
+        ensure cargo-fuzz bin/cargo-fuzz
+        ;;
     cargo-mutants)
         hash=$(echo "$cargo_mutants_version" | digest)
         ensure cargo-mutants bin/cargo-mutants
@@ -162,8 +187,12 @@ main() {
         hash=$(echo "$moto_version $(python3 -c 'import sys; print(sys.executable, sys.version)')" | digest)
         ensure moto moto_server
         ;;
+    wrk)
+        hash=$({ type -P wrk || echo Debian; } | digest)
+        ensure wrk wrk
+        ;;
     node-packages) install_node_packages ;;
-    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-mutants, moto or node-packages" ;;
+    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-fuzz, cargo-mutants, moto, wrk or node-packages" ;;
     esac
 }
 

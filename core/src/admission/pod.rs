@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+pub(super) use object::{Object, object};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 
@@ -62,7 +63,7 @@ impl std::ops::Deref for Text<'_> {
 pub struct Pod<'a> {
     #[serde(borrow, default)]
     metadata: Option<Metadata<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "object")]
     spec: Option<Spec<'a>>,
 }
 
@@ -330,6 +331,7 @@ fn list_of(pod: &Pod<'_>, secret_name: &str) -> List {
     if named { List::Named } else { List::Present }
 }
 
+mod object;
 mod owned;
 #[cfg(test)]
 mod tests;

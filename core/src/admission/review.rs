@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pod::{Pod, Text};
+use super::pod::{Object, Pod, Text, object};
 use crate::cause::Cause;
 
 /// What cannot be answered, because it is no review of a pod.
@@ -41,7 +41,7 @@ struct Envelope<'a> {
     api_version: Text<'a>,
     #[serde(borrow)]
     kind: Text<'a>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "object")]
     request: Option<Request<'a>>,
 }
 
@@ -58,7 +58,7 @@ struct Request<'a> {
     sub_resource: Option<Text<'a>>,
     #[serde(default)]
     dry_run: Option<bool>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "object")]
     object: Option<Pod<'a>>,
 }
 
@@ -89,7 +89,7 @@ pub struct Review<'a> {
 ///
 /// [`InvalidReview`] says what it is instead of a review of a pod.
 pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes)?;
+    let Object(envelope): Object<Envelope<'_>> = serde_json::from_slice(bytes)?;
     if &*envelope.api_version != "admission.k8s.io/v1" || &*envelope.kind != "AdmissionReview" {
         return Err(InvalidReview::Version {
             api_version: envelope.api_version.0.into_owned(),

@@ -12,6 +12,8 @@ pub mod reference;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use ecr::is_region;

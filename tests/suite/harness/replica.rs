@@ -256,7 +256,7 @@ impl Connection {
 }
 
 /// What was built with the tests, or another build of it: `ECR_PULL_SECRETS_BINARY`.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("ECR_PULL_SECRETS_BINARY").map_or_else(
         || PathBuf::from(env!("CARGO_BIN_EXE_ecr-pull-secrets")),
         PathBuf::from,
@@ -279,7 +279,7 @@ fn connector(ca: &Path) -> TlsConnector {
 
 /// A port that nobody listens on, and that nobody is given twice: not one of those from which
 /// kernels and the cluster take theirs, or somebody has it before the replica listens.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let first = || AtomicU16::new(10_000 + (RandomState::new().hash_one(()) % 9_000) as u16);
     loop {

@@ -269,6 +269,29 @@ fn depth_is_refused_and_does_not_end_the_process() {
     }
 }
 
+/// serde reads a struct from the list of its fields as well. The patch does not apply to that.
+#[test]
+fn a_list_is_no_object() {
+    let image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app";
+    let spec = json!([null, "default", [{ "image": image }], null, null, null]);
+    for (pointer, list) in [
+        ("/request/object/spec", spec.clone()),
+        ("/request/object", json!([{}, { "containers": [] }])),
+        (
+            "/request",
+            json!(["0", { "kind": "Pod" }, "shop", null, false, {}]),
+        ),
+    ] {
+        assert!(decode(&edited(pointer, Some(list))).is_err(), "{pointer}");
+    }
+    let whole = json!([
+        "admission.k8s.io/v1",
+        "AdmissionReview",
+        review()["request"]
+    ]);
+    assert!(decode(whole.to_string().as_bytes()).is_err());
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), text in "[{}\\[\\]\",:a-z0-9\\\\ ]{0,80}") {

@@ -248,6 +248,14 @@ fn configs() -> impl Strategy<Value = Value> {
     (auths, json_values()).prop_map(|(auths, other)| json!({"auths": auths, "future": other}))
 }
 
+/// JSON's usual short cut is off by the last digit.
+#[test]
+fn a_number_comes_out_as_it_went_in() {
+    let text = r#"{"auths":{"x":{"a":-5.133620894288347e224,"b":0.1,"c":18446744073709551615}}}"#;
+    let config = DockerConfig::parse(text.as_bytes()).unwrap();
+    assert_eq!(config.to_json(), text.replace("e224", "e+224"));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), value in json_values()) {

@@ -1,0 +1,76 @@
+//! Decode, decide, encode: what a review costs without the network around it.
+
+use std::fs;
+use std::hint::black_box;
+
+use ecr_pull_secrets_core::admission::patch::Patches;
+use ecr_pull_secrets_core::admission::pod::{Decision, Settings, Wish, decide};
+use ecr_pull_secrets_core::admission::review::{self, Answer, Outcome};
+use ecr_pull_secrets_core::config::Selection;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::harness::namespace::SECRET;
+use crate::harness::tools::root;
+use crate::report::{Report, few, median};
+
+/// Of all reviews.
+const ROUNDS: usize = 300;
+/// Turns of so many rounds.
+const TURNS: usize = 5;
+
+/// Measures it.
+pub fn measure(report: &mut Report) {
+    let reviews = recorded();
+    let settings = Settings {
+        secret_name: SECRET.to_owned(),
+        selection: Selection::OptOut,
+    };
+    let patches = Patches::new(SECRET);
+    let bytes: usize = reviews.iter().map(Vec::len).sum();
+    let mut each = Vec::new();
+    for _ in 0..few(TURNS) {
+        let begun = Instant::now();
+        for _ in 0..ROUNDS {
+            for review in &reviews {
+                black_box(answer(black_box(review), &patches, &settings));
+            }
+        }
+        let count = (ROUNDS * reviews.len()) as f64;
+        each.push(begun.elapsed().as_secs_f64() * 1e9 / count);
+    }
+    let each = median(&each);
+    report.note(format!(
+        "decode, decide, encode: {each:.0} ns for each of {} recorded reviews of {} bytes on average, {:.0} a second \
+         on one core",
+        reviews.len(),
+        bytes / reviews.len(),
+        1e9 / each,
+    ));
+}
+
+fn answer(bytes: &[u8], patches: &Patches, settings: &Settings) -> Vec<u8> {
+    let review = review::decode(bytes).expect("a review");
+    let answer = match decide(&review.pod, Wish::None, settings) {
+        Decision::Skip(skip) => Answer::skipped(&review.uid, skip.name()),
+        Decision::Serve { list, .. } => Answer {
+            uid: &review.uid,
+            outcome: Outcome::Injected,
+            cause: "",
+            patch: patches.for_list(list),
+            warnings: Vec::new(),
+        },
+    };
+    review::encode(&answer).expect("an answer")
+}
+
+/// Those of the core's tests, as the API server sends them.
+pub fn recorded() -> Vec<Vec<u8>> {
+    let folder = fs::read_dir(root().join("tests/fixtures/reviews")).expect("a folder");
+    let one = |file: std::io::Result<fs::DirEntry>| {
+        let text = fs::read(file.expect("a file").path()).expect("a file");
+        let all: Value = serde_json::from_slice(&text).expect("JSON");
+        serde_json::to_vec(&all["review"]).expect("JSON")
+    };
+    folder.map(one).collect()
+}

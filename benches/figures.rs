@@ -1,0 +1,116 @@
+//! The figures by name: in words, and what was promised.
+
+/// What a figure has to be.
+#[derive(Clone, Copy)]
+pub enum Bar {
+    /// No more.
+    AtMost(f64),
+    /// No less.
+    AtLeast(f64),
+    /// Whatever it is.
+    Open,
+}
+
+impl Bar {
+    /// Whether a value is what it has to be.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(bar) => value <= bar,
+            Self::AtLeast(bar) => value >= bar,
+            Self::Open => true,
+        }
+    }
+
+    /// How much of what is allowed a value takes; 1 is all of it.
+    pub fn share(self, value: f64) -> Option<f64> {
+        match self {
+            Self::AtMost(bar) => Some(value / bar),
+            Self::AtLeast(bar) => Some(bar / value),
+            Self::Open => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AtMost(bar) => write!(f, "≤ {bar}"),
+            Self::AtLeast(bar) => write!(f, "≥ {bar}"),
+            Self::Open => f.write_str("–"),
+        }
+    }
+}
+
+/// A figure of `target/bench.json`.
+pub struct Figure {
+    /// Its key.
+    pub name: &'static str,
+    /// What it is.
+    pub words: &'static str,
+    /// Of the value and its bar.
+    pub unit: &'static str,
+    /// What was promised.
+    pub bar: Bar,
+}
+
+const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar: Bar) -> Figure {
+    Figure {
+        name,
+        words,
+        unit,
+        bar,
+    }
+}
+
+/// All of them, in the order of the table.
+pub const ALL: [Figure; 9] = [
+    figure(
+        "admission_vs_do_nothing",
+        "warm admission: throughput, of that of a handler that does nothing",
+        "×",
+        Bar::AtLeast(0.8),
+    ),
+    figure(
+        "admission_p99_ms",
+        "warm admission: p99 at half of that load",
+        "ms",
+        Bar::AtMost(2.0),
+    ),
+    figure(
+        "cold_p99_ms",
+        "first pod of a namespace: p99, one API write included",
+        "ms",
+        Bar::AtMost(50.0),
+    ),
+    figure(
+        "rotation_vs_bare_writer",
+        "1,000 namespaces rotated: time, of that of a bare concurrent writer",
+        "×",
+        Bar::AtMost(1.1),
+    ),
+    figure(
+        "ready_ms",
+        "start to ready with 1,000 managed namespaces",
+        "ms",
+        Bar::AtMost(300.0),
+    ),
+    figure(
+        "rss_mib",
+        "memory with 10,000 managed namespaces, 60 s after the start",
+        "MiB",
+        Bar::AtMost(20.0),
+    ),
+    figure("image_mb", "image, compressed", "MB", Bar::AtMost(10.0)),
+    figure(
+        "pods_per_second_with",
+        "pods created through the API server, with us",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_without",
+        "the same without us",
+        "/s",
+        Bar::Open,
+    ),
+];

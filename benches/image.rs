@@ -1,0 +1,19 @@
+//! The image's size.
+
+use std::fs;
+
+use crate::harness::tools::root;
+use crate::report::Report;
+
+/// Measures it: the OCI archive of this machine's architecture, whose layers are compressed.
+pub fn measure(report: &mut Report) {
+    let arch = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    };
+    let path = root().join(format!("target/image/ecr-pull-secrets-{arch}.tar"));
+    match fs::metadata(&path) {
+        Ok(archive) => report.at_most("image_mb", archive.len() as f64 / 1e6, 10.0),
+        Err(error) => report.note(format!("no image: {}: {error}", path.display())),
+    }
+}

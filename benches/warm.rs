@@ -1,0 +1,194 @@
+//! A warm admission over TLS, beside a handler on the same listener that does nothing.
+//!
+//! One core for who answers and one for who asks. The control plane is frozen all the while: it
+//! takes no core, and whoever called it would wait. AWS counts its calls.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use aws_stand_in::spec::Action;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::cores::{CLIENT, SERVER, on_core};
+use crate::harness::namespace::ACCOUNT;
+use crate::harness::replica::{Replica, binary, free_address};
+use crate::harness::tools::{root, run, tool};
+use crate::harness::{LIMIT, eventually};
+use crate::load;
+use crate::report::{Report, few, median};
+use crate::site::{Site, name};
+
+/// Of the review, in bytes.
+const SIZE: usize = 4096;
+/// Connections of wrk.
+const CONNECTIONS: usize = 16;
+/// Turns of each, in seconds.
+const SECONDS: u64 = 6;
+/// How often.
+const TURNS: usize = 7;
+/// Of the open loop.
+const LATENCY_SECONDS: u64 = 20;
+/// All that would take a core.
+const COMPONENTS: [&str; 3] = ["kube-controller-manager", "kube-apiserver", "etcd"];
+
+/// Measures it.
+pub async fn measure(report: &mut Report) {
+    println!("warm: one core a side");
+    let site = Site::start().await;
+    site.namespaces(0..1).await;
+    let replica = on_core(SERVER, || site.replica());
+    replica.ready().await;
+    site.first_secret(&replica).await;
+    let files = tempfile::tempdir().expect("a folder");
+    let (body, script) = wrk_files(files.path(), &review(&site));
+    let nothing = Nothing::start(&site).await;
+    let calls = site.region.total(Action::GetAuthorizationToken).await;
+    for component in COMPONENTS {
+        site.cluster.command(&format!("freeze {component}"));
+    }
+    let injected = injected(&replica).await;
+
+    let (ours, theirs) = (replica.https.to_string(), nothing.address.clone());
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for turn in 0..=few(TURNS) {
+        let ours = wrk(&script, &ours);
+        let theirs = wrk(&script, &theirs);
+        // The first turn warms all caches up.
+        if turn > 0 {
+            println!("  ours {ours:.0}/s, nothing {theirs:.0}/s");
+            with.push(ours);
+            without.push(theirs);
+        }
+    }
+    // Within a turn the machine is the same, so the ratios are compared and not the medians.
+    let ratios: Vec<f64> = with.iter().zip(&without).map(|(a, b)| a / b).collect();
+    let (with, without) = (median(&with), median(&without));
+    report.at_least("admission_vs_do_nothing", median(&ratios), 0.8);
+    let latency = load::measure(&ours, with / 2.0, LATENCY_SECONDS, &body);
+    let beside = load::measure(&theirs, with / 2.0, LATENCY_SECONDS, &body);
+    report.at_most("admission_p99_ms", latency.p99, 2.0);
+
+    let answered = injected_since(&replica, injected).await;
+    let degraded = replica
+        .metric("ecr_pull_secrets_admission_requests_total", &["degraded"])
+        .await;
+    assert!(degraded == 0.0, "{degraded} answers were degraded");
+    let after = site.region.total(Action::GetAuthorizationToken).await;
+    let minted = after.expect("a count").total - calls.expect("a count").total;
+    assert_eq!(minted, 0, "calls of AWS");
+    report.note(format!(
+        "warm admission of a review of {SIZE} bytes, one core, {CONNECTIONS} connections: {with:.0} a second; a \
+         handler that does nothing on the same listener: {without:.0}. {answered:.0} reviews were answered with the API \
+         server frozen and no call of AWS. At {:.0} a second: p50 {:.2} ms, p99 {:.2}, the slowest {:.2} ({:.2}, {:.2}, \
+         {:.2} by the one that does nothing)",
+        latency.rate, latency.p50, latency.p99, latency.most, beside.p50, beside.p99, beside.most,
+    ));
+    site.cluster.stop();
+}
+
+/// A Deployment's pod as the API server sends it, from this site's registry, at the size.
+fn review(site: &Site) -> Vec<u8> {
+    let text = fs::read(root().join("tests/fixtures/reviews/deployment-pod.json"));
+    let all: Value = serde_json::from_slice(&text.expect("a fixture")).expect("JSON");
+    let mut review = all["review"].clone();
+    let request = &mut review["request"];
+    request["namespace"] = name(0).into();
+    let object = &mut request["object"];
+    for container in object["spec"]["containers"].as_array_mut().expect("a list") {
+        container["image"] = format!("{}/app:v1", site.region.host(ACCOUNT)).into();
+    }
+    object["metadata"]["annotations"]["padding"] = "".into();
+    let length = review.to_string().len();
+    let padding = "x".repeat(SIZE.checked_sub(length).expect("it is smaller"));
+    review["request"]["object"]["metadata"]["annotations"]["padding"] = padding.into();
+    review.to_string().into_bytes()
+}
+
+/// The body, and the script that sends it.
+fn wrk_files(folder: &Path, review: &[u8]) -> (PathBuf, PathBuf) {
+    let (body, script) = (folder.join("review.json"), folder.join("post.lua"));
+    fs::write(&body, review).expect("a file");
+    let mut lua = fs::File::create(&script).expect("a file");
+    writeln!(
+        lua,
+        "local file = io.open('{}', 'rb')\nwrk.body = file:read('*a')\nwrk.method = 'POST'\n\
+         wrk.headers['Content-Type'] = 'application/json'",
+        body.display()
+    )
+    .expect("a file");
+    (body, script)
+}
+
+/// Requests a second, all of them answered with 200.
+fn wrk(script: &Path, address: &str) -> f64 {
+    let said = on_core(CLIENT, || {
+        let mut command = Command::new(tool("wrk"));
+        command.args(["--threads", "1", "--connections", &CONNECTIONS.to_string()]);
+        command.arg(format!("--duration={}s", few(SECONDS as usize)));
+        command.arg("--script").arg(script);
+        run(command.arg(format!("https://{address}/mutate?timeout=5s")))
+    });
+    let errors = ["Non-2xx", "Socket errors"];
+    assert!(!errors.iter().any(|error| said.contains(error)), "{said}");
+    let rate = said
+        .lines()
+        .find_map(|line| line.strip_prefix("Requests/sec:"));
+    rate.and_then(|rate| rate.trim().parse().ok())
+        .expect("a rate")
+}
+
+async fn injected(replica: &Replica) -> f64 {
+    let name = "ecr_pull_secrets_admission_requests_total";
+    replica.metric(name, &["outcome=\"injected\""]).await
+}
+
+async fn injected_since(replica: &Replica, before: f64) -> f64 {
+    let since = injected(replica).await - before;
+    assert!(since > 0.0, "reviews were answered");
+    since
+}
+
+/// The handler that does nothing.
+struct Nothing {
+    child: Child,
+    address: String,
+}
+
+impl Nothing {
+    async fn start(site: &Site) -> Self {
+        let address = free_address().to_string();
+        let program = binary().with_file_name("do-nothing");
+        assert!(
+            program.exists(),
+            "{}: cargo build --package do-nothing",
+            program.display()
+        );
+        let child = on_core(SERVER, || {
+            let mut command = Command::new(program);
+            command.arg(&address).arg(site.certificates());
+            command.stdin(Stdio::piped()).spawn().expect("it starts")
+        });
+        // It listens at once, and has its certificate a little later.
+        let tls = TlsConnector::from(Arc::new(load::tls()));
+        eventually("it answers", LIMIT, || async {
+            let stream = TcpStream::connect(&address).await.ok()?;
+            let name = ServerName::try_from("webhook").expect("a name");
+            tls.connect(name, stream).await.ok().map(drop)
+        })
+        .await;
+        Self { child, address }
+    }
+}
+
+impl Drop for Nothing {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}

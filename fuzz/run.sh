@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Gives each fuzz target to libFuzzer for a while.
+#
+#   run.sh [SECONDS] [TARGET…]   30 s each, all of them
+#   run.sh --smoke               5 s each; without a nightly toolchain it says so and is content
+#
+# It starts from the checked-in corpus. What it learns on the way lies in the target folder and is there the next time.
+# What breaks a target lies in fuzz/regressions/TARGET, where core/tests/fuzz finds it as well.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+smoke=
+[[ ${1-} != --smoke ]] || { smoke=1; set -- 5; }
+seconds=${1:-30}
+targets=("${@:2}")
+((${#targets[@]})) || targets=(reference review docker_config config)
+
+# libFuzzer needs the coverage and the sanitizer that only a nightly compiler offers.
+if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; then
+    [[ -z $smoke ]] || { echo 'no nightly Rust here: the fuzz targets run as property tests only'; exit 0; }
+    echo 'fuzzing needs a nightly Rust: rustup toolchain install nightly --profile minimal' >&2
+    exit 1
+fi
+cargo_fuzz=$(tests/cluster/tools.sh cargo-fuzz)
+export RUSTUP_TOOLCHAIN=nightly
+home=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
+cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+PATH=$(dirname "$cargo_fuzz"):$PATH CARGO_TARGET_DIR=$home cargo fuzz build --debug-assertions
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+for target in "${targets[@]}"; do
+    mkdir -p "$home/corpus/$target" "fuzz/regressions/$target"
+    inputs=("$home/corpus/$target" "fuzz/corpus/$target" "fuzz/regressions/$target")
+    arguments=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1)
+    [[ ! -f fuzz/dictionaries/$target ]] || arguments+=(-dict="fuzz/dictionaries/$target")
+    log=$home/$target.log
+    echo "fuzzing $target for $seconds s"
+    if ! "$home/$host/release/$target" "${arguments[@]}" -artifact_prefix="fuzz/regressions/$target/" "${inputs[@]}" \
+        >"$log" 2>&1; then
+        tail -n 60 "$log"
+        echo "$target is broken by what lies in fuzz/regressions/$target; the whole story: $log" >&2
+        exit 1
+    fi
+    sed -n 's/^stat::number_of_executed_units: */  executions: /p' "$log"
+    rmdir --ignore-fail-on-non-empty "fuzz/regressions/$target"
+done

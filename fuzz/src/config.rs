@@ -1,0 +1,21 @@
+//! A configuration file.
+
+use ecr_pull_secrets_core::config::Config;
+
+/// A file is refused in words, or means the same after `--print-config`.
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let config = match Config::parse(text) {
+        Ok(config) => config,
+        Err(error) => {
+            assert!(!error.to_string().trim().is_empty());
+            return;
+        }
+    };
+    let printed = config.to_yaml().unwrap();
+    let again = Config::parse(&printed).unwrap_or_else(|error| panic!("{printed}\n{error}"));
+    assert_eq!(format!("{again:?}"), format!("{config:?}"), "{printed}");
+    assert_eq!(again.to_yaml().unwrap(), printed);
+}
