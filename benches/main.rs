@@ -15,6 +15,7 @@
 #[path = "../tests/suite/harness/mod.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod harness;
+mod hostile;
 mod memory;
 mod process;
 mod report;
@@ -37,6 +38,9 @@ fn main() {
     }
     if is_wanted("memory") {
         runtime.block_on(memory::measure(&mut report));
+    }
+    if is_wanted("hostile") {
+        runtime.block_on(hostile::measure(&mut report));
     }
     report.write();
 }

@@ -31,6 +31,11 @@ impl Process {
         kib / 1024.0
     }
 
+    /// Counts the peak of its memory from now on.
+    pub fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("it is ours");
+    }
+
     /// Seconds since its start, to a hundredth.
     pub fn age(&self) -> f64 {
         let uptime = fs::read_to_string("/proc/uptime").expect("/proc");

@@ -89,7 +89,7 @@ impl Replica {
         command.arg("lifeline").arg("--");
         if let Some(files) = files {
             let script = format!("ulimit -n {files} && exec \"$@\"");
-            command.args(["sh", "-c", &script, "sh"]);
+            command.args(["/bin/sh", "-c", &script, "sh"]);
         }
         command.arg(binary()).arg("serve");
         command

@@ -162,6 +162,7 @@ async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>
     .await;
     for stream in &mut streams {
         stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
     }
     replica.thaw();
     let mut shed = 0.0;

@@ -34,7 +34,9 @@ pub fn request(body: &str) -> String {
 pub async fn say(replica: &Replica, bytes: impl AsRef<[u8]>) -> TlsStream<TcpStream> {
     let mut stream = replica.handshake().await.expect("a handshake");
     // Who is not listened to any more hears of it when he reads.
-    let _ = stream.write_all(bytes.as_ref()).await;
+    if stream.write_all(bytes.as_ref()).await.is_ok() {
+        let _ = stream.flush().await;
+    }
     stream
 }
 
