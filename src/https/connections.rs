@@ -81,6 +81,28 @@ impl Phase {
     }
 }
 
+/// What a connection is cut for.
+#[derive(Clone, Copy)]
+enum Reason {
+    /// It took too long.
+    Time,
+    /// Another one came.
+    Room,
+    /// Another one's body came.
+    Memory,
+}
+
+impl Reason {
+    /// The label of the metric.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Room => "room",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 /// An open connection.
 pub struct Connection {
     number: u64,
@@ -275,7 +297,7 @@ impl Connections {
                 .or_else(oldest)
         };
         let victim = victim.map(|victim| victim.number);
-        victim.is_some_and(|number| self.cut(table, number))
+        victim.is_some_and(|number| self.cut(table, number, Reason::Room))
     }
 
     fn cut_slow_bodies(&self, kib: u32, now: u64) -> bool {
@@ -290,7 +312,7 @@ impl Connections {
                 return false;
             };
             freed += slowest.holds.load(Ordering::Relaxed);
-            self.cut(&mut table, slowest.number);
+            self.cut(&mut table, slowest.number, Reason::Memory);
         }
         true
     }
@@ -314,16 +336,17 @@ impl Connections {
         };
         let late: Vec<_> = both.filter(is_late).map(|late| late.number).collect();
         for number in late {
-            self.cut(&mut table, number);
+            self.cut(&mut table, number, Reason::Time);
         }
     }
 
-    fn cut(&self, table: &mut Table, number: u64) -> bool {
+    fn cut(&self, table: &mut Table, number: u64, reason: Reason) -> bool {
         let fresh = table.fresh.remove(&number);
         let Some(connection) = fresh.or_else(|| table.known.remove(&number)) else {
             return false;
         };
-        self.metrics.connection_cut(connection.phase().name());
+        let phase = connection.phase().name();
+        self.metrics.connection_cut(phase, reason.name());
         connection.cut.notify_one();
         true
     }

@@ -57,10 +57,11 @@ pub struct Refused {
     status: u16,
 }
 
-/// What a connection was doing when it was cut.
+/// What a connection was doing when it was cut, and what for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Cut {
     phase: &'static str,
+    reason: &'static str,
 }
 
 /// One token's labels.
@@ -264,8 +265,10 @@ impl Metrics {
     }
 
     /// Counts a connection that was cut.
-    pub fn connection_cut(&self, phase: &'static str) {
-        self.connections_cut.get_or_create(&Cut { phase }).inc();
+    pub fn connection_cut(&self, phase: &'static str, reason: &'static str) {
+        self.connections_cut
+            .get_or_create(&Cut { phase, reason })
+            .inc();
     }
 
     /// Counts a write of a pull Secret; `result` is `ok` or a cause's name.

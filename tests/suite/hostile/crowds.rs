@@ -77,7 +77,8 @@ async fn a_thousand_idle_handshakes_shut_nobody_out(world: Arc<World>) -> Outcom
         silent.extend(join_all((0..100).map(connect)).await);
     }
     let cut = "ecr_pull_secrets_connections_cut_total";
-    assert!(replica.metric(cut, &["phase=\"handshake\""]).await > 0.0);
+    let made_room = ["phase=\"handshake\"", "reason=\"room\""];
+    assert!(replica.metric(cut, &made_room).await > 0.0);
     drop((silent, idle, old));
     as_before(&replica, files).await;
     Ok(())
@@ -107,8 +108,9 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
         })
         .await;
     }
-    // Nobody waits for them for ever.
     let cut = "ecr_pull_secrets_connections_cut_total";
+    assert!(replica.metric(cut, &["reason=\"memory\""]).await > 0.0);
+    // Nobody waits for them for ever.
     eventually("they are cut", LIMIT, || async {
         (replica.metric(cut, &["phase=\"body\""]).await >= 500.0).then_some(())
     })
@@ -138,6 +140,8 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
     let (status_of_new, _) = replica.post(review()).await.expect("an answer");
     assert_eq!(status_of_new, StatusCode::OK);
     assert_eq!(told(), 1);
+    let cut = "ecr_pull_secrets_connections_cut_total";
+    assert!(replica.metric(cut, &["reason=\"room\""]).await > 0.0);
     drop((silent, old));
     alone(&replica).await;
     let (status, _) = replica.post(review()).await.expect("an answer");
