@@ -20,6 +20,7 @@ mod figures;
 #[path = "../tests/suite/harness/mod.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod harness;
+mod hostile;
 mod image;
 mod load;
 mod memory;
@@ -65,6 +66,9 @@ fn main() {
     }
     if is_wanted("memory") {
         runtime.block_on(memory::measure(&mut report));
+    }
+    if is_wanted("hostile") {
+        runtime.block_on(hostile::measure(&mut report));
     }
     report.write();
 }

@@ -16,15 +16,7 @@ pub struct Process(u32);
 impl Process {
     /// That of a replica, and not the lifeline that keeps it.
     pub fn of(replica: &Replica) -> Self {
-        let address = replica.http.to_string();
-        let all = fs::read_dir("/proc").expect("/proc").flatten();
-        let mut numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let is_it = |number: &u32| {
-            let line = fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
-            let mut words = line.split('\0').skip(1);
-            words.next() == Some("serve") && words.any(|word| word == address)
-        };
-        Self(numbers.find(is_it).expect("it runs"))
+        Self(replica.process())
     }
 
     /// A line of `/proc/PID/status` that is a size, in MiB.
@@ -37,6 +29,11 @@ impl Process {
             .and_then(|line| line.split_whitespace().next()?.parse().ok())
             .expect("a size");
         kib / 1024.0
+    }
+
+    /// Counts the peak of its memory from now on.
+    pub fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("it is ours");
     }
 
     /// Seconds since its start, to a hundredth.

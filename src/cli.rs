@@ -121,6 +121,10 @@ pub struct Serve {
     /// How long to go on accepting after SIGTERM, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds, env = "ECR_PULL_SECRETS_DRAIN_DELAY")]
     pub drain_delay: Duration,
+    /// A connection lives between this and twice as long, in seconds; it ends after an answer, so
+    /// that new replicas get their share.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, env = "ECR_PULL_SECRETS_CONNECTION_AGE")]
+    pub connection_age: Duration,
     /// Print the configuration in force, and end.
     #[arg(long)]
     pub print_config: bool,

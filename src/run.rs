@@ -23,11 +23,12 @@ use tracing::{info, warn};
 use self::lifecycle::{Stop, Tasks};
 use self::parts::{ELECTION, Parts, Started};
 use crate::admission::handler::Admission;
-use crate::admission::http::router;
+use crate::admission::http::Webhook;
 use crate::cli;
 use crate::cluster::connect::clients;
 use crate::command::Failure;
 use crate::https::certificate::Files;
+use crate::https::connections::Connections;
 use crate::https::drain::{self, Phase, Switch};
 use crate::https::listener;
 use crate::probes::{self, Readiness};
@@ -55,6 +56,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         certificate_dir,
         aws_credentials_dir,
         drain_delay,
+        connection_age,
         print_config: _,
     } = flags;
     let mut stop = Stop::new()?;
@@ -82,7 +84,8 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         resign: resigning,
     };
     let Started { scope, synced } = parts.start(&mut tasks);
-    let routes = router(Arc::new(Admission::new(scope.clone())), metrics.clone());
+    let webhook = Webhook::new(Admission::new(scope.clone()), metrics.clone());
+    let connections = Connections::new(connection_age, metrics.clone());
 
     let switch = Switch::default();
     let readiness = Readiness {
@@ -98,7 +101,8 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     let mut serving = tokio::spawn(listener::serve(
         https,
         Arc::new(tls),
-        routes,
+        webhook,
+        connections,
         switch.signal(),
     ));
     let secret_name = config.secret.name;

@@ -1,129 +1,186 @@
-//! `POST /mutate`: bytes, limits and status codes around [`Admission`].
+//! `POST /mutate`: limits and status codes around [`Admission`].
 //!
 //! A status other than 200 makes the API server fall back to its `failurePolicy`, so they are kept
-//! for what is no review at all (4xx), for overload and for our own bugs (5xx).
+//! for what is no review at all (4xx), for overload and for our own bugs (5xx). Whoever sends the
+//! former may send many: they are counted, and logged at DEBUG only.
 
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use ecr_pull_secrets_core::admission::review::{decode, encode};
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use serde::Deserialize;
+use ecr_pull_secrets_core::admission::review::{InvalidReview, decode, encode};
+use futures::FutureExt as _;
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
 use tokio::sync::Semaphore;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{error, warn};
+use tracing::{debug, error};
 
+use super::body::{Bodies, BodyError};
 use super::handler::Admission;
+use crate::https::connection::Service;
+use crate::https::connections::Connection;
 use crate::telemetry::metrics::Metrics;
 
-/// Two objects of at most 3 MB (`object` and `oldObject`) and 1 MB for what is around them.
-const BODY_LIMIT: usize = 7 * 1024 * 1024;
 /// The API server's default when it does not say how long it waits: the registration's 5 s.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the way back.
 const MARGIN: Duration = Duration::from_millis(500);
-/// Reviews at a time. One that waits for AWS holds its place for 2 s.
-const IN_FLIGHT: usize = 1024;
+/// Reviews at a time, fewer than connections. One that waits for AWS holds its place for 2 s.
+const IN_FLIGHT: usize = 512;
+/// A body of so many bytes takes a millisecond to read, in which others are not to wait.
+const LONG: usize = 128 * 1024;
 
-#[derive(Clone)]
-struct Shared {
-    admission: Arc<Admission>,
+/// Why a request gets no review for an answer.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("there is /mutate and nothing else")]
+    Path,
+    #[error("a review is posted")]
+    Method,
+    #[error("the content type must be application/json")]
+    ContentType,
+    #[error("the content must not be encoded")]
+    Encoding,
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("too many reviews are in flight")]
+    Crowded,
+    #[error(transparent)]
+    Review(#[from] InvalidReview),
+    #[error("cannot write an answer")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ContentType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::Broken(_)) | Self::Review(_) => StatusCode::BAD_REQUEST,
+            Self::Body(BodyError::NoBudget) | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Answer(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// The answer of `/mutate`.
+pub struct Webhook {
+    admission: Admission,
     metrics: Metrics,
-    places: Arc<Semaphore>,
+    bodies: Bodies,
+    places: Semaphore,
 }
 
-/// The router of the HTTPS port.
-pub fn router(admission: Arc<Admission>, metrics: Metrics) -> Router {
-    let panics = metrics.clone();
-    let shared = Shared {
-        admission,
-        metrics,
-        places: Arc::new(Semaphore::new(IN_FLIGHT)),
-    };
-    Router::new()
-        .route("/mutate", post(mutate))
-        .with_state(shared)
-        .layer(
-            ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(move |panic| {
-                    on_panic(&panics, panic)
-                }))
-                .layer(DefaultBodyLimit::max(BODY_LIMIT)),
-        )
-}
-
-#[derive(Deserialize)]
-struct Parameters {
-    timeout: Option<String>,
-}
-
-async fn mutate(
-    State(shared): State<Shared>,
-    Query(parameters): Query<Parameters>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let Ok(_place) = shared.places.try_acquire() else {
-        shared.metrics.admission_shed.inc();
-        return overloaded();
-    };
-    if !is_json(&headers) {
-        let text = "the content type must be application/json\n";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+impl Webhook {
+    /// Answers by this admission.
+    pub fn new(admission: Admission, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self {
+            admission,
+            metrics,
+            bodies: Bodies::default(),
+            places: Semaphore::new(IN_FLIGHT),
+        })
     }
-    let guard = Timing::start(&shared.metrics);
-    let review = match decode(&body) {
-        Ok(review) => review,
-        Err(error) => {
-            warn!(%error, "not a review");
-            return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
+
+    async fn review(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Result<Vec<u8>, Refusal> {
+        let (head, body) = request.into_parts();
+        check(&head.method, &head.uri, &head.headers)?;
+        let deadline = Instant::now() + patience(&head.uri).saturating_sub(MARGIN);
+        let body = self.bodies.read(body, connection).await?;
+        // Only work needs a place: a body that comes in drops takes none from those that are here.
+        let _place = self.places.try_acquire().map_err(|_| Refusal::Crowded)?;
+        let _timing = Timing::start(&self.metrics);
+        let bytes = body.bytes();
+        let review = if bytes.len() < LONG {
+            decode(bytes)
+        } else {
+            block_in_place(|| decode(bytes))
+        }?;
+        let answer = self.admission.admit(&review, deadline).await;
+        self.metrics.admitted(answer.outcome, answer.cause);
+        encode(&answer).map_err(Refusal::Answer)
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+        let status = refusal.status();
+        debug!(status = status.as_u16(), %refusal, "request refused");
+        let mut response = Response::new(Full::from(format!("{refusal}\n")));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        match status {
+            // The API server tries again each second on the same connection; on a new one it finds
+            // a replica that is not overloaded.
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+                self.metrics.admission_shed.inc();
+                return response;
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            _ => {}
         }
-    };
-    let timeout = parameters
-        .timeout
-        .as_deref()
-        .and_then(seconds)
-        .unwrap_or(DEFAULT_TIMEOUT);
-    let deadline = guard.started + timeout.saturating_sub(MARGIN);
-    let answer = shared.admission.admit(&review, deadline).await;
-    shared.metrics.admitted(answer.outcome, answer.cause);
-    match encode(&answer) {
-        Ok(bytes) => (
-            [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-            bytes,
-        )
-            .into_response(),
-        Err(error) => {
-            error!(%error, "cannot write an answer");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+        self.metrics.admission_refused(status);
+        response
     }
 }
 
-/// The API server tries again each second on the same connection; on a new one it finds a replica
-/// that is not overloaded.
-fn overloaded() -> Response {
-    let headers = [
-        (RETRY_AFTER, HeaderValue::from_static("1")),
-        (CONNECTION, HeaderValue::from_static("close")),
-    ];
-    (StatusCode::SERVICE_UNAVAILABLE, headers).into_response()
+impl Service for Webhook {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Response<Full<Bytes>> {
+        let answer = AssertUnwindSafe(self.review(request, connection)).catch_unwind();
+        match answer.await {
+            Ok(Ok(review)) => {
+                let mut response = Response::new(Full::from(review));
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, json);
+                response
+            }
+            Ok(Err(refusal)) => self.refuse(&refusal),
+            // What the panic says stays untold: it may quote what it was working on.
+            Err(_) => {
+                self.metrics.admission_panics.inc();
+                error!("panic while answering a review");
+                let mut response = Response::new(Full::default());
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        }
+    }
 }
 
-fn on_panic(metrics: &Metrics, _panic: Box<dyn Any + Send>) -> Response {
-    // What the panic says stays untold: it may quote what it was working on.
-    metrics.admission_panics.inc();
-    error!("panic while answering a review");
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    if uri.path() != "/mutate" {
+        return Err(Refusal::Path);
+    }
+    if method != Method::POST {
+        return Err(Refusal::Method);
+    }
+    if !is_json(headers) {
+        return Err(Refusal::ContentType);
+    }
+    let encoding = headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::Encoding);
+    }
+    Ok(())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -135,6 +192,13 @@ fn is_json(headers: &HeaderMap) -> bool {
         .split(';')
         .next()
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// How long the caller waits.
+fn patience(uri: &Uri) -> Duration {
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    let timeout = parameters.find_map(|parameter| parameter.strip_prefix("timeout="));
+    timeout.and_then(seconds).unwrap_or(DEFAULT_TIMEOUT)
 }
 
 /// `5s`, as the API server writes it: whole seconds, 1 to 30.

@@ -1,5 +1,7 @@
-//! The HTTPS port: certificate, listener, drain.
+//! The HTTPS port: certificate, listener, connections, drain.
 
 pub mod certificate;
+pub mod connection;
+pub mod connections;
 pub mod drain;
 pub mod listener;

@@ -51,6 +51,19 @@ pub struct Result {
     result: &'static str,
 }
 
+/// The status of an answer that is no review.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Refused {
+    status: u16,
+}
+
+/// What a connection was doing when it was cut, and what for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Cut {
+    phase: &'static str,
+    reason: &'static str,
+}
+
 /// One token's labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TokenOf {
@@ -74,8 +87,12 @@ pub struct Metrics {
     pub admission_in_flight: Gauge,
     /// Requests that were sent back because too many were in flight.
     pub admission_shed: Counter,
+    admission_refused: Family<Refused, Counter>,
     /// Panics while answering.
     pub admission_panics: Counter,
+    /// Open connections of the HTTPS port.
+    pub connections: Gauge,
+    connections_cut: Family<Cut, Counter>,
     secret_applies: Family<Applied, Counter>,
     token_requests: Family<Result, Counter>,
     token_expiry: Family<TokenOf, Time>,
@@ -124,11 +141,29 @@ impl Default for Metrics {
             "Reviews sent back under overload",
             admission_shed.clone(),
         );
+        let admission_refused = Family::default();
+        registry.register(
+            "admission_refused",
+            "Requests that are no review of a pod",
+            admission_refused.clone(),
+        );
         let admission_panics = Counter::default();
         registry.register(
             "admission_panics",
             "Panics while answering",
             admission_panics.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register(
+            "connections",
+            "Open connections of the HTTPS port",
+            connections.clone(),
+        );
+        let connections_cut = Family::default();
+        registry.register(
+            "connections_cut",
+            "Connections that took too long or made room for others",
+            connections_cut.clone(),
         );
         let secret_applies = Family::default();
         registry.register(
@@ -193,7 +228,10 @@ impl Default for Metrics {
             admission_duration,
             admission_in_flight,
             admission_shed,
+            admission_refused,
             admission_panics,
+            connections,
+            connections_cut,
             secret_applies,
             token_requests,
             token_expiry,
@@ -215,6 +253,21 @@ impl Metrics {
                 outcome: outcome.name(),
                 cause,
             })
+            .inc();
+    }
+
+    /// Counts a request that got no review for an answer.
+    pub fn admission_refused(&self, status: http::StatusCode) {
+        let status = status.as_u16();
+        self.admission_refused
+            .get_or_create(&Refused { status })
+            .inc();
+    }
+
+    /// Counts a connection that was cut.
+    pub fn connection_cut(&self, phase: &'static str, reason: &'static str) {
+        self.connections_cut
+            .get_or_create(&Cut { phase, reason })
             .inc();
     }
 

@@ -19,6 +19,7 @@ mod contract;
 mod edited;
 mod ephemeral;
 mod harness;
+mod hostile;
 mod late_writes;
 mod leading;
 mod limits;
@@ -59,6 +60,8 @@ fn main() -> ExitCode {
         contract::trials(),
         edited::trials(),
         ephemeral::trials(),
+        hostile::requests::trials(),
+        hostile::crowds::trials(),
         late_writes::trials(),
         limits::trials(),
         moto::trials(),

@@ -7,19 +7,22 @@ use std::error::Error;
 use std::io::{Read as _, stdin};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
 use ecr_pull_secrets::https::certificate::Files;
+use ecr_pull_secrets::https::connection::Service;
+use ecr_pull_secrets::https::connections::{Connection, Connections};
 use ecr_pull_secrets::https::drain::Switch;
 use ecr_pull_secrets::https::listener;
 use ecr_pull_secrets::telemetry::metrics::Metrics;
 use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
 use tokio::net::TcpListener;
 
+/// Of a connection: longer than a benchmark.
+const AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// As long as ours.
 const ANSWER: &str = concat!(
     r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"0df28fbd-5f5f-11e8-bc74-36e6bb280816","#,
@@ -27,9 +30,21 @@ const ANSWER: &str = concat!(
     r#"eyJuYW1lIjoiZWNyLXJlZ2lzdHJ5LWNyZWRlbnRpYWxzIn1dfV0=","auditAnnotations":{"outcome":"injected"}}}"#,
 );
 
-async fn answer(body: Bytes) -> Response {
-    drop(body);
-    ([(CONTENT_TYPE, "application/json")], ANSWER).into_response()
+struct Nothing;
+
+impl Service for Nothing {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Response<Full<Bytes>> {
+        let _ = request.into_body().collect().await;
+        connection.has_asked();
+        let mut response = Response::new(Full::from(ANSWER));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
 }
 
 #[tokio::main]
@@ -46,11 +61,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let files = Files::new(Path::new(&certificates), provider, Metrics::default());
     let tls = Arc::new(files.server_config()?);
     tokio::spawn(files.run());
-    let router = Router::new()
-        .route("/mutate", post(answer))
-        .layer(DefaultBodyLimit::max(7 * 1024 * 1024));
     let listener = TcpListener::bind(&address).await?;
+    let connections = Connections::new(AGE, Metrics::default());
     let switch = Switch::default();
-    listener::serve(listener, tls, router, switch.signal()).await;
+    listener::serve(listener, tls, Arc::new(Nothing), connections, switch.signal()).await;
     Ok(())
 }

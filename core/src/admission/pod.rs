@@ -11,6 +11,7 @@ pub(super) use object::{Object, object};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 
+use self::lists::what_matters;
 use crate::config::Selection;
 use crate::image::Registry;
 
@@ -97,17 +98,17 @@ pub struct Annotations {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec<'a> {
-    #[serde(borrow, default)]
-    image_pull_secrets: Option<Vec<Option<SecretReference<'a>>>>,
+    #[serde(borrow, default, deserialize_with = "what_matters")]
+    image_pull_secrets: Option<Vec<SecretReference<'a>>>,
     #[serde(borrow, default)]
     service_account_name: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "what_matters")]
     containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "what_matters")]
     init_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "what_matters")]
     ephemeral_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "what_matters")]
     volumes: Option<Vec<Volume<'a>>>,
 }
 
@@ -325,12 +326,12 @@ fn list_of(pod: &Pod<'_>, secret_name: &str) -> List {
     };
     let named = list
         .iter()
-        .flatten()
         .filter_map(|reference| reference.name.as_deref())
         .any(|name| name == secret_name);
     if named { List::Named } else { List::Present }
 }
 
+mod lists;
 mod object;
 mod owned;
 #[cfg(test)]

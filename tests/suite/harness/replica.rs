@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::tools::tool;
 use super::{LIMIT, eventually};
@@ -61,6 +62,15 @@ pub struct Replica {
 impl Replica {
     /// Starts it, without waiting for anything.
     pub fn start(settings: &Settings<'_>) -> Self {
+        Self::launch(settings, None)
+    }
+
+    /// The same; it may not have more files open than this.
+    pub fn start_with_few_files(settings: &Settings<'_>, files: u32) -> Self {
+        Self::launch(settings, Some(files))
+    }
+
+    fn launch(settings: &Settings<'_>, files: Option<u32>) -> Self {
         let Settings {
             directory,
             name,
@@ -76,7 +86,12 @@ impl Replica {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
         let mut command = Command::new(tool("cluster"));
-        command.arg("lifeline").arg("--").arg(binary()).arg("serve");
+        command.arg("lifeline").arg("--");
+        if let Some(files) = files {
+            let script = format!("ulimit -n {files} && exec \"$@\"");
+            command.args(["/bin/sh", "-c", &script, "sh"]);
+        }
+        command.arg(binary()).arg("serve");
         command
             .arg("--config")
             .arg(config_file)
@@ -171,9 +186,33 @@ impl Replica {
 
     /// Connects to the HTTPS port ahead of a request that must not wait for a handshake.
     pub async fn connect(&self) -> Option<Connection> {
+        Connection::over(self.handshake().await?).await
+    }
+
+    /// A stream to the HTTPS port, for whoever has something else to say than a request.
+    pub async fn handshake(&self) -> Option<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.https).await.ok()?;
         let name = ServerName::try_from(SERVICE).unwrap();
-        Connection::over(self.connector.connect(name, stream).await.ok()?).await
+        self.connector.connect(name, stream).await.ok()
+    }
+
+    /// The number of the process itself, not of the lifeline that keeps it.
+    pub fn process(&self) -> u32 {
+        let address = self.http.to_string();
+        let all = fs::read_dir("/proc").expect("/proc").flatten();
+        let mut numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_it = |number: &u32| {
+            let line = fs::read_to_string(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            let mut words = line.split('\0').skip(1);
+            words.next() == Some("serve") && words.any(|word| word == address)
+        };
+        numbers.find(is_it).expect("it runs")
+    }
+
+    /// How many files it has open, sockets included.
+    pub fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.process());
+        fs::read_dir(folder).expect("it runs").count()
     }
 
     /// Sends SIGTERM.

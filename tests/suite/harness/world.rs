@@ -122,6 +122,20 @@ impl World {
         self.replica_as(&self.kubeconfig, name, config, environment)
     }
 
+    /// The same, and it may not have more files open than this.
+    pub fn replica_with_few_files(&self, name: &str, files: u32) -> Replica {
+        let settings = Settings {
+            directory: self.directory.path(),
+            name,
+            kubeconfig: &self.kubeconfig,
+            certificates: &self.directory.path().join("certificates"),
+            config: CONFIG,
+            environment: &self.aws_environment(),
+            log_level: "trace",
+        };
+        Replica::start_with_few_files(&settings, files)
+    }
+
     /// The same with the rights of another account.
     pub fn replica_as(
         &self,

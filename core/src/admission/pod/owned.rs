@@ -23,7 +23,7 @@ fn spec(spec: Spec<'_>) -> Spec<'static> {
     };
     let references = spec.image_pull_secrets.map(|list| {
         let list = list.into_iter();
-        list.map(|entry| entry.map(reference)).collect()
+        list.map(reference).collect()
     });
     Spec {
         image_pull_secrets: references,

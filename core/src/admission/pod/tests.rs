@@ -125,6 +125,39 @@ fn the_list_of_pull_secrets_is_seen_as_it_stands() {
     }
 }
 
+/// Each of these would be some 24 bytes of memory for every three of the request.
+#[test]
+fn what_decides_nothing_takes_no_memory() {
+    let many = json!([{}, null, {"image": ""}, {"image": "nginx"}, {"image": null}, {"name": ""}]);
+    let fields = [
+        "containers",
+        "initContainers",
+        "ephemeralContainers",
+        "imagePullSecrets",
+    ];
+    let mut text = json!({ "spec": {} });
+    for field in fields {
+        text["spec"][field] = many.clone();
+    }
+    text["spec"]["volumes"] = json!([{}, null, {"image": {"reference": "nginx"}}]);
+    let text = text.to_string();
+    let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+    let spec = pod.spec.unwrap();
+    for list in [
+        spec.containers,
+        spec.init_containers,
+        spec.ephemeral_containers,
+    ] {
+        assert_eq!(list.unwrap().capacity(), 0);
+    }
+    assert_eq!(spec.volumes.unwrap().capacity(), 0);
+    assert_eq!(spec.image_pull_secrets.unwrap().capacity(), 0);
+    let names = vec![json!({ "name": "other" }); 100_000];
+    let text = json!({ "spec": { "imagePullSecrets": names } }).to_string();
+    let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+    assert_eq!(pod.spec.unwrap().image_pull_secrets.unwrap().len(), 4096);
+}
+
 #[test]
 fn a_mirror_pod_is_left_alone_whatever_its_annotation_says() {
     for value in [json!("0123"), json!(""), json!(null)] {

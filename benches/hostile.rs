@@ -1,0 +1,217 @@
+//! What honest requests notice of clients that mean no good, and what is left of them in memory.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use http::{Request, header};
+use http_body_util::Full;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::harness::namespace::{ACCOUNT, pod};
+use crate::harness::replica::Replica;
+use crate::harness::{LIMIT, eventually, review};
+use crate::process::Process;
+use crate::report::{Report, median};
+use crate::site::{Site, name};
+
+/// Keep-alive connections of the honest, each with so many requests a turn, one every so often.
+const HONEST: usize = 8;
+const REQUESTS: usize = 500;
+const EVERY: Duration = Duration::from_millis(20);
+/// Turns with and without the others.
+const TURNS: usize = 3;
+const IDLE: usize = 1000;
+const SLOW: usize = 500;
+/// Between two bad requests.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After the last of them, until memory is looked at.
+const LATER: Duration = Duration::from_secs(10);
+
+/// Measures it.
+pub async fn measure(report: &mut Report) {
+    println!("hostile: {HONEST} honest connections");
+    let site = Site::start().await;
+    site.namespaces(0..1).await;
+    let replica = site.replica();
+    replica.ready().await;
+    site.first_secret(&replica).await;
+    let honest = honest(&site);
+    p99(&replica, &honest).await;
+    alone(&replica).await;
+    let process = Process::of(&replica);
+    let baseline = process.mib("VmRSS");
+    process.forget_peak();
+
+    let (mut quiet, mut beside, mut answered) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..TURNS {
+        quiet.push(p99(&replica, &honest).await);
+        let (late, bad) = beside_hostile(&replica, &honest).await;
+        beside.push(late);
+        answered += bad;
+        alone(&replica).await;
+        println!(
+            "  p99 quiet {:.2} ms, beside them {late:.2} ms",
+            quiet[quiet.len() - 1]
+        );
+    }
+    let peak = process.mib("VmHWM");
+    sleep(LATER).await;
+    let after = process.mib("VmRSS");
+    let (quiet, beside) = (median(&quiet), median(&beside));
+    report.at_most("hostile_p99_ratio", beside / quiet, 3.0);
+    report.at_most("hostile_memory_growth_mib", after - baseline, 8.0);
+    report.note(format!(
+        "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: \
+         p99 {beside:.2} ms, {quiet:.2} without them; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
+         {after:.1} after"
+    ));
+    site.cluster.stop();
+}
+
+/// A review of some 4 KB, whose namespace has its Secret.
+fn honest(site: &Site) -> String {
+    let mut pod = pod("pod", &format!("{}/app:v1", site.region.host(ACCOUNT)));
+    pod["metadata"]["annotations"] = json!({ "about": "x".repeat(3500) });
+    review::of_pod(&name(0), &pod).to_string()
+}
+
+async fn alone(replica: &Replica) {
+    eventually("the last connection ends", LIMIT, || async {
+        let open = replica.metric("ecr_pull_secrets_connections", &[]).await;
+        (open < 1.0).then_some(())
+    })
+    .await;
+}
+
+/// The 99th percentile of the honest requests of a turn, in ms.
+async fn p99(replica: &Replica, review: &str) -> f64 {
+    let one = async |number: usize| {
+        let mut connection = replica.connect().await.expect("a connection");
+        let mut times = Vec::with_capacity(REQUESTS);
+        // Not all in the same instant.
+        sleep(EVERY * u32::try_from(number).expect("few") / 8).await;
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        for _ in 0..REQUESTS {
+            tick.tick().await;
+            let request = Request::post("/mutate?timeout=5s")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Full::from(review.to_owned()))
+                .expect("a request");
+            let begun = Instant::now();
+            let answer = connection.send(request).await.expect("an answer");
+            times.push(begun.elapsed().as_secs_f64() * 1000.0);
+            assert_eq!(answer.status(), 200);
+            if answer.headers().contains_key(header::CONNECTION) {
+                connection = replica.connect().await.expect("a connection");
+            }
+        }
+        times
+    };
+    let mut times = join_all((0..HONEST).map(one)).await.concat();
+    times.sort_by(f64::total_cmp);
+    times[times.len() * 99 / 100]
+}
+
+/// The same beside the others; and how many bad requests they sent.
+async fn beside_hostile(replica: &Replica, honest: &str) -> (f64, u64) {
+    let idle = join_all((0..IDLE).map(|_| TcpStream::connect(replica.https))).await;
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let is_over = || over.load(Ordering::Relaxed);
+    let slow = join_all((0..SLOW).map(|_| async {
+        while !is_over() {
+            in_drops(replica, &is_over).await;
+        }
+    }));
+    let bad = async {
+        let requests = bad_requests();
+        while !is_over() {
+            for request in &requests {
+                say(replica, request).await;
+                sent.fetch_add(1, Ordering::Relaxed);
+                sleep(PAUSE).await;
+            }
+        }
+    };
+    let measured = async {
+        // The rush of the beginning is theirs.
+        sleep(Duration::from_secs(2)).await;
+        let late = p99(replica, honest).await;
+        over.store(true, Ordering::Relaxed);
+        late
+    };
+    let (late, _, ()) = tokio::join!(measured, slow, bad);
+    drop(idle);
+    (late, sent.into_inner())
+}
+
+/// A body that comes one byte a second, until somebody has had enough.
+async fn in_drops(replica: &Replica, is_over: &impl Fn() -> bool) {
+    let Some(mut stream) = replica.handshake().await else {
+        return sleep(PAUSE).await;
+    };
+    let head = head("Content-Length: 4000\r\n");
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut byte = [0];
+    while !is_over() && stream.write_all(b" ").await.is_ok() && stream.flush().await.is_ok() {
+        let ended = timeout(Duration::from_secs(1), stream.read(&mut byte)).await;
+        if ended.is_ok() {
+            break;
+        }
+    }
+}
+
+/// Sends something, and waits for an answer or the end.
+async fn say(replica: &Replica, bytes: &[u8]) {
+    if let Some(mut stream) = replica.handshake().await {
+        if stream.write_all(bytes).await.is_ok() {
+            let _ = stream.flush().await;
+        }
+        let mut answer = [0; 1024];
+        let _ = timeout(Duration::from_secs(1), stream.read(&mut answer)).await;
+    }
+}
+
+fn head(headers: &str) -> String {
+    format!(
+        "POST /mutate?timeout=5s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{headers}\r\n"
+    )
+}
+
+fn bad_requests() -> Vec<Vec<u8>> {
+    let with = |headers: &str, body: &[u8]| {
+        let length = format!("Content-Length: {}\r\n{headers}", body.len());
+        [head(&length).as_bytes(), body].concat()
+    };
+    let containers = json!([{ "name": "c", "image": "busybox" }]).to_string();
+    let containers = containers.trim_matches(['[', ']']);
+    let mut many = pod("pod", "busybox");
+    many["spec"]["containers"] = json!("MANY");
+    let many = review::of_pod("default", &many).to_string();
+    let many = many.replace(
+        "\"MANY\"",
+        &format!("[{}]", vec![containers; 10_000].join(",")),
+    );
+    let image = format!("{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/app:v1");
+    let absent = review::of_pod("nowhere", &pod("pod", &image)).to_string();
+    let foreign = review::of_pod("kube-public", &pod("pod", "busybox")).to_string();
+    let no_pod = review::of_pod("default", &json!(null)).to_string();
+    vec![
+        with("", &vec![b' '; 8 * 1024 * 1024]),
+        with("", b"{"),
+        head("")
+            .replace("application/json", "text/plain")
+            .into_bytes(),
+        with("", "[".repeat(100_000).as_bytes()),
+        with("Content-Encoding: gzip\r\n", b"\x1f\x8b"),
+        with("", no_pod.as_bytes()),
+        with("", many.as_bytes()),
+        with("", &[0xff; 4096]),
+        with("", absent.as_bytes()),
+        with("", foreign.as_bytes()),
+    ]
+}

@@ -1,0 +1,207 @@
+//! Many connections at a time, and requests that want their answer meanwhile.
+
+use std::fs;
+use std::sync::Arc;
+
+use aws_stand_in::spec::Fault;
+use futures::future::join_all;
+use http::StatusCode;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::{answer, head, request, review, say, status};
+use crate::harness::namespace::{Namespace, pod};
+use crate::harness::replica::Replica;
+use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
+use crate::trials;
+
+trials!(
+    a_thousand_idle_handshakes_shut_nobody_out,
+    five_hundred_slow_bodies_take_nobodys_place,
+    too_few_file_descriptors_are_told_once_and_outlived,
+    who_comes_when_all_places_are_taken_is_sent_elsewhere,
+    a_drain_waits_for_nobody_who_asks_nothing,
+);
+
+const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
+
+/// A replica of a test's own, and how many files it has open when nobody is there.
+async fn quiet(world: &World, name: &str) -> (Replica, usize) {
+    let replica = world.replica(name, CONFIG, &world.aws_environment());
+    replica.ready().await;
+    // The second answer goes out when whatever is made once has been made.
+    for _ in 0..2 {
+        assert_eq!(replica.post(review()).await.expect("an answer").0, 200);
+    }
+    let files = alone(&replica).await;
+    (replica, files)
+}
+
+/// Waits until no connection is left.
+async fn alone(replica: &Replica) -> usize {
+    let connections = "ecr_pull_secrets_connections";
+    eventually("the last connection ends", LIMIT, || async {
+        (replica.metric(connections, &[]).await < 1.0).then(|| replica.open_files())
+    })
+    .await
+}
+
+/// Everything is as it was. Connections to the API server and to AWS come and go.
+async fn as_before(replica: &Replica, files: usize) {
+    alone(replica).await;
+    eventually("the files are closed", LIMIT, || async {
+        (replica.open_files() <= files + 8).then_some(())
+    })
+    .await;
+}
+
+async fn a_thousand_idle_handshakes_shut_nobody_out(world: Arc<World>) -> Outcome {
+    let (replica, files) = quiet(&world, "handshakes").await;
+    let mut old = say(&replica, request(&review())).await;
+    assert_eq!(status(&answer(&mut old).await), "200");
+    let connect = async |number: usize| {
+        let mut stream = TcpStream::connect(replica.https).await.expect("a queue");
+        // Half of them begin to say something.
+        if number.is_multiple_of(2) {
+            let _ = stream.write_all(b"\x16\x03\x01\x02\x00\x01").await;
+        }
+        stream
+    };
+    let mut silent = join_all((0..1000).map(connect)).await;
+    let idle = join_all((0..200).map(|_| replica.handshake())).await;
+    for _ in 0..5 {
+        old.write_all(request(&review()).as_bytes()).await?;
+        assert_eq!(status(&answer(&mut old).await), "200");
+        let (status, _) = replica.post(review()).await.expect("an answer");
+        assert_eq!(status, StatusCode::OK);
+        silent.extend(join_all((0..100).map(connect)).await);
+    }
+    let cut = "ecr_pull_secrets_connections_cut_total";
+    let made_room = ["phase=\"handshake\"", "reason=\"room\""];
+    assert!(replica.metric(cut, &made_room).await > 0.0);
+    drop((silent, idle, old));
+    as_before(&replica, files).await;
+    Ok(())
+}
+
+async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outcome {
+    let (replica, files) = quiet(&world, "slow-bodies").await;
+    let mut old = say(&replica, request(&review())).await;
+    assert_eq!(status(&answer(&mut old).await), "200");
+    let drop_of = head("Content-Length: 4000\r\n") + "{";
+    let slow = join_all((0..500).map(|_| say(&replica, &drop_of))).await;
+    // These have sent as much as all bodies may have together, and go on sending nothing.
+    let six = 6 * 1024 * 1024;
+    let most = head(&format!("Content-Length: {}\r\n", six + 1)) + &" ".repeat(six);
+    let large = join_all((0..8).map(|_| say(&replica, &most))).await;
+    // One that is longer than what each has for nothing.
+    let longer = review() + &" ".repeat(1024 * 1024);
+    for _ in 0..5 {
+        old.write_all(request(&review()).as_bytes()).await?;
+        assert_eq!(status(&answer(&mut old).await), "200");
+        let (status_of_new, _) = replica.post(review()).await.expect("an answer");
+        assert_eq!(status_of_new, StatusCode::OK);
+        // Who holds what it needs may be too young to be cut; an API server tries again.
+        eventually("the longer one is answered", LIMIT, || async {
+            let (status, _) = replica.post(longer.clone()).await?;
+            (status == StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+    let cut = "ecr_pull_secrets_connections_cut_total";
+    assert!(replica.metric(cut, &["reason=\"memory\""]).await > 0.0);
+    // Nobody waits for them for ever.
+    eventually("they are cut", LIMIT, || async {
+        (replica.metric(cut, &["phase=\"body\""]).await >= 500.0).then_some(())
+    })
+    .await;
+    drop((slow, large, old));
+    as_before(&replica, files).await;
+    Ok(())
+}
+
+async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) -> Outcome {
+    let replica = world.replica_with_few_files("few-files", 64);
+    replica.ready().await;
+    let mut old = say(&replica, request(&review())).await;
+    assert_eq!(status(&answer(&mut old).await), "200");
+    let connect = |_| TcpStream::connect(replica.https);
+    let silent = join_all((0..200).map(connect)).await;
+    let told = || {
+        let log = fs::read_to_string(&replica.log).expect("a log");
+        log.matches("cannot accept connections").count()
+    };
+    eventually("it runs out of them", LIMIT, || async {
+        (told() > 0).then_some(())
+    })
+    .await;
+    old.write_all(request(&review()).as_bytes()).await?;
+    assert_eq!(status(&answer(&mut old).await), "200");
+    let (status_of_new, _) = replica.post(review()).await.expect("an answer");
+    assert_eq!(status_of_new, StatusCode::OK);
+    assert_eq!(told(), 1);
+    let cut = "ecr_pull_secrets_connections_cut_total";
+    assert!(replica.metric(cut, &["reason=\"room\""]).await > 0.0);
+    drop((silent, old));
+    alone(&replica).await;
+    let (status, _) = replica.post(review()).await.expect("an answer");
+    assert_eq!(status, StatusCode::OK);
+    Ok(())
+}
+
+async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>) -> Outcome {
+    const CROWD: usize = 600;
+    let namespace = Namespace::new(&world).await;
+    namespace.region.fault(Fault::Hang).await?;
+    let (replica, files) = quiet(&world, "crowded").await;
+    let mut streams = join_all((0..CROWD).map(|_| say(&replica, ""))).await;
+    let pod = pod("pod", &namespace.image("app"));
+    let request = request(&reviews::of_pod(&namespace.name, &pod).to_string());
+    // All of them arrive in the same instant. Each waits for AWS as long as it may.
+    replica.freeze();
+    eventually("it stands still", LIMIT, || async {
+        let status = fs::read_to_string(format!("/proc/{}/status", replica.process()));
+        status.expect("it runs").contains("State:\tT").then_some(())
+    })
+    .await;
+    for stream in &mut streams {
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+    }
+    replica.thaw();
+    let mut shed = 0.0;
+    for answer in join_all(streams.iter_mut().map(answer)).await {
+        let text = answer.to_lowercase();
+        if status(&answer) == "200" {
+            assert!(!text.contains("connection: close"), "{answer}");
+            continue;
+        }
+        assert_eq!(status(&answer), "503", "{answer}");
+        assert!(text.contains("retry-after: 1\r\n"), "{answer}");
+        assert!(text.contains("connection: close\r\n"), "{answer}");
+        shed += 1.0;
+    }
+    assert!(shed > 0.0 && shed < 100.0, "{shed} of {CROWD}");
+    let metric = "ecr_pull_secrets_admission_shed_total";
+    assert_eq!(replica.metric(metric, &[]).await, shed);
+    drop(streams);
+    as_before(&replica, files).await;
+    namespace.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn a_drain_waits_for_nobody_who_asks_nothing(world: Arc<World>) -> Outcome {
+    let (replica, _) = quiet(&world, "leaves").await;
+    let silent = TcpStream::connect(replica.https).await?;
+    let unused = say(&replica, "").await;
+    let mut idle = say(&replica, request(&review())).await;
+    assert_eq!(status(&answer(&mut idle).await), "200");
+    replica.terminate();
+    assert_eq!(replica.ended().await, 0);
+    let log = fs::read_to_string(&replica.log)?;
+    assert!(log.contains("\"stopped\""));
+    assert!(!log.contains("did not end in time"));
+    assert!(TcpStream::connect(replica.https).await.is_err());
+    drop((silent, unused, idle));
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Clients that mean no good, or do not know what they do: each gets its answer, and nobody else
+//! notices.
+
+pub mod crowds;
+pub mod requests;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use crate::harness::LIMIT;
+use crate::harness::replica::Replica;
+
+/// A review that is none of our business, and a small one.
+pub fn review() -> String {
+    use crate::harness::{namespace, review};
+    review::of_pod("default", &namespace::pod("pod", "busybox")).to_string()
+}
+
+/// The head of a review's request, with these headers beside the usual ones.
+pub fn head(headers: &str) -> String {
+    format!(
+        "POST /mutate?timeout=5s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{headers}\r\n"
+    )
+}
+
+/// A request as the API server sends it.
+pub fn request(body: &str) -> String {
+    head(&format!("Content-Length: {}\r\n", body.len())) + body
+}
+
+/// Says something on a connection of its own, and keeps it.
+pub async fn say(replica: &Replica, bytes: impl AsRef<[u8]>) -> TlsStream<TcpStream> {
+    let mut stream = replica.handshake().await.expect("a handshake");
+    // Who is not listened to any more hears of it when he reads.
+    if stream.write_all(bytes.as_ref()).await.is_ok() {
+        let _ = stream.flush().await;
+    }
+    stream
+}
+
+/// All that comes until the connection ends.
+pub async fn until_end(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut heard = Vec::new();
+    // A reset is an end as well.
+    let end = timeout(LIMIT, stream.read_to_end(&mut heard)).await;
+    let _ = end.expect("the connection ends");
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+/// One answer of a connection that goes on.
+pub async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut heard = Vec::new();
+    let whole = async {
+        while !is_whole(&heard) {
+            assert!(stream.read_buf(&mut heard).await.expect("an answer") > 0);
+        }
+    };
+    timeout(LIMIT, whole).await.expect("an answer in time");
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+fn is_whole(heard: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(heard).to_lowercase();
+    text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+        let length = head.split("content-length: ").nth(1).expect("a length");
+        let length = length.lines().next().expect("a line");
+        body.len() >= length.parse::<usize>().expect("a number")
+    })
+}
+
+/// The status of an answer.
+pub fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}

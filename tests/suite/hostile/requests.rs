@@ -1,0 +1,268 @@
+//! One request at a time.
+
+use std::sync::Arc;
+
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{answer, head, request, review, say, status, until_end};
+use crate::harness::namespace::{Namespace, pod};
+use crate::harness::{LIMIT, Outcome, World, review as reviews};
+use crate::trials;
+
+trials!(
+    an_encoded_body_is_refused,
+    without_a_content_type_it_is_refused,
+    what_is_too_long_is_refused_before_it_is_read,
+    a_body_that_ends_early_or_late_harms_nobody,
+    deep_nesting_is_refused,
+    text_that_is_not_utf_8_is_refused,
+    ten_thousand_containers_are_answered,
+    a_forged_review_changes_nothing_where_nobody_may,
+    what_is_no_request_is_hung_up_on,
+    an_old_connection_ends_with_an_answer,
+    a_header_in_drops_is_cut_and_a_quiet_connection_is_not,
+);
+
+async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
+    for (encoding, wanted) in [
+        ("gzip", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("br, identity", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("identity", StatusCode::OK),
+    ] {
+        let request = Request::post("/mutate")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_ENCODING, encoding)
+            .body(Full::from(review()))?;
+        let answer = world.replicas[0].send(request).await.expect("an answer");
+        assert_eq!(answer.status(), wanted, "{encoding}");
+    }
+    Ok(())
+}
+
+async fn without_a_content_type_it_is_refused(world: Arc<World>) -> Outcome {
+    let request = Request::post("/mutate").body(Full::from(review()))?;
+    let answer = world.replicas[0].send(request).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    Ok(())
+}
+
+async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas[0];
+    // Not a byte of it is sent.
+    let eight = 8 * 1024 * 1024;
+    let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
+    let heard = until_end(&mut stream).await;
+    assert_eq!(status(&heard), "413", "{heard}");
+    assert!(
+        heard.to_lowercase().contains("connection: close"),
+        "{heard}"
+    );
+    // All of it is sent, and nobody said how much it would be.
+    let mut stream = say(replica, head("Transfer-Encoding: chunked\r\n")).await;
+    let chunk = format!("100000\r\n{}\r\n", " ".repeat(1024 * 1024));
+    for _ in 0..8 {
+        if stream.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let heard = until_end(&mut stream).await;
+    assert_eq!(status(&heard), "413", "{heard}");
+    // In chunks that are not too long, it is a review as any other.
+    let review = review();
+    let (one, two) = review.split_at(review.len() / 2);
+    let mut body = head("Transfer-Encoding: chunked\r\n");
+    for chunk in [one, two, ""] {
+        body += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
+    }
+    let mut stream = say(replica, body).await;
+    assert_eq!(status(&answer(&mut stream).await), "200");
+    Ok(())
+}
+
+async fn a_body_that_ends_early_or_late_harms_nobody(world: Arc<World>) -> Outcome {
+    let replica = world.replica("lied-to", CONFIG, &world.aws_environment());
+    replica.ready().await;
+    let review = review();
+    // More than was announced is another request, and not a good one.
+    let mut stream = say(&replica, request(&review) + "{}\r\n\r\n").await;
+    let heard = until_end(&mut stream).await;
+    assert_eq!(status(&heard), "200", "{heard}");
+    assert!(heard.contains("400 Bad Request"), "{heard}");
+    // Less: the rest is waited for, but not for long; by whoever goes away, not at all.
+    let longer = head(&format!("Content-Length: {}\r\n", review.len() + 1)) + &review;
+    let mut stream = say(&replica, &longer).await;
+    assert_eq!(until_end(&mut stream).await, "");
+    let cut = "ecr_pull_secrets_connections_cut_total";
+    assert_eq!(replica.metric(cut, &["phase=\"body\""]).await, 1.0);
+    let mut stream = say(&replica, &longer).await;
+    stream.shutdown().await?;
+    until_end(&mut stream).await;
+    assert_eq!(replica.metric(cut, &[]).await, 1.0);
+    reviews::answer(&replica, &serde_json::from_str(&review)?).await;
+    Ok(())
+}
+
+async fn deep_nesting_is_refused(world: Arc<World>) -> Outcome {
+    let deep = "[".repeat(100_000);
+    let closed = deep.clone() + &"]".repeat(100_000);
+    let inside = |field: &str, value: &str| {
+        let mut review: Value = serde_json::from_str(&review()).expect("JSON");
+        review["request"]["object"]["spec"][field] = json!("DEEP");
+        review.to_string().replace("\"DEEP\"", value)
+    };
+    for body in [
+        deep.clone(),
+        closed.clone(),
+        deep.replace('[', "{\"a\":"),
+        inside("containers", &deep),
+        inside("containers", &closed),
+        inside("imagePullSecrets", &closed),
+        inside("unknown", &deep),
+    ] {
+        let (status, _) = world.replicas[0].post(body).await.expect("an answer");
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+    Ok(())
+}
+
+async fn text_that_is_not_utf_8_is_refused(world: Arc<World>) -> Outcome {
+    let review = review();
+    let (before, after) = review.split_once("busybox").expect("an image");
+    for garbage in [
+        &b"\xff"[..],
+        b"\xc3\x28",
+        b"\xed\xa0\x80",
+        b"\xf8\x88\x80\x80\x80",
+    ] {
+        let body = [before.as_bytes(), garbage, after.as_bytes()].concat();
+        let (status, _) = world.replicas[0].post(body).await.expect("an answer");
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{garbage:?}");
+    }
+    let (status, _) = world.replicas[0]
+        .post([0xff; 4096].to_vec())
+        .await
+        .expect("an answer");
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    Ok(())
+}
+
+async fn ten_thousand_containers_are_answered(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let container = |number: usize| json!({ "name": format!("c{number}"), "image": "busybox" });
+    let mut containers: Vec<_> = (0..10_000).map(container).collect();
+    containers.push(json!({ "name": "last", "image": namespace.image("app") }));
+    let mut pod = pod("pod", "busybox");
+    pod["spec"]["containers"] = json!(containers);
+    let review = reviews::of_pod(&namespace.name, &pod);
+    let answer = reviews::answer(&world.replicas[0], &review).await;
+    assert!(reviews::adds_reference(&answer), "{answer}");
+    namespace.assert_opens().await;
+    Ok(())
+}
+
+async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> Outcome {
+    use aws_stand_in::spec::Action;
+
+    let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
+    let out = Namespace::with_labels(&world, out).await;
+    let image = out.image("app");
+    for namespace in [out.name.as_str(), "nowhere", "kube-system/../default", ""] {
+        let mut forged = reviews::of_pod(namespace, &pod("pod", &image));
+        // What the object says of itself does not count.
+        forged["request"]["object"]["metadata"]["namespace"] = json!("default");
+        for replica in &world.replicas {
+            let answer = reviews::answer(replica, &forged).await;
+            assert_eq!(answer["auditAnnotations"]["outcome"], "skipped", "{answer}");
+            assert!(answer["patch"].is_null(), "{answer}");
+        }
+    }
+    let calls = out.region.total(Action::GetAuthorizationToken).await?;
+    assert_eq!(calls.total, 0);
+    assert!(out.secret().await.is_none());
+    Ok(())
+}
+
+async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas[0];
+    for bytes in [
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        "\x16\x03\x01 hello\r\n\r\n",
+        &format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(20_000)),
+        &head("Content-Length: 1\r\nContent-Length: 2\r\n"),
+        &head("Content-Length: 1\r\nTransfer-Encoding: gzip\r\n"),
+    ] {
+        let mut stream = say(replica, bytes).await;
+        let heard = until_end(&mut stream).await;
+        assert!(
+            ["", "400", "431"].contains(&status(&heard)),
+            "{bytes}: {heard}"
+        );
+    }
+    // Without TLS.
+    let mut stream = TcpStream::connect(replica.https).await?;
+    stream.write_all(request(&review()).as_bytes()).await?;
+    let mut heard = Vec::new();
+    let end = timeout(LIMIT, stream.read_to_end(&mut heard)).await;
+    let _ = end.expect("the connection ends");
+    assert!(!String::from_utf8_lossy(&heard).contains("HTTP"));
+    Ok(())
+}
+
+async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
+    let mut environment = world.aws_environment();
+    environment.push(("ECR_PULL_SECRETS_CONNECTION_AGE", "1".to_owned()));
+    let replica = world.replica("ages", CONFIG, &environment);
+    replica.ready().await;
+    let mut stream = say(&replica, "").await;
+    let mut answers = 0;
+    loop {
+        stream.write_all(request(&review()).as_bytes()).await?;
+        let answer = answer(&mut stream).await;
+        assert_eq!(status(&answer), "200", "{answer}");
+        if answer.to_lowercase().contains("connection: close") {
+            break;
+        }
+        answers += 1;
+    }
+    assert!(answers > 0, "it was young once");
+    assert_eq!(until_end(&mut stream).await, "");
+    Ok(())
+}
+
+async fn a_header_in_drops_is_cut_and_a_quiet_connection_is_not(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas[1];
+    let mut quiet = say(replica, request(&review())).await;
+    assert_eq!(status(&answer(&mut quiet).await), "200");
+    let mut unused = say(replica, "").await;
+    let mut drops = say(replica, "").await;
+    let cut = timeout(LIMIT, async {
+        // One byte after the other, for as long as somebody listens.
+        let mut byte = [0];
+        for letter in head("X: y\r\n")
+            .repeat(100)
+            .replace("\r\n\r\n", "\r\n")
+            .bytes()
+        {
+            if drops.write_all(&[letter]).await.is_err() {
+                return;
+            }
+            let read = timeout(std::time::Duration::from_millis(100), drops.read(&mut byte));
+            if read.await.is_ok() {
+                return;
+            }
+        }
+    });
+    cut.await.expect("an end");
+    for stream in [&mut quiet, &mut unused] {
+        stream.write_all(request(&review()).as_bytes()).await?;
+        assert_eq!(status(&answer(stream).await), "200");
+    }
+    Ok(())
+}
+
+const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
