@@ -22,7 +22,7 @@ RUN case "$TARGETARCH" in \
  && rustup target add "$(cat /target)"
 WORKDIR /src
 # Statically linked against glibc: its DNS look-ups need nothing of the image but /etc/resolv.conf, which Kubernetes brings.
-ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/usr/local/cargo/registry/src=/registry --remap-path-prefix=/src/target=/target"
+ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo/registry/src=/registry --remap-path-prefix=/src/target=/target"
 
 # The dependencies, as a layer of their own: they change with Cargo.lock, not with the sources.
 COPY Cargo.toml Cargo.lock ./

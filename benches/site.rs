@@ -75,7 +75,7 @@ impl Site {
             directory: path,
             name: &format!("replica-{number}"),
             kubeconfig: &path.join("ours.kubeconfig"),
-            certificates: &path.join("certificates"),
+            certificates: Some(&path.join("certificates")),
             config: CONFIG,
             environment: &aws_environment(self.region.client().url()),
             log_level: "info",

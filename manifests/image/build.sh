@@ -57,8 +57,6 @@ target_directory=$(field target_directory)
 # As the Dockerfile has them.
 flags=(
     -C target-feature=+crt-static
-    # A table of 30 KiB instead of 700, which a position-independent program reads from end to end as it starts.
-    -C link-arg=-Wl,-z,pack-relative-relocs
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
     "--remap-path-prefix=$target_directory=/target"
     "--remap-path-prefix=$PWD=/src"

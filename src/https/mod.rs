@@ -3,3 +3,4 @@
 pub mod certificate;
 pub mod drain;
 pub mod listener;
+pub mod self_signed;

@@ -173,7 +173,7 @@ async fn namespaces_whose_own_webhook_is_down_delay_no_other(world: Arc<World>) 
     webhooks.create(&PostParams::default(), &webhook).await?;
     refused(&all[0]).await;
     let mut last = good.secret_comes().await;
-    for _ in 0..2 {
+    for _ in 0..4 {
         last = renewed(&good, &token(&last, &good)).await;
         assert_eq!(good.verdict(&last, "app").await, Verdict::Accepted);
     }

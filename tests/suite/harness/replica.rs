@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -19,6 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::tools::tool;
 use super::{LIMIT, eventually};
@@ -34,8 +35,8 @@ pub struct Settings<'a> {
     pub name: &'a str,
     /// Its rights.
     pub kubeconfig: &'a Path,
-    /// `tls.crt`, `tls.key` and `ca.crt`.
-    pub certificates: &'a Path,
+    /// `tls.crt`, `tls.key` and `ca.crt`; without them it has a CA of its own.
+    pub certificates: Option<&'a Path>,
     /// The configuration file's text.
     pub config: &'a str,
     /// AWS, and whatever else its environment says.
@@ -55,7 +56,7 @@ pub struct Replica {
     pub http: SocketAddr,
     /// Everything that it logged.
     pub log: PathBuf,
-    connector: TlsConnector,
+    connector: Option<TlsConnector>,
 }
 
 impl Replica {
@@ -84,7 +85,9 @@ impl Replica {
             .arg(kubeconfig);
         command.arg("--https-listen").arg(https.to_string());
         command.arg("--http-listen").arg(http.to_string());
-        command.arg("--certificate-dir").arg(certificates);
+        if let Some(certificates) = certificates {
+            command.arg("--certificate-dir").arg(certificates);
+        }
         command.args(["--log-level", log_level, "--log-format", "json"]);
         command
             .env_clear()
@@ -104,7 +107,10 @@ impl Replica {
             https,
             http,
             log,
-            connector: connector(&certificates.join("ca.crt")),
+            connector: certificates.map(|directory| {
+                let ca = fs::read(directory.join("ca.crt")).expect("a CA");
+                connector(&ca)
+            }),
         }
     }
 
@@ -171,9 +177,22 @@ impl Replica {
 
     /// Connects to the HTTPS port ahead of a request that must not wait for a handshake.
     pub async fn connect(&self) -> Option<Connection> {
-        let stream = TcpStream::connect(self.https).await.ok()?;
+        let connector = self.connector.as_ref().expect("a CA to trust");
+        Connection::over(self.handshake(connector).await.ok()?).await
+    }
+
+    /// The leaf that it shows to somebody who trusts these CAs, if he takes it.
+    pub async fn leaf(&self, cas: &[u8]) -> io::Result<Vec<u8>> {
+        let stream = self.handshake(&connector(cas)).await?;
+        let (_, connection) = stream.get_ref();
+        let chain = connection.peer_certificates().expect("a chain");
+        Ok(chain[0].to_vec())
+    }
+
+    async fn handshake(&self, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.https).await?;
         let name = ServerName::try_from(SERVICE).unwrap();
-        Connection::over(self.connector.connect(name, stream).await.ok()?).await
+        connector.connect(name, stream).await
     }
 
     /// Sends SIGTERM.
@@ -263,11 +282,11 @@ fn binary() -> PathBuf {
     )
 }
 
-fn connector(ca: &Path) -> TlsConnector {
+fn connector(cas: &[u8]) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(ca).expect("a CA"))
-        .expect("a CA");
+    for ca in CertificateDer::pem_slice_iter(cas) {
+        roots.add(ca.expect("a CA")).expect("a CA");
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
