@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use crate::harness::cluster::Cluster;
 use crate::harness::namespace::{ACCOUNT, SECRET, pod};
 use crate::harness::replica::{Replica, Settings};
+use crate::harness::tools::root;
 use crate::harness::world::{
     CONFIG, OURS, aws_environment, install, issue_certificates, write_kubeconfig,
 };
@@ -72,13 +73,19 @@ impl Site {
     pub fn replica(&self) -> Replica {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.path();
+        let of_image = image_environment();
+        let of_image = of_image
+            .iter()
+            .map(|(name, value)| (&**name, value.clone()));
+        let mut environment = aws_environment(self.region.client().url());
+        environment.extend(of_image);
         Replica::start(&Settings {
             directory: path,
             name: &format!("replica-{number}"),
             kubeconfig: &path.join("ours.kubeconfig"),
-            certificates: &path.join("certificates"),
+            certificates: Some(&path.join("certificates")),
             config: CONFIG,
-            environment: &aws_environment(self.region.client().url()),
+            environment: &environment,
             log_level: "info",
         })
     }
@@ -180,4 +187,18 @@ pub fn unrelated(number: usize) -> Secret {
         "stringData": { "password": "x".repeat(300), "username": "somebody" },
     }))
     .expect("a Secret")
+}
+
+/// What the image sets for the process.
+fn image_environment() -> Vec<(String, String)> {
+    let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).expect("a Dockerfile");
+    let (_, last_stage) = dockerfile.rsplit_once("\nFROM ").expect("a stage");
+    let lines = last_stage.lines();
+    let pairs = lines
+        .filter_map(|line| line.strip_prefix("ENV "))
+        .flat_map(str::split_whitespace)
+        .filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }

@@ -28,7 +28,7 @@ mkdir -p "$out/manifests" "$out/certs"
 } >"$out/manifests/install.yaml"
 {
   echo '# Rendered by manifests/render.sh from manifests/helm: change it there.'
-  render --set certificate.certManager.enabled=true --show-only templates/certificate.yaml
+  render --set certificate.source=certManager --show-only templates/certificate.yaml
 } >"$out/certs/cert-manager.yaml"
 
 stale=0

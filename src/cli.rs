@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ecr_pull_secrets_core::config::duration;
 use tracing::level_filters::LevelFilter;
 
 use crate::command::DEFAULT_CONFIG;
@@ -101,14 +102,20 @@ pub struct Serve {
         env = "ECR_PULL_SECRETS_HTTP_LISTEN"
     )]
     pub http_listen: SocketAddr,
-    /// Directory with tls.crt and tls.key; they are taken up again when they change.
+    /// Directory with tls.crt and tls.key; they are taken up again when they change. Without it the
+    /// replicas keep a CA and a certificate of their own, and the caBundle of the registration.
+    #[arg(long, value_name = "DIR", env = "ECR_PULL_SECRETS_CERTIFICATE_DIR")]
+    pub certificate_dir: Option<PathBuf>,
+    /// How long a certificate of their own lives. It is renewed at two thirds of that; its CA lives
+    /// six times as long.
     #[arg(
         long,
-        value_name = "DIR",
-        default_value = "/etc/ecr-pull-secrets/tls",
-        env = "ECR_PULL_SECRETS_CERTIFICATE_DIR"
+        value_name = "DURATION",
+        default_value = "90d",
+        value_parser = lifetime,
+        env = "ECR_PULL_SECRETS_CERTIFICATE_LIFETIME"
     )]
-    pub certificate_dir: PathBuf,
+    pub certificate_lifetime: Duration,
     /// Directory of a mounted Secret with AWS keys, read again at each use; without keys in it, or
     /// without it, the AWS SDK's own chain is asked.
     #[arg(
@@ -130,6 +137,17 @@ pub struct Serve {
     pub print_config: bool,
 }
 
+/// Longer ones than ten years would end when no clock of today goes any more.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let (least, most) = (
+        Duration::from_secs(10),
+        Duration::from_secs(3650 * 24 * 60 * 60),
+    );
+    duration(text)
+        .filter(|lifetime| (least..=most).contains(lifetime))
+        .ok_or_else(|| "give 10s to 3650d, such as 90d or 12h".to_owned())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: u64 = text.parse().map_err(|_| "give whole seconds".to_owned())?;
     Ok(Duration::from_secs(seconds))
@@ -144,6 +162,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_certificate_lives_ten_seconds_to_ten_years() {
+        assert_eq!(lifetime("90d"), Ok(Duration::from_secs(90 * 24 * 60 * 60)));
+        assert_eq!(lifetime("10s"), Ok(Duration::from_secs(10)));
+        for text in ["9s", "3651d", "90", "-1d", "", "1.5s"] {
+            assert!(lifetime(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! The plain port: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Ready means: a certificate is served, and memory is complete. AWS is no part of it: if every
-//! replica turned unready because AWS is down, pods would lose their reference for good, and that
-//! is the one thing that cannot be repaired. Alive means that the runtime turns.
+//! Ready means: a certificate is served that the API server takes, and memory is complete. AWS is
+//! no part of it: if every replica turned unready because AWS is down, pods would lose their
+//! reference for good, and that is the one thing that cannot be repaired. Alive means that the
+//! runtime turns.
+//!
+//! An expired certificate is part of it, though it is the same in all replicas: the API server
+//! refuses every connection then, so that being asked is worth nothing, and whoever looks at the
+//! Deployment sees why. That the API server once knew our CA is enough for ever: a `caBundle` that
+//! somebody spoils is mended, by a replica that goes on.
 
 use std::sync::Arc;
 
@@ -14,7 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::clock;
 use crate::cluster::watch::Synced;
+use crate::https::certificate::Served;
 use crate::https::drain::{Phase, Signal};
 use crate::scope::Scope;
 use crate::telemetry::metrics::Metrics;
@@ -23,7 +31,9 @@ use crate::telemetry::metrics::Metrics;
 #[derive(Clone)]
 pub struct Readiness {
     /// A certificate is served.
-    pub certificate: watch::Receiver<bool>,
+    pub certificate: Served,
+    /// With a CA of our own: the API server has been seen to know it.
+    pub trusted: Option<watch::Receiver<bool>>,
     /// Every watch has brought a first complete list.
     pub synced: Vec<Synced>,
     /// The process is not on its way out.
@@ -36,8 +46,19 @@ impl Readiness {
         if self.drain.phase() != Phase::Serving {
             return Some("draining");
         }
-        if !*self.certificate.borrow() {
-            return Some("no serving certificate");
+        match self.certificate.validity() {
+            None => return Some("no serving certificate"),
+            Some(validity) if validity.not_after <= clock::now() => {
+                return Some("serving certificate expired");
+            }
+            Some(_) => {}
+        }
+        if self
+            .trusted
+            .as_ref()
+            .is_some_and(|trusted| !*trusted.borrow())
+        {
+            return Some("the registration's caBundle does not hold our CA yet");
         }
         (!self.synced.iter().all(Synced::is_synced)).then_some("not synced with the API server")
     }

@@ -27,10 +27,12 @@ use crate::admission::http::Webhook;
 use crate::cli;
 use crate::cluster::connect::clients;
 use crate::command::Failure;
-use crate::https::certificate::Files;
+use crate::https::certificate::Certificate;
+use crate::https::certificate::files::Files;
 use crate::https::connections::Connections;
 use crate::https::drain::{self, Phase, Switch};
 use crate::https::listener;
+use crate::https::self_signed::SelfSigned;
 use crate::probes::{self, Readiness};
 use crate::pull_secret::ensure::PullSecrets;
 use crate::telemetry::metrics::Metrics;
@@ -54,6 +56,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         https_listen,
         http_listen,
         certificate_dir,
+        certificate_lifetime,
         aws_credentials_dir,
         drain_delay,
         connection_age,
@@ -67,12 +70,21 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     let metrics = Metrics::default();
     let mut tasks = Tasks::default();
 
-    let files = Files::new(&certificate_dir, provider, metrics.clone());
-    let tls = files
+    let certificate = Certificate::new(provider, metrics.clone());
+    let tls = certificate
         .server_config()
         .map_err(|error| Failure::Run(error.to_string()))?;
-    let certificate = files.loaded();
-    tasks.own("certificate", files.run());
+    let served = certificate.served();
+    tasks.own("certificate-expiry", certificate.clone().report_expiry());
+    let trusted = if let Some(directory) = certificate_dir {
+        tasks.own("certificate", Files::new(&directory, certificate).run());
+        None
+    } else {
+        let (kept, trusted) =
+            SelfSigned::new(&clients, &namespace, certificate_lifetime, certificate);
+        tasks.own("certificate", kept.run());
+        Some(trusted)
+    };
 
     let (resign, resigning) = watch::channel(false);
     let parts = Parts {
@@ -89,7 +101,8 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
 
     let switch = Switch::default();
     let readiness = Readiness {
-        certificate,
+        certificate: served,
+        trusted,
         synced,
         drain: switch.signal(),
     };

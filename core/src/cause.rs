@@ -193,6 +193,22 @@ causes! {
     GuardMissing, "guard_missing", Slowly,
         "the guard policies are missing or do not deny",
         "install the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release";
+    /// The serving certificate is past its end.
+    CertificateExpired, "certificate_expired", Slowly,
+        "the serving certificate has expired",
+        "renew it where it comes from: the Secret ecr-pull-secrets-tls, or whoever keeps that; see certs/README.md";
+    /// Files or a Secret hold something that cannot be served.
+    CertificateUnusable, "certificate_unusable", Slowly,
+        "the serving certificate cannot be taken up",
+        "see the log line for what is wrong with tls.crt or tls.key; what was good before is still served";
+    /// Self-signed mode finds a Secret of its name that somebody else keeps.
+    CertificateForeign, "certificate_foreign", Slowly,
+        "somebody else's Secret has the serving certificate's name",
+        "delete the Secret ecr-pull-secrets-tls, or set the chart's certificate.source to what keeps it";
+    /// Self-signed mode finds a caBundle that somebody else keeps, or keeps changing.
+    CaBundleForeign, "ca_bundle_foreign", Slowly,
+        "somebody else keeps the registration's caBundle",
+        "remove cert-manager.io/inject-ca-from from zz-ecr-pull-secrets, or whoever its managedFields say writes it";
     /// An ephemeral container with an ECR image in a pod that does not name the pull Secret.
     PodLacksReference, "pod_lacks_reference", Never,
         "the running pod does not name the pull Secret",

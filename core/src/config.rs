@@ -287,7 +287,7 @@ fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
 }
 
 /// What people write for a duration, a day being 24 hours. Whole seconds, one or more.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     // A `SignedDuration` would refuse days; a `Span` knows them, and is told how long they are.
     text.parse::<jiff::Span>()
         .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))

@@ -20,4 +20,5 @@ pub mod image;
 pub mod provision;
 pub mod pull_secret;
 pub mod rules;
+pub mod serving;
 pub mod token;

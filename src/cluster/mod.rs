@@ -7,5 +7,6 @@ pub mod guard;
 pub mod leader;
 pub mod namespaces;
 pub mod refusal;
+pub mod registration;
 pub mod service_accounts;
 pub mod watch;

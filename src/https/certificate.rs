@@ -1,17 +1,20 @@
-//! The serving certificate, from two files that somebody else keeps.
+//! The certificate that the listener serves: one pair, swapped in one step for new connections.
 //!
-//! The directory is that of a mounted Secret: `tls.crt` with the whole chain, `tls.key` in PKCS#8,
-//! PKCS#1 or SEC1. It is read every ten seconds and compared byte by byte; what parses and fits
-//! together replaces what is served, in one step, for new connections. What does not is reported
-//! once, and the old certificate stays.
+//! Where it comes from is for others to know: files that somebody else keeps ([`files`]), or a
+//! Secret that the replicas keep themselves ([`super::self_signed`]). Whatever they bring must parse and
+//! fit together, and what is not good at the moment never replaces what is.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+pub mod files;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use arc_swap::ArcSwapOption;
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::serving::Validity;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -19,19 +22,22 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
-/// How often the files are looked at. The kubelet itself takes up to a minute to change them.
-const POLL: Duration = Duration::from_secs(10);
+/// How often is looked whether the end has come.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is said again that it has.
+const REMIND: Duration = Duration::from_secs(60 * 60);
 
-/// Why a pair of files is not taken up.
+/// Why a pair is not taken up.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// One of them cannot be read.
+    /// One of the files cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
         /// Which.
@@ -48,6 +54,80 @@ pub enum CertificateError {
     /// They do not fit together.
     #[error("tls.key does not belong to tls.crt: {0}")]
     Mismatch(rustls::Error),
+    /// It is not good at the moment, and the one that is served is.
+    #[error(
+        "tls.crt is good from {not_before} to {not_after}, and the one that is served is good now"
+    )]
+    NotGoodNow {
+        /// The first moment.
+        not_before: Timestamp,
+        /// The end.
+        not_after: Timestamp,
+    },
+}
+
+/// A certificate with its chain and key, ready to be served.
+pub struct Pair {
+    certified: Arc<CertifiedKey>,
+    /// Of the leaf.
+    pub validity: Validity,
+}
+
+impl Pair {
+    /// Reads PEM: the chain, leaf first, and a key in PKCS#8, PKCS#1 or SEC1.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`] says which of the two is wrong.
+    pub fn parse(
+        chain: &[u8],
+        key: &[u8],
+        provider: &CryptoProvider,
+    ) -> Result<Self, CertificateError> {
+        let bad_chain = |error: &dyn std::error::Error| CertificateError::Chain(error.to_string());
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|error| bad_chain(&error))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| CertificateError::Chain("no certificate".to_owned()))?;
+        let validity = validity(leaf).map_err(CertificateError::Chain)?;
+        for issuer in chain.iter().skip(1) {
+            self::validity(issuer).map_err(CertificateError::Chain)?;
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::Key)?;
+        let certified =
+            CertifiedKey::from_der(chain, key, provider).map_err(CertificateError::Mismatch)?;
+        Ok(Self {
+            certified: Arc::new(certified),
+            validity,
+        })
+    }
+
+    /// The leaf in DER.
+    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.certified.cert.first()
+    }
+}
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.validity.fmt(f)
+    }
+}
+
+/// From when until when a certificate in DER is good; the error is a sentence.
+///
+/// # Errors
+///
+/// When it is no certificate.
+pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+    let at = |second| Timestamp::from_second(second).map_err(|error| error.to_string());
+    Ok(Validity {
+        not_before: at(parsed.validity().not_before.timestamp())?,
+        not_after: at(parsed.validity().not_after.timestamp())?,
+    })
 }
 
 /// What the listener serves: whatever was taken up last.
@@ -60,34 +140,35 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// The bytes of both files.
-#[derive(PartialEq, Eq)]
-struct Pair {
-    chain: Vec<u8>,
-    key: Vec<u8>,
+/// Whether a certificate is served, and for how long it is good.
+#[derive(Clone, Debug)]
+pub struct Served(watch::Receiver<Option<Validity>>);
+
+impl Served {
+    /// None: there is none yet.
+    pub fn validity(&self) -> Option<Validity> {
+        *self.0.borrow()
+    }
 }
 
-/// A certificate that follows its files.
-pub struct Files {
-    directory: PathBuf,
+/// The certificate that is served.
+pub struct Certificate {
     resolver: Arc<Resolver>,
-    provider: Arc<CryptoProvider>,
+    /// Of the keys.
+    pub provider: Arc<CryptoProvider>,
     metrics: Metrics,
-    seen: Option<Result<Pair, String>>,
-    loaded: watch::Sender<bool>,
+    served: watch::Sender<Option<Validity>>,
 }
 
-impl Files {
-    /// Nothing is read yet.
-    pub fn new(directory: &Path, provider: Arc<CryptoProvider>, metrics: Metrics) -> Self {
-        Self {
-            directory: directory.to_owned(),
+impl Certificate {
+    /// None yet.
+    pub fn new(provider: Arc<CryptoProvider>, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self {
             resolver: Arc::default(),
             provider,
             metrics,
-            seen: None,
-            loaded: watch::Sender::new(false),
-        }
+            served: watch::Sender::new(None),
+        })
     }
 
     /// The configuration of the listener. It never changes; the certificate behind it does.
@@ -105,71 +186,70 @@ impl Files {
     }
 
     /// Whether a certificate is served.
-    pub fn loaded(&self) -> watch::Receiver<bool> {
-        self.loaded.subscribe()
+    pub fn served(&self) -> Served {
+        Served(self.served.subscribe())
     }
 
-    /// Follows the files, for ever.
-    pub async fn run(mut self) {
-        let mut tick = interval(POLL);
-        loop {
-            tick.tick().await;
-            self.look();
+    /// Serves this one from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::NotGoodNow`]: the present one stays.
+    pub fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
+        let now = clock::now();
+        let is_good = |validity: Validity| validity.covers(now);
+        let validity = pair.validity;
+        let present = *self.served.borrow();
+        if present.is_some_and(is_good) && !is_good(validity) {
+            let Validity {
+                not_before,
+                not_after,
+            } = validity;
+            return Err(CertificateError::NotGoodNow {
+                not_before,
+                not_after,
+            });
         }
-    }
-
-    fn look(&mut self) {
-        let read = self.read().map_err(|error| error.to_string());
-        if self.seen.as_ref() == Some(&read) {
-            return;
-        }
-        let taken = match &read {
-            Ok(pair) => self.take_up(pair).map_err(|error| error.to_string()),
-            Err(error) => Err(error.clone()),
-        };
-        match taken {
-            Ok(()) => self.metrics.certificate_reloaded("ok"),
-            Err(error) => {
-                let keeps = *self.loaded.borrow();
-                warn!(error, keeps, "serving certificate not taken up");
-                self.metrics.certificate_reloaded("error");
-            }
-        }
-        self.seen = Some(read);
-    }
-
-    fn read(&self) -> Result<Pair, CertificateError> {
-        let read = |name: &str| {
-            let path = self.directory.join(name);
-            fs::read(&path).map_err(|source| CertificateError::Read { path, source })
-        };
-        Ok(Pair {
-            chain: read("tls.crt")?,
-            key: read("tls.key")?,
-        })
-    }
-
-    fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
-        let bad_chain = |error: &dyn std::error::Error| CertificateError::Chain(error.to_string());
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pair.chain)
-            .collect::<Result<_, _>>()
-            .map_err(|error| bad_chain(&error))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| CertificateError::Chain("no certificate".to_owned()))?;
-        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| bad_chain(&error))?;
-        let not_after = parsed.validity().not_after.timestamp();
-        let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| CertificateError::Key)?;
-        let certified = CertifiedKey::from_der(chain, key, &self.provider)
-            .map_err(CertificateError::Mismatch)?;
-        self.resolver.0.store(Some(Arc::new(certified)));
+        self.resolver.0.store(Some(pair.certified.clone()));
         #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        self.metrics.certificate_expiry.set(not_after as f64);
-        info!(not_after, "serving certificate taken up");
-        self.loaded.send_replace(true);
+        let end = validity.not_after.as_second() as f64;
+        self.metrics.certificate_expiry.set(end);
+        self.metrics.certificate_reloaded("ok");
+        info!(not_before = %validity.not_before, not_after = %validity.not_after, "serving certificate taken up");
+        self.served.send_replace(Some(validity));
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests;
+    /// Counts and tells that something was not taken up.
+    fn refused(&self, error: &str) {
+        let cause = Cause::CertificateUnusable;
+        let is_served = self.served.borrow().is_some();
+        let remedy = cause.remedy();
+        warn!(cause = cause.name(), error, is_served, remedy, "{cause}");
+        self.metrics.certificate_reloaded("error");
+    }
+
+    /// Says when the end of what is served has come, and again every hour, for ever.
+    pub async fn report_expiry(self: Arc<Self>) {
+        let mut tick = interval(LOOK);
+        let mut said: Option<(Validity, Instant)> = None;
+        loop {
+            let now = tick.tick().await;
+            let ended = self
+                .served
+                .borrow()
+                .filter(|validity| validity.not_after <= clock::now());
+            let Some(validity) = ended else {
+                said = None;
+                continue;
+            };
+            if said.is_some_and(|(about, when)| about == validity && now < when + REMIND) {
+                continue;
+            }
+            said = Some((validity, now));
+            let cause = Cause::CertificateExpired;
+            let (not_after, remedy) = (validity.not_after, cause.remedy());
+            warn!(cause = cause.name(), %not_after, remedy, "{cause}");
+        }
+    }
+}

@@ -5,3 +5,4 @@ pub mod connection;
 pub mod connections;
 pub mod drain;
 pub mod listener;
+pub mod self_signed;

@@ -11,14 +11,12 @@ start() {
     headline 'A Kubernetes control plane, and a stand-in for AWS'
     start_cluster
     start_aws
-    make_certificate # meanwhile
     cluster_ready
 }
 
 install_chart() {
     headline 'Install the chart'
-    run 'helm install ecr-pull-secrets manifests/helm -n ecr-pull-secrets --create-namespace \
-    --set webhook.caBundle="$(base64 -w0 "$dir/ca.crt")" >/dev/null'
+    run 'helm install ecr-pull-secrets manifests/helm -n ecr-pull-secrets --create-namespace >/dev/null'
     run "kubectl -n $ours get serviceaccount,service,deployment -o name"
     run "kubectl get mutatingwebhookconfigurations,validatingadmissionpolicies -o name"
 
@@ -35,7 +33,7 @@ install_chart() {
     # The empty environment keeps it from ever seeing your AWS keys.
     hold 9 webhook "$cluster" lifeline -- env -i AWS_ENDPOINT_URL="$aws" AWS_EC2_METADATA_DISABLED=true \
         AWS_ACCESS_KEY_ID="$key_id" AWS_SECRET_ACCESS_KEY="$key" \
-        "$CARGO_TARGET_DIR/debug/ecr-pull-secrets" serve --kubeconfig "$kubeconfig" --certificate-dir "$dir/tls" \
+        "$CARGO_TARGET_DIR/debug/ecr-pull-secrets" serve --kubeconfig "$kubeconfig" \
         --https-listen "$https" --http-listen "$http"
     # There is no kube-proxy: the control plane is told where calls to our Service go.
     echo "route $ours/$ours $https" >&7

@@ -102,17 +102,3 @@ cluster_ready() {
     export KUBECONFIG
     run 'kubectl version'
 }
-
-# A CA, and a leaf for the Service's name, as in certs/README.md.
-make_certificate() {
-    mkdir "$dir/tls"
-    {
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj '/CN=demo CA' \
-            -keyout "$dir/ca.key" -out "$dir/ca.crt" -addext 'keyUsage=critical,keyCertSign,cRLSign'
-        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$ours" \
-            -keyout "$dir/tls/tls.key" -out "$dir/tls.csr"
-        printf '%s\n' basicConstraints=CA:FALSE extendedKeyUsage=serverAuth "subjectAltName=DNS:$ours.$ours.svc" >"$dir/tls.ext"
-        openssl x509 -req -in "$dir/tls.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days 1 \
-            -extfile "$dir/tls.ext" -out "$dir/tls/tls.crt"
-    } 2>"$dir/openssl.log" || fail "openssl: $(tail -n 3 "$dir/openssl.log")"
-}

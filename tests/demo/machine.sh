@@ -17,7 +17,6 @@ missing_packages() {
     # Rust links with the C compiler, and one crate (aws-lc-sys) is C. No cmake, no clang, no pkg-config.
     echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null 2>/dev/null || echo build-essential
     command -v curl >/dev/null || echo ca-certificates curl
-    command -v openssl >/dev/null || echo openssl
     command -v git >/dev/null || echo git
     [[ -x $(type -P kill || true) ]] || echo procps
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv

@@ -11,6 +11,8 @@ trials!(
     its_defaults_are_such_that_fail_nowhere,
     a_role_brings_a_token_for_sts,
     a_value_that_it_does_not_know_is_refused_by_name,
+    rights_over_ca_and_certificate_come_with_keeping_them,
+    a_ca_bundle_is_for_whoever_keeps_the_certificate_himself,
 );
 
 fn template(values: &[&str]) -> Command {
@@ -56,6 +58,55 @@ async fn a_role_brings_a_token_for_sts(_world: Arc<World>) -> Outcome {
         assert!(rendered.contains(part), "{part}");
     }
     assert!(!rendered.contains("mountPath: /var/run/secrets/aws,"));
+    Ok(())
+}
+
+async fn rights_over_ca_and_certificate_come_with_keeping_them(_world: Arc<World>) -> Outcome {
+    let rendered = |source: &str| run(&mut template(&[&format!("certificate.source={source}")]));
+    let rights = [
+        "resourceNames: [\"ecr-pull-secrets-tls\"]",
+        "verbs: [get, list, watch, patch]",
+        "request.namespace == 'ecr-pull-secrets' && variables.it.metadata.name == 'ecr-pull-secrets-tls'",
+        "'ca.key'",
+    ];
+    let files = ["--certificate-dir=", "secretName: ecr-pull-secrets-tls"];
+    let own = rendered("selfSigned");
+    assert_eq!(own, run(&mut template(&[])), "it is the default");
+    for part in rights {
+        assert!(own.contains(part), "{part}");
+    }
+    for part in files {
+        assert!(!own.contains(part), "{part}");
+    }
+    for source in ["secret", "certManager"] {
+        let others = rendered(source);
+        for part in rights {
+            assert!(!others.contains(part), "{source}: {part}");
+        }
+        for part in files {
+            assert!(others.contains(part), "{source}: {part}");
+        }
+        let is_injected = others.contains("cert-manager.io/inject-ca-from");
+        assert_eq!(is_injected, source == "certManager");
+    }
+    Ok(())
+}
+
+async fn a_ca_bundle_is_for_whoever_keeps_the_certificate_himself(_world: Arc<World>) -> Outcome {
+    let set = |source: &str| {
+        let source = format!("certificate.source={source}");
+        template(&[&source, "webhook.caBundle=Q0E="]).output()
+    };
+    let rendered = set("secret")?;
+    assert!(String::from_utf8_lossy(&rendered.stdout).contains("caBundle: Q0E="));
+    for source in ["selfSigned", "certManager"] {
+        let refused = set(source)?;
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            !refused.status.success() && text.contains("webhook.caBundle"),
+            "{text}"
+        );
+    }
     Ok(())
 }
 

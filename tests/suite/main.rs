@@ -14,6 +14,7 @@
 mod accounts;
 mod adoption;
 mod aws_trouble;
+mod certificate_files;
 mod chart;
 mod contract;
 mod edited;
@@ -34,6 +35,7 @@ mod resilience;
 mod rotation;
 mod rules;
 mod scale;
+mod serving;
 mod shutdown;
 mod theft;
 mod token_store;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         accounts::trials(),
         adoption::trials(),
         aws_trouble::trials(),
+        certificate_files::trials(),
         chart::trials(),
         contract::trials(),
         edited::trials(),
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
     failed |= leading::run(&arguments);
     failed |= repairs::run(&arguments);
     failed |= resilience::run(&arguments);
+    failed |= serving::run(&arguments);
     failed |= node::run(&arguments);
     if failed {
         ExitCode::FAILURE

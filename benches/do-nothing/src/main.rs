@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets::https::certificate::Files;
+use ecr_pull_secrets::https::certificate::Certificate;
+use ecr_pull_secrets::https::certificate::files::Files;
 use ecr_pull_secrets::https::connection::Service;
 use ecr_pull_secrets::https::connections::{Connection, Connections};
 use ecr_pull_secrets::https::drain::Switch;
@@ -58,12 +59,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("want: do-nothing ADDRESS CERTIFICATES".into());
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let files = Files::new(Path::new(&certificates), provider, Metrics::default());
-    let tls = Arc::new(files.server_config()?);
-    tokio::spawn(files.run());
+    let certificate = Certificate::new(provider, Metrics::default());
+    let tls = Arc::new(certificate.server_config()?);
+    tokio::spawn(Files::new(Path::new(&certificates), certificate).run());
     let listener = TcpListener::bind(&address).await?;
     let connections = Connections::new(AGE, Metrics::default());
     let switch = Switch::default();
-    listener::serve(listener, tls, Arc::new(Nothing), connections, switch.signal()).await;
+    listener::serve(
+        listener,
+        tls,
+        Arc::new(Nothing),
+        connections,
+        switch.signal(),
+    )
+    .await;
     Ok(())
 }

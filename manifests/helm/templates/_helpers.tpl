@@ -6,7 +6,7 @@ second copy in one cluster would only fight the first.
 {{/* The one Secret name that RBAC and guard are bound to. The program's default is the same. */}}
 {{- define "ecr-pull-secrets.secretName" -}}
 {{- $name := dig "secret" "name" "ecr-registry-credentials" .Values.config -}}
-{{- if has $name (list "ecr-pull-secrets-tls" (include "ecr-pull-secrets.storeName" .)) -}}
+{{- if has $name (list (include "ecr-pull-secrets.tlsName" .) (include "ecr-pull-secrets.storeName" .)) -}}
 {{- fail (printf "config.secret.name: %s is a Secret of our own" $name) -}}
 {{- end -}}
 {{- $name -}}
@@ -15,6 +15,26 @@ second copy in one cluster would only fight the first.
 {{/* The token store: one Secret, in our own namespace. */}}
 {{- define "ecr-pull-secrets.storeName" -}}
 ecr-pull-secrets-tokens
+{{- end }}
+
+{{/* CA and serving certificate: one Secret, in our own namespace. */}}
+{{- define "ecr-pull-secrets.tlsName" -}}
+ecr-pull-secrets-tls
+{{- end }}
+
+{{/* Whether the program keeps CA and serving certificate itself; empty for no. */}}
+{{- define "ecr-pull-secrets.selfSigned" -}}
+{{- if eq .Values.certificate.source "selfSigned" }}yes{{ end -}}
+{{- end }}
+
+{{/* The caBundle that the registration is rendered with; whoever else keeps it must find it left alone. */}}
+{{- define "ecr-pull-secrets.caBundle" -}}
+{{- with .Values.webhook.caBundle -}}
+{{- if ne $.Values.certificate.source "secret" -}}
+{{- fail (printf "webhook.caBundle is for certificate.source=secret; with %s it is filled in by itself" $.Values.certificate.source) -}}
+{{- end -}}
+{{- . -}}
+{{- end -}}
 {{- end }}
 
 {{/* Whether pods that were missed are created again; empty for no. */}}

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -35,8 +35,8 @@ pub struct Settings<'a> {
     pub name: &'a str,
     /// Its rights.
     pub kubeconfig: &'a Path,
-    /// `tls.crt`, `tls.key` and `ca.crt`.
-    pub certificates: &'a Path,
+    /// `tls.crt`, `tls.key` and `ca.crt`; without them it has a CA of its own.
+    pub certificates: Option<&'a Path>,
     /// The configuration file's text.
     pub config: &'a str,
     /// AWS, and whatever else its environment says.
@@ -56,7 +56,7 @@ pub struct Replica {
     pub http: SocketAddr,
     /// Everything that it logged.
     pub log: PathBuf,
-    connector: TlsConnector,
+    connector: Option<TlsConnector>,
 }
 
 impl Replica {
@@ -99,7 +99,9 @@ impl Replica {
             .arg(kubeconfig);
         command.arg("--https-listen").arg(https.to_string());
         command.arg("--http-listen").arg(http.to_string());
-        command.arg("--certificate-dir").arg(certificates);
+        if let Some(certificates) = certificates {
+            command.arg("--certificate-dir").arg(certificates);
+        }
         command.args(["--log-level", log_level, "--log-format", "json"]);
         command
             .env_clear()
@@ -119,7 +121,10 @@ impl Replica {
             https,
             http,
             log,
-            connector: connector(&certificates.join("ca.crt")),
+            connector: certificates.map(|directory| {
+                let ca = fs::read(directory.join("ca.crt")).expect("a CA");
+                connector(&ca)
+            }),
         }
     }
 
@@ -191,9 +196,22 @@ impl Replica {
 
     /// A stream to the HTTPS port, for whoever has something else to say than a request.
     pub async fn handshake(&self) -> Option<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.https).await.ok()?;
+        let connector = self.connector.as_ref().expect("a CA to trust");
+        self.handshake_with(connector).await.ok()
+    }
+
+    /// The leaf that it shows to somebody who trusts these CAs, if he takes it.
+    pub async fn leaf(&self, cas: &[u8]) -> io::Result<Vec<u8>> {
+        let stream = self.handshake_with(&connector(cas)).await?;
+        let (_, connection) = stream.get_ref();
+        let chain = connection.peer_certificates().expect("a chain");
+        Ok(chain[0].to_vec())
+    }
+
+    async fn handshake_with(&self, connector: &TlsConnector) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.https).await?;
         let name = ServerName::try_from(SERVICE).unwrap();
-        self.connector.connect(name, stream).await.ok()
+        connector.connect(name, stream).await
     }
 
     /// The number of the process itself, not of the lifeline that keeps it.
@@ -302,11 +320,11 @@ pub fn binary() -> PathBuf {
     )
 }
 
-fn connector(ca: &Path) -> TlsConnector {
+fn connector(cas: &[u8]) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(ca).expect("a CA"))
-        .expect("a CA");
+    for ca in CertificateDer::pem_slice_iter(cas) {
+        roots.add(ca.expect("a CA")).expect("a CA");
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -95,7 +95,7 @@ impl World {
                 directory: path,
                 name,
                 kubeconfig: &kubeconfig,
-                certificates: &certificates,
+                certificates: Some(&certificates),
                 config,
                 environment: &environment,
                 log_level: "trace",
@@ -128,7 +128,7 @@ impl World {
             directory: self.directory.path(),
             name,
             kubeconfig: &self.kubeconfig,
-            certificates: &self.directory.path().join("certificates"),
+            certificates: Some(&self.directory.path().join("certificates")),
             config: CONFIG,
             environment: &self.aws_environment(),
             log_level: "trace",
@@ -148,9 +148,22 @@ impl World {
             directory: self.directory.path(),
             name,
             kubeconfig,
-            certificates: &self.directory.path().join("certificates"),
+            certificates: Some(&self.directory.path().join("certificates")),
             config,
             environment,
+            log_level: "trace",
+        })
+    }
+
+    /// The same with files of its own for the certificate.
+    pub fn replica_with(&self, certificates: &Path, name: &str, config: &str) -> Replica {
+        Replica::start(&Settings {
+            directory: self.directory.path(),
+            name,
+            kubeconfig: &self.kubeconfig,
+            certificates: Some(certificates),
+            config,
+            environment: &self.aws_environment(),
             log_level: "trace",
         })
     }
@@ -245,16 +258,32 @@ pub fn issue_certificates(directory: &Path) -> String {
     ca.pem()
 }
 
-/// The chart, as it ships; `flags` are more flags of helm.
+/// The chart as it ships, but for replicas whose certificate is signed by this CA: it is set as an
+/// administrator sets it. `flags` are more flags of helm.
 pub fn install(kubeconfig: &Path, ca: &str, flags: &[&str]) {
+    install_chart(kubeconfig, flags);
+    let bundle = BASE64_STANDARD.encode(ca);
+    let patch = json!([
+        { "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle },
+    ]);
+    let mut kubectl = Command::new(tool("kubectl"));
+    kubectl.arg("--kubeconfig").arg(kubeconfig);
+    kubectl.args([
+        "patch",
+        "mutatingwebhookconfiguration",
+        "zz-ecr-pull-secrets",
+    ]);
+    run(kubectl.args(["--type=json", "--patch", &patch.to_string()]));
+}
+
+/// The chart as it ships.
+pub fn install_chart(kubeconfig: &Path, flags: &[&str]) {
     let mut helm = Command::new(tool("helm"));
     helm.args(["install", OURS])
         .arg(root().join("manifests/helm"));
     helm.args(["--namespace", OURS, "--create-namespace"])
         .arg("--kubeconfig")
         .arg(kubeconfig);
-    helm.arg("--set")
-        .arg(format!("webhook.caBundle={}", BASE64_STANDARD.encode(ca)));
     run(helm.args(flags));
 }
 

@@ -1,5 +1,5 @@
 //! A control plane with a node, the stand-in behind the ECR hosts, and ecr-pull-secrets as a user
-//! would install it: the image, the chart's defaults, two Secrets.
+//! would install it: the image, the chart's defaults, a Secret with AWS keys.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +21,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::interrupt::clean_up_on_interrupt;
 use crate::harness::namespace::{ACCOUNT, Namespace};
 use crate::harness::tools::{root, run, tool};
-use crate::harness::world::{OURS, install, issue_certificates, keep};
+use crate::harness::world::{OURS, install_chart, keep};
 
 /// The region of all registries here.
 pub const REGION: &str = "node-land-1";
@@ -114,18 +114,12 @@ impl NodeWorld {
     }
 
     /// The chart with its defaults, and no value more than what leads to the stand-in, into a
-    /// namespace that admits nothing but restricted pods. The Secrets come first, as a user's own
-    /// certificate does; the keys are spelt as in the articles about CronJobs.
+    /// namespace that admits nothing but restricted pods. The keys are spelt as in the articles
+    /// about CronJobs.
     fn install(&self) {
-        let certificates = self.directory.path().join("certificates");
-        let ca = issue_certificates(&certificates);
-        let certificates = certificates.display();
         self.run_kubectl(&format!("create namespace {OURS}"));
         self.run_kubectl(&format!(
             "label namespace {OURS} pod-security.kubernetes.io/enforce=restricted"
-        ));
-        self.run_kubectl(&format!(
-            "-n {OURS} create secret tls ecr-pull-secrets-tls --cert={certificates}/tls.crt --key={certificates}/tls.key"
         ));
         self.run_kubectl(&format!(
             "-n {OURS} create secret generic ecr-pull-secrets-aws \
@@ -139,11 +133,7 @@ impl NodeWorld {
         let url = format!("http://{node}:{}", port(&self.aws));
         let environment = json!([{ "name": "AWS_ENDPOINT_URL", "value": url }]);
         let to_the_stand_in = format!("extraEnv={environment}");
-        install(
-            &self.cluster.kubeconfig,
-            &ca,
-            &["--set-json", &to_the_stand_in],
-        );
+        install_chart(&self.cluster.kubeconfig, &["--set-json", &to_the_stand_in]);
         self.run_kubectl(&format!(
             "-n {OURS} rollout status deployment {OURS} --timeout=120s"
         ));

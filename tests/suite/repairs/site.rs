@@ -136,7 +136,7 @@ impl Site {
                 directory: self.directory.path(),
                 name: &name,
                 kubeconfig: &self.kubeconfig,
-                certificates: &self.directory.path().join("certificates"),
+                certificates: Some(&self.directory.path().join("certificates")),
                 config,
                 environment: &aws_environment(self.aws.url()),
                 log_level: "trace",

@@ -140,7 +140,7 @@ impl Fleet {
                 directory: self.directory.path(),
                 name: &name,
                 kubeconfig: &self.kubeconfig,
-                certificates: &self.directory.path().join("certificates"),
+                certificates: Some(&self.directory.path().join("certificates")),
                 config: CONFIG,
                 environment: &aws_environment(self.aws.url()),
                 log_level: "trace",

@@ -37,13 +37,14 @@ trials!(
     no_other_type_or_key_under_our_name,
     the_guards_let_our_own_work_through,
     the_token_store_holds_tokens_and_nothing_else,
+    the_serving_certificate_is_one,
     no_lease_but_ours,
     nothing_in_our_registration_but_the_ca_bundle,
     events_only_in_our_own_name,
     the_guards_cannot_be_switched_off,
     no_other_identity,
     no_way_through_a_workload,
-    a_new_store_is_opaque_and_only_missed_pods_are_deleted,
+    what_is_new_has_its_type_and_only_missed_pods_are_deleted,
     no_rights_beyond,
     every_right_bound_to_us_gets_past_no_guard,
     without_the_guards_the_rights_of_rbac_are_enough,
@@ -68,6 +69,10 @@ async fn the_guards_let_our_own_work_through(world: Arc<World>) -> Outcome {
 
 async fn the_token_store_holds_tokens_and_nothing_else(world: Arc<World>) -> Outcome {
     judge(&world, shared::store).await
+}
+
+async fn the_serving_certificate_is_one(world: Arc<World>) -> Outcome {
+    judge(&world, shared::certificate).await
 }
 
 async fn no_lease_but_ours(world: Arc<World>) -> Outcome {
@@ -99,9 +104,9 @@ async fn no_rights_beyond(world: Arc<World>) -> Outcome {
 }
 
 /// First without guards, to see that RBAC alone would let it through.
-async fn a_new_store_is_opaque_and_only_missed_pods_are_deleted(world: Arc<World>) -> Outcome {
+async fn what_is_new_has_its_type_and_only_missed_pods_are_deleted(world: Arc<World>) -> Outcome {
     let second = Second::new(&world).await;
-    let rows = [second.stores(), second.pods().await].concat();
+    let rows = [second.stores(), second.certificates(), second.pods().await].concat();
     let Second { account, .. } = &second;
     none(&account.wrong(&rows, |row| &row.without_guards).await)?;
     second.guard().await;
@@ -130,6 +135,7 @@ fn every_row(scene: &Scene) -> Vec<Row> {
         secrets::shape(scene),
         secrets::ours(scene),
         shared::store(scene),
+        shared::certificate(scene),
         shared::leases(),
         registration::rows(scene),
         events::rows(scene),

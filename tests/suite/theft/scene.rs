@@ -14,7 +14,7 @@ use super::account::Account;
 use super::request::{
     EVENTS, REGISTRATION, REST, Row, SECRETS, apply, json_patch, merge_patch, post,
 };
-use super::shared::STORE;
+use super::shared::{self, STORE};
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
@@ -60,6 +60,7 @@ impl Scene {
     async fn set(world: &Arc<World>) -> Self {
         guards_are_in_force(world).await;
         others_registration(world).await;
+        serving_certificate(world).await;
         Self {
             victim: victim(world).await,
             managed: managed(world).await,
@@ -112,6 +113,14 @@ pub fn marks() -> Value {
         "labels": { "app.kubernetes.io/managed-by": "ecr-pull-secrets" },
         "annotations": { "ecr-pull-secrets.dev/format": "1" },
     })
+}
+
+/// That of a self-signed installation: the replicas here have files.
+async fn serving_certificate(world: &Arc<World>) {
+    let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
+    let secret = serde_json::from_value(shared::serving_certificate()).expect("a Secret");
+    let made = secrets.create(&PostParams::default(), &secret).await;
+    made.expect("a Secret");
 }
 
 /// The API server looks for new policies once a second, and the chart is not much older.

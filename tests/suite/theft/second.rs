@@ -1,5 +1,5 @@
-//! Attempts in a second installation, made for them: one that has no token store yet, and that may
-//! create missed pods again. So the first one stays as it ships.
+//! Attempts in a second installation, made for them: one that has no token store and no serving
+//! certificate yet, and that may create missed pods again. So the first one stays as it ships.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::account::Account;
 use super::request::{Row, Verdict, apply, delete, lay_over, post, strategic_patch};
 use super::secrets::{ACCOUNT, ANNOTATION, IMMUTABLE, LABEL, MARK, OWNER, path};
-use super::shared::{OPAQUE, STORE, token_store};
+use super::shared::{NO_TLS, OPAQUE, STORE, TLS, TLS_KEY, serving_certificate, token_store};
 use crate::harness::installation::Installation;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::world::OURS;
@@ -125,6 +125,47 @@ impl Second {
             apply("a store", &store, create_only).allowed(),
             post("POST a store", &all, token_store()).no_right(Verdict::Allowed),
         ]);
+        rows
+    }
+
+    /// What may be written where there is no serving certificate yet.
+    pub fn certificates(&self) -> Vec<Row> {
+        let account = json!({ "annotations": { ACCOUNT: OURS } });
+        let path = path(&self.namespace().name, TLS);
+        let attempts = [
+            (
+                "type service-account-token and an account",
+                json!({
+                    "type": "kubernetes.io/service-account-token",
+                    "metadata": account,
+                }),
+                NO_TLS,
+            ),
+            ("type Opaque", json!({ "type": "Opaque" }), NO_TLS),
+            ("an account", json!({ "metadata": account }), ANNOTATION),
+            (
+                "another key",
+                json!({ "data": { "token": "eA==" } }),
+                TLS_KEY,
+            ),
+            (
+                "without our label",
+                json!({ "metadata": { "labels": null } }),
+                MARK,
+            ),
+            ("immutable", json!({ "immutable": true }), IMMUTABLE),
+        ];
+        let mut rows: Vec<Row> = attempts
+            .into_iter()
+            .map(|(attempt, overlay, says)| {
+                let mut body = serving_certificate();
+                lay_over(&mut body, &overlay);
+                apply(&format!("a certificate, {attempt}"), &path, body).guarded(SECRETS, says)
+            })
+            .collect();
+        let mut create_only = serving_certificate();
+        create_only["metadata"]["resourceVersion"] = json!("1");
+        rows.push(apply("a certificate", &path, create_only).allowed());
         rows
     }
 

@@ -1,4 +1,5 @@
-//! Attempts on what the replicas share in our own namespace: the token store and the lease.
+//! Attempts on what the replicas share in our own namespace: the token store, the serving
+//! certificate and the lease.
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,13 @@ pub const STORE: &str = "ecr-pull-secrets-tokens";
 /// Of a token store that is none.
 pub const OPAQUE: &str = "writes no token store but of type Opaque";
 const DELETE: &str = "does not delete its token store";
+/// The name of the Secret with CA and serving certificate.
+pub const TLS: &str = "ecr-pull-secrets-tls";
+/// Of a serving certificate that is none.
+pub const NO_TLS: &str = "writes no serving certificate but of type kubernetes.io/tls";
+/// Of one that holds more.
+pub const TLS_KEY: &str = "certificate but tls.crt, tls.key, ca.crt and ca.key";
+const TLS_DELETE: &str = "does not delete its serving certificate";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
 
 /// The token store as the program makes it.
@@ -87,6 +95,84 @@ pub fn store(scene: &Scene) -> Vec<Row> {
         patch("a finalizer", metadata(json!({ "finalizers": ["x.io/y"] }))).guarded(SECRETS, OWNER),
         put_as_stored("PUT the store", &ours).no_right(Verdict::Allowed),
         delete("delete the store", &ours).no_right(guarded(DELETE)),
+    ]
+}
+
+/// CA and serving certificate as the program makes them, as far as the API server looks.
+pub fn serving_certificate() -> Value {
+    let mut metadata = marks();
+    metadata["name"] = json!(TLS);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": metadata,
+        "data": { "tls.crt": "eA==", "tls.key": "eA==", "ca.crt": "eA==", "ca.key": "eA==" },
+    })
+}
+
+/// On the serving certificate that is there.
+pub fn certificate(scene: &Scene) -> Vec<Row> {
+    let victim = &scene.victim;
+    let guarded = |says| Verdict::Guard(SECRETS, says);
+    let ours = path(OURS, TLS);
+    let select = format!("fieldSelector=metadata.name%3D{TLS}");
+    let patch = |attempt: &str, body: Value| merge_patch(attempt, &ours, body);
+    let metadata = |fields: Value| json!({ "metadata": fields });
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1" }]);
+    let account = json!({ "annotations": { "kubernetes.io/service-account.name": OURS } });
+    vec![
+        get("read the certificate", &ours).allowed(),
+        get(
+            "watch the certificate",
+            &format!("/api/v1/namespaces/{OURS}/secrets?{select}&watch=1&timeoutSeconds=1"),
+        )
+        .allowed(),
+        get("read a certificate elsewhere", &path(victim, TLS))
+            .no_right(Verdict::Refused(404, "not found")),
+        get(
+            "list certificates everywhere",
+            &format!("/api/v1/secrets?{select}"),
+        )
+        .no_right(Verdict::Allowed),
+        apply(
+            "a certificate elsewhere",
+            &path(victim, TLS),
+            serving_certificate(),
+        )
+        .no_right(guarded(NAME)),
+        patch(
+            "renew the certificate",
+            json!({ "data": { "tls.crt": "eQ==", "tls.key": "eQ==" } }),
+        )
+        .allowed(),
+        patch(
+            "another key beside the certificate",
+            json!({ "data": { "token": "eA==" } }),
+        )
+        .guarded(SECRETS, TLS_KEY),
+        patch("a certificate of another type", json!({ "type": "Opaque" }))
+            .refused(422, "field is immutable"),
+        patch("a certificate with an account", metadata(account)).guarded(SECRETS, ANNOTATION),
+        patch(
+            "a certificate with a label",
+            metadata(json!({ "labels": { "x": "y" } })),
+        )
+        .guarded(SECRETS, LABEL),
+        json_patch(
+            "a certificate without label",
+            &ours,
+            json!([{ "op": "remove", "path": "/metadata/labels" }]),
+        )
+        .guarded(SECRETS, MARK),
+        patch("an immutable certificate", json!({ "immutable": true })).guarded(SECRETS, IMMUTABLE),
+        patch(
+            "a certificate with an owner",
+            metadata(json!({ "ownerReferences": owner })),
+        )
+        .guarded(SECRETS, OWNER),
+        put_as_stored("PUT the certificate", &ours).no_right(Verdict::Allowed),
+        delete("delete the certificate", &ours).no_right(guarded(TLS_DELETE)),
     ]
 }
 

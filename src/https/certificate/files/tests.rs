@@ -1,0 +1,264 @@
+use std::os::unix::fs::symlink;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rustls::crypto::aws_lc_rs::default_provider;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use x509_parser::asn1_rs::{Any, FromDer as _, OctetString, Sequence};
+
+use super::*;
+use crate::clock;
+use crate::telemetry::metrics::Metrics;
+
+/// A directory as the kubelet keeps it for a Secret volume: names that link to `..data`, which
+/// links to a directory that is swapped as a whole.
+struct Volume {
+    directory: TempDir,
+    version: u32,
+}
+
+impl Volume {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["tls.crt", "tls.key"] {
+            symlink(Path::new("..data").join(name), directory.path().join(name)).unwrap();
+        }
+        Self {
+            directory,
+            version: 0,
+        }
+    }
+
+    fn swap(&mut self, chain: &str, key: &str) {
+        self.version += 1;
+        let root = self.directory.path();
+        let version = format!("..version-{}", self.version);
+        fs::create_dir(root.join(&version)).unwrap();
+        fs::write(root.join(&version).join("tls.crt"), chain).unwrap();
+        fs::write(root.join(&version).join("tls.key"), key).unwrap();
+        symlink(&version, root.join("..data_tmp")).unwrap();
+        fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    }
+
+    fn files(&self) -> Files {
+        let certificate = Certificate::new(Arc::new(default_provider()), Metrics::default());
+        Files::new(self.directory.path(), certificate)
+    }
+}
+
+fn pair(name: &str) -> (String, String) {
+    let now = clock::now();
+    lasting(name, now, now + SignedDuration::from_hours(1))
+}
+
+fn lasting(name: &str, not_before: Timestamp, not_after: Timestamp) -> (String, String) {
+    let at = |time: Timestamp| OffsetDateTime::from_unix_timestamp(time.as_second()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = at(not_before);
+    params.not_after = at(not_after);
+    let certificate = params.self_signed(&key);
+    (certificate.unwrap().pem(), key.serialize_pem())
+}
+
+/// The leaf that the listener would show now.
+fn served(files: &Files) -> Option<Vec<u8>> {
+    let resolver = &files.certificate.resolver;
+    resolver.0.load_full().map(|key| key.cert[0].to_vec())
+}
+
+fn reloads(files: &Files, result: &str) -> String {
+    let metrics = files.certificate.metrics.encode();
+    let name = format!("ecr_pull_secrets_certificate_reloads_total{{result=\"{result}\"}}");
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .unwrap_or(" 0")
+        .to_owned()
+}
+
+#[test]
+fn a_certificate_that_comes_late_is_taken_up() {
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    files.look();
+    assert!(served(&files).is_none() && files.certificate.served().validity().is_none());
+    let (chain, key) = pair("one");
+    volume.swap(&chain, &key);
+    files.look();
+    let validity = files.certificate.served().validity().unwrap();
+    assert!(served(&files).is_some() && validity.covers(clock::now()));
+    #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
+    let end = validity.not_after.as_second() as f64;
+    assert!((files.certificate.metrics.certificate_expiry.get() - end).abs() < 0.5);
+}
+
+#[test]
+fn each_swap_of_the_volume_is_taken_up_and_nothing_else_is() {
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let mut seen = Vec::new();
+    for name in ["one", "two", "three"] {
+        let (chain, key) = pair(name);
+        volume.swap(&chain, &key);
+        files.look();
+        files.look();
+        let leaf = served(&files).unwrap();
+        assert!(!seen.contains(&leaf));
+        seen.push(leaf);
+    }
+    assert_eq!(reloads(&files, "ok"), " 3");
+}
+
+#[test]
+fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let (chain, key) = pair("good");
+    volume.swap(&chain, &key);
+    files.look();
+    let good = served(&files);
+    let (other_chain, other_key) = pair("other");
+    let bad = [
+        (chain.as_str(), other_key.as_str()),
+        (other_chain.as_str(), key.as_str()),
+        (&chain[..chain.len() / 2], key.as_str()),
+        (chain.as_str(), &key[..key.len() / 2]),
+        ("", ""),
+        ("no certificate", "no key"),
+        (key.as_str(), chain.as_str()),
+    ];
+    for (chain, key) in bad {
+        volume.swap(chain, key);
+        files.look();
+        files.look();
+        assert_eq!(served(&files), good);
+    }
+    assert_eq!(
+        reloads(&files, "error"),
+        format!(" {}", bad.len()),
+        "each is reported once"
+    );
+    volume.swap(&other_chain, &other_key);
+    files.look();
+    assert_ne!(served(&files), good);
+}
+
+#[test]
+fn a_whole_chain_is_served() {
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let (chain, key) = pair("leaf");
+    let (issuer, _) = pair("issuer");
+    volume.swap(&format!("{chain}{issuer}"), &key);
+    files.look();
+    let chain = files.certificate.resolver.0.load_full().unwrap();
+    assert_eq!(chain.cert.len(), 2);
+}
+
+/// What a PKCS#8 file wraps: PKCS#1 for RSA, SEC1 for EC.
+fn unwrapped(key: &KeyPair, label: &str) -> String {
+    let (_, wrapped) = Sequence::from_der(key.serialized_der()).unwrap();
+    let (rest, _version) = Any::from_der(&wrapped.content).unwrap();
+    let (rest, _algorithm) = Any::from_der(rest).unwrap();
+    let (_, key) = OctetString::from_der(rest).unwrap();
+    let text = BASE64_STANDARD.encode(key.as_ref());
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+#[test]
+fn a_key_may_be_pkcs8_pkcs1_or_sec1() {
+    let ec = KeyPair::generate().unwrap();
+    let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    for (key, text) in [
+        (&ec, ec.serialize_pem()),
+        (&ec, unwrapped(&ec, "EC PRIVATE KEY")),
+        (&rsa, rsa.serialize_pem()),
+        (&rsa, unwrapped(&rsa, "RSA PRIVATE KEY")),
+    ] {
+        let params = CertificateParams::new(vec!["name".to_owned()]).unwrap();
+        let chain = params.self_signed(key).unwrap().pem();
+        let mut volume = Volume::new();
+        let mut files = volume.files();
+        volume.swap(&chain, &text);
+        files.look();
+        assert!(served(&files).is_some(), "{}", text.lines().next().unwrap());
+    }
+}
+
+#[test]
+fn what_is_not_good_now_never_replaces_what_is() {
+    let (now, hour) = (clock::now(), SignedDuration::from_hours(1));
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let (chain, key) = pair("good");
+    volume.swap(&chain, &key);
+    files.look();
+    let good = served(&files);
+    for (not_before, not_after) in [(now - hour * 2, now - hour), (now + hour, now + hour * 2)] {
+        let (chain, key) = lasting("not now", not_before, not_after);
+        volume.swap(&chain, &key);
+        files.look();
+        files.look();
+        assert_eq!(served(&files), good);
+    }
+    assert_eq!(reloads(&files, "error"), " 2", "each is reported once");
+}
+
+#[test]
+fn one_that_is_not_good_yet_is_taken_up_when_it_is() {
+    let now = clock::now();
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let (chain, key) = pair("good");
+    volume.swap(&chain, &key);
+    files.look();
+    let good = served(&files);
+    let soon = Timestamp::from_second(now.as_second() + 2).unwrap();
+    let (chain, key) = lasting("soon", soon, now + SignedDuration::from_hours(1));
+    volume.swap(&chain, &key);
+    while clock::now() < soon {
+        assert_eq!(served(&files), good);
+        files.look();
+    }
+    files.look();
+    assert_ne!(served(&files), good);
+}
+
+#[test]
+fn an_expired_one_is_served_where_there_is_nothing_better() {
+    let (now, hour) = (clock::now(), SignedDuration::from_hours(1));
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let mut seen = None;
+    for hours in [3, 2] {
+        let (chain, key) = lasting("ended", now - hour * (hours + 1), now - hour * hours);
+        volume.swap(&chain, &key);
+        files.look();
+        assert_ne!(served(&files), seen);
+        seen = served(&files);
+    }
+    assert!(files.certificate.metrics.certificate_expiry.get() > 0.0);
+    let (chain, key) = pair("good");
+    volume.swap(&chain, &key);
+    files.look();
+    assert_ne!(served(&files), seen);
+}
+
+/// The kubelet may swap between the two reads; a pair of two versions would not fit together.
+#[test]
+fn both_files_are_of_one_version() {
+    let mut volume = Volume::new();
+    let (chain, key) = pair("whole");
+    volume.swap(&chain, &key);
+    let files = volume.files();
+    let root = volume.directory.path();
+    // Whoever went by the names in the directory would find this.
+    fs::remove_file(root.join("tls.key")).unwrap();
+    fs::write(root.join("tls.key"), "another version's").unwrap();
+    let read = files.read().unwrap();
+    assert!(read.key == key.as_bytes() && read.chain == chain.as_bytes());
+}

@@ -1,0 +1,226 @@
+//! Keeps the CAs in force in the `caBundle` of our registration, and nothing else there.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use ecr_pull_secrets_core::cause::Cause;
+use futures::StreamExt as _;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::Event;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::secret::SecretApi;
+use super::{Patience, SOON};
+use crate::cluster::refusal::{Refusal, chain};
+use crate::cluster::registration::{NAME, Registration, Webhook};
+
+/// What the API server has been told to trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Not seen yet.
+    Unknown,
+    /// There is no registration, so that nobody calls us.
+    Absent,
+    /// Nobody yet.
+    Empty,
+    /// Somebody else, or less than all CAs in force, or more.
+    Other,
+    /// The CAs in force, since then.
+    Ours(Instant),
+}
+
+/// What the watch said last.
+enum Seen {
+    Unknown,
+    Absent,
+    There(Webhook),
+}
+
+/// See above.
+pub(super) struct Trust {
+    registration: Registration,
+    secret: SecretApi,
+    wanted: watch::Receiver<Option<Arc<[u8]>>>,
+    standing: watch::Sender<Standing>,
+    trusted: watch::Sender<bool>,
+    seen: Seen,
+    patience: Patience,
+    /// What was said last, so that it is said once.
+    said: &'static str,
+}
+
+impl Trust {
+    /// `wanted` says which CAs are in force; `trusted` is told when the API server knows them.
+    pub(super) fn new(
+        registration: Registration,
+        secret: SecretApi,
+        wanted: watch::Receiver<Option<Arc<[u8]>>>,
+        standing: watch::Sender<Standing>,
+        trusted: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            registration,
+            secret,
+            wanted,
+            standing,
+            trusted,
+            seen: Seen::Unknown,
+            patience: Patience::default(),
+            said: "",
+        }
+    }
+
+    /// For ever.
+    pub(super) async fn run(mut self) {
+        let mut events = pin!(self.registration.events().default_backoff());
+        let mut wanted = self.wanted.clone();
+        let mut is_listed = false;
+        loop {
+            let again = self.look().await;
+            let later = async {
+                match again {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(event)) => self.see(event, &mut is_listed),
+                    Some(Err(error)) => {
+                        let what = "the registration";
+                        warn!(what, error = chain(&error), "the watch was interrupted");
+                    }
+                    // A watch with pauses never ends.
+                    None => return,
+                },
+                changed = wanted.changed() => if changed.is_err() {
+                    return;
+                },
+                () = later => {}
+            }
+        }
+    }
+
+    fn see(&mut self, event: Event<MutatingWebhookConfiguration>, is_listed: &mut bool) {
+        match event {
+            Event::Init => *is_listed = false,
+            Event::InitApply(registration) | Event::Apply(registration) => {
+                *is_listed = true;
+                self.seen = Webhook::of(&registration).map_or(Seen::Absent, Seen::There);
+            }
+            Event::InitDone if *is_listed => {}
+            Event::InitDone | Event::Delete(_) => self.seen = Seen::Absent,
+        }
+    }
+
+    /// Compares, and writes if need be. Says when to look again.
+    async fn look(&mut self) -> Option<Instant> {
+        let wanted = self.wanted.borrow().clone();
+        let webhook = match &self.seen {
+            Seen::Unknown => return None,
+            Seen::Absent => {
+                self.stand(Standing::Absent);
+                self.say_once("absent", || {
+                    info!("there is no registration {NAME} yet: nobody calls us");
+                });
+                return None;
+            }
+            Seen::There(webhook) => webhook.clone(),
+        };
+        let is_ours = wanted.as_deref() == Some(webhook.ca_bundle.as_slice());
+        self.stand(match webhook.ca_bundle.as_slice() {
+            _ if is_ours => Standing::Ours(Instant::now()),
+            [] => Standing::Empty,
+            _ => Standing::Other,
+        });
+        if is_ours {
+            self.said = "";
+            return None;
+        }
+        wanted?;
+        if webhook.is_injected {
+            self.say_once("injected", || {
+                complain("cert-manager was told to fill it in")
+            });
+            return None;
+        }
+        let now = Instant::now();
+        if let Some(until) = self.patience.until().filter(|until| *until > now) {
+            return Some(until);
+        }
+        match self.set(&webhook).await {
+            // Our own memory is behind, and hears of it soon.
+            Ok(bundle) if bundle == webhook.ca_bundle => Some(now + SOON),
+            Ok(bundle) => {
+                self.patience.spend(now);
+                if self.patience.is_tried() {
+                    self.say_once("contended", || complain("it was changed again and again"));
+                }
+                if let Seen::There(seen) = &mut self.seen {
+                    seen.ca_bundle = bundle;
+                }
+                Some(now)
+            }
+            Err(refusal) => {
+                self.patience.spend(now);
+                let (cause, detail) = match refusal {
+                    Refusal::Because(cause, detail) => (cause, detail),
+                    Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
+                };
+                warn!(
+                    cause = cause.name(),
+                    detail, "the caBundle of {NAME} cannot be set"
+                );
+                self.patience.until().or(Some(now + SOON))
+            }
+        }
+    }
+
+    /// Sets what is in the Secret right now: our own memory may be behind.
+    async fn set(&self, webhook: &Webhook) -> Result<Vec<u8>, Refusal> {
+        let stored = self.secret.read().await?;
+        let live = stored
+            .filter(|stored| stored.material.is_whole())
+            .ok_or(Refusal::Changed)?;
+        let bundle = live.material.bundle();
+        if bundle != webhook.ca_bundle {
+            self.registration.set_ca_bundle(webhook, &bundle).await?;
+            info!("caBundle of {NAME} set");
+        }
+        Ok(bundle)
+    }
+
+    fn stand(&self, standing: Standing) {
+        self.standing.send_if_modified(|present| {
+            let is_same = match (&present, &standing) {
+                // It keeps its time.
+                (Standing::Ours(_), Standing::Ours(_)) => true,
+                (present, standing) => *present == standing,
+            };
+            if !is_same {
+                *present = standing;
+            }
+            !is_same
+        });
+        if matches!(standing, Standing::Ours(_) | Standing::Absent) {
+            self.trusted
+                .send_if_modified(|trusted| !std::mem::replace(trusted, true));
+        }
+    }
+
+    fn say_once(&mut self, what: &'static str, say: impl FnOnce()) {
+        if self.said != what {
+            self.said = what;
+            say();
+        }
+    }
+}
+
+fn complain(detail: &str) {
+    let cause = Cause::CaBundleForeign;
+    let remedy = cause.remedy();
+    warn!(cause = cause.name(), detail, remedy, "{cause}");
+}

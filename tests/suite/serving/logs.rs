@@ -1,0 +1,22 @@
+//! What must never be in a log: keys of CAs and leaves no more than tokens.
+
+use std::sync::Arc;
+
+use super::site::Site;
+use super::trials;
+use crate::harness::Outcome;
+use crate::logs::search;
+
+trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+
+async fn no_log_line_at_any_level_holds_a_token_or_a_key(site: Arc<Site>) -> Outcome {
+    let (logs, keys) = (site.logs(), site.keys());
+    assert!(!keys.is_empty());
+    for (name, text) in &logs {
+        assert!(!text.contains("PRIVATE KEY"), "{name}");
+        for key in &keys {
+            assert!(!text.contains(key.as_str()), "{name} holds a key");
+        }
+    }
+    search(&logs, &site.aws, &site.kubeconfig).await
+}
