@@ -190,7 +190,7 @@ pub fn unrelated(number: usize) -> Secret {
 }
 
 /// What the image sets for the process.
-fn image_environment() -> Vec<(String, String)> {
+pub fn image_environment() -> Vec<(String, String)> {
     let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).expect("a Dockerfile");
     let (_, last_stage) = dockerfile.rsplit_once("\nFROM ").expect("a stage");
     let lines = last_stage.lines();

@@ -22,7 +22,7 @@ use crate::harness::tools::{root, run, tool};
 use crate::harness::{LIMIT, eventually};
 use crate::load;
 use crate::report::{Report, few, median};
-use crate::site::{Site, name};
+use crate::site::{Site, image_environment, name};
 
 /// Of the review, in bytes.
 const SIZE: usize = 4096;
@@ -172,6 +172,8 @@ impl Nothing {
         let child = on_core(SERVER, || {
             let mut command = Command::new(program);
             command.arg(&address).arg(site.certificates());
+            // Nothing but what a replica has: they say how memory is managed.
+            command.env_clear().envs(image_environment());
             command.stdin(Stdio::piped()).spawn().expect("it starts")
         });
         // It listens at once, and has its certificate a little later.
