@@ -1,6 +1,6 @@
 //! What honest requests notice of clients that mean no good, and what is left of them in memory.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -9,6 +9,8 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::harness::namespace::{ACCOUNT, pod};
@@ -28,6 +30,8 @@ const IDLE: usize = 1000;
 const SLOW: usize = 500;
 /// Between two bad requests.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Until they are all there.
+const RUSH: Duration = Duration::from_secs(2);
 /// After the last of them, until memory is looked at.
 const LATER: Duration = Duration::from_secs(10);
 
@@ -36,7 +40,7 @@ pub async fn measure(report: &mut Report) {
     println!("hostile: {HONEST} honest connections");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let replica = site.replica();
+    let replica = Arc::new(site.replica());
     replica.ready().await;
     site.first_secret(&replica).await;
     let honest = honest(&site);
@@ -117,36 +121,48 @@ async fn p99(replica: &Replica, review: &str) -> f64 {
     times[times.len() * 99 / 100]
 }
 
-/// The same beside the others; and how many bad requests they sent.
-async fn beside_hostile(replica: &Replica, honest: &str) -> (f64, u64) {
+/// The same beside the others; and how many bad requests they sent. They have threads of their
+/// own: what is measured is the replica, and not how a client shares its own.
+async fn beside_hostile(replica: &Arc<Replica>, honest: &str) -> (f64, u64) {
+    let others = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (over, is_over) = watch::channel(false);
+    let hostile = others.spawn(hostile(replica.clone(), is_over));
+    // The rush of the beginning is theirs.
+    sleep(RUSH).await;
+    let late = p99(replica, honest).await;
+    over.send_replace(true);
+    let sent = hostile.await.expect("they end");
+    others.shutdown_background();
+    (late, sent)
+}
+
+async fn hostile(replica: Arc<Replica>, over: watch::Receiver<bool>) -> u64 {
     let idle = join_all((0..IDLE).map(|_| TcpStream::connect(replica.https))).await;
-    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let is_over = || over.load(Ordering::Relaxed);
+    let is_over = || *over.borrow();
     let slow = join_all((0..SLOW).map(|_| async {
         while !is_over() {
-            in_drops(replica, &is_over).await;
+            in_drops(&replica, &is_over).await;
         }
     }));
     let bad = async {
         let requests = bad_requests();
+        let mut sent = 0;
         while !is_over() {
             for request in &requests {
-                say(replica, request).await;
-                sent.fetch_add(1, Ordering::Relaxed);
+                say(&replica, request).await;
+                sent += 1;
                 sleep(PAUSE).await;
             }
         }
+        sent
     };
-    let measured = async {
-        // The rush of the beginning is theirs.
-        sleep(Duration::from_secs(2)).await;
-        let late = p99(replica, honest).await;
-        over.store(true, Ordering::Relaxed);
-        late
-    };
-    let (late, _, ()) = tokio::join!(measured, slow, bad);
+    let (_, sent) = tokio::join!(slow, bad);
     drop(idle);
-    (late, sent.into_inner())
+    sent
 }
 
 /// A body that comes one byte a second, until somebody has had enough.
