@@ -58,9 +58,10 @@ bench: ## the figures that the design promises (under half an hour), also in tar
 		cargo bench --locked --bench bench -- $(ONLY)
 
 .PHONY: soak
-soak: image ## pods that pull for an hour, while tokens live for 20 s (root, Linux)
+soak: image ## pods that pull for an hour, while tokens live for 20 s; 20,000 more through restarts (root, Linux)
 	for tool in cluster helm containerd node-packages; do tests/cluster/tools.sh $$tool >/dev/null; done
 	ROTATION_LIFETIMES=180 cargo test --locked --test suite -- node::rotation
+	RESTARTS=3 cargo test --locked --test suite -- node::restarts
 
 .PHONY: mutants
 mutants: ## break the core in every way; a test must notice (most of an hour)

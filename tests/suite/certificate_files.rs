@@ -116,7 +116,7 @@ async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World
             .unwrap()
     };
     let is_done = AtomicBool::new(false);
-    // One connection for all of it.
+    // One connection after another, each for as long as it may be kept.
     let keeps = async {
         let mut connection = replica.connect().await.expect("a connection");
         let mut count = 0;
@@ -124,6 +124,10 @@ async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World
             let answer = connection.send(request()).await.expect("an answer");
             assert_eq!(answer.status(), StatusCode::OK);
             count += 1;
+            // As an API server does, when it is told to.
+            if answer.headers().contains_key(header::CONNECTION) {
+                connection = replica.connect().await.expect("a connection");
+            }
             sleep(PACE).await;
         }
         count

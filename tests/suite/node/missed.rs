@@ -11,14 +11,19 @@ use crate::harness::tools::run;
 trials!(no_review_failed_since_the_rollout);
 
 async fn no_review_failed_since_the_rollout(world: Arc<NodeWorld>) -> Outcome {
+    let missed = reviews_done_without(&world);
+    assert!(missed.is_empty(), "{missed:?}\n{}", why(&world));
+    Ok(())
+}
+
+/// The lines of the API server's count.
+pub fn reviews_done_without(world: &NodeWorld) -> Vec<String> {
     let metrics = run(world.kubectl().args(["get", "--raw", "/metrics"]));
     let counts = |line: &&str| {
         line.starts_with("apiserver_admission_webhook_fail_open_count{")
             && line.contains("pods.ecr-pull-secrets.dev")
     };
-    let missed: Vec<&str> = metrics.lines().filter(counts).collect();
-    assert!(missed.is_empty(), "{missed:?}\n{}", why(&world));
-    Ok(())
+    metrics.lines().filter(counts).map(str::to_owned).collect()
 }
 
 /// What the API server says of webhooks in its log.

@@ -1,10 +1,12 @@
 //! What only a real node can show: the kubelet pulls with our Secret, from the image that ships,
 //! installed with the chart's defaults.
 
+mod clients;
 mod images;
 mod kubelet;
 mod missed;
 mod pods;
+mod restarts;
 mod rotation;
 mod workloads;
 mod world;
@@ -41,12 +43,13 @@ fn side_by_side() -> Vec<Trial> {
 }
 
 /// What cannot run beside anything else: one counts seconds, one stops the registry, one looks back
-/// at all of it.
+/// at all of it, and the last ones restart and kill the replicas.
 fn last() -> Vec<Trial> {
     [
         rotation::trials(),
         kubelet::trials_alone(),
         missed::trials(),
+        restarts::trials(),
     ]
     .into_iter()
     .flatten()

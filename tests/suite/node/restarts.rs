@@ -1,0 +1,315 @@
+//! Pods created without a pause while the webhook's own replicas are restarted, get new certificates,
+//! and are killed.
+//!
+//! `RESTARTS` says how often they are restarted (once, if it is not set; `make soak` says three
+//! times), and so how many pods and certificates there are at least.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::clients::{Clients, Created};
+use super::missed::reviews_done_without;
+use super::trials;
+use super::world::NodeWorld;
+use crate::harness::namespace::{SECRET, references};
+use crate::harness::tools::run;
+use crate::harness::world::OURS;
+use crate::harness::{LIMIT, Outcome, eventually};
+
+trials!(
+    restarts_and_new_certificates_lose_no_pod,
+    every_pod_that_is_missed_under_sigkill_is_found,
+);
+
+/// Of a certificate. It is renewed at two thirds of it, and its CA lives for six of them.
+const CERTIFICATE: &str = "30s";
+/// After which a connection is closed, so that a new replica gets its share soon.
+const CONNECTION: &str = "20";
+/// Pods for each restart, at least.
+const PODS: usize = 3400;
+/// Of all reviews since a restart, each replica has at least one in so many.
+const SHARE: f64 = 10.0;
+
+fn restarts() -> usize {
+    let given = std::env::var("RESTARTS").ok();
+    given.map_or(1, |text| text.parse().expect("a number"))
+}
+
+async fn restarts_and_new_certificates_lose_no_pod(world: Arc<NodeWorld>) -> Outcome {
+    let restarts = restarts();
+    let (pods, certificates) = (restarts * PODS, restarts * 10 / 3);
+    live_short(&world).await;
+    for policy in ["Ignore", "Fail"] {
+        set_policy(&world, policy);
+        let before = reviews_done_without(&world);
+        let clients = Clients::start(&world).await;
+        let seen = Certificates::follow(&world);
+        let mut shares = Vec::new();
+        for _ in 0..restarts {
+            restart(&world);
+            shares.push(shared(&world).await);
+        }
+        eventually("enough pods and certificates", 20 * LIMIT, || async {
+            (clients.count() >= pods && seen.count() > certificates).then_some(())
+        })
+        .await;
+        let Created {
+            created,
+            bare,
+            refused,
+        } = clients.stop().await;
+        let stored = clients.stored().await;
+        let lacking = stored.iter().filter(|pod| !is_served(pod)).count();
+        println!(
+            "{policy}: {created} pods created, {lacking} of {} stored without the reference, {} refused, \
+             {restarts} restarts, {} new certificates; shares after each restart: {}",
+            stored.len(),
+            refused.len(),
+            seen.count() - 1,
+            shares.join("; "),
+        );
+        assert_eq!(refused, BTreeMap::new());
+        assert_eq!((bare, lacking, stored.len()), (0, 0, created));
+        assert_eq!(reviews_done_without(&world), before);
+        clients.remove().await;
+    }
+    set_policy(&world, "Ignore");
+    Ok(())
+}
+
+async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) -> Outcome {
+    let clients = Clients::start(&world).await;
+    for round in 0..3 {
+        let before = clients.count();
+        let replicas = processes();
+        assert!(!replicas.is_empty(), "no replica runs");
+        // One of them, and all at once.
+        let victims = if round == 1 { replicas.len() } else { 1 };
+        for process in &replicas[..victims] {
+            run(std::process::Command::new("kill").args(["-KILL", &process.to_string()]));
+        }
+        eventually("they are back, and pods went on", 2 * LIMIT, || async {
+            let is_back = metrics(&world).len() >= 2;
+            (is_back && clients.count() > before + 300).then_some(())
+        })
+        .await;
+    }
+    // Nobody leads for a while, and pods come all the same.
+    let before = clients.count();
+    for process in processes() {
+        run(std::process::Command::new("kill").args(["-KILL", &process.to_string()]));
+    }
+    eventually("more pods", LIMIT, || async {
+        (clients.count() > before + 300).then_some(())
+    })
+    .await;
+    let Created { created, .. } = clients.stop().await;
+    let missed: BTreeSet<String> = clients
+        .stored()
+        .await
+        .into_iter()
+        .filter(|pod| !is_served(pod))
+        .filter_map(|pod| pod.uid())
+        .collect();
+    eventually("a leader", 2 * LIMIT, || async {
+        metrics(&world)
+            .values()
+            .any(|text| value(text, "ecr_pull_secrets_leader") > 0.0)
+            .then_some(())
+    })
+    .await;
+    let begun = Instant::now();
+    let told = eventually("an Event for each", LIMIT, || async {
+        let told = told(&world).await;
+        missed.is_subset(&told).then_some(told)
+    })
+    .await;
+    println!(
+        "{} of {created} pods were missed under SIGKILL; all were told of {:.1} s after there was a leader",
+        missed.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    assert!(!missed.is_empty(), "nothing was tried");
+    // Nobody else is accused.
+    let others: Vec<&String> = told.difference(&missed).collect();
+    assert_eq!(others, [""; 0]);
+    clients.remove().await;
+    Ok(())
+}
+
+fn is_served(pod: &Pod) -> bool {
+    references(pod) == [SECRET]
+}
+
+/// The pods that an Event says were missed, by uid.
+async fn told(world: &NodeWorld) -> BTreeSet<String> {
+    let events: Api<Event> = Api::all(world.cluster.client.clone());
+    let params = ListParams::default().fields("reason=PodMissed");
+    let events = events.list(&params).await.expect("Events");
+    let pods = events.items.into_iter();
+    pods.filter_map(|event| event.involved_object.uid).collect()
+}
+
+fn set_policy(world: &NodeWorld, policy: &str) {
+    let change = json!([{ "op": "replace", "path": "/webhooks/0/failurePolicy", "value": policy }]);
+    patch(
+        world,
+        "mutatingwebhookconfiguration/zz-ecr-pull-secrets",
+        &change,
+    );
+}
+
+fn patch(world: &NodeWorld, object: &str, change: &serde_json::Value) {
+    let mut kubectl = world.kubectl();
+    kubectl.args(["-n", OURS, "patch", object, "--type=json", "--patch"]);
+    run(kubectl.arg(change.to_string()));
+}
+
+/// Certificates and connections that live for seconds: from nothing, so that no old one stays.
+async fn live_short(world: &NodeWorld) {
+    world.run_kubectl(&format!("-n {OURS} scale deployment {OURS} --replicas=0"));
+    eventually("no replica", LIMIT, || async {
+        processes().is_empty().then_some(())
+    })
+    .await;
+    world.run_kubectl(&format!("-n {OURS} delete secret ecr-pull-secrets-tls"));
+    let arguments = [
+        format!("--certificate-lifetime={CERTIFICATE}"),
+        format!("--connection-age={CONNECTION}"),
+    ];
+    let change = arguments.map(|argument| {
+        let path = "/spec/template/spec/containers/0/args/-";
+        json!({ "op": "add", "path": path, "value": argument })
+    });
+    patch(world, &format!("deployment/{OURS}"), &json!(change));
+    world.run_kubectl(&format!("-n {OURS} scale deployment {OURS} --replicas=2"));
+    roll_out(world);
+}
+
+fn restart(world: &NodeWorld) {
+    world.run_kubectl(&format!("-n {OURS} rollout restart deployment {OURS}"));
+    roll_out(world);
+}
+
+fn roll_out(world: &NodeWorld) {
+    world.run_kubectl(&format!(
+        "-n {OURS} rollout status deployment {OURS} --timeout=180s"
+    ));
+}
+
+/// Waits until each replica answers its share of the reviews from now on, and says the shares.
+async fn shared(world: &NodeWorld) -> String {
+    let before = reviews(world);
+    eventually("each replica has its share", 2 * LIMIT, || async {
+        let since: Vec<f64> = reviews(world)
+            .into_iter()
+            .map(|(pod, count)| count - before.get(&pod).unwrap_or(&0.0))
+            .collect();
+        let all: f64 = since.iter().sum();
+        let is_shared = since.len() == 2 && all > 100.0;
+        (is_shared && since.iter().all(|one| one * SHARE > all)).then(|| {
+            let shares = since
+                .iter()
+                .map(|one| format!("{:.0} %", one * 100.0 / all));
+            shares.collect::<Vec<_>>().join(" and ")
+        })
+    })
+    .await
+}
+
+/// How many reviews each replica has answered.
+fn reviews(world: &NodeWorld) -> BTreeMap<String, f64> {
+    let all = metrics(world).into_iter();
+    all.map(|(pod, text)| {
+        (
+            pod,
+            value(&text, "ecr_pull_secrets_admission_requests_total"),
+        )
+    })
+    .collect()
+}
+
+/// The metrics of each replica that is ready.
+fn metrics(world: &NodeWorld) -> BTreeMap<String, String> {
+    let ready = r#"jsonpath={range .items[?(@.status.containerStatuses[0].ready==true)]}{.metadata.name}{"\n"}{end}"#;
+    let mut kubectl = world.kubectl();
+    let pods = run(kubectl.args(["-n", OURS, "get", "pods", "-o", ready]));
+    let scrape = |pod: &str| {
+        let path = format!("/api/v1/namespaces/{OURS}/pods/{pod}:8080/proxy/metrics");
+        let mut kubectl = world.kubectl();
+        let output = kubectl
+            .args(["get", "--raw", &path])
+            .output()
+            .expect("kubectl runs");
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| (pod.to_owned(), text))
+    };
+    pods.lines().filter_map(scrape).collect()
+}
+
+/// The sum of all series of a metric.
+fn value(text: &str, metric: &str) -> f64 {
+    let of = |line: &str| {
+        let rest = line.strip_prefix(metric)?;
+        rest.starts_with(['{', ' ']).then_some(())?;
+        rest.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    text.lines().filter_map(of).sum()
+}
+
+/// The processes of our containers, as the machine numbers them.
+fn processes() -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|number: &u32| {
+            let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            line.starts_with(b"/ecr-pull-secrets\0serve\0")
+        })
+        .collect()
+}
+
+/// The serving certificates that there have been.
+struct Certificates {
+    seen: Arc<std::sync::Mutex<BTreeSet<Vec<u8>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Certificates {
+    fn follow(world: &NodeWorld) -> Self {
+        let seen: Arc<std::sync::Mutex<BTreeSet<Vec<u8>>>> = Arc::default();
+        let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
+        let collected = seen.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let secret = secrets.get_opt("ecr-pull-secrets-tls").await.ok().flatten();
+                let leaf = secret.and_then(|secret| secret.data?.remove("tls.crt"));
+                collected
+                    .lock()
+                    .expect("no panic")
+                    .extend(leaf.map(|leaf| leaf.0));
+                // A poll interval, shorter than any certificate lives.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        Self { seen, task }
+    }
+
+    fn count(&self) -> usize {
+        self.seen.lock().expect("no panic").len()
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
