@@ -17,6 +17,7 @@ use crate::cluster::namespaces::Known;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::scope::Scope;
 use crate::telemetry::metrics::Trigger;
+use crate::telemetry::ration::Ration;
 
 /// Of an admission's time, AWS gets so much.
 const AWS_PATIENCE: Duration = Duration::from_secs(2);
@@ -25,13 +26,18 @@ const AWS_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Admission {
     patches: Patches,
     scope: Arc<Scope>,
+    ration: Ration,
 }
 
 impl Admission {
     /// Makes the patches.
     pub fn new(scope: Arc<Scope>) -> Self {
         let patches = Patches::new(&scope.settings.secret_name);
-        Self { patches, scope }
+        Self {
+            patches,
+            scope,
+            ration: Ration::default(),
+        }
     }
 
     /// Answers a review until `deadline`.
@@ -170,14 +176,17 @@ impl Admission {
         patch: Option<&'a str>,
         causes: &[Cause],
     ) -> Answer<'a> {
-        let names: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
-        info!(
-            uid = &*review.uid,
-            namespace = &*review.namespace,
-            causes = names.join(","),
-            reference = patch.is_some(),
-            "admitted with a warning"
-        );
+        if let Some(unsaid) = self.ration.take() {
+            let names: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
+            info!(
+                uid = &*review.uid,
+                namespace = &*review.namespace,
+                causes = names.join(","),
+                reference = patch.is_some(),
+                unsaid,
+                "admitted with a warning"
+            );
+        }
         Answer::degraded(&review.uid, patch, causes)
     }
 }

@@ -27,10 +27,14 @@ use crate::telemetry::metrics::Metrics;
 
 /// The API server's default when it does not say how long it waits: the registration's 5 s.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Whoever asks for more does not get it: a review holds its body until it is answered.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the way back.
 const MARGIN: Duration = Duration::from_millis(500);
 /// Reviews at a time, fewer than connections. One that waits for AWS holds its place for 2 s.
 const IN_FLIGHT: usize = 512;
+/// What is said of a request that is none, in bytes.
+const LONGEST_TEXT: usize = 256;
 /// A body of so many bytes takes a millisecond to read, in which others are not to wait.
 const LONG: usize = 128 * 1024;
 
@@ -113,8 +117,13 @@ impl Webhook {
 
     fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
         let status = refusal.status();
-        debug!(status = status.as_u16(), %refusal, "request refused");
-        let mut response = Response::new(Full::from(format!("{refusal}\n")));
+        let mut text = refusal.to_string();
+        // It may quote the request, and whoever sent it may not read it for a while.
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.shrink_to_fit();
+        debug!(status = status.as_u16(), refusal = text, "request refused");
+        text.push('\n');
+        let mut response = Response::new(Full::from(text));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         match status {
@@ -194,11 +203,13 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// How long the caller waits.
+/// How long the caller waits, as far as we do.
 fn patience(uri: &Uri) -> Duration {
     let mut parameters = uri.query().unwrap_or_default().split('&');
     let timeout = parameters.find_map(|parameter| parameter.strip_prefix("timeout="));
-    timeout.and_then(seconds).unwrap_or(DEFAULT_TIMEOUT)
+    timeout
+        .and_then(seconds)
+        .map_or(DEFAULT_TIMEOUT, |timeout| timeout.min(LONGEST_TIMEOUT))
 }
 
 /// `5s`, as the API server writes it: whole seconds, 1 to 30.

@@ -3,3 +3,4 @@
 pub mod events;
 pub mod logs;
 pub mod metrics;
+pub mod ration;

@@ -32,7 +32,20 @@ pub enum InvalidReview {
     /// The request is about another kind.
     #[error("the admission review is about {0}, not about a Pod")]
     NotAPod(String),
+    /// A name that no API server gives. It would be echoed, or remembered.
+    #[error("{what} of the admission request has more than {most} bytes")]
+    TooLong {
+        /// The field.
+        what: &'static str,
+        /// What it may have.
+        most: usize,
+    },
 }
+
+/// A uid has 36 bytes.
+const LONGEST_UID: usize = 128;
+/// By the rules of Kubernetes.
+const LONGEST_NAMESPACE: usize = 63;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,9 +113,18 @@ pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
     if &*request.kind.kind != "Pod" {
         return Err(InvalidReview::NotAPod(request.kind.kind.0.into_owned()));
     }
+    let namespace = request.namespace.unwrap_or_default();
+    for (what, text, most) in [
+        ("the uid", &request.uid, LONGEST_UID),
+        ("the namespace", &namespace, LONGEST_NAMESPACE),
+    ] {
+        if text.len() > most {
+            return Err(InvalidReview::TooLong { what, most });
+        }
+    }
     Ok(Review {
         uid: request.uid,
-        namespace: request.namespace.unwrap_or_default(),
+        namespace,
         is_running: request.sub_resource.as_deref() == Some("ephemeralcontainers"),
         dry_run: request.dry_run.unwrap_or(false),
         pod: request.object.ok_or(InvalidReview::NoPod)?,

@@ -136,6 +136,20 @@ fn escapes_are_undone() {
 }
 
 #[test]
+fn a_name_that_no_api_server_gives_is_refused() {
+    for (pointer, longest) in [("/request/uid", 128), ("/request/namespace", 63)] {
+        let mut review = review();
+        *review.pointer_mut(pointer).unwrap() = json!("x".repeat(longest));
+        assert!(decode(review.to_string().as_bytes()).is_ok());
+        *review.pointer_mut(pointer).unwrap() = json!("x".repeat(longest + 1));
+        let text = review.to_string();
+        let error = decode(text.as_bytes()).err().unwrap();
+        assert!(matches!(error, InvalidReview::TooLong { most, .. } if most == longest));
+        assert!(error.to_string().len() < 100);
+    }
+}
+
+#[test]
 fn another_version_or_kind_is_refused_by_name() {
     for (pointer, value, said) in [
         (
