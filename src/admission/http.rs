@@ -30,7 +30,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the way back.
 const MARGIN: Duration = Duration::from_millis(500);
 /// Reviews at a time, fewer than connections. One that waits for AWS holds its place for 2 s.
-const IN_FLIGHT: usize = 512;
+const IN_FLIGHT: usize = 384;
 /// A body of so many bytes takes a millisecond to read, in which others are not to wait.
 const LONG: usize = 128 * 1024;
 
