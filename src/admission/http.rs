@@ -32,7 +32,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the way back.
 const MARGIN: Duration = Duration::from_millis(500);
 /// Reviews at a time, fewer than connections. One that waits for AWS holds its place for 2 s.
-const IN_FLIGHT: usize = 512;
+const IN_FLIGHT: usize = 384;
 /// What is said of a request that is none, in bytes.
 const LONGEST_TEXT: usize = 256;
 /// A body of so many bytes takes a millisecond to read, in which others are not to wait.

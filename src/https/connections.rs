@@ -16,13 +16,15 @@ use tokio::time::{Instant, interval};
 
 use crate::telemetry::metrics::Metrics;
 
-/// Connections at a time. An API server holds one for each review that it waits for, some dozens;
-/// container runtimes grant 1,024 file descriptors at the least.
-const CAPACITY: usize = 768;
+/// Connections at a time, each of some 25 KiB. An API server holds one for each review that it waits
+/// for: some dozens, and 200 if it creates as many pods at a time as it ever does. Container runtimes
+/// grant 1,024 file descriptors at the least.
+const CAPACITY: usize = 512;
 /// One of so many may always be fresh; if more are, those go first.
 const FRESH: usize = 3;
-/// What is younger is not slow: nobody is cut for another's sake before.
-const GRACE: Duration = Duration::from_millis(250);
+/// What is younger is not slow: nobody is cut for another's sake before. So a flood costs as many
+/// handshakes a second as there are places, and those who wait are served in turn.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often limits of time are looked at.
 const ROUND: Duration = Duration::from_secs(1);
 

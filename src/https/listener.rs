@@ -1,12 +1,14 @@
 //! Accepts connections, and says when there are enough.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
@@ -30,22 +32,25 @@ pub async fn serve<S: Service>(
     connections: Arc<Connections>,
     mut drain: Signal,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
-    let mut tasks = JoinSet::new();
+    let mut tls = Arc::unwrap_or_clone(tls);
+    // An API server keeps no session to resume; a ticket would be work and memory for nobody.
+    tls.send_tls13_tickets = 0;
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    // Each conversation holds a sender: the channel ends with the last of them.
+    let (talking, mut silence) = mpsc::channel::<Infallible>(1);
     let mut closing = drain.clone();
     let accepting = async {
         let mut troubles = Troubles::default();
         loop {
             let stream = accept(&listener, &connections, &mut troubles).await;
             let open = place(&connections).await;
-            while tasks.try_join_next().is_some() {}
-            tasks.spawn(connection::serve(
-                stream,
-                acceptor.clone(),
-                service.clone(),
-                drain.clone(),
-                open,
-            ));
+            let (acceptor, service) = (acceptor.clone(), service.clone());
+            let (drain, talking) = (drain.clone(), talking.clone());
+            tokio::spawn(async move {
+                connection::serve(stream, acceptor, service, drain, open).await;
+                drop(talking);
+            });
         }
     };
     tokio::select! {
@@ -53,10 +58,10 @@ pub async fn serve<S: Service>(
         () = connections.clone().watch() => {}
         () = closing.reached(Phase::Closing) => {}
     }
-    drop(listener);
+    drop((listener, talking));
     drain.reached(Phase::Closing).await;
     tokio::select! {
-        () = async { while tasks.join_next().await.is_some() {} } => {}
+        _ = silence.recv() => {}
         () = connections.watch() => {}
     }
 }

@@ -55,9 +55,9 @@ async fn the_oldest_fresh_one_makes_room() {
 async fn a_crowd_that_came_just_now_is_served_in_turn() {
     let all = connections();
     let crowd = fresh(&all, CAPACITY, LATER);
-    assert!(all.open_at(LATER + 249).is_none());
+    assert!(all.open_at(LATER + millis(GRACE) - 1).is_none());
     assert_eq!(cut(&crowd).await, [0; 0]);
-    assert!(all.open_at(LATER + 250).is_some());
+    assert!(all.open_at(LATER + millis(GRACE)).is_some());
     assert_eq!(cut(&crowd).await, [0]);
 }
 

@@ -150,7 +150,7 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
 }
 
 async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>) -> Outcome {
-    const CROWD: usize = 600;
+    const CROWD: usize = 450;
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
     let (replica, files) = quiet(&world, "crowded").await;
