@@ -4,6 +4,8 @@
 //! replica turned unready because AWS is down, pods would lose their reference for good, and that
 //! is the one thing that cannot be repaired. Alive means that the runtime turns.
 
+mod port;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,7 +14,6 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::error;
 
 use crate::cluster::watch::Synced;
 use crate::https::drain::{Phase, Signal};
@@ -83,7 +84,5 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape));
-    if let Err(error) = axum::serve(listener, routes).await {
-        error!(%error, "the plain port failed");
-    }
+    port::serve(listener, routes).await;
 }
