@@ -144,8 +144,14 @@ async fn beside_hostile(replica: &Arc<Replica>, honest: &str) -> (f64, u64) {
 }
 
 async fn hostile(replica: Arc<Replica>, over: watch::Receiver<bool>) -> u64 {
-    let idle = join_all((0..IDLE).map(|_| TcpStream::connect(replica.https))).await;
     let is_over = || *over.borrow();
+    let mut end = over.clone();
+    let idle = async {
+        tokio::select! {
+            _ = join_all((0..IDLE).map(|_| silent(&replica))) => {}
+            _ = end.wait_for(|over| *over) => {}
+        }
+    };
     let slow = join_all((0..SLOW).map(|_| async {
         while !is_over() {
             in_drops(&replica, &is_over).await;
@@ -163,9 +169,18 @@ async fn hostile(replica: Arc<Replica>, over: watch::Receiver<bool>) -> u64 {
         }
         sent
     };
-    let (_, sent) = tokio::join!(slow, bad);
-    drop(idle);
+    let ((), _, sent) = tokio::join!(idle, slow, bad);
     sent
+}
+
+/// A handshake that never begins, and another one whenever it is cut.
+async fn silent(replica: &Replica) {
+    loop {
+        if let Ok(mut stream) = TcpStream::connect(replica.https).await {
+            let _ = stream.read(&mut [0]).await;
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// A body that comes one byte a second, until somebody has had enough.

@@ -10,6 +10,8 @@
 //! Deployment sees why. That the API server once knew our CA is enough for ever: a `caBundle` that
 //! somebody spoils is mended, by a replica that goes on.
 
+mod port;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -18,7 +20,6 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::error;
 
 use crate::clock;
 use crate::cluster::watch::Synced;
@@ -104,7 +105,5 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape));
-    if let Err(error) = axum::serve(listener, routes).await {
-        error!(%error, "the plain port failed");
-    }
+    port::serve(listener, routes).await;
 }

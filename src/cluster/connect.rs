@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::look_ups::LookUps;
 use super::refusal::chain;
 
 /// How long a single call may take. The API server itself gives a webhook 5 s.
@@ -37,6 +38,8 @@ pub struct Clients {
     pub watch: Client,
     /// For single calls: no retries of its own, and [`CALL_TIMEOUT`] around each.
     pub call: Client,
+    /// Around calls of `call` that a review causes, and that somebody may cause many of.
+    pub look_ups: LookUps,
 }
 
 /// Reads the kubeconfig, or the ServiceAccount of the pod, and builds the clients. Talks to nobody.
@@ -78,5 +81,6 @@ pub async fn clients(
         // The API server ends a watch within 295 s, and sends bookmarks about once a minute.
         watch: client(Duration::from_secs(5), Duration::from_secs(330))?,
         call: client(Duration::from_secs(2), CALL_TIMEOUT)?,
+        look_ups: LookUps::default(),
     })
 }

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod connect;
 pub mod guard;
 pub mod leader;
+pub mod look_ups;
 pub mod namespaces;
 pub mod refusal;
 pub mod registration;

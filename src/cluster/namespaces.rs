@@ -12,9 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use tokio::time::timeout;
 
-use super::connect::{CALL_TIMEOUT, Clients};
+use super::connect::Clients;
+use super::look_ups::LookUps;
 use super::watch::{Announce, follow};
 
 /// What we know about a namespace.
@@ -46,6 +46,7 @@ impl Known {
 pub struct Namespaces {
     known: RwLock<HashMap<String, Known>>,
     client: Client,
+    look_ups: LookUps,
 }
 
 impl Namespaces {
@@ -54,6 +55,7 @@ impl Namespaces {
         Self {
             known: RwLock::default(),
             client: clients.call.clone(),
+            look_ups: clients.look_ups.clone(),
         }
     }
 
@@ -98,12 +100,12 @@ impl Namespaces {
             return Known::Missing;
         }
         let api: Api<Namespace> = Api::all(self.client.clone());
-        match timeout(CALL_TIMEOUT, api.get_metadata_opt(name)).await {
-            Ok(Ok(Some(namespace))) => {
+        match self.look_ups.run(api.get_metadata_opt(name)).await {
+            Some(Some(namespace)) => {
                 entry(&namespace.metadata).map_or(Known::Unknown, |(_, known)| known)
             }
-            Ok(Ok(None)) => Known::Missing,
-            Ok(Err(_)) | Err(_) => Known::Unknown,
+            Some(None) => Known::Missing,
+            None => Known::Unknown,
         }
     }
 

@@ -12,9 +12,9 @@ use std::sync::{PoisonError, RwLock};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use tokio::time::timeout;
 
-use super::connect::{CALL_TIMEOUT, Clients};
+use super::connect::Clients;
+use super::look_ups::LookUps;
 use super::watch::{Announce, follow};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
@@ -31,6 +31,7 @@ pub struct ServiceAccounts {
     hasher: RandomState,
     secret_name: String,
     client: Client,
+    look_ups: LookUps,
 }
 
 impl ServiceAccounts {
@@ -41,6 +42,7 @@ impl ServiceAccounts {
             hasher: RandomState::new(),
             secret_name: secret_name.to_owned(),
             client: clients.call.clone(),
+            look_ups: clients.look_ups.clone(),
         }
     }
 
@@ -82,8 +84,8 @@ impl ServiceAccounts {
             }
         }
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        match timeout(CALL_TIMEOUT, api.get_opt(name)).await {
-            Ok(Ok(Some(account))) => is_restricted(&account, &self.secret_name),
+        match self.look_ups.run(api.get_opt(name)).await {
+            Some(Some(account)) => is_restricted(&account, &self.secret_name),
             _ => false,
         }
     }

@@ -43,7 +43,8 @@ pub async fn serve<S: Service>(
     let accepting = async {
         let mut troubles = Troubles::default();
         loop {
-            let stream = accept(&listener, &connections, &mut troubles).await;
+            let room = || _ = connections.shrink();
+            let stream = accept(&listener, &mut troubles, room).await;
             let open = place(&connections).await;
             let (acceptor, service) = (acceptor.clone(), service.clone());
             let (drain, talking) = (drain.clone(), talking.clone());
@@ -77,10 +78,11 @@ async fn place(connections: &Arc<Connections>) -> Open {
     }
 }
 
-async fn accept(
+/// The next connection. When there is trouble, one of the open ones is to make room.
+pub(crate) async fn accept(
     listener: &TcpListener,
-    connections: &Connections,
     troubles: &mut Troubles,
+    mut make_room: impl FnMut(),
 ) -> TcpStream {
     loop {
         match listener.accept().await {
@@ -93,7 +95,7 @@ async fn accept(
             // File descriptors, most likely. One connection less is one more.
             Err(error) => {
                 let pause = troubles.again(&error);
-                connections.shrink();
+                make_room();
                 sleep(pause).await;
             }
         }
@@ -102,7 +104,7 @@ async fn accept(
 
 /// Failures in a row, and when somebody was told.
 #[derive(Default)]
-struct Troubles {
+pub(crate) struct Troubles {
     pause: Option<Duration>,
     failures: u64,
     told: Option<Instant>,

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use aws_stand_in::spec::Fault;
 use futures::future::join_all;
 use http::StatusCode;
-use tokio::io::AsyncWriteExt as _;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::{answer, head, request, review, say, status};
 use crate::harness::namespace::{Namespace, pod};
@@ -18,6 +20,8 @@ use crate::trials;
 trials!(
     a_thousand_idle_handshakes_shut_nobody_out,
     five_hundred_slow_bodies_take_nobodys_place,
+    half_headers_on_the_plain_port_take_nobodys_files,
+    answers_that_nobody_takes_are_small,
     too_few_file_descriptors_are_told_once_and_outlived,
     who_comes_when_all_places_are_taken_is_sent_elsewhere,
     a_drain_waits_for_nobody_who_asks_nothing,
@@ -28,13 +32,18 @@ const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
 /// A replica of a test's own, and how many files it has open when nobody is there.
 async fn quiet(world: &World, name: &str) -> (Replica, usize) {
     let replica = world.replica(name, CONFIG, &world.aws_environment());
+    let files = settled(&replica).await;
+    (replica, files)
+}
+
+/// Waits until it is ready and has made whatever is made once; how many files it has open then.
+async fn settled(replica: &Replica) -> usize {
     replica.ready().await;
     // The second answer goes out when whatever is made once has been made.
     for _ in 0..2 {
         assert_eq!(replica.post(review()).await.expect("an answer").0, 200);
     }
-    let files = alone(&replica).await;
-    (replica, files)
+    alone(replica).await
 }
 
 /// Waits until no connection is left.
@@ -118,6 +127,82 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
     drop((slow, large, old));
     as_before(&replica, files).await;
     Ok(())
+}
+
+async fn half_headers_on_the_plain_port_take_nobodys_files(world: Arc<World>) -> Outcome {
+    let replica = world.replica_with_few_files("half-headers", 256);
+    let files = settled(&replica).await;
+    let connect = async |_| {
+        let mut stream = TcpStream::connect(replica.http).await.expect("a queue");
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHo").await;
+        stream
+    };
+    let mut half = join_all((0..1100).map(connect)).await;
+    for _ in 0..5 {
+        let (status, _) = replica.post(review()).await.expect("an answer");
+        assert_eq!(status, StatusCode::OK);
+        let (status, _) = replica.get("/healthz").await.expect("an answer");
+        assert_eq!(status, StatusCode::OK);
+        half.extend(join_all((0..100).map(connect)).await);
+    }
+    let open = replica.open_files();
+    assert!(open < files + 100, "{open} files, {files} before");
+    let log = fs::read_to_string(&replica.log)?;
+    assert!(!log.contains("cannot accept connections"));
+    // Nobody waits for them for ever.
+    as_before(&replica, files).await;
+    drop(half);
+    Ok(())
+}
+
+async fn answers_that_nobody_takes_are_small(world: Arc<World>) -> Outcome {
+    const SIX: usize = 6_000_000;
+    let (replica, files) = quiet(&world, "not-taken").await;
+    let before = resident_mib(&replica);
+    let with = |field: &str| {
+        let text = "x".repeat(SIX);
+        let mut review: Value = serde_json::from_str(&review()).expect("JSON");
+        *review.pointer_mut(field).expect("a field") = json!(text);
+        review["request"]["object"]["metadata"]["annotations"] =
+            json!({ "about": "x".repeat(900_000) });
+        review.to_string()
+    };
+    for field in ["/request/uid", "/apiVersion", "/kind"] {
+        let (status, body) = replica.post(with(field)).await.expect("an answer");
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{field}");
+        assert!(body.len() < 1024, "{field}: {} bytes", body.len());
+    }
+    let request = request(&with("/request/uid"));
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        streams.push(say(&replica, &request).await);
+    }
+    eventually("little memory is held for them", LIMIT, || async {
+        (resident_mib(&replica) < before + 64.0).then_some(())
+    })
+    .await;
+    let mut refused = 0;
+    for stream in &mut streams {
+        // Some may have been cut for the others' bodies, or sent away.
+        let mut heard = vec![0; 16];
+        let read = timeout(LIMIT, stream.read(&mut heard)).await;
+        heard.truncate(read.expect("an answer, or the end").unwrap_or_default());
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(["400", "503", ""].contains(&status(&heard)), "{heard}");
+        refused += usize::from(status(&heard) == "400");
+    }
+    assert!(refused > 0);
+    drop(streams);
+    as_before(&replica, files).await;
+    Ok(())
+}
+
+fn resident_mib(replica: &Replica) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", replica.process()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kib.expect("a size") / 1024.0
 }
 
 async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) -> Outcome {
