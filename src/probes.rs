@@ -5,7 +5,7 @@
 //! reference for good, and that is the one thing that cannot be repaired. Alive means that the
 //! runtime turns.
 //!
-//! An expired certificate is part of it, though it is the same in all replicas: the API server
+//! An expired certificate, or one that is not good yet, is part of it, though it is the same in all replicas: the API server
 //! refuses every connection then, so that being asked is worth nothing, and whoever looks at the
 //! Deployment sees why. That the API server once knew our CA is enough for ever: a `caBundle` that
 //! somebody spoils is mended, by a replica that goes on.
@@ -16,8 +16,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
+use ecr_pull_secrets_core::serving::Validity;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -47,12 +49,8 @@ impl Readiness {
         if self.drain.phase() != Phase::Serving {
             return Some("draining");
         }
-        match self.certificate.validity() {
-            None => return Some("no serving certificate"),
-            Some(validity) if validity.not_after <= clock::now() => {
-                return Some("serving certificate expired");
-            }
-            Some(_) => {}
+        if let Some(missing) = lacks(self.certificate.validity(), clock::now()) {
+            return Some(missing);
         }
         if self
             .trusted
@@ -69,6 +67,16 @@ impl Readiness {
         for synced in &mut self.synced {
             synced.synced().await;
         }
+    }
+}
+
+/// What is wrong with the certificate that is served.
+fn lacks(served: Option<Validity>, now: Timestamp) -> Option<&'static str> {
+    match served {
+        None => Some("no serving certificate"),
+        Some(validity) if validity.covers(now) => None,
+        Some(validity) if now < validity.not_before => Some("serving certificate not valid yet"),
+        Some(_) => Some("serving certificate expired"),
     }
 }
 
@@ -106,4 +114,27 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape));
     port::serve(listener, routes).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_counts_while_it_is_good() {
+        let now = clock::now();
+        let hour = jiff::SignedDuration::from_hours(1);
+        let lacks = |not_before, not_after| {
+            let validity = Validity {
+                not_before,
+                not_after,
+            };
+            lacks(Some(validity), now)
+        };
+        assert_eq!(lacks(now, now + hour), None);
+        let early = lacks(now + hour, now + hour * 2);
+        assert_eq!(early, Some("serving certificate not valid yet"));
+        assert_eq!(lacks(now - hour, now), Some("serving certificate expired"));
+        assert_eq!(super::lacks(None, now), Some("no serving certificate"));
+    }
 }

@@ -27,8 +27,8 @@ use crate::admission::http::Webhook;
 use crate::cli;
 use crate::cluster::connect::clients;
 use crate::command::Failure;
-use crate::https::certificate::Certificate;
 use crate::https::certificate::files::Files;
+use crate::https::certificate::{Certificate, service};
 use crate::https::connections::Connections;
 use crate::https::drain::{self, Phase, Switch};
 use crate::https::listener;
@@ -70,7 +70,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     let metrics = Metrics::default();
     let mut tasks = Tasks::default();
 
-    let certificate = Certificate::new(provider, metrics.clone());
+    let certificate = Certificate::new(provider, service(&namespace), metrics.clone());
     let tls = certificate
         .server_config()
         .map_err(|error| Failure::Run(error.to_string()))?;

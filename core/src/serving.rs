@@ -2,7 +2,8 @@
 //!
 //! The API server trusts the CAs in the registration's `caBundle`. So a new CA is announced there
 //! first, signs its first leaf an *overlap* later, and the old one goes when that leaf has been
-//! served for an overlap. Which of these steps comes next follows from what is held and from the
+//! served for an overlap. A leaf that would end before its overlap does, because the lifetime was
+//! raised, is replaced earlier. Which of these steps comes next follows from what is held and from the
 //! time alone; there is nothing to remember, and any replica may take it. One step at a time.
 //!
 //! A leaf lives for the configured lifetime and is renewed at two thirds of it; a CA lives six
@@ -18,6 +19,8 @@ const CA_LIVES: u32 = 6;
 const CA_SPARE: u32 = 2;
 /// An overlap is this part of a lifetime.
 const OVERLAP: u32 = 6;
+/// So many looks in a life.
+const LOOKS: u32 = 100;
 /// Certificates begin before they are made, for clocks that are late: by this part of their life,
 const EARLIER: i64 = 20;
 /// but not by more than an hour.
@@ -82,6 +85,17 @@ impl Validity {
     fn life(&self) -> Duration {
         between(self.born(), self.not_after)
     }
+
+    /// Whether it is time for another.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.age(now) >= self.life() * 2 / 3
+    }
+
+    /// Whether another is due by an overlap of its own: longer than any that began before, unless
+    /// the lifetime was raised since.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.age(now) >= self.life() * 2 / 3 + overlap(self.life())
+    }
 }
 
 /// The certificate that is served.
@@ -126,6 +140,18 @@ pub fn overlap(lifetime: Duration) -> Duration {
     lifetime / OVERLAP
 }
 
+/// How soon to look again: often in the shortest life, and when the leaf that is served has ended.
+pub fn pace(leaf: Option<Validity>, lifetime: Duration, now: Timestamp) -> Duration {
+    let Some(leaf) = leaf else {
+        return lifetime / LOOKS;
+    };
+    let pause = lifetime.min(leaf.life()) / LOOKS;
+    match leaf.left(now) {
+        Duration::ZERO => pause,
+        left => pause.min(left),
+    }
+}
+
 /// The next step. `is_trusted` says that the API server has been given the present bundle: until
 /// then no leaf goes over to a new CA, as long as the one of the old CA is good.
 pub fn step(held: &Held, lifetime: Duration, now: Timestamp, is_trusted: bool) -> Step {
@@ -144,7 +170,7 @@ pub fn step(held: &Held, lifetime: Duration, now: Timestamp, is_trusted: bool) -
         },
         (Some(_), None) => Step::IntroduceCa,
         (Some(Leaf { validity, signer }), Some((signing, authority))) if signer == signing => {
-            if validity.age(now) >= validity.life() * 2 / 3 {
+            if validity.is_due(now) {
                 Step::RenewLeaf
             } else if held.authorities.len() > 1 && validity.age(now) >= overlap(lifetime) {
                 Step::DropOldCa
@@ -154,8 +180,9 @@ pub fn step(held: &Held, lifetime: Duration, now: Timestamp, is_trusted: bool) -
                 Step::Keep
             }
         }
-        (Some(_), Some((_, authority))) => {
-            if is_trusted && authority.age(now) >= overlap(lifetime) {
+        (Some(Leaf { validity, .. }), Some((_, authority))) => {
+            let is_known = authority.age(now) >= overlap(lifetime);
+            if is_trusted && (is_known || validity.is_overdue(now)) {
                 Step::SwitchLeafToNewCa
             } else {
                 Step::Keep

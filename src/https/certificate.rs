@@ -2,7 +2,7 @@
 //!
 //! Where it comes from is for others to know: files that somebody else keeps ([`files`]), or a
 //! Secret that the replicas keep themselves ([`super::self_signed`]). Whatever they bring must parse and
-//! fit together, and what is not good at the moment never replaces what is.
+//! fit together, and what is not good at the moment, or not for our Service, never replaces what is.
 
 pub mod files;
 
@@ -13,13 +13,15 @@ use std::{fmt, io};
 
 use arc_swap::ArcSwapOption;
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::pull_secret::OWNER;
 use ecr_pull_secrets_core::serving::Validity;
 use jiff::Timestamp;
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
@@ -64,6 +66,28 @@ pub enum CertificateError {
         /// The end.
         not_after: Timestamp,
     },
+    /// It is another's, and the one that is served is ours.
+    #[error("tls.crt is not for our Service, and the one that is served is: {0}")]
+    Elsewhere(#[from] NotOurs),
+}
+
+/// Why an API server that calls our Service does not take a leaf, whoever signed it.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOurs {
+    /// Says which names it has, and which is wanted.
+    #[error(transparent)]
+    Name(#[from] rustls::Error),
+    /// It is for clients, say.
+    #[error("its extended key usage leaves out serverAuth")]
+    Usage,
+    /// No certificate can be for this Service.
+    #[error("the Service's name is no name: {0}")]
+    Service(#[from] InvalidDnsNameError),
+}
+
+/// What the API server calls us, if this is our namespace.
+pub fn service(namespace: &str) -> String {
+    format!("{OWNER}.{namespace}.svc")
 }
 
 /// A certificate with its chain and key, ready to be served.
@@ -130,6 +154,22 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, String> {
     })
 }
 
+/// Whether an API server can take this leaf for the Service.
+fn fits(leaf: &CertificateDer<'_>, service: &str) -> Result<(), NotOurs> {
+    let name = ServerName::try_from(service)?;
+    verify_server_name(&ParsedCertificate::try_from(leaf)?, &name)?;
+    let is_for_servers = X509Certificate::from_der(leaf).is_ok_and(|(_, leaf)| {
+        let usage = leaf.extended_key_usage();
+        usage
+            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.any || usage.value.server_auth))
+    });
+    if is_for_servers {
+        Ok(())
+    } else {
+        Err(NotOurs::Usage)
+    }
+}
+
 /// What the listener serves: whatever was taken up last.
 #[derive(Debug, Default)]
 struct Resolver(ArcSwapOption<CertifiedKey>);
@@ -156,16 +196,19 @@ pub struct Certificate {
     resolver: Arc<Resolver>,
     /// Of the keys.
     pub provider: Arc<CryptoProvider>,
+    /// What the API server calls us.
+    service: String,
     metrics: Metrics,
     served: watch::Sender<Option<Validity>>,
 }
 
 impl Certificate {
-    /// None yet.
-    pub fn new(provider: Arc<CryptoProvider>, metrics: Metrics) -> Arc<Self> {
+    /// None yet; see [`service`].
+    pub fn new(provider: Arc<CryptoProvider>, service: String, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             resolver: Arc::default(),
             provider,
+            service,
             metrics,
             served: watch::Sender::new(None),
         })
@@ -194,7 +237,7 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// [`CertificateError::NotGoodNow`]: the present one stays.
+    /// [`CertificateError::NotGoodNow`] or [`CertificateError::Elsewhere`]: the present one stays.
     pub fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
         let now = clock::now();
         let is_good = |validity: Validity| validity.covers(now);
@@ -210,6 +253,13 @@ impl Certificate {
                 not_after,
             });
         }
+        if let Err(error) = self.fits(&pair.certified) {
+            let present = self.resolver.0.load_full();
+            if present.is_some_and(|present| self.fits(&present).is_ok()) {
+                return Err(error.into());
+            }
+            warn!(%error, "the API server will refuse the serving certificate: it is not for our Service");
+        }
         self.resolver.0.store(Some(pair.certified.clone()));
         #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
         let end = validity.not_after.as_second() as f64;
@@ -218,6 +268,11 @@ impl Certificate {
         info!(not_before = %validity.not_before, not_after = %validity.not_after, "serving certificate taken up");
         self.served.send_replace(Some(validity));
         Ok(())
+    }
+
+    fn fits(&self, certified: &CertifiedKey) -> Result<(), NotOurs> {
+        let leaf = certified.cert.first();
+        leaf.map_or(Ok(()), |leaf| fits(leaf, &self.service))
     }
 
     /// Counts and tells that something was not taken up.

@@ -61,9 +61,12 @@ impl Volume {
 
     /// A leaf that ends after this time, and its key.
     fn leaf(&self, life: Duration) -> (String, String) {
+        self.leaf_for(&format!("{OURS}.{OURS}.svc"), life)
+    }
+
+    fn leaf_for(&self, name: &str, life: Duration) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let names = vec![format!("{OURS}.{OURS}.svc")];
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = (SystemTime::UNIX_EPOCH + since_epoch() + life).into();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         (leaf.pem(), key.serialize_pem())
@@ -178,6 +181,8 @@ async fn files_that_are_wrong_never_replace_good_ones(world: Arc<World>) -> Outc
         (other_chain, good.1.clone()),
         // It ended when it began.
         volume.leaf(Duration::ZERO),
+        // An ingress's.
+        volume.leaf_for("shop.example", HOUR),
     ];
     for (number, pair) in (1_u32..).zip(&wrong) {
         volume.swap(pair);

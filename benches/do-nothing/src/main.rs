@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets::https::certificate::Certificate;
 use ecr_pull_secrets::https::certificate::files::Files;
+use ecr_pull_secrets::https::certificate::{Certificate, service};
 use ecr_pull_secrets::https::connection::Service;
 use ecr_pull_secrets::https::connections::{Connection, Connections};
 use ecr_pull_secrets::https::drain::Switch;
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("want: do-nothing ADDRESS CERTIFICATES".into());
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let certificate = Certificate::new(provider, Metrics::default());
+    let certificate = Certificate::new(provider, service("ecr-pull-secrets"), Metrics::default());
     let tls = Arc::new(certificate.server_config()?);
     tokio::spawn(Files::new(Path::new(&certificates), certificate).run());
     let listener = TcpListener::bind(&address).await?;

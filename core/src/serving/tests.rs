@@ -157,6 +157,41 @@ fn what_is_missing_is_made_from_what_is_there() {
     assert_eq!(step(&held, LIFETIME, expired, true), Step::RenewLeaf);
 }
 
+#[test]
+fn a_leaf_that_is_overdue_does_not_wait_for_the_overlap_of_a_longer_lifetime() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let mut held = Held::default();
+    settle(&mut held, day, noon(), true);
+    let steps = settle(&mut held, LIFETIME, later(noon(), day / 6), true);
+    assert_eq!(steps, [Step::IntroduceCa]);
+    assert_eq!(
+        settle(&mut held, LIFETIME, later(noon(), day / 2), true),
+        []
+    );
+    let overdue = later(noon(), day * 5 / 6);
+    assert_eq!(settle(&mut held, LIFETIME, overdue, false), []);
+    let steps = settle(&mut held, LIFETIME, overdue, true);
+    assert_eq!(steps, [Step::SwitchLeafToNewCa]);
+}
+
+#[test]
+fn looks_are_often_enough_for_the_shortest_life_and_for_the_end() {
+    let second = Duration::from_secs(1);
+    let leaf = Validity::of_leaf(
+        noon(),
+        second * 100,
+        Validity::of_authority(noon(), LIFETIME),
+    );
+    assert_eq!(pace(None, second * 200, noon()), second * 2);
+    assert_eq!(pace(Some(leaf), second * 50, noon()), second / 2);
+    assert_eq!(pace(Some(leaf), LIFETIME, noon()), second);
+    let leaf = Validity::of_leaf(noon(), LIFETIME, Validity::of_authority(noon(), LIFETIME));
+    let last = later(noon(), LIFETIME - second * 5);
+    assert_eq!(pace(Some(leaf), LIFETIME, last), second * 5);
+    let ended = later(noon(), LIFETIME);
+    assert_eq!(pace(Some(leaf), LIFETIME, ended), LIFETIME / 100);
+}
+
 proptest! {
     /// With a clock that runs and replicas that look in at any interval, what is served is always
     /// good and always covered by what the API server was given an overlap ago, and what the
@@ -191,6 +226,27 @@ proptest! {
                 let signer = then.authorities[then.leaf.unwrap().signer];
                 prop_assert!(held.authorities.contains(&signer), "dropped too early");
             }
+        }
+    }
+
+    /// Whatever is made of the lifetime, the leaf is replaced before its end.
+    #[test]
+    fn no_change_of_the_lifetime_lets_the_leaf_end(
+        lifetimes in prop::collection::vec(100_u64..10_000_000, 2..4),
+        looks in prop::collection::vec((1_u32..60, 0_usize..40), 200..600),
+    ) {
+        let mut now = noon();
+        let mut held = Held::default();
+        let mut lifetime = Duration::from_secs(lifetimes[0]);
+        settle(&mut held, lifetime, now, true);
+        for (pause, which) in looks {
+            // Up to an eighth of the shortest life, as a replica does: see `pace`.
+            let leaf = held.leaf.unwrap().validity;
+            now = later(now, lifetime.min(leaf.life()) * pause / 480);
+            prop_assert!(leaf.covers(now), "ended before a look");
+            lifetime = lifetimes.get(which).map_or(lifetime, |seconds| Duration::from_secs(*seconds));
+            settle(&mut held, lifetime, now, true);
+            prop_assert!(held.leaf.unwrap().validity.covers(now));
         }
     }
 

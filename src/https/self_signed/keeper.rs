@@ -191,11 +191,11 @@ impl Keeper {
         } else {
             self.serve(material);
         }
-        let is_trusted = match *self.standing.borrow() {
-            Standing::Ours(since) => since.elapsed() >= SPREAD.min(serving::overlap(self.lifetime)),
-            Standing::Absent => true,
-            Standing::Unknown | Standing::Empty | Standing::Other => false,
-        };
+        let spread = SPREAD.min(serving::overlap(self.lifetime));
+        let is_trusted =
+            self.standing
+                .borrow()
+                .is_known(&material.bundle(), spread, Instant::now());
         let step = serving::step(material.held(), self.lifetime, now, is_trusted);
         if step == Step::Keep || is_waiting {
             return None;
@@ -284,6 +284,9 @@ impl Keeper {
 
     /// Often enough for the shortest lives.
     fn pace(&self) -> Duration {
-        (self.lifetime / 100).clamp(Duration::from_millis(50), LATER)
+        let served = self.good.as_ref().and_then(|good| good.held().leaf);
+        let served = served.map(|leaf| leaf.validity);
+        let pause = serving::pace(served, self.lifetime, clock::now());
+        pause.clamp(Duration::from_millis(50), LATER)
     }
 }

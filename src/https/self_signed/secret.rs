@@ -16,6 +16,7 @@ use super::material::Material;
 use crate::cluster::apply::within;
 use crate::cluster::connect::Clients;
 use crate::cluster::refusal::Refusal;
+use crate::https::certificate::service;
 
 /// Its name.
 pub(super) const NAME: &str = "ecr-pull-secrets-tls";
@@ -54,7 +55,7 @@ impl SecretApi {
         Self {
             watched: Api::namespaced(clients.watch.clone(), namespace),
             called: Api::namespaced(clients.call.clone(), namespace),
-            service: format!("{OWNER}.{namespace}.svc"),
+            service: service(namespace),
             provider,
         }
     }

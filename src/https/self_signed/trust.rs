@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use futures::StreamExt as _;
@@ -18,7 +19,7 @@ use crate::cluster::refusal::{Refusal, chain};
 use crate::cluster::registration::{NAME, Registration, Webhook};
 
 /// What the API server has been told to trust.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Not seen yet.
     Unknown,
@@ -28,8 +29,38 @@ pub(super) enum Standing {
     Empty,
     /// Somebody else, or less than all CAs in force, or more.
     Other,
-    /// The CAs in force, since then.
-    Ours(Instant),
+    /// The CAs in force, these.
+    Ours {
+        /// In PEM.
+        bundle: Arc<[u8]>,
+        /// Since when it is they.
+        since: Instant,
+    },
+}
+
+impl Standing {
+    /// Takes the place of what was. The same bundle keeps its time; says whether it is another.
+    fn replace_with(&mut self, next: Self) -> bool {
+        let is_same = match (&*self, &next) {
+            (Self::Ours { bundle, .. }, Self::Ours { bundle: other, .. }) => bundle == other,
+            (present, next) => present == next,
+        };
+        if !is_same {
+            *self = next;
+        }
+        !is_same
+    }
+
+    /// Whether every API server that may call us has had so much time to hear of these CAs.
+    pub(super) fn is_known(&self, wanted: &[u8], spread: Duration, now: Instant) -> bool {
+        match self {
+            Self::Ours { bundle, since } => {
+                **bundle == *wanted && now.duration_since(*since) >= spread
+            }
+            Self::Absent => true,
+            Self::Unknown | Self::Empty | Self::Other => false,
+        }
+    }
 }
 
 /// What the watch said last.
@@ -130,11 +161,17 @@ impl Trust {
             }
             Seen::There(webhook) => webhook.clone(),
         };
-        let is_ours = wanted.as_deref() == Some(webhook.ca_bundle.as_slice());
-        self.stand(match webhook.ca_bundle.as_slice() {
-            _ if is_ours => Standing::Ours(Instant::now()),
-            [] => Standing::Empty,
-            _ => Standing::Other,
+        let ours = wanted
+            .clone()
+            .filter(|wanted| **wanted == *webhook.ca_bundle);
+        let is_ours = ours.is_some();
+        self.stand(match (ours, webhook.ca_bundle.as_slice()) {
+            (Some(bundle), _) => Standing::Ours {
+                bundle,
+                since: Instant::now(),
+            },
+            (None, []) => Standing::Empty,
+            (None, _) => Standing::Other,
         });
         if is_ours {
             self.said = "";
@@ -194,18 +231,10 @@ impl Trust {
     }
 
     fn stand(&self, standing: Standing) {
-        self.standing.send_if_modified(|present| {
-            let is_same = match (&present, &standing) {
-                // It keeps its time.
-                (Standing::Ours(_), Standing::Ours(_)) => true,
-                (present, standing) => *present == standing,
-            };
-            if !is_same {
-                *present = standing;
-            }
-            !is_same
-        });
-        if matches!(standing, Standing::Ours(_) | Standing::Absent) {
+        let is_trusted = matches!(standing, Standing::Ours { .. } | Standing::Absent);
+        self.standing
+            .send_if_modified(|present| present.replace_with(standing));
+        if is_trusted {
             self.trusted
                 .send_if_modified(|trusted| !std::mem::replace(trusted, true));
         }
@@ -223,4 +252,31 @@ fn complain(detail: &str) {
     let cause = Cause::CaBundleForeign;
     let remedy = cause.remedy();
     warn!(cause = cause.name(), detail, remedy, "{cause}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPREAD: Duration = Duration::from_secs(60);
+
+    fn ours(bundle: &[u8], since: Instant) -> Standing {
+        let bundle = bundle.into();
+        Standing::Ours { bundle, since }
+    }
+
+    #[test]
+    fn another_bundle_has_its_own_time_to_spread() {
+        let start = Instant::now();
+        let mut standing = Standing::Empty;
+        assert!(standing.replace_with(ours(b"old", start)));
+        let soon = start + SPREAD;
+        assert!(!standing.replace_with(ours(b"old", soon)));
+        assert!(standing.is_known(b"old", SPREAD, soon));
+        assert!(!standing.is_known(b"old and new", SPREAD, soon));
+
+        assert!(standing.replace_with(ours(b"old and new", soon)));
+        assert!(!standing.is_known(b"old and new", SPREAD, soon));
+        assert!(standing.is_known(b"old and new", SPREAD, soon + SPREAD));
+    }
 }

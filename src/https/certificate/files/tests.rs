@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::crypto::aws_lc_rs::default_provider;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -12,6 +12,8 @@ use x509_parser::asn1_rs::{Any, FromDer as _, OctetString, Sequence};
 use super::*;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
+
+const SERVICE: &str = "ecr-pull-secrets.somewhere.svc";
 
 /// A directory as the kubelet keeps it for a Secret volume: names that link to `..data`, which
 /// links to a directory that is swapped as a whole.
@@ -44,7 +46,8 @@ impl Volume {
     }
 
     fn files(&self) -> Files {
-        let certificate = Certificate::new(Arc::new(default_provider()), Metrics::default());
+        let provider = Arc::new(default_provider());
+        let certificate = Certificate::new(provider, SERVICE.to_owned(), Metrics::default());
         Files::new(self.directory.path(), certificate)
     }
 }
@@ -56,12 +59,24 @@ fn pair(name: &str) -> (String, String) {
 
 fn lasting(name: &str, not_before: Timestamp, not_after: Timestamp) -> (String, String) {
     let at = |time: Timestamp| OffsetDateTime::from_unix_timestamp(time.as_second()).unwrap();
-    let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.not_before = at(not_before);
     params.not_after = at(not_after);
+    signed(&params)
+}
+
+/// By itself.
+fn signed(params: &CertificateParams) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key);
     (certificate.unwrap().pem(), key.serialize_pem())
+}
+
+/// For our Service, and with these extended key usages.
+fn ours(usages: &[ExtendedKeyUsagePurpose]) -> (String, String) {
+    let mut params = CertificateParams::new(vec![SERVICE.to_owned()]).unwrap();
+    params.extended_key_usages = usages.to_vec();
+    signed(&params)
 }
 
 /// The leaf that the listener would show now.
@@ -145,6 +160,50 @@ fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
     volume.swap(&other_chain, &other_key);
     files.look();
     assert_ne!(served(&files), good);
+}
+
+#[test]
+fn what_is_for_another_service_or_for_clients_never_replaces_what_is_for_ours() {
+    let mut volume = Volume::new();
+    let mut files = volume.files();
+    let ingress = pair("shop.example");
+    let client = ours(&[ExtendedKeyUsagePurpose::ClientAuth]);
+    let mut seen = None;
+    // Better than nothing, and than each other.
+    for (chain, key) in [&ingress, &client, &ours(&[])] {
+        volume.swap(chain, key);
+        files.look();
+        assert_ne!(served(&files), seen);
+        seen = served(&files);
+    }
+    for (chain, key) in [&ingress, &client] {
+        volume.swap(chain, key);
+        files.look();
+        files.look();
+        assert_eq!(served(&files), seen);
+    }
+    assert_eq!(reloads(&files, "error"), " 2", "each is reported once");
+    let refused = Pair::parse(
+        ingress.0.as_bytes(),
+        ingress.1.as_bytes(),
+        &default_provider(),
+    )
+    .and_then(|pair| files.certificate.take_up(&pair));
+    let said = refused.unwrap_err().to_string();
+    assert!(
+        said.contains("shop.example") && said.contains(SERVICE),
+        "{said}"
+    );
+    for usage in [
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::Any,
+    ] {
+        let (chain, key) = ours(&[ExtendedKeyUsagePurpose::ClientAuth, usage]);
+        volume.swap(&chain, &key);
+        files.look();
+        assert_ne!(served(&files), seen);
+        seen = served(&files);
+    }
 }
 
 #[test]
