@@ -94,11 +94,8 @@ impl PullSecrets {
             done_by,
             trigger,
         } = wanted;
-        let hosts: Vec<Registry> = registries
-            .iter()
-            .map(|(registry, _)| registry.clone())
-            .collect();
-        if self.ledger.serves(namespace, &hosts, clock::now()) {
+        let wanted = registries.iter().map(|(registry, _)| registry);
+        if self.ledger.serves(namespace, wanted, clock::now()) {
             return Ensured::Fresh;
         }
         let (flight, is_new) = self.flights.join(namespace, registries);

@@ -105,12 +105,17 @@ impl Ledger {
     }
 
     /// Whether the namespace's Secret serves a pod with images from these registries.
-    pub fn serves(&self, namespace: &str, registries: &[Registry], now: Timestamp) -> bool {
+    pub fn serves<'a>(
+        &self,
+        namespace: &str,
+        registries: impl IntoIterator<Item = &'a Registry>,
+        now: Timestamp,
+    ) -> bool {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let Some(Row::Held(held)) = rows.by_namespace.get(namespace) else {
             return false;
         };
-        registries.iter().all(|registry| {
+        registries.into_iter().all(|registry| {
             let host = registry.host();
             let fresh = || {
                 held.entries

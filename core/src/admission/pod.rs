@@ -5,13 +5,12 @@
 //! gives a decision, and no decision refuses a pod.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 pub(super) use object::{Object, object};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 
-use self::lists::what_matters;
+use self::lists::Names;
 use crate::config::Selection;
 use crate::image::Registry;
 
@@ -98,39 +97,39 @@ pub struct Annotations {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec<'a> {
-    #[serde(borrow, default, deserialize_with = "what_matters")]
-    image_pull_secrets: Option<Vec<SecretReference<'a>>>,
+    #[serde(default, deserialize_with = "lists::names")]
+    image_pull_secrets: Option<Names>,
     #[serde(borrow, default)]
     service_account_name: Option<Text<'a>>,
-    #[serde(borrow, default, deserialize_with = "what_matters")]
-    containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default, deserialize_with = "what_matters")]
-    init_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default, deserialize_with = "what_matters")]
-    ephemeral_containers: Option<Vec<Container<'a>>>,
-    #[serde(borrow, default, deserialize_with = "what_matters")]
-    volumes: Option<Vec<Volume<'a>>>,
+    #[serde(default, deserialize_with = "lists::containers")]
+    containers: Option<Vec<Registry>>,
+    #[serde(default, deserialize_with = "lists::containers")]
+    init_containers: Option<Vec<Registry>>,
+    #[serde(default, deserialize_with = "lists::containers")]
+    ephemeral_containers: Option<Vec<Registry>>,
+    #[serde(default, deserialize_with = "lists::volumes")]
+    volumes: Option<Vec<Registry>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Deserialize)]
 struct SecretReference<'a> {
     #[serde(borrow, default)]
     name: Option<Text<'a>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Deserialize)]
 struct Container<'a> {
     #[serde(borrow, default)]
     image: Option<Text<'a>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Deserialize)]
 struct Volume<'a> {
     #[serde(borrow, default)]
     image: Option<ImageVolume<'a>>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Deserialize)]
 struct ImageVolume<'a> {
     #[serde(borrow, default)]
     reference: Option<Text<'a>>,
@@ -159,27 +158,17 @@ impl<'a> Pod<'a> {
 }
 
 impl Pod<'_> {
-    /// Every place of a pod that names an image.
-    fn images(&self) -> impl Iterator<Item = &str> {
-        let spec = self.spec.as_ref();
-        let containers = spec
-            .into_iter()
-            .flat_map(|spec| {
-                [
-                    &spec.containers,
-                    &spec.init_containers,
-                    &spec.ephemeral_containers,
-                ]
-            })
-            .flatten()
-            .flatten()
-            .filter_map(|container| container.image.as_deref());
-        let volumes = spec
-            .and_then(|spec| spec.volumes.as_ref())
-            .into_iter()
-            .flatten()
-            .filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
-        containers.chain(volumes)
+    /// The private registries of every place of a pod that names an image.
+    fn registries(&self) -> impl Iterator<Item = &Registry> {
+        let lists = self.spec.iter().flat_map(|spec| {
+            [
+                &spec.containers,
+                &spec.init_containers,
+                &spec.ephemeral_containers,
+                &spec.volumes,
+            ]
+        });
+        lists.flatten().flatten()
     }
 
     /// The ServiceAccount that the pod runs as; admission has filled it in before we see the pod.
@@ -299,20 +288,18 @@ pub fn decide(pod: &Pod<'_>, namespace: Wish, settings: &Settings) -> Decision {
     if pod.is_mirror() {
         return Decision::Skip(Skip::MirrorPod);
     }
-    let registries: BTreeSet<Registry> = pod
-        .images()
-        .filter_map(Registry::of_image)
-        .filter(|registry| !registry.is_public())
-        .collect();
+    let mut registries: Vec<Registry> = pod.registries().cloned().collect();
     if registries.is_empty() {
         return Decision::Skip(Skip::NoEcrImage);
     }
     if !settings.selection.admits(pod.wish(), namespace) {
         return Decision::Skip(Skip::OptedOut);
     }
+    registries.sort_unstable();
+    registries.dedup();
     Decision::Serve {
         list: list_of(pod, &settings.secret_name),
-        registries: registries.into_iter().collect(),
+        registries,
     }
 }
 
@@ -321,14 +308,11 @@ fn list_of(pod: &Pod<'_>, secret_name: &str) -> List {
         .spec
         .as_ref()
         .and_then(|spec| spec.image_pull_secrets.as_ref());
-    let Some(list) = list else {
-        return List::Absent;
-    };
-    let named = list
-        .iter()
-        .filter_map(|reference| reference.name.as_deref())
-        .any(|name| name == secret_name);
-    if named { List::Named } else { List::Present }
+    match list {
+        None => List::Absent,
+        Some(names) if names.contain(secret_name) => List::Named,
+        Some(_) => List::Present,
+    }
 }
 
 mod lists;

@@ -77,8 +77,8 @@ pub async fn attend(scope: &Scope, pod: &Seen) -> Option<Vec<(Registry, Identity
             None
         }
         Standing::Served(registries) => {
-            let all: Vec<Registry> = registries.iter().map(|(one, _)| one.clone()).collect();
-            if !scope.ledger.serves(pod.namespace(), &all, clock::now()) {
+            let all = registries.iter().map(|(registry, _)| registry);
+            if !scope.ledger.serves(pod.namespace(), all, clock::now()) {
                 return Some(registries);
             }
             diagnose(scope, pod).await;

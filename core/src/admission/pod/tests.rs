@@ -152,10 +152,46 @@ fn what_decides_nothing_takes_no_memory() {
     }
     assert_eq!(spec.volumes.unwrap().capacity(), 0);
     assert_eq!(spec.image_pull_secrets.unwrap().capacity(), 0);
-    let names = vec![json!({ "name": "other" }); 100_000];
+}
+
+#[test]
+fn a_registry_that_many_containers_share_is_kept_once() {
+    let containers = vec![json!({ "image": image(HOST) }); 1000];
+    let text = json!({ "spec": { "containers": containers } }).to_string();
+    let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+    assert_eq!(pod.spec.unwrap().containers.unwrap().len(), 1);
+}
+
+#[test]
+fn the_name_of_the_secret_is_found_after_any_number_of_others() {
+    let mut names = vec![json!({ "name": "a" }); 100_000];
+    names.push(json!({ "name": NAME }));
     let text = json!({ "spec": { "imagePullSecrets": names } }).to_string();
     let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
-    assert_eq!(pod.spec.unwrap().image_pull_secrets.unwrap().len(), 4096);
+    assert!(pod.names(NAME) && pod.names("a") && !pod.names("b"));
+    // Less than they came in, also where their number doubles the room for them.
+    let capacity = pod.spec.unwrap().image_pull_secrets.unwrap().capacity();
+    assert!(capacity < text.len(), "{capacity} of {}", text.len());
+}
+
+#[test]
+fn no_part_of_a_name_is_a_name() {
+    let pod = |name: &str| pod_with("imagePullSecrets", json!([{ "name": name }]));
+    let wound = [
+        format!("{NAME}-2"),
+        format!("x{NAME}"),
+        format!("{NAME}\0"),
+        format!("a\0{NAME}\0b"),
+        format!("\0{NAME}"),
+    ];
+    for name in wound {
+        assert_eq!(
+            decided(&pod(&name)),
+            serve(List::Present, &[HOST]),
+            "{name:?}"
+        );
+    }
+    assert_eq!(decided(&pod(NAME)), serve(List::Named, &[HOST]));
 }
 
 #[test]
