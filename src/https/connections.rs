@@ -16,15 +16,18 @@ use tokio::time::{Instant, interval};
 
 use crate::telemetry::metrics::Metrics;
 
-/// Connections at a time, each of some 25 KiB. An API server holds one for each review that it waits
+/// Connections at a time, each of 25 to 40 KiB. An API server holds one for each review that it waits
 /// for: some dozens, and 200 if it creates as many pods at a time as it ever does. Container runtimes
 /// grant 1,024 file descriptors at the least.
 const CAPACITY: usize = 512;
-/// One of so many may always be fresh; if more are, those go first.
-const FRESH: usize = 3;
-/// What is younger is not slow: nobody is cut for another's sake before. So a flood costs as many
-/// handshakes a second as there are places, and those who wait are served in turn.
-const GRACE: Duration = Duration::from_secs(1);
+/// So many may be fresh: they cost nobody anything, and ask for nothing. An API server's are known
+/// after some ms, and as long the others wait in the kernel's queue.
+const FRESH: usize = 192;
+/// Where there are fewer places than that, one in so many.
+const SHARE: usize = 3;
+/// What is younger is not slow: nobody is cut for another's sake before. So a flood costs 384
+/// handshakes a second, and those who wait are served in turn.
+const GRACE: Duration = Duration::from_millis(500);
 /// How often limits of time are looked at.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -254,7 +257,8 @@ impl Connections {
 
     fn open_at(self: &Arc<Self>, now: u64) -> Option<Open> {
         let mut table = self.table();
-        if table.len() >= CAPACITY && !self.make_room(&mut table, now) {
+        let is_full = table.fresh.len() >= FRESH || table.len() >= CAPACITY;
+        if is_full && !self.make_room(&mut table, now) {
             return None;
         }
         table.last += 1;
@@ -291,7 +295,7 @@ impl Connections {
             let is_one = |_: &Connection, phase| phases.contains(&phase);
             slowest(table.known.values(), now, is_one)
         };
-        let victim = if table.fresh.len() * FRESH > table.len() {
+        let victim = if table.fresh.len() * SHARE > table.len() {
             oldest()
         } else {
             known(&[Phase::Header, Phase::Body])

@@ -19,12 +19,13 @@ fn fresh(all: &Arc<Connections>, count: usize, now: u64) -> Vec<Open> {
 
 /// That have asked before, and do this since then.
 fn known(all: &Arc<Connections>, count: usize, phase: Phase, now: u64) -> Vec<Open> {
-    let connections = fresh(all, count, now);
-    for Open(connection) in &connections {
-        connection.has_asked();
-        connection.enter_at(phase, now);
-    }
-    connections
+    let ask = |_| {
+        let open = all.open_at(now).expect("a place");
+        open.connection().has_asked();
+        open.connection().enter_at(phase, now);
+        open
+    };
+    (0..count).map(ask).collect()
 }
 
 /// The positions of those that were cut.
@@ -44,7 +45,7 @@ async fn cut(connections: &[Open]) -> Vec<usize> {
 async fn the_oldest_fresh_one_makes_room() {
     let all = connections();
     let api_server = known(&all, 40, Phase::Idle, 0);
-    let idle = fresh(&all, CAPACITY - 40, 0);
+    let idle = fresh(&all, FRESH, 0);
     let newcomers = fresh(&all, 2, LATER);
     assert_eq!(cut(&idle).await, [0, 1]);
     assert_eq!(cut(&api_server).await, [0; 0]);
@@ -54,7 +55,7 @@ async fn the_oldest_fresh_one_makes_room() {
 #[tokio::test]
 async fn a_crowd_that_came_just_now_is_served_in_turn() {
     let all = connections();
-    let crowd = fresh(&all, CAPACITY, LATER);
+    let crowd = fresh(&all, FRESH, LATER);
     assert!(all.open_at(LATER + millis(GRACE) - 1).is_none());
     assert_eq!(cut(&crowd).await, [0; 0]);
     assert!(all.open_at(LATER + millis(GRACE)).is_some());
