@@ -188,7 +188,7 @@ async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
         "UPPER",
         &format!("{there}?x="),
         &format!("{there}/"),
-        &"a".repeat(64),
+        &"a".repeat(63),
     ] {
         let pod = pod("pod", &namespace.image("app"));
         let answer = review::answer(&world.replicas[0], &review::of_pod(name, &pod)).await;
