@@ -24,9 +24,9 @@ const CLIENTS: usize = 16;
 /// Replicas, as the chart has them.
 const REPLICAS: usize = 2;
 /// Turns of each.
-const TURNS: usize = 5;
+const TURNS: usize = 3;
 /// Of a turn, in seconds; as much before it does not count.
-const SECONDS: usize = 8;
+const SECONDS: usize = 4;
 
 /// Measures it.
 pub async fn measure(report: &mut Report) {
