@@ -67,7 +67,6 @@ impl Bodies {
     ) -> Result<Whole<'_>, BodyError> {
         let announced = body.size_hint().exact();
         if announced.is_some_and(|announced| announced > LIMIT as u64) {
-            discard(&mut body).await;
             return Err(BodyError::TooLarge);
         }
         connection.holds(0);
@@ -85,13 +84,8 @@ impl Bodies {
                 whole.first = data;
                 continue;
             }
-            let appended = self.append(&mut whole, &data, announced, connection).await;
-            if matches!(appended, Err(BodyError::TooLarge)) {
-                drop(whole);
-                discard(&mut body).await;
-                return Err(BodyError::TooLarge);
-            }
-            appended?;
+            self.append(&mut whole, &data, announced, connection)
+                .await?;
         }
         connection.has_asked();
         Ok(whole)
@@ -151,16 +145,5 @@ impl Bodies {
             }
         }
         Err(BodyError::NoBudget)
-    }
-}
-
-/// Lets a body that is too large come in, as far as it is not absurd: a connection that is closed
-/// over bytes that nobody read is reset, and the answer is lost on the way.
-async fn discard(body: &mut Incoming) {
-    let mut discarded = 0;
-    while discarded <= LIMIT
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        discarded += frame.data_ref().map_or(0, Bytes::len);
     }
 }

@@ -178,7 +178,7 @@ async fn answers_that_nobody_takes_are_small(world: Arc<World>) -> Outcome {
         streams.push(say(&replica, &request).await);
     }
     eventually("little memory is held for them", LIMIT, || async {
-        (resident_mib(&replica) < before + 64.0).then_some(())
+        (resident_mib(&replica) < before + 128.0).then_some(())
     })
     .await;
     let mut refused = 0;
@@ -226,7 +226,13 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
     assert_eq!(status_of_new, StatusCode::OK);
     assert_eq!(told(), 1);
     let cut = "ecr_pull_secrets_connections_cut_total";
-    assert!(replica.metric(cut, &["reason=\"room\""]).await > 0.0);
+    // The plain port has as few files to accept with.
+    eventually("it is counted who was sent away", LIMIT, || async {
+        let (_, text) = replica.get("/metrics").await?;
+        let is_cut = |line: &str| line.starts_with(cut) && line.contains("reason=\"room\"");
+        text.lines().any(is_cut).then_some(())
+    })
+    .await;
     drop((silent, old));
     alone(&replica).await;
     let (status, _) = replica.post(review()).await.expect("an answer");
