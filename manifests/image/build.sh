@@ -63,7 +63,6 @@ flags=(
     -C link-arg=-Wl,-z,pack-relative-relocs
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
     "--remap-path-prefix=$target_directory=/target"
-    "--remap-path-prefix=$PWD=/src"
 )
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
     cargo build --locked --release --package ecr-pull-secrets --bin ecr-pull-secrets "${@:3}" --target "$target" >&2

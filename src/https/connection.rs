@@ -45,11 +45,13 @@ pub(super) async fn serve<S: Service>(
 ) {
     let connection = open.connection();
     let ended = tokio::select! {
-        ended = converse(stream, acceptor, service, drain, connection.clone()) => ended,
+        // Whoever is cut begins nothing more.
+        biased;
         () = connection.is_cut() => {
             debug!(phase = ?connection.phase(), "connection cut");
             return;
         }
+        ended = converse(stream, acceptor, service, drain, connection.clone()) => ended,
     };
     if let Err(error) = ended {
         debug!(%error, "connection ended");

@@ -51,14 +51,20 @@ pub async fn until_end(stream: &mut TlsStream<TcpStream>) -> String {
 
 /// One answer of a connection that goes on.
 pub async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
+    if_answered(stream).await.expect("an answer")
+}
+
+/// One answer, unless the connection ends before.
+pub async fn if_answered(stream: &mut TlsStream<TcpStream>) -> Option<String> {
     let mut heard = Vec::new();
     let whole = async {
         while !is_whole(&heard) {
-            assert!(stream.read_buf(&mut heard).await.expect("an answer") > 0);
+            stream.read_buf(&mut heard).await.ok().filter(|n| *n > 0)?;
         }
+        Some(())
     };
-    timeout(LIMIT, whole).await.expect("an answer in time");
-    String::from_utf8_lossy(&heard).into_owned()
+    timeout(LIMIT, whole).await.expect("an answer in time")?;
+    Some(String::from_utf8_lossy(&heard).into_owned())
 }
 
 fn is_whole(heard: &[u8]) -> bool {
