@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::connections::{Connection, Open, Phase};
@@ -87,7 +88,7 @@ async fn converse<S: Service>(
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            connection.enter(Phase::Answer);
+            connection.has_answer();
             Ok::<_, Infallible>(response)
         }
     });
@@ -105,12 +106,28 @@ async fn converse<S: Service>(
 }
 
 /// A stream that tells when a request begins and when an answer is out.
-struct Watched<S> {
-    stream: S,
+struct Watched {
+    stream: TlsStream<TcpStream>,
     connection: Arc<Connection>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl Watched {
+    /// Throws away what comes until the client has had enough. A socket that is closed over bytes
+    /// that nobody read is reset, and the answer is lost on its way.
+    fn poll_linger(&mut self, context: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            let (socket, _) = self.stream.get_mut();
+            task::ready!(Pin::new(socket).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
@@ -125,7 +142,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
@@ -149,7 +166,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.connection.phase() != Phase::Linger {
+            task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            if !self.connection.leaves_rest() {
+                return Poll::Ready(Ok(()));
+            }
+            self.connection.enter(Phase::Linger);
+        }
+        self.poll_linger(context)
     }
 
     fn poll_write_vectored(

@@ -47,16 +47,19 @@ pub(super) enum Phase {
     Work,
     /// The answer goes out.
     Answer,
+    /// The last answer is out, and what still comes of its request is thrown away.
+    Linger,
 }
 
 impl Phase {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Handshake,
         Self::Idle,
         Self::Header,
         Self::Body,
         Self::Work,
         Self::Answer,
+        Self::Linger,
     ];
 
     /// How long it may last. Work has a deadline of its own.
@@ -67,7 +70,7 @@ impl Phase {
             // POST on a dead connection is not tried again.
             Self::Idle => 120,
             // An API server sends both at once.
-            Self::Header | Self::Body => 5,
+            Self::Header | Self::Body | Self::Linger => 5,
             Self::Work => return None,
         };
         Some(Duration::from_secs(seconds))
@@ -82,6 +85,7 @@ impl Phase {
             Self::Body => "body",
             Self::Work => "work",
             Self::Answer => "answer",
+            Self::Linger => "linger",
         }
     }
 }
@@ -118,6 +122,7 @@ pub struct Connection {
     state: AtomicU64,
     is_known: AtomicBool,
     holds: AtomicU32,
+    leaves_rest: AtomicBool,
     /// From then on, the next answer is the last.
     retires: Instant,
     cut: Notify,
@@ -158,6 +163,18 @@ impl Connection {
     pub fn holds(&self, kib: usize) {
         let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         self.holds.store(kib, Ordering::Relaxed);
+    }
+
+    /// The answer is there. If its request is not, as a whole, nobody wants the rest of it.
+    pub(super) fn has_answer(&self) {
+        let leaves_rest = self.phase() == Phase::Body;
+        self.leaves_rest.store(leaves_rest, Ordering::Relaxed);
+        self.enter(Phase::Answer);
+    }
+
+    /// Whether the client may still send what nobody wants.
+    pub(super) fn leaves_rest(&self) -> bool {
+        self.leaves_rest.load(Ordering::Relaxed)
     }
 
     /// Ends connections whose bodies have been coming in for the longest time, if they are slow and
@@ -273,6 +290,7 @@ impl Connections {
             state: AtomicU64::new(state(Phase::Handshake, now)),
             is_known: AtomicBool::new(false),
             holds: AtomicU32::new(0),
+            leaves_rest: AtomicBool::new(false),
             retires: Instant::now() + age,
             cut: Notify::new(),
         });
@@ -298,7 +316,7 @@ impl Connections {
         let victim = if table.fresh.len() * SHARE > table.len() {
             oldest()
         } else {
-            known(&[Phase::Header, Phase::Body])
+            known(&[Phase::Header, Phase::Body, Phase::Linger])
                 .or_else(|| known(&[Phase::Idle]))
                 .or_else(oldest)
         };

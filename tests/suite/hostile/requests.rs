@@ -62,7 +62,12 @@ async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Out
         heard.to_lowercase().contains("connection: close"),
         "{heard}"
     );
-    // All of it is sent, and nobody said how much it would be.
+    // All of it is sent, and the answer read afterwards.
+    let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
+    stream.write_all(&vec![b' '; eight]).await?;
+    let heard = until_end(&mut stream).await;
+    assert_eq!(status(&heard), "413", "{heard}");
+    // Nobody said how much it would be.
     let mut stream = say(replica, head("Transfer-Encoding: chunked\r\n")).await;
     let chunk = format!("100000\r\n{}\r\n", " ".repeat(1024 * 1024));
     for _ in 0..8 {
