@@ -4,6 +4,7 @@
 //! a replica without its ledger would answer from a memory that nobody refreshes.
 
 mod guards;
+mod heap;
 mod lifecycle;
 mod parts;
 
@@ -86,6 +87,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         Some(trusted)
     };
 
+    tasks.own("heap", heap::keep_small());
     let (resign, resigning) = watch::channel(false);
     let parts = Parts {
         aws_credentials_dir: &aws_credentials_dir,

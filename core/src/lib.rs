@@ -11,6 +11,8 @@
 //! tokens whose age [`token::renewal`] judges. Whatever goes wrong on the way is a
 //! [`cause::Cause`].
 
+#![forbid(unsafe_code)]
+
 pub mod admission;
 pub mod cause;
 pub mod config;

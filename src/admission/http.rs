@@ -267,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_waited_for_longer_than_ten_seconds() {
+        let patience = |uri| patience(&Uri::from_static(uri));
+        assert_eq!(patience("/mutate?timeout=3s"), Duration::from_secs(3));
+        assert_eq!(patience("/mutate?a=b&timeout=10s"), LONGEST_TIMEOUT);
+        assert_eq!(patience("/mutate?timeout=30s"), LONGEST_TIMEOUT);
+        for unsaid in ["/mutate", "/mutate?timeout=31s", "/mutate?timeout"] {
+            assert_eq!(patience(unsaid), DEFAULT_TIMEOUT, "{unsaid}");
+        }
+    }
+
+    #[test]
     fn json_is_told_by_its_content_type() {
         let with = |value: &'static str| {
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])

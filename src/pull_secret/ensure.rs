@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_pull_secrets_core::admission::pod::Wish;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
@@ -28,6 +29,9 @@ use crate::telemetry::metrics::Trigger;
 use crate::token::failure::Failure;
 use crate::token::supply::{Supplied, Supply};
 
+/// So long is work gone on with that nobody asks for any more: the pods may be gone, and the Secret
+/// may have been cleaned up. While a pod waits, its kubelet tells of it every few minutes.
+const INTEREST: Duration = Duration::from_secs(60 * 60);
 /// Writes at a time. A pool of 16 applies some 750 Secrets a second on two cores.
 const WRITERS: usize = 16;
 
@@ -167,20 +171,20 @@ impl PullSecrets {
                 () = sleep(next) => pause = next,
                 () = flight.woken() => {}
             }
-            match self.namespaces.look_up(namespace).await {
-                Known::Missing => return self.give_up(namespace, flight, Cause::NamespaceMissing),
-                Known::Terminating(_) => {
-                    return self.give_up(namespace, flight, Cause::NamespaceTerminating);
+            let (reason, cause) = match self.namespaces.look_up(namespace).await {
+                Known::Missing => ("missing", Cause::NamespaceMissing),
+                Known::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
+                // Whoever asks again, begins again.
+                Known::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
+                Known::Active(_) | Known::Unknown if flight.asked() >= INTEREST => {
+                    ("nobody_asks", Cause::StillWorking)
                 }
-                Known::Active(_) | Known::Unknown => {}
-            }
+                Known::Active(_) | Known::Unknown => continue,
+            };
+            self.flights.abandon(namespace);
+            info!(namespace, reason, "gave up on a pull secret");
+            return flight.fail(cause);
         }
-    }
-
-    fn give_up(&self, namespace: &str, flight: &Flight, cause: Cause) {
-        self.flights.abandon(namespace);
-        info!(namespace, cause = cause.name(), "gave up on a pull secret");
-        flight.fail(cause);
     }
 
     /// Mints what is missing and writes what there is as it comes: a region that AWS does not serve

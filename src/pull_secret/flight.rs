@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Identity;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// What the work does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl Progress {
 struct State {
     wanted: BTreeMap<Registry, (Identity, Progress)>,
     phase: Phase,
+    asked: Instant,
 }
 
 /// The work on one namespace.
@@ -75,6 +78,7 @@ impl Flight {
         let state = State {
             wanted: BTreeMap::new(),
             phase: Phase::Minting,
+            asked: Instant::now(),
         };
         Self {
             state: Mutex::new(state),
@@ -86,6 +90,7 @@ impl Flight {
     /// Takes registries on board; whether one of them is news to the work.
     fn join(&self, wanted: &[(Registry, Identity)]) -> bool {
         let mut state = self.lock();
+        state.asked = Instant::now();
         let mut is_news = false;
         for (registry, identity) in wanted {
             let known = state.wanted.get(registry).map(|(_, progress)| *progress);
@@ -147,6 +152,11 @@ impl Flight {
         wanted
             .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
             .collect()
+    }
+
+    /// How long ago somebody joined.
+    pub fn asked(&self) -> Duration {
+        self.lock().asked.elapsed()
     }
 
     /// The causes for which registries wait to be tried again.

@@ -19,8 +19,8 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
-pub use self::row::is_edited;
 use self::row::{Held, Row, Tolerated, version};
+pub use self::row::{Mark, is_edited};
 use crate::cluster::watch::{Announce, follow};
 
 /// So many deleted Secrets are remembered.
@@ -174,10 +174,11 @@ impl Ledger {
     }
 
     /// Goes through the hosts of every Secret of ours, with the life of the token that each holds or,
-    /// where somebody else's content is tolerated, could hold. Others wait meanwhile.
+    /// where somebody else's content is tolerated, could hold, and with whose rights the tokens
+    /// carry, if all carry the same. Others wait meanwhile.
     pub fn for_each(
         &self,
-        mut visit: impl FnMut(&str, &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>),
+        mut visit: impl FnMut(&str, Option<Mark>, &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>),
     ) {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         for (namespace, row) in &rows.by_namespace {
@@ -186,6 +187,7 @@ impl Ledger {
             {
                 visit(
                     namespace,
+                    held.owner,
                     &mut held.holds().map(|(host, life)| (host, *life)),
                 );
             }

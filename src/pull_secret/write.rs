@@ -161,9 +161,12 @@ impl Writer {
             namespace, trigger, ..
         } = order;
         for round in 0..ROUNDS {
+            let is_blind = matches!(start, Start::Replaceable(_));
             match self.round(order, start).await {
                 Ok(Round::Done(written)) => return Ok(written),
                 Ok(Round::Again) => start = Start::Look,
+                // A look may tell what is wrong with it: it may have become immutable.
+                Err((Cause::SecretRefused, _)) if is_blind => start = Start::Look,
                 Err((cause, detail)) => {
                     return Err(self.failed(namespace, trigger, cause, &detail));
                 }

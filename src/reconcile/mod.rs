@@ -1,5 +1,5 @@
-//! What the lease holder does, and nobody else: it renews tokens, keeps every pull Secret up with
-//! them, and sees to the pods and namespaces that admission could not serve.
+//! What the lease holder does: it renews tokens, keeps every pull Secret up with them, and sees to
+//! the pods and namespaces that admission could not serve. The others [stand by](rotation::standby).
 //!
 //! Each loop is a file. All of them start when the lease is won and end, wherever they are, when it
 //! is lost: every write that they make is safe to be made late or twice.
@@ -45,6 +45,7 @@ pub async fn run(
             changed = leads.changed() => if changed.is_err() { return },
             Some(_) = loops.join_next() => return,
             () = secrets::run(&scope, &mut changes, is_leading) => return,
+            () = rotation::standby::run(&scope), if !is_leading => return,
         }
         if is_leading {
             info!("not leading any more");

@@ -20,11 +20,13 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use tracing::warn;
 
+use self::attend::explain;
 pub use self::attend::{Standing, attend, judge, repair};
 pub use self::pages::Pages;
 pub use self::reports::Reports;
 pub use self::view::{Phase, Seen};
 use crate::cluster::refusal::chain;
+use crate::pull_secret::ensure::Ensured;
 use crate::scope::Scope;
 
 /// Pods in one answer: some 10 KiB each.
@@ -77,8 +79,12 @@ async fn watch(scope: &Scope) {
                     scope.reports.uses(pod.namespace());
                 }
                 if let Some(registries) = attend(scope, &pod).await {
-                    // The work runs by itself, once for each namespace.
-                    repair(scope, pod.namespace(), &registries, Duration::ZERO).await;
+                    // The work runs by itself, once for each namespace. What it waits for, the pod's
+                    // owner may be the one to know.
+                    let repaired = repair(scope, pod.namespace(), &registries, Duration::ZERO);
+                    if let Ensured::Late(cause) = repaired.await {
+                        explain(scope, &pod, cause).await;
+                    }
                 }
             }
         })

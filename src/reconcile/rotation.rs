@@ -13,6 +13,7 @@ mod pace;
 mod pauses;
 mod progress;
 mod schedule;
+pub mod standby;
 mod survey;
 
 use std::collections::{HashSet, VecDeque};
@@ -25,6 +26,7 @@ use ecr_pull_secrets_core::token::{Token, TokenKey};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use self::pace::{Pace, Ticket};
@@ -55,6 +57,8 @@ pub async fn run(scope: Arc<Scope>) {
 
 struct Rotation {
     scope: Arc<Scope>,
+    /// When this leadership began.
+    since: Timestamp,
     keys: Keys,
     schedule: Schedule,
     pauses: Pauses,
@@ -84,6 +88,7 @@ impl Rotation {
         Self {
             schedule: Schedule::new(scope.config.rotation.max_age),
             scope,
+            since: clock::now(),
             keys: Keys::default(),
             pauses: Pauses::default(),
             pace: Pace::new(now),
@@ -149,7 +154,8 @@ impl Rotation {
             ..
         } = &*self.scope;
         let held = |key: &TokenKey| supply.held(key);
-        let found = survey(ledger, &config.rules, &mut self.keys, held, clock::now());
+        let (since, wall) = (self.since, clock::now());
+        let found = survey(ledger, &config.rules, &mut self.keys, held, since, wall);
         self.schedule.update(found.uses, now);
         let is_behind: HashSet<&str> = found.behind.iter().map(|one| &*one.namespace).collect();
         self.pauses

@@ -143,17 +143,26 @@ impl Parts<'_> {
             &instance(),
             metrics.clone(),
         );
-        tasks.own(ELECTION, elector.run(resign));
-        let mut ready = synced.clone();
+        let ready = synced.clone();
+        tasks.own(ELECTION, take_part(elector, ready, resign));
         let this = scope.clone();
-        tasks.own("reconcile", async move {
-            for sync in &mut ready {
-                sync.synced().await;
-            }
-            reconcile::run(this, leads, changes).await;
-        });
+        tasks.own("reconcile", reconcile::run(this, leads, changes));
         Started { scope, synced }
     }
+}
+
+/// Whoever has not seen the cluster yet, and never may, leads nobody.
+async fn take_part(elector: Elector, mut ready: Vec<Synced>, mut resign: watch::Receiver<bool>) {
+    let seen = async {
+        for sync in &mut ready {
+            sync.synced().await;
+        }
+    };
+    tokio::select! {
+        _ = resign.wait_for(|resign| *resign) => return,
+        () = seen => {}
+    }
+    elector.run(resign).await;
 }
 
 /// The pod's name: its host name, by Kubernetes' rules.

@@ -44,6 +44,8 @@ pub const NAME: &str = "ecr-pull-secrets-tokens";
 const ATTEMPTS: u32 = 8;
 /// The first and the longest pause after a write that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// After one that mended the store: two replicas whose clocks are a day apart may never agree.
+const REST: Duration = Duration::from_secs(5);
 
 /// The token store.
 pub struct Store {
@@ -148,6 +150,7 @@ impl Store {
                 sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
+            sleep(REST).await;
         }
     }
 

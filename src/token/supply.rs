@@ -14,7 +14,7 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use ecr_pull_secrets_core::token::{Token, TokenKey};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lru::LruCache;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -27,6 +27,8 @@ use super::store::Store;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
+/// A token this young is as good as the next one, whatever a registry says of it.
+const YOUNG: SignedDuration = SignedDuration::from_mins(10);
 /// So many keys that the process did not hold may a namespace bring within [`WINDOW`].
 const NEW_KEYS: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
@@ -155,6 +157,25 @@ impl Supply {
             let _ = putting.await;
         }
         Ok(token)
+    }
+
+    /// A registry takes the token for dead, whatever its end: the session behind it may have been
+    /// revoked. Asks AWS for another one, behind the caller's back and not too often.
+    pub fn distrust(self: &Arc<Self>, key: TokenKey) {
+        let Ok(slot) = self.slot(&key, None) else {
+            return;
+        };
+        let is_young =
+            |token: &Token, now: Timestamp| now.duration_since(token.minted_at).abs() < YOUNG;
+        if slot
+            .read()
+            .token
+            .is_some_and(|token| is_young(&token, clock::now()))
+        {
+            return;
+        }
+        let this = self.clone();
+        tokio::spawn(async move { this.renew(&key, &slot, is_young).await.map(drop) });
     }
 
     /// The token of a key as it is, however old.

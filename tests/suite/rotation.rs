@@ -9,8 +9,9 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -134,6 +135,14 @@ async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -
         last = renewed(&good, &token(&last, &good)).await;
         assert_eq!(good.verdict(&last, "app").await, Verdict::Accepted);
     }
+    // What stands in the way is named, and not taken for somebody else's policy.
+    let events = bad.api::<Event>();
+    eventually("an Event", LIMIT, || async {
+        let events = events.list(&ListParams::default()).await.expect("Events");
+        let is_it = |event: &Event| event.reason.as_deref() == Some("ForeignImmutable");
+        events.iter().any(is_it).then_some(())
+    })
+    .await;
     let still = bad.secret_comes().await;
     assert_eq!(
         still.metadata.resource_version,

@@ -36,6 +36,8 @@ pub mod annotation {
     pub const EXCLUSIVE: &str = "ecr-pull-secrets.dev/exclusive";
     /// The version of this format.
     pub const FORMAT: &str = "ecr-pull-secrets.dev/format";
+    /// Those that say what is in it.
+    pub const DESCRIBING: [&str; 5] = [REGISTRIES, LIFETIMES, IDENTITY, EXCLUSIVE, FORMAT];
     /// `"true"` hands a foreign Secret over.
     pub const ADOPT: &str = "ecr-pull-secrets.dev/adopt";
     /// What `kubectl apply` leaves behind: the whole Secret, token included.

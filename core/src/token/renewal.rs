@@ -26,6 +26,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
 /// The longest pause when there is none that works: pods wait.
 const LONGEST_RETRY_WITHOUT: Duration = Duration::from_secs(15);
 
+/// For whoever leads and renews, and for the next one if that one is gone.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How a token stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -77,6 +80,19 @@ pub fn life_stage(
     } else {
         Stage::Fresh
     }
+}
+
+/// Whether a token that works was not renewed long after it was due, so that somebody else than
+/// whoever is to do it should: a fifth of the life after, or a little more by `jitter` between 0 and
+/// 1, and half a minute at the least.
+pub fn is_overdue(token: &Token, max_age: Duration, now: Timestamp, jitter: f64) -> bool {
+    let life = token
+        .expires_at
+        .duration_since(token.minted_at)
+        .unsigned_abs();
+    let patience = life.mul_f64(0.2 + jitter.clamp(0.0, 1.0) / 10.0);
+    let overdue_at = later(due_at(token, max_age), patience.max(LEAST_PATIENCE));
+    (overdue_at..token.expires_at).contains(&now)
 }
 
 /// Whether a token that was minted and ends then still serves a pod that starts now: a tenth of its

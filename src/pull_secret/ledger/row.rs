@@ -1,13 +1,16 @@
 //! What the ledger keeps of one Secret: some 200 bytes.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::{Described, Lifetime, is_exclusive};
-use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER};
+use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER, annotation};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 
 use super::Change;
 
@@ -30,8 +33,13 @@ pub(super) struct Held {
     pub(super) ours: bool,
     /// Nobody else wrote the content since we did.
     pub(super) intact: bool,
-    /// It is intact, and there is nothing in it but `entries`.
+    /// Somebody else wrote what is said of the content.
+    pub(super) redescribed: bool,
+    /// It is intact, what is said of it is ours as well, and there is nothing in it but `entries`,
+    /// of which there is at least one.
     pub(super) exclusive: bool,
+    /// Whose rights all of the tokens carry.
+    pub(super) owner: Option<Mark>,
     pub(super) entries: Box<[Hold]>,
     pub(super) tolerated: Option<Box<Tolerated>>,
 }
@@ -59,7 +67,7 @@ impl Held {
     /// What the watch tells of a Secret like this. One of ours without a word about its tokens
     /// would never be rotated.
     pub(super) fn change(&self) -> Change {
-        if self.intact && !self.entries.is_empty() {
+        if self.intact && !self.redescribed && !self.entries.is_empty() {
             Change::Written
         } else {
             Change::Edited
@@ -72,6 +80,11 @@ impl Held {
         let annotation = |name: &str| annotations?.get(name).map(String::as_str);
         let described = Described::read(annotation);
         let described_hosts = described.0.len();
+        let mut identities = described.0.values().map(|entry| &entry.identity);
+        let owner = identities
+            .next()
+            .filter(|first| identities.all(|other| other == *first))
+            .map(|identity| Mark::of(identity));
         // Whoever may write Secrets in a namespace may write annotations of any length.
         let entries = described
             .0
@@ -82,12 +95,19 @@ impl Held {
             .map(|(host, entry)| (intern(&host), entry.lifetime))
             .collect();
         let intact = is_ours(metadata) && !is_edited(metadata);
+        let redescribed = is_redescribed(metadata);
         Self {
             version: version(metadata),
             uid: metadata.uid.as_deref().and_then(Uid::parse),
             ours: is_ours(metadata),
             intact,
-            exclusive: intact && is_exclusive(annotation) && entries.len() == described_hosts,
+            redescribed,
+            exclusive: intact
+                && !redescribed
+                && is_exclusive(annotation)
+                && !entries.is_empty()
+                && entries.len() == described_hosts,
+            owner,
             entries,
             tolerated: None,
         }
@@ -99,6 +119,21 @@ impl Held {
         let undescribed =
             tolerated.filter(|(host, _)| !self.entries.iter().any(|(entry, _)| entry == host));
         self.entries.iter().chain(undescribed)
+    }
+}
+
+/// Tells identities apart, in a few bytes of the thousands that the names of roles may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(NonZeroU32);
+
+impl Mark {
+    /// Of an identity as the annotation says it.
+    pub fn of(identity: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        #[allow(clippy::cast_possible_truncation, reason = "any part of a hash is one")]
+        let mark = NonZeroU32::new(hasher.finish() as u32);
+        Self(mark.unwrap_or(NonZeroU32::MIN))
     }
 }
 
@@ -151,12 +186,37 @@ pub(super) fn is_ours(metadata: &ObjectMeta) -> bool {
 
 /// Whether another field manager owns the content.
 pub fn is_edited(metadata: &ObjectMeta) -> bool {
+    others_own(metadata, |fields| {
+        let data = fields.get("f:data");
+        data.is_some_and(|data| data.get(format!("f:{DATA_KEY}")).is_some())
+    })
+}
+
+/// Whether another field manager owns one of our annotations: what is there may be more than what
+/// they say.
+fn is_redescribed(metadata: &ObjectMeta) -> bool {
+    others_own(metadata, |fields| {
+        let annotations = fields.pointer("/f:metadata/f:annotations");
+        let names = annotations.and_then(Value::as_object);
+        names.is_some_and(|names| {
+            annotation::DESCRIBING.iter().any(|ours| {
+                names
+                    .keys()
+                    .any(|name| name.strip_prefix("f:") == Some(ours))
+            })
+        })
+    })
+}
+
+fn others_own(metadata: &ObjectMeta, is_one: impl Fn(&Value) -> bool) -> bool {
     metadata.managed_fields.iter().flatten().any(|entry| {
-        let owns_content = || {
-            let fields = entry.fields_v1.as_ref()?;
-            fields.0.get("f:data")?.get(format!("f:{DATA_KEY}"))
+        let owns = || {
+            entry
+                .fields_v1
+                .as_ref()
+                .is_some_and(|fields| is_one(&fields.0))
         };
-        entry.manager.as_deref() != Some(OWNER) && owns_content().is_some()
+        entry.manager.as_deref() != Some(OWNER) && owns()
     })
 }
 

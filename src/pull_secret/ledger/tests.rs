@@ -188,7 +188,23 @@ fn whatever_could_get_lost_or_older_is_read_first() {
     assert_eq!(replaceable(&exclusive(7), &[grant(SECOND, 2000)]), None);
     assert_eq!(replaceable(&exclusive(7), &[]), None);
     assert_eq!(replaceable(&exclusive(0), &newer), None, "no version");
-    let changes: [fn(&mut ObjectMeta); 4] = [
+    let changes: [fn(&mut ObjectMeta); 6] = [
+        // Nothing is said any more of what is there, so nothing would take its place.
+        |secret| {
+            let annotations = secret.annotations.get_or_insert_default();
+            annotations.remove(annotation::LIFETIMES);
+        },
+        |secret| {
+            let others = FieldsV1(json!({
+                "f:metadata": { "f:annotations": { format!("f:{}", annotation::REGISTRIES): {} } },
+            }));
+            let entry = ManagedFieldsEntry {
+                manager: Some("kubectl-annotate".to_owned()),
+                fields_v1: Some(others),
+                ..ManagedFieldsEntry::default()
+            };
+            secret.managed_fields.get_or_insert_default().push(entry);
+        },
         |secret| secret.uid = None,
         |secret| secret.labels = None,
         |secret| secret.managed_fields = Some(vec![owner_of_data("kubectl-edit")]),
@@ -210,6 +226,7 @@ fn whatever_could_get_lost_or_older_is_read_first() {
         let mut changed = exclusive(7);
         change(&mut changed);
         assert_eq!(replaceable(&changed, &newer), None, "{changed:?}");
+        assert_eq!(replaceable(&changed, &[]), None, "{changed:?}");
     }
     let ledger = Ledger::new("pull");
     ledger.saw(&exclusive(7));
@@ -228,7 +245,7 @@ fn an_end_beyond_belief_is_no_reason_to_read() {
 
 fn all(ledger: &Ledger) -> Vec<(String, Vec<(String, Timestamp)>)> {
     let mut all = Vec::new();
-    ledger.for_each(|namespace, holds| {
+    ledger.for_each(|namespace, _, holds| {
         let holds = holds.map(|(host, life)| (host.to_string(), life.expires_at));
         all.push((namespace.to_owned(), holds.collect()));
     });

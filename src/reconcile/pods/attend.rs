@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::pod::{Decision, List, decide};
-use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Identity;
+use ecr_pull_secrets_core::token::TokenKey;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -81,7 +82,7 @@ pub async fn attend(scope: &Scope, pod: &Seen) -> Option<Vec<(Registry, Identity
             if !scope.ledger.serves(pod.namespace(), all, clock::now()) {
                 return Some(registries);
             }
-            diagnose(scope, pod).await;
+            diagnose(scope, pod, &registries).await;
             None
         }
     }
@@ -147,33 +148,51 @@ async fn report(scope: &Scope, pod: &Seen) -> bool {
     true
 }
 
-/// Says what stands between a pod and its image, where the registry refused it.
-async fn diagnose(scope: &Scope, pod: &Seen) {
+/// Says what stands between a pod and its image, where the registry refused it. A token that ECR
+/// takes for dead before its time is replaced.
+async fn diagnose(scope: &Scope, pod: &Seen, registries: &[(Registry, Identity)]) {
     let is_old = |created| clock::now().duration_since(created) > GRACE;
     for cause in &pod.refusals {
-        let is_of_credentials = matches!(
-            cause,
-            Cause::TokenExpired | Cause::TokenInvalid | Cause::PullUnauthenticated
-        );
+        let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
+        let is_of_credentials = is_of_token || *cause == Cause::PullUnauthenticated;
         if is_of_credentials && !pod.created.is_some_and(is_old) {
             continue;
         }
-        let Claimed::Ours(claim) = scope.reports.claim(pod.uid(), cause.name()) else {
-            continue;
-        };
-        let Some(is_first) = tell(scope, pod, *cause).await else {
-            continue;
-        };
-        if is_first {
-            info!(
-                namespace = pod.namespace(),
-                pod = pod.name(),
-                cause = cause.name(),
-                "a pull was refused"
-            );
+        if is_of_token {
+            for (registry, identity) in registries {
+                scope
+                    .supply
+                    .distrust(TokenKey::new(identity.clone(), registry));
+            }
         }
-        claim.done();
+        once(scope, pod, *cause, "a pull was refused").await;
     }
+}
+
+/// Says why a pod's Secret cannot be made, where somebody has to do something about it.
+pub(super) async fn explain(scope: &Scope, pod: &Seen, cause: Cause) {
+    if cause.retry() != Retry::Soon {
+        once(scope, pod, cause, "a pod waits for its pull secret").await;
+    }
+}
+
+/// Tells of a cause once for each pod.
+async fn once(scope: &Scope, pod: &Seen, cause: Cause, message: &str) {
+    let Claimed::Ours(claim) = scope.reports.claim(pod.uid(), cause.name()) else {
+        return;
+    };
+    let Some(is_first) = tell(scope, pod, cause).await else {
+        return;
+    };
+    if is_first {
+        info!(
+            namespace = pod.namespace(),
+            pod = pod.name(),
+            cause = cause.name(),
+            "{message}"
+        );
+    }
+    claim.done();
 }
 
 /// Tells. Whether nobody had told it before; nothing where it could not be told for now.

@@ -15,6 +15,8 @@ use ecr_pull_secrets_core::token::{Token, TokenKey};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::pull_secret::ledger::Mark;
+
 /// What is known of the tokens of a key that is in use.
 #[derive(Clone, Debug)]
 pub(super) struct Use {
@@ -22,6 +24,8 @@ pub(super) struct Use {
     pub(super) oldest: Lifetime,
     /// What this process holds.
     pub(super) held: Option<Token>,
+    /// Of the key's identity.
+    pub(super) owner: Mark,
 }
 
 /// See above.
@@ -145,7 +149,7 @@ impl State {
 }
 
 /// Between 0 and 1, different each time.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     let random = RandomState::new().hash_one(()) % 1024;
     f64::from(u16::try_from(random).unwrap_or_default()) / 1024.0
 }

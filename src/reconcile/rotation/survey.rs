@@ -10,7 +10,7 @@ use ecr_pull_secrets_core::token::{Token, TokenKey, renewal};
 use jiff::Timestamp;
 
 use super::schedule::Use;
-use crate::pull_secret::ledger::Ledger;
+use crate::pull_secret::ledger::{Ledger, Mark};
 use crate::token::keys::Keys;
 
 /// What was found.
@@ -47,18 +47,21 @@ const UNKNOWN: Lifetime = Lifetime {
     expires_at: Timestamp::MIN,
 };
 
-/// Looks. `held` is what this process holds.
+/// Looks. `held` is what this process holds. What was minted before `since` for another identity
+/// than the rules say is due; later, it is of a replica with other rules, and a rollout will tell
+/// whose are newer.
 pub(super) fn survey(
     ledger: &Ledger,
     rules: &Rules,
     keys: &mut Keys,
     held: impl Fn(&TokenKey) -> Option<Token>,
+    since: Timestamp,
     now: Timestamp,
 ) -> Survey {
     let mut uses: HashMap<Arc<TokenKey>, Use> = HashMap::new();
     let mut behind = Vec::new();
     let mut older: Vec<Arc<TokenKey>> = Vec::new();
-    ledger.for_each(|namespace, holds| {
+    ledger.for_each(|namespace, owner, holds| {
         let mut ends = Timestamp::MAX;
         for (host, life) in holds {
             let Some((_, key)) = keys.of(rules, host, namespace) else {
@@ -70,7 +73,12 @@ pub(super) fn survey(
                     minted_at: Timestamp::MAX,
                     expires_at: Timestamp::MAX,
                 };
-                Use { oldest, held }
+                let owner = Mark::of(&key.identity.to_string());
+                Use {
+                    oldest,
+                    held,
+                    owner,
+                }
             });
             let next = match &tokens.held {
                 Some(token) if token.expires_at > now && life.yields_to(token, now) => {
@@ -79,6 +87,12 @@ pub(super) fn survey(
                     Lifetime::from(token)
                 }
                 None if !renewal::is_believable(life.expires_at, now) => UNKNOWN,
+                // The rules were changed, and the new identity has no token yet.
+                None if life.minted_at < since
+                    && owner.is_some_and(|owner| owner != tokens.owner) =>
+                {
+                    UNKNOWN
+                }
                 Some(_) | None => life,
             };
             if next.expires_at < tokens.oldest.expires_at {

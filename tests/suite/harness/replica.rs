@@ -238,6 +238,11 @@ impl Replica {
         self.signal("terminate");
     }
 
+    /// Sends SIGINT.
+    pub fn interrupt(&self) {
+        self.signal("interrupt");
+    }
+
     /// Sends SIGSTOP.
     pub fn freeze(&self) {
         self.signal("freeze");

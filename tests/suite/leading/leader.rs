@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jiff::SignedDuration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ trials!(
     a_lease_that_somebody_touches_stays_with_its_holder,
     a_holder_that_is_cut_off_stops_leading_and_another_follows,
     without_the_right_nobody_leads_and_it_is_told_once,
+    who_never_sees_the_cluster_never_leads,
 );
 
 /// What is logged when the API server forbids the Lease.
@@ -46,6 +49,10 @@ impl Three {
                 .collect(),
             namespace,
         };
+        // Who is not, takes no part yet.
+        for replica in &this.replicas {
+            replica.ready().await;
+        }
         this.leader("one of three leads").await;
         this
     }
@@ -181,6 +188,12 @@ async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<Wor
         three
             .replicas
             .push(candidate(&world, &three.namespace, CONFIG));
+        three.leader("another leads").await;
+        // The next one did not have to wait until it had run out.
+        let time = |time: Option<MicroTime>| time.expect("a time").0;
+        let took = time(spec(&three.lease().await).acquire_time);
+        let waited = took.duration_since(time(spec(&lease).renew_time));
+        assert!(waited < SignedDuration::from_secs(15), "{waited}");
     }
     let lease = three.lease().await;
     // Who held it once left nothing behind in it.
@@ -331,5 +344,26 @@ async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -
     })
     .await;
     assert_eq!(logged(&alone, TROUBLE), 1);
+    Ok(())
+}
+
+/// Its Role is there, and the ClusterRole knows another name for the pull Secret.
+async fn who_never_sees_the_cluster_never_leads(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    grant(&namespace, true).await;
+    let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {name: unknown}}";
+    let blind = candidate(&world, &namespace, config);
+    eventually("it tried", LIMIT, || async {
+        (logged(&blind, "the watch was interrupted") >= 2).then_some(())
+    })
+    .await;
+    let other = candidate(&world, &namespace, CONFIG);
+    eventually("another one leads", LIMIT, || async {
+        leads(&other).await?.then_some(())
+    })
+    .await;
+    let lease: Lease = namespace.api().get(OURS).await?;
+    assert_eq!(spec(&lease).lease_transitions, Some(0));
+    assert_eq!(leads(&blind).await, Some(false));
     Ok(())
 }

@@ -31,7 +31,7 @@ const PACE: Duration = Duration::from_secs(3);
 /// For how many lives it goes on: `ROTATION_LIFETIMES`, which `make soak` sets.
 fn lifetimes() -> u32 {
     let given = std::env::var("ROTATION_LIFETIMES").ok();
-    given.map_or(3, |text| text.parse().expect("a number"))
+    given.map_or(10, |text| text.parse().expect("a number"))
 }
 
 async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> Outcome {

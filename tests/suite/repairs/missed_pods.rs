@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota, ServiceAccount};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-use super::site::{Site, set_status, told};
+use super::site::{Site, refused, set_status, told};
 use super::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::world::{CONFIG, OURS};
@@ -21,6 +21,7 @@ trials!(
     pods_that_are_missed_while_somebody_leads_are_told_of_as_well,
     what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run,
     a_pull_that_ecr_refuses_is_explained_once,
+    a_pod_whose_secret_cannot_be_made_is_told_why,
 );
 
 fn uids(pods: &[Pod]) -> Vec<String> {
@@ -183,13 +184,6 @@ async fn what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run(
     Ok(())
 }
 
-fn refused(image: &str, message: &str) -> Value {
-    json!({ "containerStatuses": [{
-        "name": "app", "image": image, "imageID": "", "ready": false, "restartCount": 0,
-        "state": { "waiting": { "reason": "ErrImagePull", "message": message } },
-    }]})
-}
-
 async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
@@ -221,5 +215,40 @@ async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
         .await;
     }
     assert_eq!(versions(&namespace).await.len(), 2);
+    Ok(())
+}
+
+async fn a_pod_whose_secret_cannot_be_made_is_told_why(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    let quota = json!({
+        "metadata": { "name": "no-secrets" }, "spec": { "hard": { "count/secrets": "0" } },
+    });
+    namespace.create::<ResourceQuota>(quota).await?;
+    let quotas = namespace.api::<ResourceQuota>();
+    eventually("the quota counts", LIMIT, || async {
+        let quota = quotas.get("no-secrets").await.expect("a quota");
+        quota.status.and_then(|status| status.used).map(drop)
+    })
+    .await;
+    site.open(1, CONFIG).await;
+    site.swept().await;
+    let image = namespace.image("app");
+    let pod = namespace.pod("pod", &image).await;
+    assert_eq!(references(&pod), [SECRET]);
+    let wanted = uids(std::slice::from_ref(&pod));
+    let mut attempt = 0;
+    eventually("an Event", LIMIT, || {
+        attempt += 1;
+        // As its kubelet says again and again.
+        let message = format!("no basic auth credentials {attempt}");
+        let (api, status) = (namespace.api(), refused(&image, &message));
+        let (namespace, wanted) = (&namespace, &wanted);
+        async move {
+            set_status(&api, "pod", status).await;
+            (told(namespace, "QuotaExceeded").await == *wanted).then_some(())
+        }
+    })
+    .await;
+    assert!(namespace.secret().await.is_none());
     Ok(())
 }

@@ -7,6 +7,7 @@ mod missed_pods;
 mod recreate;
 mod secrets;
 mod site;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub fn run(arguments: &Arguments) -> bool {
         recreate::trials(),
         secrets::trials(),
         cleanup::trials(),
+        tokens::trials(),
     ];
     let trials = trials.into_iter().flatten().collect();
     let mut failed = libtest_mimic::run(&arguments, trials).has_failed();

@@ -131,18 +131,29 @@ impl Site {
     /// Starts so many replicas, and has the API server ask them.
     pub async fn open(&self, count: usize, config: &str) {
         for _ in 0..count {
-            let name = format!("replica-{}", self.born.fetch_add(1, Ordering::Relaxed));
-            let replica = Replica::start(&Settings {
-                directory: self.directory.path(),
-                name: &name,
-                kubeconfig: &self.kubeconfig,
-                certificates: Some(&self.directory.path().join("certificates")),
-                config,
-                environment: &aws_environment(self.aws.url()),
-                log_level: "trace",
-            });
-            self.replicas().push(Arc::new(replica));
+            self.add(config, self.aws.url());
         }
+        self.route().await;
+    }
+
+    /// Starts one whose AWS is there. The API server does not ask it.
+    pub fn add(&self, config: &str, aws: &str) -> Arc<Replica> {
+        let name = format!("replica-{}", self.born.fetch_add(1, Ordering::Relaxed));
+        let replica = Arc::new(Replica::start(&Settings {
+            directory: self.directory.path(),
+            name: &name,
+            kubeconfig: &self.kubeconfig,
+            certificates: Some(&self.directory.path().join("certificates")),
+            config,
+            environment: &aws_environment(aws),
+            log_level: "trace",
+        }));
+        self.replicas().push(replica.clone());
+        replica
+    }
+
+    /// Has the API server ask all that there are.
+    async fn route(&self) {
         let mut addresses = Vec::new();
         let replicas = self.replicas().clone();
         for replica in replicas {
@@ -234,6 +245,14 @@ pub async fn set_status(pods: &Api<Pod>, name: &str, status: Value) {
     pods.patch_status(name, &PatchParams::default(), &patch)
         .await
         .expect("a status");
+}
+
+/// What a kubelet says of a container whose image it does not get.
+pub fn refused(image: &str, message: &str) -> Value {
+    json!({ "containerStatuses": [{
+        "name": "app", "image": image, "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": "ErrImagePull", "message": message } },
+    }]})
 }
 
 /// The Events of a namespace with this reason: about which pods, by uid, sorted.

@@ -84,6 +84,27 @@ fn a_clock_that_went_back_by_more_than_five_minutes_makes_it_due() {
 }
 
 #[test]
+fn it_is_overdue_a_fifth_of_its_life_after_it_was_due_and_until_its_end() {
+    let overdue = |life: i64, jitter, after: i64| {
+        let token = token(noon(), Some(noon() + SignedDuration::from_secs(life)));
+        is_overdue(&token, SIX_HOURS, at(noon().as_second() + after), jitter)
+    };
+    let day = 12 * HOUR;
+    for (jitter, begins) in [
+        (0.0, day * 7 / 10),
+        (1.0, day * 8 / 10),
+        (9.0, day * 8 / 10),
+    ] {
+        assert!(!overdue(day, jitter, begins - 1));
+        assert!(overdue(day, jitter, begins));
+    }
+    assert!(overdue(day, 0.0, day - 1) && !overdue(day, 0.0, day));
+    // Half a minute is what a hand-over takes.
+    assert!(!overdue(90, 0.0, 74) && overdue(90, 0.0, 75));
+    assert!((0..=60).all(|after| !overdue(20, 0.0, after)));
+}
+
+#[test]
 fn it_serves_until_a_tenth_of_its_life_is_left() {
     let serves = |now| serves(noon(), noon() + hours(10), now);
     assert!(serves(noon()));

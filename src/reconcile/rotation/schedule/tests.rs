@@ -29,7 +29,9 @@ fn schedule(oldest: &Token, held: Option<&Token>, now: Instant) -> Schedule {
 }
 
 fn update(schedule: &mut Schedule, oldest: &Token, held: Option<&Token>, now: Instant) {
+    let owner = Mark::of("ambient");
     let tokens = Use {
+        owner,
         oldest: oldest.into(),
         held: held.cloned(),
     };

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER, annotation};
-use ecr_pull_secrets_core::rules::{Empty, Glob, Identity, Rule};
+use ecr_pull_secrets_core::rules::{AssumeRole, Empty, Glob, Identity, Rule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::*;
@@ -60,7 +60,8 @@ fn look(ledger: &Ledger, rules: &Rules, held: &[(&str, Token)]) -> Survey {
         let found = held.iter().find(|(host, _)| key(host) == *wanted);
         found.map(|(_, token)| token.clone())
     };
-    let mut found = survey(ledger, rules, &mut Keys::default(), held, at(500));
+    let (since, now) = (at(1), at(500));
+    let mut found = survey(ledger, rules, &mut Keys::default(), held, since, now);
     found
         .behind
         .sort_by(|one, other| one.namespace.cmp(&other.namespace));
@@ -183,4 +184,27 @@ fn what_failed_before_has_its_turn_after_all_others() {
     queue.sort_unstable_by_key(Behind::turn);
     let order = queue.each_ref().map(|one| &*one.namespace);
     assert_eq!(order, ["early", "late", "bad"]);
+}
+
+#[test]
+fn another_identity_than_the_rules_say_now_is_due() {
+    let role = AssumeRole {
+        role_arn: "arn:aws:iam::123456789012:role/pull".to_owned(),
+        external_id: None,
+        session_name: None,
+    };
+    let rule = Rule {
+        assume_role: Some(role),
+        ..Rule::default()
+    };
+    let rules = Rules::new(vec![rule]).unwrap();
+    let ledger = ledger(&[secret("team", &[(EAST, 1000)])]);
+    let found = look(&ledger, &rules, &[]);
+    let oldest = |found: &Survey| found.uses.values().next().unwrap().oldest;
+    assert_eq!(oldest(&found), UNKNOWN);
+    // With its own one, it is as old as it is.
+    assert_eq!(
+        oldest(&look(&ledger, &Rules::default(), &[])).expires_at,
+        at(1000)
+    );
 }

@@ -24,6 +24,7 @@ Kills COMMAND at the end of its own stdin. Lines on stdin: freeze, thaw, termina
 var signals = map[string]syscall.Signal{
 	"freeze":    syscall.SIGSTOP,
 	"thaw":      syscall.SIGCONT,
+	"interrupt": syscall.SIGINT,
 	"terminate": syscall.SIGTERM,
 	"kill":      syscall.SIGKILL,
 }

@@ -1,0 +1,172 @@
+//! Tokens that half of a life is too long for: another identity's, dead ones, and those that the
+//! leader cannot renew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_stand_in::spec::{Action, Fault, Role, Verdict};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ecr_pull_secrets::clock;
+use ecr_pull_secrets_core::token::stored;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+
+use super::site::{Site, logged, refused, set_status};
+use super::trials;
+use crate::harness::namespace::{Namespace, pod};
+use crate::harness::replica::free_address;
+use crate::harness::world::{CONFIG, OURS};
+use crate::harness::{LIMIT, Outcome, docker, eventually, review};
+
+trials!(
+    rules_that_change_the_identity_change_the_tokens_at_once,
+    a_token_that_ecr_takes_for_dead_is_replaced,
+    what_the_leader_cannot_renew_somebody_else_does,
+);
+
+/// Longer than a token or a pod has to live here.
+const LONG: Duration = Duration::from_secs(180);
+
+async fn calls(namespace: &Namespace) -> u64 {
+    let calls = namespace.region.total(Action::GetAuthorizationToken).await;
+    calls.expect("a count").total
+}
+
+async fn rules_that_change_the_identity_change_the_tokens_at_once(site: Arc<Site>) -> Outcome {
+    let namespaces = [
+        site.namespace(json!({})).await,
+        site.namespace(json!({})).await,
+    ];
+    site.open(1, CONFIG).await;
+    for namespace in &namespaces {
+        namespace.pod("pod", &namespace.image("app")).await;
+        let secret = namespace.assert_opens().await;
+        assert_eq!(docker::annotation(&secret, "identity"), "ambient");
+    }
+    site.close().await;
+    let role = Role {
+        arn: "arn:aws:iam::210987654321:role/changed".to_owned(),
+        external_id: None,
+        trusts: vec![aws_stand_in::DEFAULT_ARN.to_owned()],
+        web_identities: Vec::new(),
+        max_session_seconds: 3600,
+    };
+    site.aws.role(&role).await?;
+    let [changed, same] = &namespaces;
+    let rules = json!([
+        { "namespaces": [&changed.name], "assumeRole": { "roleArn": role.arn } },
+        { "ambient": {} },
+    ]);
+    let config =
+        json!({ "apiVersion": "ecr-pull-secrets.dev/v1", "kind": "Config", "rules": rules });
+    let before = same.secret_comes().await;
+    site.open(1, &config.to_string()).await;
+    let secret = eventually("the role's token", LIMIT, || async {
+        let secret = changed.secret().await?;
+        (docker::annotation(&secret, "identity") == role.arn).then_some(secret)
+    })
+    .await;
+    assert_eq!(changed.verdict(&secret, "app").await, Verdict::Accepted);
+    assert_eq!(calls(changed).await, 2);
+    // What the rules say as before stays.
+    let after = same.secret_comes().await;
+    assert_eq!(
+        after.metadata.resource_version,
+        before.metadata.resource_version
+    );
+    assert_eq!(calls(same).await, 1);
+    Ok(())
+}
+
+/// Has the store say that the token of a namespace's region is a little older and lives a little
+/// longer than it does, so that every replica believes it.
+async fn age(namespace: &Namespace, by: SignedDuration) {
+    let stores: Api<Secret> = Api::namespaced(namespace.client.clone(), OURS);
+    let name = "ecr-pull-secrets-tokens";
+    eventually("the token is in the store", LIMIT, || async {
+        let data = stores.get_opt(name).await.expect("a look")?.data?;
+        let (data_key, (key, mut token)) = data.into_iter().find_map(|(data_key, value)| {
+            let entry = stored::decode(&data_key, &value.0).ok()?;
+            (*entry.0.region == *namespace.region.name()).then_some((data_key, entry))
+        })?;
+        token.minted_at -= by;
+        token.expires_at += SignedDuration::from_secs(1);
+        let value = BASE64_STANDARD.encode(stored::encode(&key, &token).expose_secret());
+        let patch = Patch::Merge(json!({ "data": { data_key: value } }));
+        let patched = stores.patch(name, &PatchParams::default(), &patch).await;
+        patched.ok().map(drop)
+    })
+    .await;
+}
+
+async fn a_token_that_ecr_takes_for_dead_is_replaced(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    site.open(2, CONFIG).await;
+    site.swept().await;
+    let image = namespace.image("app");
+    let made: Pod = namespace.pod("pod", &image).await;
+    let first = namespace.assert_opens().await;
+    age(&namespace, SignedDuration::from_mins(20)).await;
+    let mut attempt = 0;
+    let next = eventually("the next token", LONG, || {
+        attempt += 1;
+        let message = format!("denied: Your authorization token has expired. {attempt}");
+        let (api, status) = (namespace.api(), refused(&image, &message));
+        let (namespace, first) = (&namespace, &first);
+        async move {
+            set_status(&api, "pod", status).await;
+            let secret = namespace.secret().await?;
+            let host = namespace.host();
+            (docker::auth(&secret, &host) != docker::auth(first, &host)).then_some(secret)
+        }
+    })
+    .await;
+    assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);
+    // Not before the pod was so old that its node had what we have.
+    let created = made.metadata.creation_timestamp.expect("a time").0;
+    assert!(clock::now().duration_since(created) > SignedDuration::from_secs(60));
+    // However often it is said: the new one is too young to be dead.
+    for attempt in 0..20 {
+        let message = format!("denied: Your authorization token has expired. Again, {attempt}");
+        set_status(&namespace.api(), "pod", refused(&image, &message)).await;
+    }
+    assert_eq!(calls(&namespace).await, 2);
+    Ok(())
+}
+
+async fn what_the_leader_cannot_renew_somebody_else_does(site: Arc<Site>) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
+    namespace
+        .region
+        .fault(Fault::Lifetime { seconds: 90 })
+        .await?;
+    // Where it is, nobody listens.
+    let cut_off = site.add(CONFIG, &format!("http://{}", free_address()));
+    cut_off.ready().await;
+    site.leader().await;
+    let other = site.add(CONFIG, site.aws.url());
+    other.ready().await;
+    let request = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
+    let answer = review::answer(&other, &request).await;
+    assert_eq!(review::warnings(&answer), "");
+    let first = namespace.assert_opens().await;
+    let next = eventually("the next token", LONG, || async {
+        let secret = namespace.secret().await?;
+        let host = namespace.host();
+        (docker::auth(&secret, &host) != docker::auth(&first, &host)).then_some(secret)
+    })
+    .await;
+    // In time, and by the leader that could not renew it.
+    let end = docker::annotation(&first, "expires-at").parse::<Timestamp>()?;
+    assert!(clock::now() < end);
+    assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);
+    assert_eq!(logged(&other, "renewed a token in the leader's place"), 1);
+    assert!(Arc::ptr_eq(&site.leader().await, &cut_off));
+    assert_eq!(calls(&namespace).await, 2);
+    Ok(())
+}
