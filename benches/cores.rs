@@ -19,13 +19,24 @@ pub fn on_core<T>(core: usize, start: impl FnOnce() -> T) -> T {
     started
 }
 
+/// This thread's share of its core, from 0 to 19: the more, the less.
+pub fn yield_to_others(nice: i32) {
+    let mut command = Command::new("renice");
+    run(command.args(["-n", &nice.to_string(), "-p", &thread()]));
+}
+
+/// The number of this thread.
+fn thread() -> String {
+    let thread = fs::read_link("/proc/thread-self").expect("/proc");
+    let number = thread.file_name().expect("a number");
+    number.to_string_lossy().into_owned()
+}
+
 /// Where this thread may run, and from now on, if it is told, somewhere else.
 fn pin(cores: Option<&str>) -> String {
-    let thread = fs::read_link("/proc/thread-self").expect("/proc");
-    let thread = thread.file_name().expect("a number").to_owned();
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", "--pid"]);
-    let said = run(command.args(cores).arg(thread));
+    let said = run(command.args(cores).arg(thread()));
     let list = said.lines().next().and_then(|line| line.rsplit(' ').next());
     list.expect("taskset says where").to_owned()
 }

@@ -1,4 +1,7 @@
 //! What honest requests notice of clients that mean no good, and what is left of them in memory.
+//!
+//! One core for the replica, and one for all clients. There the honest go first: what they wait for
+//! is the replica, and not the others' work for their own handshakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +12,11 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::cores::{CLIENT, SERVER, on_core, yield_to_others};
 use crate::harness::namespace::{ACCOUNT, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, eventually, review};
@@ -40,11 +44,17 @@ pub async fn measure(report: &mut Report) {
     println!("hostile: {HONEST} honest connections");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let replica = Arc::new(site.replica());
+    let replica = Arc::new(on_core(SERVER, || site.replica()));
     replica.ready().await;
     site.first_secret(&replica).await;
-    let honest = honest(&site);
-    p99(&replica, &honest).await;
+    let review: Arc<str> = review_of(&site).into();
+    let (good, bad) = (clients(0), clients(19));
+    let p99 = async || {
+        let (replica, review) = (replica.clone(), review.clone());
+        let late = good.spawn(async move { p99(&replica, &review).await });
+        late.await.expect("all answers")
+    };
+    p99().await;
     alone(&replica).await;
     let process = Process::of(&replica);
     let baseline = process.mib("VmRSS");
@@ -53,10 +63,15 @@ pub async fn measure(report: &mut Report) {
     let (mut quiet, mut beside, mut answered) = (Vec::new(), Vec::new(), 0);
     let mut left = Vec::new();
     for _ in 0..TURNS {
-        quiet.push(p99(&replica, &honest).await);
-        let (late, bad) = beside_hostile(&replica, &honest).await;
+        quiet.push(p99().await);
+        let (over, is_over) = watch::channel(false);
+        let crowd = bad.spawn(hostile(replica.clone(), is_over));
+        // The rush of the beginning is theirs.
+        sleep(RUSH).await;
+        let late = p99().await;
         beside.push(late);
-        answered += bad;
+        over.send_replace(true);
+        answered += crowd.await.expect("they end");
         alone(&replica).await;
         sleep(LATER).await;
         left.push(process.mib("VmRSS"));
@@ -66,6 +81,8 @@ pub async fn measure(report: &mut Report) {
             left[left.len() - 1],
         );
     }
+    good.shutdown_background();
+    bad.shutdown_background();
     let peak = process.mib("VmHWM");
     let (first, after) = (left[0], left[left.len() - 1]);
     let (quiet, beside) = (median(&quiet), median(&beside));
@@ -74,13 +91,25 @@ pub async fn measure(report: &mut Report) {
     report.note(format!(
         "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: \
          p99 {beside:.2} ms, {quiet:.2} without them; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
-         {first:.1} after the first turn and {after:.1} after the last: the allocator keeps what was needed once"
+         {first:.1} after the first turn and {after:.1} after the last"
     ));
     site.cluster.stop();
 }
 
+/// A thread for clients, on their core; the greater the number, the more it lets others go first.
+fn clients(nice: i32) -> Runtime {
+    let start = || {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_start(move || yield_to_others(nice))
+            .enable_all()
+            .build()
+    };
+    on_core(CLIENT, start).expect("a runtime")
+}
+
 /// A review of some 4 KB, whose namespace has its Secret.
-fn honest(site: &Site) -> String {
+fn review_of(site: &Site) -> String {
     let mut pod = pod("pod", &format!("{}/app:v1", site.region.host(ACCOUNT)));
     pod["metadata"]["annotations"] = json!({ "about": "x".repeat(3500) });
     review::of_pod(&name(0), &pod).to_string()
@@ -122,25 +151,6 @@ async fn p99(replica: &Replica, review: &str) -> f64 {
     let mut times = join_all((0..HONEST).map(one)).await.concat();
     times.sort_by(f64::total_cmp);
     times[times.len() * 99 / 100]
-}
-
-/// The same beside the others; and how many bad requests they sent. They have threads of their
-/// own: what is measured is the replica, and not how a client shares its own.
-async fn beside_hostile(replica: &Arc<Replica>, honest: &str) -> (f64, u64) {
-    let others = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let (over, is_over) = watch::channel(false);
-    let hostile = others.spawn(hostile(replica.clone(), is_over));
-    // The rush of the beginning is theirs.
-    sleep(RUSH).await;
-    let late = p99(replica, honest).await;
-    over.send_replace(true);
-    let sent = hostile.await.expect("they end");
-    others.shutdown_background();
-    (late, sent)
 }
 
 async fn hostile(replica: Arc<Replica>, over: watch::Receiver<bool>) -> u64 {
