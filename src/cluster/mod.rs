@@ -7,6 +7,7 @@ pub mod guard;
 pub mod leader;
 pub mod look_ups;
 pub mod namespaces;
+pub mod own_secret;
 pub mod refusal;
 pub mod registration;
 pub mod service_accounts;

@@ -11,34 +11,28 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER, annotation};
 use ecr_pull_secrets_core::token::stored::{self, Changes};
 use ecr_pull_secrets_core::token::{Token, TokenKey, renewal};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::supply::Supply;
 use crate::clock;
-use crate::cluster::apply::within;
 use crate::cluster::connect::Clients;
+use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
 use crate::cluster::watch::{Announce, follow};
 
 /// Its name.
 pub const NAME: &str = "ecr-pull-secrets-tokens";
+const TYPE: &str = "Opaque";
 
 /// So often is a write tried anew at once because somebody else wrote meanwhile.
 const ATTEMPTS: u32 = 8;
@@ -49,8 +43,7 @@ const REST: Duration = Duration::from_secs(5);
 
 /// The token store.
 pub struct Store {
-    watched: Api<Secret>,
-    called: Api<Secret>,
+    secret: OwnSecret,
     /// What is still to be written.
     pending: Mutex<BTreeMap<TokenKey, Token>>,
     writing: tokio::sync::Mutex<()>,
@@ -61,8 +54,7 @@ impl Store {
     /// Knows nothing yet; `namespace` is ours.
     pub fn new(clients: &Clients, namespace: &str) -> Arc<Self> {
         Arc::new(Self {
-            watched: Api::namespaced(clients.watch.clone(), namespace),
-            called: Api::namespaced(clients.call.clone(), namespace),
+            secret: OwnSecret::new(clients, namespace, NAME, TYPE, stored::FORMAT.to_string()),
             pending: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             wake: Notify::new(),
@@ -75,7 +67,7 @@ impl Store {
     pub async fn watch(&self, supply: Arc<Supply>, announce: Announce) {
         let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
         let answered = announce.clone();
-        let events = watcher(self.watched.clone(), config).inspect_err(move |error| {
+        let events = watcher(self.secret.watched(), config).inspect_err(move |error| {
             if is_refused(error) {
                 answered.announce();
             }
@@ -99,7 +91,7 @@ impl Store {
     ///
     /// [`Refusal`] of the API server.
     pub async fn read(&self) -> Result<Vec<(TokenKey, Token)>, Refusal> {
-        let secret = within(|| self.called.get_opt(NAME)).await?;
+        let secret = self.secret.read().await?;
         Ok(secret.as_ref().map(tokens).unwrap_or_default())
     }
 
@@ -172,21 +164,19 @@ impl Store {
 
     async fn write(&self, batch: &BTreeMap<TokenKey, Token>) -> Result<(), Refusal> {
         for _ in 0..ATTEMPTS {
-            let live = within(|| self.called.get_opt(NAME)).await?;
+            let live = self.secret.read().await?;
             let data = live.iter().flat_map(entries);
             let changes = stored::changes(data, batch, clock::now());
             if changes.is_empty() {
                 return Ok(());
             }
-            match self
-                .apply(live.map(|secret| secret.metadata), &changes)
-                .await
-            {
+            let seen = live.as_ref().map(|secret| &secret.metadata);
+            match self.secret.write(seen, data_of(&changes)).await {
                 Err(Refusal::Changed | Refusal::Owned) => {
                     debug!("the token store changed meanwhile")
                 }
                 Err(refusal) => return Err(refusal),
-                Ok(()) => {
+                Ok(_) => {
                     info!(
                         set = changes.set.len(),
                         removed = changes.remove.len(),
@@ -199,59 +189,18 @@ impl Store {
         Err(Refusal::Changed)
     }
 
-    /// Creates the Secret where there was none, and changes the one that was read where there was.
-    async fn apply(&self, live: Option<ObjectMeta>, changes: &Changes) -> Result<(), Refusal> {
-        let set = changes.set.iter().map(|(key, value)| {
-            let value = BASE64_STANDARD.encode(value.expose_secret());
-            (key.clone(), Value::from(value))
-        });
-        let removed = changes.remove.iter().map(|key| (key.clone(), Value::Null));
-        let data: Map<String, Value> = set.chain(removed).collect();
-        let labels = json!({ MANAGED_BY: OWNER });
-        let (params, patch) = match live {
-            // Older than any object: "create only".
-            None => (
-                PatchParams::apply(OWNER),
-                Patch::Apply(json!({
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {
-                        "name": NAME,
-                        "resourceVersion": "1",
-                        "labels": labels,
-                        "annotations": { annotation::FORMAT: stored::FORMAT.to_string() },
-                    },
-                    "type": "Opaque",
-                    "data": data,
-                })),
-            ),
-            // Nothing but these keys: what a later version put there stays.
-            Some(ObjectMeta {
-                uid,
-                resource_version,
-                ..
-            }) => (
-                PatchParams {
-                    field_manager: Some(OWNER.to_owned()),
-                    ..PatchParams::default()
-                },
-                Patch::Merge(json!({
-                    "metadata": {
-                        "uid": uid,
-                        "resourceVersion": resource_version,
-                        "labels": labels,
-                    },
-                    "data": data,
-                })),
-            ),
-        };
-        within(|| self.called.patch_metadata(NAME, &params, &patch)).await?;
-        Ok(())
-    }
-
     fn pending(&self) -> MutexGuard<'_, BTreeMap<TokenKey, Token>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn data_of(changes: &Changes) -> BTreeMap<String, Option<Vec<u8>>> {
+    let set = changes.set.iter().map(|(key, value)| {
+        let value = value.expose_secret().as_bytes().to_vec();
+        (key.clone(), Some(value))
+    });
+    let removed = changes.remove.iter().map(|key| (key.clone(), None));
+    set.chain(removed).collect()
 }
 
 fn entries(secret: &Secret) -> impl Iterator<Item = (&str, &[u8])> {

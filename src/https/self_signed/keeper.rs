@@ -83,7 +83,7 @@ impl Keeper {
     /// For ever.
     pub(super) async fn run(mut self) {
         let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let mut events = pin!(watcher(self.secret.watched.clone(), config).default_backoff());
+        let mut events = pin!(watcher(self.secret.watched(), config).default_backoff());
         let mut is_listed = false;
         loop {
             let pause = self.look().await;

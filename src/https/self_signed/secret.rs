@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER, annotation};
+use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use rustls::crypto::CryptoProvider;
-use serde_json::{Map, Value, json};
 
 use super::material::Material;
-use crate::cluster::apply::within;
 use crate::cluster::connect::Clients;
+use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
 use crate::https::certificate::service;
 
@@ -40,9 +36,7 @@ pub(super) struct Stored {
 /// The Secret's API.
 #[derive(Clone)]
 pub(super) struct SecretApi {
-    /// For the watch.
-    pub(super) watched: Api<Secret>,
-    called: Api<Secret>,
+    secret: OwnSecret,
     /// What the API server calls us.
     pub(super) service: String,
     /// Of the keys.
@@ -53,11 +47,15 @@ impl SecretApi {
     /// Talks to nobody yet; `namespace` is ours.
     pub(super) fn new(clients: &Clients, namespace: &str, provider: Arc<CryptoProvider>) -> Self {
         Self {
-            watched: Api::namespaced(clients.watch.clone(), namespace),
-            called: Api::namespaced(clients.call.clone(), namespace),
+            secret: OwnSecret::new(clients, namespace, NAME, TYPE, FORMAT.to_owned()),
             service: service(namespace),
             provider,
         }
+    }
+
+    /// What to watch it with.
+    pub(super) fn watched(&self) -> Api<Secret> {
+        self.secret.watched()
     }
 
     /// Looks at what the API server said.
@@ -81,7 +79,7 @@ impl SecretApi {
     ///
     /// [`Refusal`] of the API server.
     pub(super) async fn read(&self) -> Result<Option<Stored>, Refusal> {
-        let secret = within(|| self.called.get_opt(NAME)).await?;
+        let secret = self.secret.read().await?;
         Ok(secret.map(|secret| self.stored(secret)))
     }
 
@@ -95,52 +93,13 @@ impl SecretApi {
         seen: Option<&ObjectMeta>,
         material: Material,
     ) -> Result<Stored, Refusal> {
-        let data: Map<String, Value> = material
-            .data()
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), BASE64_STANDARD.encode(value).into()))
-            .collect();
-        let labels = json!({ MANAGED_BY: OWNER });
-        let annotations = json!({ annotation::FORMAT: FORMAT });
-        let (params, patch) = match seen {
-            // Older than any object: "create only".
-            None => (
-                PatchParams::apply(OWNER),
-                Patch::Apply(json!({
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {
-                        "name": NAME,
-                        "resourceVersion": "1",
-                        "labels": labels,
-                        "annotations": annotations,
-                    },
-                    "type": TYPE,
-                    "data": data,
-                })),
-            ),
-            // Nothing but these keys: what a later version put there stays.
-            Some(metadata) => (
-                PatchParams {
-                    field_manager: Some(OWNER.to_owned()),
-                    ..PatchParams::default()
-                },
-                Patch::Merge(json!({
-                    "metadata": {
-                        "uid": metadata.uid,
-                        "resourceVersion": metadata.resource_version,
-                        "labels": labels,
-                        "annotations": annotations,
-                    },
-                    "data": data,
-                })),
-            ),
-        };
-        let answer = within(|| self.called.patch_metadata(NAME, &params, &patch)).await?;
+        let data = material.data().into_iter();
+        let data = data.map(|(key, value)| (key.to_owned(), Some(value)));
+        let metadata = self.secret.write(seen, data.collect()).await?;
         Ok(Stored {
             metadata: ObjectMeta {
                 managed_fields: None,
-                ..answer.metadata
+                ..metadata
             },
             material,
             is_ours: true,
