@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::kubectl;
-use crate::trials;
 
 trials!(
     a_restricted_account_gets_its_pod_without_the_reference,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ecr_pull_secrets_core::cause::Cause;
 use serde_json::json;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::tools::tool;
 use crate::harness::{Outcome, World, docker, review};
@@ -14,7 +15,6 @@ use crate::ownership::{
     ELSEWHERE, LAST_APPLIED, PULL_TYPE, adopted, annotated, ask, data, events, login, of_type,
     with_hosts,
 };
-use crate::trials;
 
 trials!(
     a_handed_over_secret_keeps_its_other_logins,

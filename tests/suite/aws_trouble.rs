@@ -9,10 +9,10 @@ use ecr_pull_secrets_core::cause::Cause;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
-use crate::trials;
 
 trials!(
     a_silent_aws_delays_the_secret_and_not_the_pod,

@@ -13,11 +13,11 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
-use crate::trials;
 
 trials!(
     no_request_fails_while_the_files_are_swapped_ten_times,

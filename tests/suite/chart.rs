@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::frame::trials;
 use crate::harness::tools::{root, run, tool};
 use crate::harness::{Outcome, World};
-use crate::trials;
 
 trials!(
     its_defaults_are_such_that_fail_nowhere,

@@ -8,9 +8,9 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{Outcome, World, review};
-use crate::trials;
 
 trials!(
     a_review_is_answered_with_a_review,

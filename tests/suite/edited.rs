@@ -10,11 +10,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{ask, data, edit, login};
-use crate::trials;
 
 trials!(
     a_deleted_secret_comes_back_with_the_next_pod,

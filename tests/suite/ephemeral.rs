@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
-use crate::trials;
 
 trials!(
     a_pod_that_kubectl_debug_adds_an_ecr_image_to,

@@ -25,9 +25,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 
+use crate::frame::trials;
 use crate::harness::namespace::{ACCOUNT, Namespace, SECRET};
 use crate::harness::{Outcome, World, docker};
-use crate::trials;
 
 trials!(
     a_secret_that_was_deleted_meanwhile_stays_deleted,

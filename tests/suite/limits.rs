@@ -10,11 +10,11 @@ use ecr_pull_secrets_core::cause::Cause;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, references};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::kubectl;
-use crate::trials;
 
 trials!(
     a_namespace_has_a_hundred_registries_and_no_more,

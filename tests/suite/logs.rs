@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use aws_stand_in::client::Client as Aws;
 
+use crate::frame::trials;
 use crate::harness::{Outcome, World};
-use crate::trials;
 
 trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
 

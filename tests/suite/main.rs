@@ -19,6 +19,7 @@ mod chart;
 mod contract;
 mod edited;
 mod ephemeral;
+mod frame;
 mod harness;
 mod hostile;
 mod late_writes;
@@ -45,8 +46,9 @@ mod workloads;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use harness::{Outcome, World};
-use libtest_mimic::{Arguments, Failed, Trial};
+use frame::fail;
+use harness::World;
+use libtest_mimic::Arguments;
 
 /// Tests wait for the control plane most of the time.
 const TESTS_AT_A_TIME: usize = 8;
@@ -79,13 +81,10 @@ fn main() -> ExitCode {
         token_store::trials(),
         untouched::trials(),
         workloads::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
+    ];
+    let mut failed = fail(&arguments, None, trials);
     if let Some(world) = World::if_started() {
-        failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
+        failed |= fail(&Arguments::default(), None, [logs::trials()]);
         world.stop();
     }
     failed |= leading::run(&arguments);
@@ -100,26 +99,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// A test that gets the world.
-pub(crate) fn trial<F>(name: &str, test: fn(Arc<World>) -> F) -> Trial
-where
-    F: Future<Output = Outcome> + Send + 'static,
-{
-    Trial::test(name, move || {
-        let outcome =
-            harness::world::runtime().block_on(async move { test(World::get().await).await });
-        outcome.map_err(|error| Failed::from(error.to_string()))
-    })
+async fn shared() -> Arc<World> {
+    World::get().await
 }
-
-/// Lists the tests of a module under their own names.
-macro_rules! trials {
-    ($($test:ident),+ $(,)?) => {
-        /// The tests of this module.
-        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-            let module = module_path!().rsplit("::").next().unwrap_or_default();
-            vec![$(crate::trial(&format!("{module}::{}", stringify!($test)), $test)),+]
-        }
-    };
-}
-pub(crate) use trials;

@@ -14,10 +14,10 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::tools::tool;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
-use crate::trials;
 
 trials!(
     the_default_chain_mints_with_the_keys_of_the_environment,

@@ -10,11 +10,11 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::{ask, kubectl};
-use crate::trials;
 
 trials!(
     a_quota_delays_the_secret_and_not_the_pod,

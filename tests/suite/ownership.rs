@@ -12,10 +12,10 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
-use crate::trials;
 
 trials!(
     a_secret_of_another_type_is_left_alone_until_it_is_gone,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::frame::trials;
 use crate::harness::{LIMIT, Outcome, World, eventually};
-use crate::trials;
 
 trials!(each_replica_sees_that_the_guards_hold);
 

@@ -15,12 +15,12 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod};
 use crate::harness::replica::Replica;
 use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{data, edit, login};
-use crate::trials;
 
 trials!(
     tokens_are_renewed_in_place_with_one_call_of_aws_each,

@@ -6,11 +6,11 @@ use aws_stand_in::spec::{Action, Role};
 use ecr_pull_secrets_core::cause::Cause;
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::ask;
-use crate::trials;
 
 trials!(
     a_pod_whose_registries_are_all_denied_gets_no_reference,

@@ -6,9 +6,9 @@ use aws_stand_in::spec::Action;
 use futures::future::join_all;
 use serde_json::json;
 
+use crate::frame::trials;
 use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
-use crate::trials;
 
 trials!(
     two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a_replica,

@@ -9,11 +9,11 @@ use ecr_pull_secrets_core::cause::Cause;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::ask;
-use crate::trials;
 
 trials!(
     sigterm_drains_and_a_second_signal_ends_at_once,

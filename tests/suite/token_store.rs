@@ -19,12 +19,12 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::installation::Installation;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
-use crate::trials;
 
 trials!(
     another_replica_serves_a_new_namespace_without_asking_aws,

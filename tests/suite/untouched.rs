@@ -11,9 +11,9 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{Outcome, World, docker, review};
-use crate::trials;
 
 trials!(
     look_alikes_and_other_registries,

@@ -11,9 +11,9 @@ use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{Outcome, World};
-use crate::trials;
 
 trials!(
     a_deployment,

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::{answer, head, if_answered, request, review, say, status};
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
-use crate::trials;
 
 trials!(
     a_thousand_idle_handshakes_shut_nobody_out,
@@ -179,7 +179,7 @@ async fn answers_that_nobody_takes_are_small(world: Arc<World>) -> Outcome {
         streams.push(say(&replica, &request).await);
     }
     eventually("little memory is held for them", LIMIT, || async {
-        (resident_mib(&replica) < before + 128.0).then_some(())
+        (resident_mib(&replica) < before + 64.0).then_some(())
     })
     .await;
     let mut refused = 0;

@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use crate::harness::LIMIT;
 use crate::harness::replica::Replica;
+use crate::harness::{LIMIT, eventually};
+use crate::shared;
 
 /// A review that is none of our business, and a small one.
 pub fn review() -> String {
@@ -32,7 +33,8 @@ pub fn request(body: &str) -> String {
 
 /// Says something on a connection of its own, and keeps it.
 pub async fn say(replica: &Replica, bytes: impl AsRef<[u8]>) -> TlsStream<TcpStream> {
-    let mut stream = replica.handshake().await.expect("a handshake");
+    // In a crowd one may be cut for another.
+    let mut stream = eventually("a handshake", LIMIT, || replica.handshake()).await;
     // Who is not listened to any more hears of it when he reads.
     if stream.write_all(bytes.as_ref()).await.is_ok() {
         let _ = stream.flush().await;

@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{answer, head, request, review, say, status, until_end};
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{LIMIT, Outcome, World, review as reviews};
-use crate::trials;
 
 trials!(
     an_encoded_body_is_refused,

@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::Namespace;
 use crate::harness::replica::Replica;
 use crate::harness::world::{CONFIG, OURS};

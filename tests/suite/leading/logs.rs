@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::trials;
+use crate::frame::trials;
 use crate::harness::{Outcome, World};
 use crate::logs::search;
 

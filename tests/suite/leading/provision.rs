@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::leader::{candidate, grant, leads};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};

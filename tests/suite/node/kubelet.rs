@@ -11,8 +11,8 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use super::pods::{pulled, running, waits};
-use super::trials;
 use super::world::{NodeWorld, OTHER_ACCOUNT};
+use crate::frame::{trial, trials};
 use crate::harness::namespace::{SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, docker, eventually};
 
@@ -115,8 +115,9 @@ async fn our_own_container_is_as_confined_as_it_says(_world: Arc<NodeWorld>) -> 
 /// It stops the registry for everybody.
 pub(super) fn trials_alone() -> Vec<Trial> {
     let name = "node::kubelet::a_cached_image_starts_after_rotation_with_the_registry_stopped";
-    vec![super::trial(
+    vec![trial(
         name,
+        super::shared,
         a_cached_image_starts_after_rotation_with_the_registry_stopped,
     )]
 }

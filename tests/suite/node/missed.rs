@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::trials;
 use super::world::NodeWorld;
+use crate::frame::trials;
 use crate::harness::Outcome;
 use crate::harness::tools::run;
 

@@ -13,10 +13,9 @@ mod world;
 
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
-use crate::harness::Outcome;
-use crate::harness::world::runtime;
+use crate::frame::fail;
 pub use world::NodeWorld;
 
 /// Tests at a time: two cores run the containers as well.
@@ -24,11 +23,9 @@ const TESTS_AT_A_TIME: usize = 4;
 
 /// Runs these tests, after the control plane of the others is gone. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let mut arguments = arguments.clone();
-    arguments.test_threads = Some(TESTS_AT_A_TIME);
-    let mut failed = libtest_mimic::run(&arguments, where_possible(side_by_side())).has_failed();
-    arguments.test_threads = Some(1);
-    failed |= libtest_mimic::run(&arguments, where_possible(last())).has_failed();
+    let side_by_side = where_possible(side_by_side());
+    let mut failed = fail(arguments, Some(TESTS_AT_A_TIME), [side_by_side]);
+    failed |= fail(arguments, Some(1), [where_possible(last())]);
     if let Some(world) = NodeWorld::if_started() {
         world.stop();
     }
@@ -74,25 +71,6 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// A test that gets the world with a node.
-fn trial<F>(name: &str, test: fn(Arc<NodeWorld>) -> F) -> Trial
-where
-    F: Future<Output = Outcome> + Send + 'static,
-{
-    Trial::test(name, move || {
-        let outcome = runtime().block_on(async move { test(NodeWorld::get().await).await });
-        outcome.map_err(|error| Failed::from(error.to_string()))
-    })
+async fn shared() -> Arc<NodeWorld> {
+    NodeWorld::get().await
 }
-
-/// Lists the tests of a module under their own names.
-macro_rules! trials {
-    ($($test:ident),+ $(,)?) => {
-        /// The tests of this module.
-        pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
-            let module = module_path!().trim_start_matches("suite::");
-            vec![$(super::trial(&format!("{module}::{}", stringify!($test)), $test)),+]
-        }
-    };
-}
-use trials;

@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 
 use super::clients::{Clients, Created};
 use super::missed::reviews_done_without;
-use super::trials;
 use super::world::NodeWorld;
+use crate::frame::trials;
 use crate::harness::namespace::{SECRET, references};
 use crate::harness::tools::run;
 use crate::harness::world::OURS;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
-use super::trials;
 use super::world::NodeWorld;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::recorder::Recorder;
 use crate::harness::world::OURS;

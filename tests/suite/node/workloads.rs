@@ -9,8 +9,8 @@ use kube::Api;
 use serde_json::{Value, json};
 
 use super::pods::{assert_no_pull_failed, pulled, waits};
-use super::trials;
 use super::world::{NodeWorld, OTHER_ACCOUNT};
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, eventually};
 

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::site::{Site, logged};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::docker::annotation;
 use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod};
 use crate::harness::replica::Replica;

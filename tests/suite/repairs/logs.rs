@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::site::Site;
-use super::trials;
+use crate::frame::trials;
 use crate::harness::Outcome;
 use crate::logs::search;
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::site::{Site, refused, set_status, told};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, eventually};

@@ -9,7 +9,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use super::site::{Site, logged, set_status, told};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, eventually};

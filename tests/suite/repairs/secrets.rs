@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::site::Site;
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod};
 use crate::harness::replica::Replica;
 use crate::harness::world::CONFIG;

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::site::{Site, logged, refused, set_status};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::free_address;
 use crate::harness::world::{CONFIG, OURS};

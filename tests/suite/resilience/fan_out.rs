@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::fleet::{Fleet, NAMESPACES};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(

@@ -9,17 +9,14 @@ mod outage;
 
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
-use crate::harness::Outcome;
+use crate::frame::fail;
 use crate::harness::recorder;
-use crate::harness::world::runtime;
 use fleet::Fleet;
 
 /// Runs these tests one after the other. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let mut arguments = arguments.clone();
-    arguments.test_threads = Some(1);
     let unit = Trial::test(
         "resilience::the_recorder_notices_every_kind_of_fault",
         || {
@@ -29,34 +26,14 @@ pub fn run(arguments: &Arguments) -> bool {
     );
     // Before there are many namespaces, and their tokens to renew.
     let trials = [vec![unit], outage::trials(), fan_out::trials()];
-    let trials = trials.into_iter().flatten().collect();
-    let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
+    let mut failed = fail(arguments, Some(1), trials);
     if let Some(fleet) = Fleet::if_started() {
-        failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
+        failed |= fail(&Arguments::default(), None, [logs::trials()]);
         fleet.stop();
     }
     failed
 }
 
-/// A test that gets the fleet.
-fn trial<F>(name: &str, test: fn(Arc<Fleet>) -> F) -> Trial
-where
-    F: Future<Output = Outcome> + Send + 'static,
-{
-    Trial::test(name, move || {
-        let outcome = runtime().block_on(async move { test(Fleet::get().await).await });
-        outcome.map_err(|error| Failed::from(error.to_string()))
-    })
+async fn shared() -> Arc<Fleet> {
+    Fleet::get().await
 }
-
-/// Lists the tests of a module under their own names.
-macro_rules! trials {
-    ($($test:ident),+ $(,)?) => {
-        /// The tests of this module.
-        pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
-            let module = module_path!().trim_start_matches("suite::");
-            vec![$(super::trial(&format!("{module}::{}", stringify!($test)), $test)),+]
-        }
-    };
-}
-use trials;

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::fleet::{CONVERGENCE, Fleet};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, eventually};
 

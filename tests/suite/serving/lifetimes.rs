@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::site::{Site, text};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{SECRET, references};
 use crate::harness::{Outcome, eventually};
 

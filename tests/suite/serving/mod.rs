@@ -8,24 +8,23 @@ mod site;
 
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use tokio::sync::OnceCell;
 
-use crate::harness::Outcome;
-use crate::harness::world::runtime;
+use crate::frame::fail;
 use site::Site;
 
 static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
 
 /// Runs these tests one after the other. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let mut arguments = arguments.clone();
-    arguments.test_threads = Some(1);
-    let trials = [self_signed::trials(), lifetimes::trials()];
-    let trials = trials.into_iter().flatten().collect();
-    let mut failed = libtest_mimic::run(&arguments, trials).has_failed();
+    let mut failed = fail(
+        arguments,
+        Some(1),
+        [self_signed::trials(), lifetimes::trials()],
+    );
     if let Some(site) = SITE.get() {
-        failed |= libtest_mimic::run(&Arguments::default(), logs::trials()).has_failed();
+        failed |= fail(&Arguments::default(), None, [logs::trials()]);
         site.stop();
     }
     failed
@@ -37,30 +36,10 @@ fn stop_if_started() {
     }
 }
 
-/// A test that gets the site as after an install: no replica, no Secret, no `caBundle`.
-fn trial<F>(name: &str, test: fn(Arc<Site>) -> F) -> Trial
-where
-    F: Future<Output = Outcome> + Send + 'static,
-{
-    Trial::test(name, move || {
-        let outcome = runtime().block_on(async move {
-            let start = || async { Arc::new(Site::start(stop_if_started).await) };
-            let site = SITE.get_or_init(start).await.clone();
-            site.clear().await;
-            test(site).await
-        });
-        outcome.map_err(|error| Failed::from(error.to_string()))
-    })
+/// The site as after an install: no replica, no Secret, no `caBundle`.
+async fn shared() -> Arc<Site> {
+    let start = || async { Arc::new(Site::start(stop_if_started).await) };
+    let site = SITE.get_or_init(start).await.clone();
+    site.clear().await;
+    site
 }
-
-/// Lists the tests of a module under their own names.
-macro_rules! trials {
-    ($($test:ident),+ $(,)?) => {
-        /// The tests of this module.
-        pub(super) fn trials() -> Vec<libtest_mimic::Trial> {
-            let module = module_path!().trim_start_matches("suite::");
-            vec![$(super::trial(&format!("{module}::{}", stringify!($test)), $test)),+]
-        }
-    };
-}
-use trials;

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::site::{Site, TLS, text};
-use super::trials;
+use crate::frame::trials;
 use crate::harness::namespace::{SECRET, references};
 use crate::harness::replica::Replica;
 use crate::harness::world::OURS;

@@ -26,9 +26,9 @@ use self::account::{Account, Unguarded};
 use self::request::{Row, apply, get};
 use self::scene::{Scene, pull_secret};
 use self::second::Second;
+use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::{LIMIT, Outcome, World, eventually};
-use crate::trials;
 
 trials!(
     no_other_secret_can_be_read,
