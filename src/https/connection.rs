@@ -9,7 +9,7 @@ use std::task::{self, Poll};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -77,18 +77,20 @@ async fn converse<S: Service>(
     let stream = Watched {
         stream,
         connection: connection.clone(),
+        drain: drain.clone(),
     };
     let phase = drain.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (service, connection, phase) = (service.clone(), connection.clone(), phase.clone());
         async move {
             connection.enter(Phase::Body);
+            let has_body = !request.body().is_end_stream();
             let mut response = service.answer(request, &connection).await;
             if connection.is_old() || phase.phase() >= drain::Phase::Draining {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            connection.has_answer();
+            connection.has_answer(has_body);
             Ok::<_, Infallible>(response)
         }
     });
@@ -109,6 +111,7 @@ async fn converse<S: Service>(
 struct Watched {
     stream: TlsStream<TcpStream>,
     connection: Arc<Connection>,
+    drain: Signal,
 }
 
 impl Watched {
@@ -168,7 +171,8 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<()>> {
         if self.connection.phase() != Phase::Linger {
             task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            if !self.connection.leaves_rest() {
+            // A process that ends waits for nobody who was refused.
+            if !self.connection.leaves_rest() || self.drain.phase() >= drain::Phase::Closing {
                 return Poll::Ready(Ok(()));
             }
             self.connection.enter(Phase::Linger);

@@ -165,9 +165,9 @@ impl Connection {
         self.holds.store(kib, Ordering::Relaxed);
     }
 
-    /// The answer is there. If its request is not, as a whole, nobody wants the rest of it.
-    pub(super) fn has_answer(&self) {
-        let leaves_rest = self.phase() == Phase::Body;
+    /// The answer is there. If its request has a body that is not, nobody wants the rest of it.
+    pub(super) fn has_answer(&self, has_body: bool) {
+        let leaves_rest = has_body && self.phase() == Phase::Body;
         self.leaves_rest.store(leaves_rest, Ordering::Relaxed);
         self.enter(Phase::Answer);
     }

@@ -30,8 +30,8 @@ use crate::token::failure::Failure;
 use crate::token::supply::{Supplied, Supply};
 
 /// So long is work gone on with that nobody asks for any more: the pods may be gone, and the Secret
-/// may have been cleaned up. While a pod waits, its kubelet tells of it every few minutes.
-const INTEREST: Duration = Duration::from_secs(60 * 60);
+/// may have been cleaned up. For pods that are there the leader asks every day.
+const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
 /// Writes at a time. A pool of 16 applies some 750 Secrets a second on two cores.
 const WRITERS: usize = 16;
 

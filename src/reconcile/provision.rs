@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::pod::Wish;
+use ecr_pull_secrets_core::cause::Retry;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::{Identity, Verdict};
 use ecr_pull_secrets_core::token::TokenKey;
@@ -91,7 +92,7 @@ pub fn provisioned(
 struct Provisioning {
     scope: Arc<Scope>,
     queue: UnboundedSender<(String, Grants)>,
-    /// Namespaces that wait for a token.
+    /// Namespaces that wait for a token, or for their Secret to be written.
     waiting: Mutex<HashMap<String, Grants>>,
 }
 
@@ -161,9 +162,12 @@ impl Provisioning {
                 done_by: end,
                 trigger: Trigger::provision,
             };
-            // What stands in the way otherwise has been told, and is tried again if there is hope.
-            if self.scope.pull_secrets.ensure(wanted).await == Ensured::Written {
-                info!(namespace, "provisioned");
+            match self.scope.pull_secrets.ensure(wanted).await {
+                Ensured::Fresh => {}
+                Ensured::Written => info!(namespace, "provisioned"),
+                // What stands in the way has been told.
+                Ensured::Late(cause) if cause.retry() == Retry::Never => {}
+                Ensured::Late(_) => late.append(&mut ready),
             }
         }
         if !late.is_empty() {

@@ -26,6 +26,11 @@ impl Mint {
         }
     }
 
+    /// Loads the credentials of a key anew for its next token.
+    pub async fn forget(&self, key: &TokenKey) {
+        self.clients.forget(key).await;
+    }
+
     /// Mints a token. Takes at most some 4 s.
     ///
     /// # Errors

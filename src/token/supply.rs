@@ -29,6 +29,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// A token this young is as good as the next one, whatever a registry says of it.
 const YOUNG: SignedDuration = SignedDuration::from_mins(10);
+/// So long is a key not distrusted again.
+const TRUST: Duration = Duration::from_secs(6 * 60 * 60);
 /// So many keys that the process did not hold may a namespace bring within [`WINDOW`].
 const NEW_KEYS: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
@@ -65,6 +67,8 @@ impl From<Token> for Supplied {
 struct Slot {
     state: Mutex<State>,
     minting: tokio::sync::Mutex<()>,
+    /// When its token was distrusted last.
+    distrusted: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Default)]
@@ -160,22 +164,24 @@ impl Supply {
     }
 
     /// A registry takes the token for dead, whatever its end: the session behind it may have been
-    /// revoked. Asks AWS for another one, behind the caller's back and not too often.
+    /// revoked. Asks AWS for another one, behind the caller's back and once in a long while: where
+    /// that is taken for dead as well, the token was not to blame.
     pub fn distrust(self: &Arc<Self>, key: TokenKey) {
         let Ok(slot) = self.slot(&key, None) else {
             return;
         };
+        let now = clock::now();
         let is_young =
             |token: &Token, now: Timestamp| now.duration_since(token.minted_at).abs() < YOUNG;
-        if slot
-            .read()
-            .token
-            .is_some_and(|token| is_young(&token, clock::now()))
-        {
+        if slot.read().token.is_some_and(|token| is_young(&token, now)) || !slot.may_distrust() {
             return;
         }
         let this = self.clone();
-        tokio::spawn(async move { this.renew(&key, &slot, is_young).await.map(drop) });
+        tokio::spawn(async move {
+            // What the token was made from is what was revoked.
+            this.mint.forget(&key).await;
+            this.renew(&key, &slot, is_young).await.map(drop)
+        });
     }
 
     /// The token of a key as it is, however old.
@@ -333,6 +339,19 @@ impl Slot {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Whether it is long ago that somebody did; from now on it is not.
+    fn may_distrust(&self) -> bool {
+        let mut last = self
+            .distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| last.elapsed() >= TRUST);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
     }
 
     fn write(&self) -> MutexGuard<'_, State> {

@@ -103,13 +103,13 @@ pub fn serves(minted_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bo
     now < expires_at && expires_at.duration_since(now) > life / 10
 }
 
-/// How long to wait before asking AWS again, after so many failures in a row (the first is 1);
-/// `jitter` lies between 0 and 1. Pauses double from 1 s. They get shorter as the old token's end
+/// How long to wait before asking AWS again, after so many failures in a row (the first is 1), while
+/// there is a token that works until `end`; `jitter` lies between 0 and 1. Pauses double from 1 s. They get shorter as the old token's end
 /// comes near, an eighth of what is left of it, and never shorter than half a second: an end that
 /// has passed, or a clock that says so, is no reason to ask in a tight loop.
-pub fn retry_in(token: Option<&Token>, failures: u32, now: Timestamp, jitter: f64) -> Duration {
-    let left = token
-        .map(|token| token.expires_at.duration_since(now))
+pub fn retry_in(end: Option<Timestamp>, failures: u32, now: Timestamp, jitter: f64) -> Duration {
+    let left = end
+        .map(|end| end.duration_since(now))
         .filter(SignedDuration::is_positive);
     let longest = left.map_or(LONGEST_RETRY_WITHOUT, |left| {
         (left.unsigned_abs() / 8).clamp(FIRST_RETRY, LONGEST_RETRY)

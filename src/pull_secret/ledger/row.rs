@@ -186,37 +186,31 @@ pub(super) fn is_ours(metadata: &ObjectMeta) -> bool {
 
 /// Whether another field manager owns the content.
 pub fn is_edited(metadata: &ObjectMeta) -> bool {
-    others_own(metadata, |fields| {
+    owns(metadata, false, |fields| {
         let data = fields.get("f:data");
         data.is_some_and(|data| data.get(format!("f:{DATA_KEY}")).is_some())
     })
 }
 
-/// Whether another field manager owns one of our annotations: what is there may be more than what
-/// they say.
+/// Whether one of our annotations is another field manager's alone: what is there may be more than
+/// what they say. One that is ours as well has the value that we gave it.
 fn is_redescribed(metadata: &ObjectMeta) -> bool {
-    others_own(metadata, |fields| {
+    let names = |fields: &Value, name: &str| {
         let annotations = fields.pointer("/f:metadata/f:annotations");
-        let names = annotations.and_then(Value::as_object);
-        names.is_some_and(|names| {
-            annotation::DESCRIBING.iter().any(|ours| {
-                names
-                    .keys()
-                    .any(|name| name.strip_prefix("f:") == Some(ours))
-            })
-        })
-    })
+        annotations.is_some_and(|all| all.get(format!("f:{name}")).is_some())
+    };
+    let is_ours = |name| owns(metadata, true, |fields| names(fields, name));
+    let is_others = |name| owns(metadata, false, |fields| names(fields, name));
+    let mut describing = annotation::DESCRIBING.into_iter();
+    describing.any(|name| is_others(name) && !is_ours(name))
 }
 
-fn others_own(metadata: &ObjectMeta, is_one: impl Fn(&Value) -> bool) -> bool {
+/// Whether we, or somebody else, own what is looked for.
+fn owns(metadata: &ObjectMeta, we: bool, is_it: impl Fn(&Value) -> bool) -> bool {
     metadata.managed_fields.iter().flatten().any(|entry| {
-        let owns = || {
-            entry
-                .fields_v1
-                .as_ref()
-                .is_some_and(|fields| is_one(&fields.0))
-        };
-        entry.manager.as_deref() != Some(OWNER) && owns()
+        let fields = entry.fields_v1.as_ref();
+        (entry.manager.as_deref() == Some(OWNER)) == we
+            && fields.is_some_and(|fields| is_it(&fields.0))
     })
 }
 

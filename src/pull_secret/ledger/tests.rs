@@ -53,6 +53,18 @@ fn secret(version: u64) -> ObjectMeta {
     }
 }
 
+/// That somebody owns one of our annotations, maybe beside others.
+fn owner_of_registries(manager: &str) -> ManagedFieldsEntry {
+    let name = format!("f:{}", annotation::REGISTRIES);
+    ManagedFieldsEntry {
+        manager: Some(manager.to_owned()),
+        fields_v1: Some(FieldsV1(
+            json!({ "f:metadata": { "f:annotations": { name: {} } } }),
+        )),
+        ..ManagedFieldsEntry::default()
+    }
+}
+
 fn owner_of_data(manager: &str) -> ManagedFieldsEntry {
     ManagedFieldsEntry {
         manager: Some(manager.to_owned()),
@@ -195,15 +207,8 @@ fn whatever_could_get_lost_or_older_is_read_first() {
             annotations.remove(annotation::LIFETIMES);
         },
         |secret| {
-            let others = FieldsV1(json!({
-                "f:metadata": { "f:annotations": { format!("f:{}", annotation::REGISTRIES): {} } },
-            }));
-            let entry = ManagedFieldsEntry {
-                manager: Some("kubectl-annotate".to_owned()),
-                fields_v1: Some(others),
-                ..ManagedFieldsEntry::default()
-            };
-            secret.managed_fields.get_or_insert_default().push(entry);
+            let managers = secret.managed_fields.get_or_insert_default();
+            managers.push(owner_of_registries("kubectl-annotate"));
         },
         |secret| secret.uid = None,
         |secret| secret.labels = None,
@@ -228,6 +233,11 @@ fn whatever_could_get_lost_or_older_is_read_first() {
         assert_eq!(replaceable(&changed, &newer), None, "{changed:?}");
         assert_eq!(replaceable(&changed, &[]), None, "{changed:?}");
     }
+    // Who set it to what we say, owns it beside us.
+    let mut restored = exclusive(7);
+    let managers = restored.managed_fields.get_or_insert_default();
+    managers.extend([OWNER, "velero"].map(owner_of_registries));
+    assert!(replaceable(&restored, &newer).is_some());
     let ledger = Ledger::new("pull");
     ledger.saw(&exclusive(7));
     ledger.lost(&exclusive(8));

@@ -24,6 +24,8 @@ pub(super) struct Use {
     pub(super) oldest: Lifetime,
     /// What this process holds.
     pub(super) held: Option<Token>,
+    /// The end of what the namespaces have of another identity, while this one has nothing.
+    pub(super) meanwhile: Option<Timestamp>,
     /// Of the key's identity.
     pub(super) owner: Mark,
 }
@@ -125,7 +127,10 @@ impl Schedule {
         }
         state.failures = state.failures.saturating_add(1);
         let token = token.or(state.tokens.held.as_ref());
-        state.not_before = now + renewal::retry_in(token, state.failures, wall, jitter());
+        let end = token
+            .map(|token| token.expires_at)
+            .or(state.tokens.meanwhile);
+        state.not_before = now + renewal::retry_in(end, state.failures, wall, jitter());
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) fn survey(
                 Use {
                     oldest,
                     held,
+                    meanwhile: None,
                     owner,
                 }
             });
@@ -91,6 +92,8 @@ pub(super) fn survey(
                 None if life.minted_at < since
                     && owner.is_some_and(|owner| owner != tokens.owner) =>
                 {
+                    let end = tokens.meanwhile.unwrap_or(life.expires_at);
+                    tokens.meanwhile = Some(end.min(life.expires_at));
                     UNKNOWN
                 }
                 Some(_) | None => life,

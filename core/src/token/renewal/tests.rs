@@ -125,7 +125,7 @@ fn a_life_that_ends_before_it_starts_serves_nobody_after_its_end() {
 #[test]
 fn pauses_double_and_stay_within_what_is_left_of_the_token() {
     let token = token(noon(), Some(noon() + hours(12)));
-    let pause = |failures, now| retry_in(Some(&token), failures, now, 1.0).as_secs_f64();
+    let pause = |failures, now| retry_in(Some(token.expires_at), failures, now, 1.0).as_secs_f64();
     let in_time = noon() + hours(6);
     let first: Vec<f64> = (0..12).map(|failures| pause(failures, in_time)).collect();
     assert_eq!(
@@ -209,7 +209,7 @@ fn the_ends_of_time_are_no_trouble() {
                     supersedes(&token, minted_at, token.expires_at, now);
                     for jitter in [0.0, 1.0, -1.0, f64::INFINITY, f64::NAN] {
                         for failures in [0, 1, u32::MAX] {
-                            let pause = retry_in(Some(&token), failures, now, jitter);
+                            let pause = retry_in(Some(token.expires_at), failures, now, jitter);
                             assert!(pause >= Duration::from_millis(500));
                         }
                     }
@@ -304,7 +304,7 @@ proptest! {
             Some(token) if near % 2 == 0 => token.minted_at + SignedDuration::from_secs(near),
             _ => now,
         };
-        let pause = retry_in(token.as_ref(), failures, now, jitter);
+        let pause = retry_in(token.as_ref().map(|token| token.expires_at), failures, now, jitter);
         prop_assert!(pause >= Duration::from_millis(500), "{pause:?}");
         let left = token
             .map(|token| token.expires_at.duration_since(now))
@@ -319,7 +319,7 @@ proptest! {
     /// A failure more never makes the next attempt come sooner, for the same jitter.
     #[test]
     fn patience_grows(token in tokens(), failures in 0..40_u32, now in time(), jitter in 0.0..1.0_f64) {
-        let pause = |failures| retry_in(Some(&token), failures, now, jitter);
+        let pause = |failures| retry_in(Some(token.expires_at), failures, now, jitter);
         prop_assert!(pause(failures) <= pause(failures + 1));
     }
 
@@ -332,7 +332,7 @@ proptest! {
         let (mut asked, mut last) = (0_u32, now);
         while now < token.expires_at {
             (asked, last) = (asked + 1, now);
-            now = now.checked_add(retry_in(Some(&token), asked, now, jitter)).unwrap();
+            now = now.checked_add(retry_in(Some(token.expires_at), asked, now, jitter)).unwrap();
         }
         let seconds = token.expires_at.duration_since(due_at(&token, SIX_HOURS)).as_secs_f64();
         prop_assert!(f64::from(asked) <= 2.0 * seconds + 1.0);

@@ -32,6 +32,7 @@ fn update(schedule: &mut Schedule, oldest: &Token, held: Option<&Token>, now: In
     let owner = Mark::of("ambient");
     let tokens = Use {
         owner,
+        meanwhile: None,
         oldest: oldest.into(),
         held: held.cloned(),
     };
