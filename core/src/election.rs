@@ -66,9 +66,9 @@ pub struct Base {
 pub struct Claim {
     /// The Lease to take or to renew; `None`: there is none, make one.
     pub base: Option<Base>,
-    /// How often the holder changed, this claim included.
+    /// How often another process took it, this claim included.
     pub transitions: u32,
-    /// Whether the holder changes.
+    /// Whether another process takes it.
     pub acquires: bool,
 }
 
@@ -155,7 +155,8 @@ impl Election {
             ),
         };
         let before = self.seen.as_ref().map(|(record, _)| record);
-        let acquires = before.is_none_or(|record| record.holder != self.me);
+        // The process before this one had the same name, if its container was started again.
+        let acquires = before.is_none_or(|record| !self.is_mine(record));
         let transitions = before.map_or(0, |record| {
             record.transitions.saturating_add(u32::from(acquires))
         });

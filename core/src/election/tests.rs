@@ -141,7 +141,9 @@ fn the_name_alone_is_not_ours() {
     let mut restarted = Election::new("a");
     restarted.saw(Some(record("a", 7)), seconds(0));
     assert_eq!(restarted.claim(seconds(14)), None);
-    assert!(restarted.claim(seconds(15)).is_some());
+    // The time between the two was nobody's.
+    let claim = restarted.claim(seconds(15)).unwrap();
+    assert_eq!((claim.transitions, claim.acquires), (4, true));
     assert_eq!(restarted.resign(), None);
 }
 
