@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::cores::{CLIENT, SERVER, on_core, yield_to_others};
 use crate::harness::namespace::{ACCOUNT, pod};
-use crate::harness::replica::Replica;
+use crate::harness::replica::{Connection, Replica};
 use crate::harness::{LIMIT, eventually, review};
 use crate::process::Process;
 use crate::report::{Report, median};
@@ -76,9 +76,10 @@ pub async fn measure(report: &mut Report) {
         sleep(LATER).await;
         left.push(process.mib("VmRSS"));
         println!(
-            "  p99 quiet {:.2} ms, beside them {late:.2} ms; {:.1} MiB are left",
+            "  p99 quiet {:.2} ms, beside them {late:.2} ms; {:.1} MiB are left, {:.1} of them anonymous",
             quiet[quiet.len() - 1],
             left[left.len() - 1],
+            process.mib("RssAnon"),
         );
     }
     good.shutdown_background();
@@ -123,10 +124,15 @@ async fn alone(replica: &Replica) {
     .await;
 }
 
+/// A connection. In a crowd a new one may be cut for another, and is made again.
+async fn connected(replica: &Replica) -> Connection {
+    eventually("a connection", LIMIT, || replica.connect()).await
+}
+
 /// The 99th percentile of the honest requests of a turn, in ms.
 async fn p99(replica: &Replica, review: &str) -> f64 {
     let one = async |number: usize| {
-        let mut connection = replica.connect().await.expect("a connection");
+        let mut connection = connected(replica).await;
         let mut times = Vec::with_capacity(REQUESTS);
         // Not all in the same instant.
         sleep(EVERY * u32::try_from(number).expect("few") / 8).await;
@@ -143,7 +149,7 @@ async fn p99(replica: &Replica, review: &str) -> f64 {
             times.push(begun.elapsed().as_secs_f64() * 1000.0);
             assert_eq!(answer.status(), 200);
             if answer.headers().contains_key(header::CONNECTION) {
-                connection = replica.connect().await.expect("a connection");
+                connection = connected(replica).await;
             }
         }
         times

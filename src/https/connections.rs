@@ -246,6 +246,10 @@ impl Table {
     fn len(&self) -> usize {
         self.fresh.len() + self.known.len()
     }
+
+    fn is_full(&self) -> bool {
+        self.fresh.len() >= FRESH || self.len() >= CAPACITY
+    }
 }
 
 /// All of them.
@@ -272,9 +276,14 @@ impl Connections {
         self.open_at(self.now())
     }
 
+    /// Whether somebody has to go before the next one comes.
+    pub(super) fn is_full(&self) -> bool {
+        self.table().is_full()
+    }
+
     fn open_at(self: &Arc<Self>, now: u64) -> Option<Open> {
         let mut table = self.table();
-        let is_full = table.fresh.len() >= FRESH || table.len() >= CAPACITY;
+        let is_full = table.is_full();
         if is_full && !self.make_room(&mut table, now) {
             return None;
         }

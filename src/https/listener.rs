@@ -23,6 +23,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 const TELL: Duration = Duration::from_secs(60);
 /// How often a full house looks whether somebody left.
 const FULL: Duration = Duration::from_millis(10);
+/// Between two who are let into a full house: a handshake takes a few tenths of it.
+const PACE: Duration = Duration::from_millis(2);
 
 /// Serves until the drain is over. Returns when the last connection is gone.
 pub async fn serve<S: Service>(
@@ -45,6 +47,7 @@ pub async fn serve<S: Service>(
         loop {
             let room = || _ = connections.shrink();
             let stream = accept(&listener, &mut troubles, room).await;
+            let is_full = connections.is_full();
             let open = place(&connections).await;
             let (acceptor, service) = (acceptor.clone(), service.clone());
             let (drain, talking) = (drain.clone(), talking.clone());
@@ -52,6 +55,10 @@ pub async fn serve<S: Service>(
                 connection::serve(stream, acceptor, service, drain, open).await;
                 drop(talking);
             });
+            // A crowd is let in one by one: those who are here are answered in between.
+            if is_full {
+                sleep(PACE).await;
+            }
         }
     };
     tokio::select! {
