@@ -5,6 +5,8 @@
 //! ones and known ones for each other, so that ten thousand idle handshakes shut out no API server
 //! that is connected, and none that comes.
 
+mod phase;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -14,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, interval};
 
+pub(super) use self::phase::Phase;
 use crate::telemetry::metrics::Metrics;
 
 /// Connections at a time, each of 25 to 40 KiB. An API server holds one for each review that it waits
@@ -30,65 +33,6 @@ const SHARE: usize = 3;
 const GRACE: Duration = Duration::from_millis(500);
 /// How often limits of time are looked at.
 const ROUND: Duration = Duration::from_secs(1);
-
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Phase {
-    /// TLS is being spoken about.
-    Handshake,
-    /// Nothing, since the handshake or the last answer.
-    Idle,
-    /// A header is coming in.
-    Header,
-    /// A body is coming in.
-    Body,
-    /// The request is here, the answer is not.
-    Work,
-    /// The answer goes out.
-    Answer,
-    /// The last answer is out, and what still comes of its request is thrown away.
-    Linger,
-}
-
-impl Phase {
-    const ALL: [Self; 7] = [
-        Self::Handshake,
-        Self::Idle,
-        Self::Header,
-        Self::Body,
-        Self::Work,
-        Self::Answer,
-        Self::Linger,
-    ];
-
-    /// How long it may last. Work has a deadline of its own.
-    fn limit(self) -> Option<Duration> {
-        let seconds = match self {
-            Self::Handshake | Self::Answer => 10,
-            // Go's transport drops what is idle for 90 s. Whoever closes first must not be us: a
-            // POST on a dead connection is not tried again.
-            Self::Idle => 120,
-            // An API server sends both at once.
-            Self::Header | Self::Body | Self::Linger => 5,
-            Self::Work => return None,
-        };
-        Some(Duration::from_secs(seconds))
-    }
-
-    /// The label of the metric.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Idle => "idle",
-            Self::Header => "header",
-            Self::Body => "body",
-            Self::Work => "work",
-            Self::Answer => "answer",
-            Self::Linger => "linger",
-        }
-    }
-}
 
 /// What a connection is cut for.
 #[derive(Clone, Copy)]

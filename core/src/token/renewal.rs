@@ -104,9 +104,10 @@ pub fn serves(minted_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bo
 }
 
 /// How long to wait before asking AWS again, after so many failures in a row (the first is 1), while
-/// there is a token that works until `end`; `jitter` lies between 0 and 1. Pauses double from 1 s. They get shorter as the old token's end
-/// comes near, an eighth of what is left of it, and never shorter than half a second: an end that
-/// has passed, or a clock that says so, is no reason to ask in a tight loop.
+/// there is a token that works until `end`; `jitter` lies between 0 and 1. Pauses double from 1 s.
+/// They get shorter as the old token's end comes near, an eighth of what is left of it, and never
+/// shorter than half a second: an end that has passed, or a clock that says so, is no reason to ask
+/// in a tight loop.
 pub fn retry_in(end: Option<Timestamp>, failures: u32, now: Timestamp, jitter: f64) -> Duration {
     let left = end
         .map(|end| end.duration_since(now))
