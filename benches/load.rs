@@ -1,20 +1,21 @@
 //! An open loop: requests go out when they are due, whether or not earlier ones are answered, and
 //! each is timed from when it was due. A closed loop would wait out a slow moment and not see it.
 //!
-//! It runs as a process of its own, `bench load ADDRESS RATE SECONDS FILE`, to have a core to itself,
-//! with a thread a connection: they sleep to a tenth of a millisecond, which an async runtime does not.
+//! It runs as a process of its own, `bench load ADDRESS RATE SECONDS FILE`, that has a core to itself
+//! and never leaves it: one thread goes round all connections and does not sleep. Threads that do
+//! come late by what the scheduler takes to wake them, and that would be counted as ours.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use httparse::Status;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use tokio::time::Instant;
 
 use crate::cores::{CLIENT, on_core};
@@ -74,70 +75,114 @@ pub fn main(words: &[String]) {
     let between = Duration::from_secs_f64(f64::from(CONNECTIONS) / rate);
     let count = (rate * seconds / f64::from(CONNECTIONS)) as u32;
     let begin = Instant::now() + Duration::from_millis(500);
-    let threads: Vec<_> = (0..CONNECTIONS)
-        .map(|number| {
-            let stream = TcpStream::connect(address).expect("a connection");
-            let (tls, request) = (tls.clone(), request.clone());
-            let first = begin + between * number / CONNECTIONS;
-            thread::spawn(move || converse(stream, tls, &request, first, between, count))
-        })
+    let mut lines: Vec<Line> = (0..CONNECTIONS)
+        .map(|number| Line::open(address, tls.clone(), begin + between * number / CONNECTIONS))
         .collect();
+    let warm = (f64::from(count) * WARM_UP) as u32;
     let mut times = Vec::new();
-    let mut end = begin;
-    for thread in threads {
-        let (seen, last) = thread.join().expect("all answers");
-        times.extend(seen);
-        end = end.max(last);
+    while lines.iter().any(|line| line.answered < count) {
+        for line in &mut lines {
+            if let Some(took) = line.turn(&request, between, count)
+                && line.answered > warm
+            {
+                times.push(took.as_secs_f64() * 1000.0);
+            }
+        }
     }
+    let took = begin.elapsed().as_secs_f64();
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let sent = f64::from(count * CONNECTIONS) / (end - begin).as_secs_f64();
+    let sent = f64::from(count * CONNECTIONS) / took;
     println!("{} {} {} {sent}", at(0.5), at(0.99), at(1.0));
 }
 
-/// One connection; how long each answer took, and when the last one came.
-fn converse(
+/// One connection, with at most one request under way.
+struct Line {
     stream: TcpStream,
-    tls: Arc<ClientConfig>,
-    request: &[u8],
-    first: Instant,
-    between: Duration,
-    count: u32,
-) -> (Vec<f64>, Instant) {
-    stream.set_nodelay(true).expect("a socket");
-    let name = ServerName::try_from("webhook").expect("a name");
-    let connection = ClientConnection::new(tls, name).expect("a connection");
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    let mut times = Vec::new();
-    for number in 0..count {
-        let due = first + between * number;
-        // Not at all if it is late already.
-        thread::sleep(due.duration_since(Instant::now()));
-        stream.get_mut().write_all(request).expect("it is sent");
-        read(&mut stream);
-        if f64::from(number) >= f64::from(count) * WARM_UP {
-            times.push(due.elapsed().as_secs_f64() * 1000.0);
-        }
-    }
-    (times, Instant::now())
+    tls: ClientConnection,
+    /// When the next request goes out, or when the one under way should have.
+    due: Instant,
+    asked: u32,
+    answered: u32,
+    /// What came of the answer.
+    answer: Vec<u8>,
 }
 
-/// One answer, which has to be 200.
-fn read(stream: &mut BufReader<StreamOwned<ClientConnection, TcpStream>>) {
-    let (mut line, mut length) = (String::new(), 0);
-    stream.read_line(&mut line).expect("an answer");
-    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
-    while line != "\r\n" {
-        line.clear();
-        stream.read_line(&mut line).expect("a header");
-        let lower = line.to_ascii_lowercase();
-        if let Some(value) = lower.strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a length");
+impl Line {
+    fn open(address: &str, tls: Arc<ClientConfig>, due: Instant) -> Self {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        let name = ServerName::try_from("webhook").expect("a name");
+        let mut tls = ClientConnection::new(tls, name).expect("a connection");
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream).expect("a handshake");
         }
-        assert!(!lower.starts_with("connection: close"), "it stays open");
+        stream.set_nonblocking(true).expect("a socket");
+        Self {
+            stream,
+            tls,
+            due,
+            asked: 0,
+            answered: 0,
+            answer: Vec::new(),
+        }
     }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).expect("a body");
+
+    /// Does what can be done now; how long an answer took that is here.
+    fn turn(&mut self, request: &[u8], between: Duration, count: u32) -> Option<Duration> {
+        if self.asked == self.answered {
+            if self.asked == count || Instant::now() < self.due {
+                return None;
+            }
+            self.tls.writer().write_all(request).expect("room for it");
+            self.asked += 1;
+        }
+        while self.tls.wants_write() {
+            ready(self.tls.write_tls(&mut self.stream))?;
+        }
+        let read = ready(self.tls.read_tls(&mut self.stream))?;
+        assert!(read > 0, "it stays open");
+        self.tls.process_new_packets().expect("TLS");
+        // At its end for now it would block.
+        let _ = self.tls.reader().read_to_end(&mut self.answer);
+        if !is_whole(&self.answer) {
+            return None;
+        }
+        self.answer.clear();
+        self.answered += 1;
+        let took = self.due.elapsed();
+        self.due += between;
+        Some(took)
+    }
+}
+
+/// What was done, unless it would block.
+fn ready(done: io::Result<usize>) -> Option<usize> {
+    match done {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => panic!("the connection broke: {error}"),
+    }
+}
+
+/// Whether an answer is here to its end. It has to be 200.
+fn is_whole(answer: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut headers);
+    let Status::Complete(head) = response.parse(answer).expect("HTTP") else {
+        return false;
+    };
+    assert_eq!(response.code, Some(200));
+    let value = |name: &str| {
+        let mut headers = response.headers.iter();
+        let header = headers.find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
+    };
+    assert_ne!(value("connection"), Some("close"), "it stays open");
+    let length: usize = value("content-length")
+        .and_then(|length| length.parse().ok())
+        .expect("a length");
+    answer.len() >= head + length
 }
 
 /// Speaks with whoever answers.

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -29,9 +31,18 @@ impl Default for LookUps {
 impl LookUps {
     /// What the API server says; nothing if it failed, or if there was no place or no answer in
     /// time.
-    pub async fn run<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Option<T> {
-        let _place = timeout(TURN, self.0.acquire()).await.ok()?.ok()?;
-        timeout(CALL_TIMEOUT, call).await.ok()?.ok()
+    ///
+    /// A call has kilobytes of state. It is on the heap, for most reviews need none, and the state of
+    /// a review is moved about.
+    pub fn run<'a, T, E>(
+        &'a self,
+        call: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> BoxFuture<'a, Option<T>> {
+        let answer = async move {
+            let _place = timeout(TURN, self.0.acquire()).await.ok()?.ok()?;
+            timeout(CALL_TIMEOUT, call).await.ok()?.ok()
+        };
+        answer.boxed()
     }
 }
 

@@ -12,23 +12,48 @@ use tracing::debug;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// By so many KiB it has to have grown: trimming takes a moment, in which nobody gets memory.
-const GROWTH: u64 = 1024;
+/// So many KiB have to be worth it: trimming takes a moment, in which nobody gets memory.
+const WORTH: u64 = 512;
 
 /// Runs for ever.
 pub(super) async fn keep_small() {
-    let mut least = 0;
+    let mut trims = Trims::default();
     loop {
         sleep(INTERVAL).await;
         let before = anonymous();
-        if before <= least + GROWTH {
-            least = least.min(before);
-            continue;
+        if trims.are_due(idle(before)) {
+            block_in_place(trim);
+            let after = anonymous();
+            trims.left(idle(after));
+            debug!(before, after, "gave memory back");
         }
-        block_in_place(trim);
-        least = anonymous();
-        debug!(before, after = least, "gave memory back");
     }
+}
+
+/// When to trim, by what the process has and does not use. What it has alone does not tell: a crowd that
+/// goes leaves holes, and no growth.
+#[derive(Default)]
+struct Trims {
+    /// What no trim gives back, in KiB: stacks, and holes smaller than a page.
+    kept: u64,
+}
+
+impl Trims {
+    /// Whether a trim is worth it with so many KiB idle.
+    fn are_due(&mut self, idle: u64) -> bool {
+        self.kept = self.kept.min(idle);
+        idle > self.kept + WORTH
+    }
+
+    /// So many KiB are idle after a trim.
+    fn left(&mut self, idle: u64) {
+        self.kept = idle;
+    }
+}
+
+/// Of so many KiB of memory that is no file's, those that nobody uses.
+fn idle(anonymous: u64) -> u64 {
+    anonymous.saturating_sub(used())
 }
 
 /// What the process has of memory that is no file's, in KiB; nothing where the system does not tell.
@@ -52,8 +77,22 @@ fn trim() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// What was allocated and not freed, in KiB.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code, reason = "no crate wraps this one function of glibc")]
+fn used() -> u64 {
+    // SAFETY: it has no preconditions, may be called from any thread, and only counts.
+    let heap = unsafe { libc::mallinfo2() };
+    ((heap.uordblks + heap.hblkhd) / 1024) as u64
+}
+
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn used() -> u64 {
+    0
+}
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +106,18 @@ mod tests {
         assert_eq!(of_status(""), None);
     }
 
+    #[test]
+    fn what_a_trim_leaves_is_no_reason_for_another() {
+        let mut trims = Trims::default();
+        assert!(trims.are_due(WORTH + 1));
+        trims.left(300);
+        assert!(!trims.are_due(300) && !trims.are_due(300 + WORTH));
+        assert!(trims.are_due(300 + WORTH + 1));
+        // Less than ever since: from then on that is the measure.
+        assert!(!trims.are_due(100));
+        assert!(trims.are_due(100 + WORTH + 1));
+    }
+
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn what_is_free_goes_back() {
@@ -76,7 +127,11 @@ mod tests {
             .map(|_| (vec![1_u8; 64 * KIB], vec![1_u8; 64]))
             .unzip();
         let full = anonymous();
+        let unused = idle(full);
         drop(large);
+        // Nothing has grown, and nothing has gone back.
+        let now = idle(anonymous());
+        assert!(now >= unused + 32 * KIB as u64, "{unused}, {now}");
         trim();
         let trimmed = anonymous();
         assert!(trimmed + 32 * KIB as u64 <= full, "{full}, {trimmed}");
