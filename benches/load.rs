@@ -6,13 +6,14 @@
 //! come late by what the scheduler takes to wake them, and that would be counted as ours.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use httparse::Status;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
@@ -78,11 +79,25 @@ pub fn main(words: &[String]) {
     let mut lines: Vec<Line> = (0..CONNECTIONS)
         .map(|number| Line::open(address, tls.clone(), begin + between * number / CONNECTIONS))
         .collect();
+    let mut poll = Poll::new().expect("epoll");
+    for (number, line) in lines.iter_mut().enumerate() {
+        let registered =
+            poll.registry()
+                .register(&mut line.stream, Token(number), Interest::READABLE);
+        registered.expect("epoll");
+    }
+    let mut events = Events::with_capacity(lines.len());
     let warm = (f64::from(count) * WARM_UP) as u32;
     let mut times = Vec::new();
     while lines.iter().any(|line| line.answered < count) {
+        let now = Instant::now();
         for line in &mut lines {
-            if let Some(took) = line.turn(&request, between, count)
+            line.ask(&request, now, count);
+        }
+        poll.poll(&mut events, Some(Duration::ZERO)).expect("epoll");
+        for event in &events {
+            let line = &mut lines[event.token().0];
+            if let Some(took) = line.hear(between)
                 && line.answered > warm
             {
                 times.push(took.as_secs_f64() * 1000.0);
@@ -110,7 +125,7 @@ struct Line {
 
 impl Line {
     fn open(address: &str, tls: Arc<ClientConfig>, due: Instant) -> Self {
-        let mut stream = TcpStream::connect(address).expect("a connection");
+        let mut stream = std::net::TcpStream::connect(address).expect("a connection");
         stream.set_nodelay(true).expect("a socket");
         let name = ServerName::try_from("webhook").expect("a name");
         let mut tls = ClientConnection::new(tls, name).expect("a connection");
@@ -119,7 +134,7 @@ impl Line {
         }
         stream.set_nonblocking(true).expect("a socket");
         Self {
-            stream,
+            stream: TcpStream::from_std(stream),
             tls,
             due,
             asked: 0,
@@ -128,31 +143,32 @@ impl Line {
         }
     }
 
-    /// Does what can be done now; how long an answer took that is here.
-    fn turn(&mut self, request: &[u8], between: Duration, count: u32) -> Option<Duration> {
-        if self.asked == self.answered {
-            if self.asked == count || Instant::now() < self.due {
-                return None;
-            }
+    /// Sends what is due.
+    fn ask(&mut self, request: &[u8], now: Instant, count: u32) {
+        if self.asked == self.answered && self.asked < count && now >= self.due {
             self.tls.writer().write_all(request).expect("room for it");
             self.asked += 1;
         }
-        while self.tls.wants_write() {
-            ready(self.tls.write_tls(&mut self.stream))?;
+        while self.tls.wants_write() && ready(self.tls.write_tls(&mut self.stream)).is_some() {}
+    }
+
+    /// Reads what is there; how long the answer took, if that is all of it.
+    fn hear(&mut self, between: Duration) -> Option<Duration> {
+        // Epoll tells of it once.
+        while let Some(read) = ready(self.tls.read_tls(&mut self.stream)) {
+            assert!(read > 0, "it stays open");
+            self.tls.process_new_packets().expect("TLS");
+            // At its end for now it would block.
+            let _ = self.tls.reader().read_to_end(&mut self.answer);
+            if is_whole(&self.answer) {
+                self.answer.clear();
+                self.answered += 1;
+                let took = self.due.elapsed();
+                self.due += between;
+                return Some(took);
+            }
         }
-        let read = ready(self.tls.read_tls(&mut self.stream))?;
-        assert!(read > 0, "it stays open");
-        self.tls.process_new_packets().expect("TLS");
-        // At its end for now it would block.
-        let _ = self.tls.reader().read_to_end(&mut self.answer);
-        if !is_whole(&self.answer) {
-            return None;
-        }
-        self.answer.clear();
-        self.answered += 1;
-        let took = self.due.elapsed();
-        self.due += between;
-        Some(took)
+        None
     }
 }
 

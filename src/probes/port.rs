@@ -31,6 +31,10 @@ const BUFFER: usize = 8 * 1024;
 
 /// Serves for ever.
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
+    serve_each(listener, routes, LIFE).await;
+}
+
+async fn serve_each(listener: TcpListener, routes: Router, life: Duration) {
     let places = Arc::new(Semaphore::new(CAPACITY));
     let mut open = VecDeque::<AbortHandle>::new();
     let mut troubles = Troubles::default();
@@ -45,7 +49,7 @@ pub(super) async fn serve(listener: TcpListener, routes: Router) {
         };
         let routes = routes.clone();
         let conversation = tokio::spawn(async move {
-            if timeout(LIFE, converse(stream, routes)).await.is_err() {
+            if timeout(life, converse(stream, routes)).await.is_err() {
                 debug!("connection to the plain port cut");
             }
             drop(place);
@@ -73,5 +77,39 @@ async fn converse(stream: TcpStream, routes: Router) {
         .await;
     if let Err(error) = ended {
         debug!(%error, "connection to the plain port ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_cut_in_the_end() {
+        /// More than sockets hold for somebody who does not read.
+        const LENGTH: usize = 64 * 1024 * 1024;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(|| async { vec![0_u8; LENGTH] }));
+        let life = Duration::from_millis(100);
+        tokio::spawn(serve_each(listener, routes, life));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        client.readable().await.unwrap();
+        // Its life began before its answer did.
+        sleep(life).await;
+        let mut answer = Vec::new();
+        // Whether it is cut in order or reset is the kernel's affair.
+        let _ = client.read_to_end(&mut answer).await;
+        assert!(
+            !answer.is_empty() && answer.len() < LENGTH,
+            "{}",
+            answer.len()
+        );
     }
 }
