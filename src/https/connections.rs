@@ -159,17 +159,25 @@ fn slowest<'a>(
 }
 
 /// A place among the open connections, until it is dropped.
-pub(super) struct Open(Arc<Connection>);
+pub(super) struct Open {
+    connection: Arc<Connection>,
+    was_full: bool,
+}
 
 impl Open {
     pub(super) fn connection(&self) -> &Arc<Connection> {
-        &self.0
+        &self.connection
+    }
+
+    /// Whether somebody had to go for it.
+    pub(super) fn was_full(&self) -> bool {
+        self.was_full
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let Self(connection) = self;
+        let Self { connection, .. } = self;
         let mut table = connection.all.table();
         if table.fresh.remove(&connection.number).is_none() {
             table.known.remove(&connection.number);
@@ -220,15 +228,10 @@ impl Connections {
         self.open_at(self.now())
     }
 
-    /// Whether somebody has to go before the next one comes.
-    pub(super) fn is_full(&self) -> bool {
-        self.table().is_full()
-    }
-
     fn open_at(self: &Arc<Self>, now: u64) -> Option<Open> {
         let mut table = self.table();
-        let is_full = table.is_full();
-        if is_full && !self.make_room(&mut table, now) {
+        let was_full = table.is_full();
+        if was_full && !self.make_room(&mut table, now) {
             return None;
         }
         table.last += 1;
@@ -249,7 +252,10 @@ impl Connections {
         });
         table.fresh.insert(number, connection.clone());
         self.metrics.connections.inc();
-        Some(Open(connection))
+        Some(Open {
+            connection,
+            was_full,
+        })
     }
 
     /// Ends one that is least likely to be missed.

@@ -47,8 +47,8 @@ pub async fn serve<S: Service>(
         loop {
             let room = || _ = connections.shrink();
             let stream = accept(&listener, &mut troubles, room).await;
-            let is_full = connections.is_full();
             let open = place(&connections).await;
+            let was_full = open.was_full();
             let (acceptor, service) = (acceptor.clone(), service.clone());
             let (drain, talking) = (drain.clone(), talking.clone());
             tokio::spawn(async move {
@@ -56,7 +56,7 @@ pub async fn serve<S: Service>(
                 drop(talking);
             });
             // A crowd is let in one by one: those who are here are answered in between.
-            if is_full {
+            if was_full {
                 sleep(PACE).await;
             }
         }

@@ -31,7 +31,7 @@ fn known(all: &Arc<Connections>, count: usize, phase: Phase, now: u64) -> Vec<Op
 /// The positions of those that were cut.
 async fn cut(connections: &[Open]) -> Vec<usize> {
     let mut cut = Vec::new();
-    for (position, Open(connection)) in connections.iter().enumerate() {
+    for (position, Open { connection, .. }) in connections.iter().enumerate() {
         let mut end = pin!(connection.is_cut());
         let is_cut = poll_fn(|context| Poll::Ready(end.as_mut().poll(context).is_ready()));
         if is_cut.await {
@@ -47,6 +47,8 @@ async fn the_oldest_fresh_one_makes_room() {
     let api_server = known(&all, 40, Phase::Idle, 0);
     let idle = fresh(&all, FRESH, 0);
     let newcomers = fresh(&all, 2, LATER);
+    assert!(newcomers.iter().all(Open::was_full));
+    assert!(!idle.iter().chain(&api_server).any(Open::was_full));
     assert_eq!(cut(&idle).await, [0, 1]);
     assert_eq!(cut(&api_server).await, [0; 0]);
     assert_eq!(cut(&newcomers).await, [0; 0]);
@@ -104,7 +106,7 @@ async fn each_phase_has_its_limit() {
 async fn bodies_are_cut_for_what_they_hold_the_oldest_first() {
     let all = connections();
     let bodies = known(&all, 4, Phase::Body, 0);
-    for (kib, Open(connection)) in [0, 10, 20, 30].into_iter().zip(&bodies) {
+    for (kib, Open { connection, .. }) in [0, 10, 20, 30].into_iter().zip(&bodies) {
         connection.holds(kib);
     }
     bodies[1].connection().enter_at(Phase::Body, LATER);
@@ -120,7 +122,7 @@ fn no_connection_is_young_for_ever_and_they_do_not_end_together() {
     let all = connections();
     let begun = Instant::now();
     let connections = fresh(&all, 100, 0);
-    let ages = connections.iter().map(|Open(connection)| {
+    let ages = connections.iter().map(|Open { connection, .. }| {
         let age = connection.retires.duration_since(begun);
         assert!(age >= all.age && age < 2 * all.age + Duration::from_secs(10));
         assert!(!connection.is_old());
