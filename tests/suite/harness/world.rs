@@ -278,13 +278,18 @@ pub fn install(kubeconfig: &Path, ca: &str, flags: &[&str]) {
 
 /// The chart as it ships.
 pub fn install_chart(kubeconfig: &Path, flags: &[&str]) {
+    let mut helm = helm("install", kubeconfig);
+    run(helm.arg("--create-namespace").args(flags));
+}
+
+/// A command of helm about the chart.
+pub fn helm(command: &str, kubeconfig: &Path) -> Command {
     let mut helm = Command::new(tool("helm"));
-    helm.args(["install", OURS])
-        .arg(root().join("manifests/helm"));
-    helm.args(["--namespace", OURS, "--create-namespace"])
-        .arg("--kubeconfig")
+    helm.args([command, OURS])
+        .arg(root().join("manifests/helm"))
+        .args(["--namespace", OURS, "--kubeconfig"])
         .arg(kubeconfig);
-    run(helm.args(flags));
+    helm
 }
 
 /// A kubeconfig that holds a token of our ServiceAccount.

@@ -8,6 +8,7 @@ mod missed;
 mod pods;
 mod restarts;
 mod rotation;
+mod sources;
 mod workloads;
 mod world;
 
@@ -40,12 +41,13 @@ fn side_by_side() -> Vec<Trial> {
 }
 
 /// What cannot run beside anything else: one counts seconds, one stops the registry, one looks back
-/// at all of it, and the last ones restart and kill the replicas.
+/// at all of it, and the last ones replace, restart and kill the replicas.
 fn last() -> Vec<Trial> {
     [
         rotation::trials(),
         kubelet::trials_alone(),
         missed::trials(),
+        sources::trials(),
         restarts::trials(),
     ]
     .into_iter()

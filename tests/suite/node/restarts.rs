@@ -174,7 +174,8 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
     Ok(())
 }
 
-fn is_served(pod: &Pod) -> bool {
+/// Whether it names our Secret, and no other.
+pub fn is_served(pod: &Pod) -> bool {
     references(pod) == [SECRET]
 }
 
@@ -229,7 +230,8 @@ fn restart(world: &NodeWorld) {
     roll_out(world);
 }
 
-fn roll_out(world: &NodeWorld) {
+/// Waits until all replicas are new ones.
+pub fn roll_out(world: &NodeWorld) {
     world.run_kubectl(&format!(
         "-n {OURS} rollout status deployment {OURS} --timeout=180s"
     ));

@@ -21,7 +21,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::interrupt::clean_up_on_interrupt;
 use crate::harness::namespace::{ACCOUNT, Namespace};
 use crate::harness::tools::{root, run, tool};
-use crate::harness::world::{OURS, install_chart, keep};
+use crate::harness::world::{OURS, helm, install_chart, keep};
 
 /// The region of all registries here.
 pub const REGION: &str = "node-land-1";
@@ -137,6 +137,12 @@ impl NodeWorld {
         self.run_kubectl(&format!(
             "-n {OURS} rollout status deployment {OURS} --timeout=120s"
         ));
+    }
+
+    /// The chart with other values, and else those that it has.
+    pub fn upgrade(&self, flags: &[&str]) {
+        let mut helm = helm("upgrade", &self.cluster.kubeconfig);
+        run(helm.arg("--reuse-values").args(flags));
     }
 
     /// Runs a line of `kubectl` that has no spaces in its words.
