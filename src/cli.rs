@@ -148,9 +148,13 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give 10s to 3650d, such as 90d or 12h".to_owned())
 }
 
+/// A day is longer than any of these makes sense.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: u64 = text.parse().map_err(|_| "give whole seconds".to_owned())?;
-    Ok(Duration::from_secs(seconds))
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| *seconds <= 24 * 60 * 60)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "give whole seconds, at most 86400".to_owned())
 }
 
 #[cfg(test)]
@@ -170,6 +174,15 @@ mod tests {
         assert_eq!(lifetime("10s"), Ok(Duration::from_secs(10)));
         for text in ["9s", "3651d", "90", "-1d", "", "1.5s"] {
             assert!(lifetime(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_whole_and_no_more_than_a_day() {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("86400"), Ok(Duration::from_secs(86_400)));
+        for text in ["86401", "99999999999999999", "-1", "1s", ""] {
+            assert!(seconds(text).is_err(), "{text}");
         }
     }
 

@@ -6,23 +6,31 @@ use std::thread::available_parallelism;
 use clap::Parser as _;
 use ecr_pull_secrets::cli::{Cli, Command};
 use ecr_pull_secrets::command;
+use tokio::runtime::{Builder, Runtime};
 
 /// One thread answers some ten thousand reviews a second, and costs memory on a node with many cores.
 const THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let threads = available_parallelism().map_or(1, |cores| cores.get().min(THREADS));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run()),
+        Ok(runtime) => ended(runtime, run()),
         Err(error) => {
             eprintln!("ecr-pull-secrets: cannot start a thread: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What comes of it, at once: whoever still resolves a name on a thread of its own is not waited for.
+fn ended<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
 async fn run() -> ExitCode {
@@ -42,5 +50,36 @@ async fn run() -> ExitCode {
             eprintln!("ecr-pull-secrets: {failure}");
             ExitCode::from(failure.code())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_keeps_no_process() {
+        let (hold, held) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_multi_thread().build().unwrap();
+            let work = async {
+                let (begin, begun) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    begin.send(()).unwrap();
+                    held.recv()
+                });
+                begun.await.unwrap();
+            };
+            ended(runtime, work);
+            tell.send(()).unwrap();
+        });
+        let ended = told.recv_timeout(Duration::from_secs(60));
+        drop(hold);
+        assert_eq!(ended, Ok(()));
     }
 }

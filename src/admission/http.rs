@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::review::{InvalidReview, decode, encode};
+use ecr_pull_secrets_core::admission::review::{Answer, InvalidReview, decode, encode};
 use futures::FutureExt as _;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -31,7 +31,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the way back.
 const MARGIN: Duration = Duration::from_millis(500);
-/// Reviews at a time, fewer than connections. One that waits for AWS holds its place for 2 s.
+/// Reviews that wait at a time, fewer than connections. One that waits for AWS does for 2 s.
 const IN_FLIGHT: usize = 384;
 /// What is said of a request that is none, in bytes.
 const LONGEST_TEXT: usize = 256;
@@ -51,7 +51,7 @@ enum Refusal {
     Encoding,
     #[error(transparent)]
     Body(#[from] BodyError),
-    #[error("too many reviews are in flight")]
+    #[error("too many reviews wait")]
     Crowded,
     #[error(transparent)]
     Review(#[from] InvalidReview),
@@ -101,8 +101,6 @@ impl Webhook {
         check(&head.method, &head.uri, &head.headers)?;
         let deadline = Instant::now() + patience(&head.uri).saturating_sub(MARGIN);
         let body = self.bodies.read(body, connection).await?;
-        // Only work needs a place: a body that comes in drops takes none from those that are here.
-        let _place = self.places.try_acquire().map_err(|_| Refusal::Crowded)?;
         let _timing = Timing::start(&self.metrics);
         let bytes = body.bytes();
         let review = if bytes.len() < LONG {
@@ -110,9 +108,20 @@ impl Webhook {
         } else {
             block_in_place(|| decode(bytes))
         }?;
-        let answer = self.admission.admit(&review, deadline).await;
+        connection.is_understood();
+        // Whoever waits for nothing needs no place, and is answered however many wait.
+        if let Some(answer) = self.admission.admit(&review, deadline).now_or_never() {
+            return self.said(&answer);
+        }
+        let _place = self.places.try_acquire().map_err(|_| Refusal::Crowded)?;
+        let review = review.into_owned();
+        let _charge = body.shrink(review.size());
+        self.said(&self.admission.admit(&review, deadline).await)
+    }
+
+    fn said(&self, answer: &Answer<'_>) -> Result<Vec<u8>, Refusal> {
         self.metrics.admitted(answer.outcome, answer.cause);
-        encode(&answer).map_err(Refusal::Answer)
+        encode(answer).map_err(Refusal::Answer)
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {

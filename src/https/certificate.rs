@@ -66,6 +66,11 @@ pub enum CertificateError {
         /// The end.
         not_after: Timestamp,
     },
+    /// It breaks off where the one that is served goes on.
+    #[error(
+        "tls.crt ends before the certificate of {0}, which the one that is served has: it must hold the whole chain"
+    )]
+    Shortened(String),
     /// It is another's, and the one that is served is ours.
     #[error("tls.crt is not for our Service, and the one that is served is: {0}")]
     Elsewhere(#[from] NotOurs),
@@ -170,6 +175,20 @@ fn fits(leaf: &CertificateDer<'_>, service: &str) -> Result<(), NotOurs> {
     }
 }
 
+/// Whether a chain ends below an intermediate issuer that another one has; that issuer's name.
+/// Whoever verifies it then has only the root, and cannot get there.
+fn missing_issuer(chain: &[CertificateDer<'_>], whole: &[CertificateDer<'_>]) -> Option<String> {
+    let (_, last) = X509Certificate::from_der(chain.last()?).ok()?;
+    let issuers = whole
+        .iter()
+        .skip(1)
+        .filter_map(|issuer| Some(X509Certificate::from_der(issuer).ok()?.1));
+    let mut intermediates = issuers.filter(|issuer| issuer.issuer() != issuer.subject());
+    let is_root = last.issuer() == last.subject();
+    let missing = intermediates.find(|issuer| !is_root && issuer.subject() == last.issuer())?;
+    Some(missing.subject().to_string())
+}
+
 /// What the listener serves: whatever was taken up last.
 #[derive(Debug, Default)]
 struct Resolver(ArcSwapOption<CertifiedKey>);
@@ -237,7 +256,8 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// [`CertificateError::NotGoodNow`] or [`CertificateError::Elsewhere`]: the present one stays.
+    /// [`CertificateError::NotGoodNow`], [`CertificateError::Shortened`] or
+    /// [`CertificateError::Elsewhere`]: the present one stays.
     pub fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
         let now = clock::now();
         let is_good = |validity: Validity| validity.covers(now);
@@ -253,9 +273,15 @@ impl Certificate {
                 not_after,
             });
         }
+        let present_pair = self.resolver.0.load_full();
+        if present.is_some_and(is_good)
+            && let Some(present) = &present_pair
+            && let Some(missing) = missing_issuer(&pair.certified.cert, &present.cert)
+        {
+            return Err(CertificateError::Shortened(missing));
+        }
         if let Err(error) = self.fits(&pair.certified) {
-            let present = self.resolver.0.load_full();
-            if present.is_some_and(|present| self.fits(&present).is_ok()) {
+            if present_pair.is_some_and(|present| self.fits(&present).is_ok()) {
                 return Err(error.into());
             }
             warn!(%error, "the API server will refuse the serving certificate: it is not for our Service");

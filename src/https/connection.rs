@@ -28,7 +28,8 @@ const BUFFER: usize = 16 * 1024;
 
 /// Answers requests.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one. [`Connection::has_asked`] is to be told when its body is here.
+    /// Answers one. [`Connection::has_asked`] is to be told when its body is here, and
+    /// [`Connection::is_understood`] when it is what it should be.
     fn answer(
         &self,
         request: Request<Incoming>,

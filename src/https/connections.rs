@@ -1,7 +1,7 @@
 //! Every open connection, what it is doing, and which one goes when there are too many.
 //!
-//! A connection that has carried a whole request is *known*; before that it is *fresh*, and costs
-//! its owner nothing but a connect. When there are too many, fresh ones make room for newer fresh
+//! A connection that has carried a review is *known*; before that it is *fresh*, and costs its owner
+//! nothing but a connect. When there are too many, fresh ones make room for newer fresh
 //! ones and known ones for each other, so that ten thousand idle handshakes shut out no API server
 //! that is connected, and none that comes.
 
@@ -95,6 +95,10 @@ impl Connection {
     /// The request is here as a whole.
     pub fn has_asked(&self) {
         self.enter(Phase::Work);
+    }
+
+    /// And it makes sense: whoever sends rubbish stays fresh.
+    pub fn is_understood(&self) {
         if !self.is_known.swap(true, Ordering::Relaxed) {
             let mut table = self.all.table();
             if let Some(this) = table.fresh.remove(&self.number) {

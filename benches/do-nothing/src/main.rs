@@ -41,6 +41,7 @@ impl Service for Nothing {
     ) -> Response<Full<Bytes>> {
         let _ = request.into_body().collect().await;
         connection.has_asked();
+        connection.is_understood();
         let mut response = Response::new(Full::from(ANSWER));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);

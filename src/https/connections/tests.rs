@@ -22,6 +22,7 @@ fn known(all: &Arc<Connections>, count: usize, phase: Phase, now: u64) -> Vec<Op
     let ask = |_| {
         let open = all.open_at(now).expect("a place");
         open.connection().has_asked();
+        open.connection().is_understood();
         open.connection().enter_at(phase, now);
         open
     };

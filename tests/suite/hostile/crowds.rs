@@ -25,6 +25,7 @@ trials!(
     answers_that_nobody_takes_are_small,
     too_few_file_descriptors_are_told_once_and_outlived,
     who_comes_when_all_places_are_taken_is_sent_elsewhere,
+    who_sends_rubbish_drives_nobody_out,
     a_drain_waits_for_nobody_who_asks_nothing,
 );
 
@@ -254,6 +255,9 @@ async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>
         let before = replica.metric(metric, &[]).await;
         let mut streams = join_all((0..CROWD).map(|_| known(&replica))).await;
         at_once(&replica, &mut streams, &request).await;
+        // Who waits for nothing needs none of their places.
+        let (status, _) = replica.post(review()).await?;
+        assert_eq!(status, StatusCode::OK);
         let answers = join_all(streams.iter_mut().map(answer)).await;
         let shed = answers.iter().filter(|answer| is_shed(answer)).count();
         assert!(shed < 100, "{shed} of {CROWD}");
@@ -266,6 +270,31 @@ async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>
     .await;
     as_before(&replica, files).await;
     namespace.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn who_sends_rubbish_drives_nobody_out(world: Arc<World>) -> Outcome {
+    // More than there are places.
+    const CROWD: usize = 600;
+    let (replica, files) = quiet(&world, "rubbish").await;
+    let mut old = say(&replica, request(&review())).await;
+    assert_eq!(status(&answer(&mut old).await), "200");
+    let rubbish = request("{");
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let refused = eventually("it is refused", LIMIT, || async {
+            let mut stream = replica.handshake().await?;
+            stream.write_all(rubbish.as_bytes()).await.ok()?;
+            stream.flush().await.ok()?;
+            assert_eq!(status(&if_answered(&mut stream).await?), "400");
+            Some(stream)
+        });
+        crowd.push(refused.await);
+    }
+    old.write_all(request(&review()).as_bytes()).await?;
+    assert_eq!(status(&answer(&mut old).await), "200");
+    drop((crowd, old));
+    as_before(&replica, files).await;
     Ok(())
 }
 

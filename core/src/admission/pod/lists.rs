@@ -33,8 +33,8 @@ impl Names {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    /// What they take, in bytes.
+    pub(super) fn size(&self) -> usize {
         self.0.capacity()
     }
 }
