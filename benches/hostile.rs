@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use http::{Request, header};
 use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -48,28 +49,33 @@ pub async fn measure(report: &mut Report) {
     replica.ready().await;
     site.first_secret(&replica).await;
     let review: Arc<str> = review_of(&site).into();
+    let requests: Arc<[Vec<u8>]> = bad_requests(&site).into();
     let (good, bad) = (clients(0), clients(19));
-    let p99 = async || {
+    let honest = async || {
         let (replica, review) = (replica.clone(), review.clone());
-        let late = good.spawn(async move { p99(&replica, &review).await });
-        late.await.expect("all answers")
+        let seen = good.spawn(async move {
+            let old = p99(&replica, &review);
+            tokio::join!(old, newcomers(&replica, &review))
+        });
+        seen.await.expect("all answers")
     };
-    p99().await;
+    honest().await;
     alone(&replica).await;
     let process = Process::of(&replica);
     let baseline = process.mib("VmRSS");
     process.forget_peak();
 
     let (mut quiet, mut beside, mut answered) = (Vec::new(), Vec::new(), 0);
-    let mut left = Vec::new();
+    let (mut left, mut newcomers_beside) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
-        quiet.push(p99().await);
+        quiet.push(honest().await.0);
         let (over, is_over) = watch::channel(false);
-        let crowd = bad.spawn(hostile(replica.clone(), is_over));
+        let crowd = bad.spawn(hostile(replica.clone(), requests.clone(), is_over));
         // The rush of the beginning is theirs.
         sleep(RUSH).await;
-        let late = p99().await;
+        let (late, new) = honest().await;
         beside.push(late);
+        newcomers_beside.extend(new);
         over.send_replace(true);
         answered += crowd.await.expect("they end");
         alone(&replica).await;
@@ -87,11 +93,14 @@ pub async fn measure(report: &mut Report) {
     let peak = process.mib("VmHWM");
     let (first, after) = (left[0], left[left.len() - 1]);
     let (quiet, beside) = (median(&quiet), median(&beside));
+    let new = median(&newcomers_beside);
+    let slowest = newcomers_beside.into_iter().fold(0.0, f64::max);
     report.at_most("hostile_p99_ratio", beside / quiet, 3.0);
     report.at_most("hostile_memory_growth_mib", after - baseline, 1.0);
     report.note(format!(
         "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: \
-         p99 {beside:.2} ms, {quiet:.2} without them; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
+         p99 {beside:.2} ms, {quiet:.2} without them; of one that connects anew meanwhile, until its first answer: p50 {new:.0} ms, \
+         the slowest {slowest:.0}; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
          {first:.1} after the first turn and {after:.1} after the last"
     ));
     site.cluster.stop();
@@ -129,6 +138,32 @@ async fn connected(replica: &Replica) -> Connection {
     eventually("a connection", LIMIT, || replica.connect()).await
 }
 
+/// How long others take who connect anew, from then to their first answer, in ms.
+async fn newcomers(replica: &Replica, review: &str) -> Vec<f64> {
+    let mut tick = interval(EVERY * 10);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut times = Vec::new();
+    for _ in 0..REQUESTS / 10 {
+        tick.tick().await;
+        let begun = Instant::now();
+        eventually("an answer", LIMIT, || async {
+            let mut connection = replica.connect().await?;
+            let answer = connection.send(request_of(review)).await?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
+        times.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    times
+}
+
+fn request_of(review: &str) -> Request<Full<Bytes>> {
+    Request::post("/mutate?timeout=5s")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::from(review.to_owned()))
+        .expect("a request")
+}
+
 /// The 99th percentile of the honest requests of a turn, in ms.
 async fn p99(replica: &Replica, review: &str) -> f64 {
     let one = async |number: usize| {
@@ -140,10 +175,7 @@ async fn p99(replica: &Replica, review: &str) -> f64 {
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         for _ in 0..REQUESTS {
             tick.tick().await;
-            let request = Request::post("/mutate?timeout=5s")
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Full::from(review.to_owned()))
-                .expect("a request");
+            let request = request_of(review);
             let begun = Instant::now();
             let answer = connection.send(request).await.expect("an answer");
             times.push(begun.elapsed().as_secs_f64() * 1000.0);
@@ -159,7 +191,11 @@ async fn p99(replica: &Replica, review: &str) -> f64 {
     times[times.len() * 99 / 100]
 }
 
-async fn hostile(replica: Arc<Replica>, over: watch::Receiver<bool>) -> u64 {
+async fn hostile(
+    replica: Arc<Replica>,
+    requests: Arc<[Vec<u8>]>,
+    over: watch::Receiver<bool>,
+) -> u64 {
     let is_over = || *over.borrow();
     let mut end = over.clone();
     let idle = async {
@@ -174,10 +210,9 @@ async fn hostile(replica: Arc<Replica>, over: watch::Receiver<bool>) -> u64 {
         }
     }));
     let bad = async {
-        let requests = bad_requests();
         let mut sent = 0;
         while !is_over() {
-            for request in &requests {
+            for request in &*requests {
                 say(&replica, request).await;
                 sent += 1;
                 sleep(PAUSE).await;
@@ -232,7 +267,7 @@ fn head(headers: &str) -> String {
     )
 }
 
-fn bad_requests() -> Vec<Vec<u8>> {
+fn bad_requests(site: &Site) -> Vec<Vec<u8>> {
     let with = |headers: &str, body: &[u8]| {
         let length = format!("Content-Length: {}\r\n{headers}", body.len());
         [head(&length).as_bytes(), body].concat()
@@ -246,9 +281,9 @@ fn bad_requests() -> Vec<Vec<u8>> {
         "\"MANY\"",
         &format!("[{}]", vec![containers; 10_000].join(",")),
     );
-    let image = format!("{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/app:v1");
+    let image = format!("{}/app:v1", site.region.host(ACCOUNT));
     let absent = review::of_pod("nowhere", &pod("pod", &image)).to_string();
-    let foreign = review::of_pod("kube-public", &pod("pod", "busybox")).to_string();
+    let foreign = review::of_pod("kube-public", &pod("pod", &image)).to_string();
     let no_pod = review::of_pod("default", &json!(null)).to_string();
     vec![
         with("", &vec![b' '; 8 * 1024 * 1024]),

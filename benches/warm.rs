@@ -1,7 +1,8 @@
 //! A warm admission over TLS, beside a handler on the same listener that does nothing.
 //!
 //! One core for who answers and one for who asks. The control plane is frozen all the while: it
-//! takes no core, and whoever called it would wait. AWS counts its calls.
+//! takes no core, and whoever called it would wait. What was asked of it without waiting, it counts
+//! when it goes on; AWS counts its calls, too.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,15 +11,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use aws_stand_in::spec::Action;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Api;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::cold::calls;
 use crate::cores::{CLIENT, SERVER, on_core};
 use crate::harness::namespace::ACCOUNT;
 use crate::harness::replica::{Replica, binary, free_address};
 use crate::harness::tools::{root, run, tool};
+use crate::harness::world::OURS;
 use crate::harness::{LIMIT, eventually};
 use crate::load;
 use crate::report::{Report, few, median};
@@ -49,6 +55,8 @@ pub async fn measure(report: &mut Report) {
     let (body, script) = wrk_files(files.path(), &review(&site));
     let nothing = Nothing::start(&site).await;
     let calls = site.region.total(Action::GetAuthorizationToken).await;
+    let renewed_before = eventually("a leader", LIMIT, || renewed(&site)).await;
+    let asked_before = asked(&site).await;
     for component in COMPONENTS {
         site.cluster.command(&format!("freeze {component}"));
     }
@@ -82,10 +90,20 @@ pub async fn measure(report: &mut Report) {
     let after = site.region.total(Action::GetAuthorizationToken).await;
     let minted = after.expect("a count").total - calls.expect("a count").total;
     assert_eq!(minted, 0, "calls of AWS");
+    for component in COMPONENTS.into_iter().rev() {
+        site.cluster.command(&format!("thaw {component}"));
+    }
+    // What waited on the same connection has been heard by then.
+    eventually("the Lease is renewed", LIMIT, || async {
+        (renewed(&site).await? != renewed_before).then_some(())
+    })
+    .await;
+    let asked = asked(&site).await - asked_before;
+    assert!(asked == 0.0, "{asked} calls of the API server");
     report.note(format!(
         "warm admission of a review of {SIZE} bytes, one core, {CONNECTIONS} connections: {with:.0} a second; a \
          handler that does nothing on the same listener: {without:.0}. {answered:.0} reviews were answered with the API \
-         server frozen and no call of AWS. At {:.0} a second: p50 {:.2} ms, p99 {:.2}, the slowest {:.2} ({:.2}, {:.2}, \
+         server frozen, with no call of it and none of AWS. At {:.0} a second: p50 {:.2} ms, p99 {:.2}, the slowest {:.2} ({:.2}, {:.2}, \
          {:.2} by the one that does nothing)",
         latency.rate, latency.p50, latency.p99, latency.most, beside.p50, beside.p99, beside.most,
     ));
@@ -141,6 +159,22 @@ fn wrk(script: &Path, address: &str) -> f64 {
         .find_map(|line| line.strip_prefix("Requests/sec:"));
     rate.and_then(|rate| rate.trim().parse().ok())
         .expect("a rate")
+}
+
+/// What the API server has been asked for that an admission may ask for.
+async fn asked(site: &Site) -> f64 {
+    let mut all = 0.0;
+    for resource in ["secrets", "events"] {
+        let (writes, reads) = calls(site, resource).await;
+        all += writes + reads;
+    }
+    all
+}
+
+/// When the replica, which leads, last renewed its Lease.
+async fn renewed(site: &Site) -> Option<MicroTime> {
+    let leases: Api<Lease> = Api::namespaced(site.cluster.client.clone(), OURS);
+    leases.get(OURS).await.ok()?.spec?.renew_time
 }
 
 async fn injected(replica: &Replica) -> f64 {

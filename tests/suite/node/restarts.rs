@@ -5,7 +5,7 @@
 //! times), and so how many pods and certificates there are at least.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ async fn restarts_and_new_certificates_lose_no_pod(world: Arc<NodeWorld>) -> Out
         set_policy(&world, policy);
         let before = reviews_done_without(&world);
         let clients = Clients::start(&world).await;
-        let seen = Certificates::follow(&world);
+        let seen = serving_certificates(&world);
         let mut shares = Vec::new();
         for _ in 0..restarts {
             restart(&world);
@@ -87,6 +87,14 @@ async fn restarts_and_new_certificates_lose_no_pod(world: Arc<NodeWorld>) -> Out
 }
 
 async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) -> Outcome {
+    let leases: Api<Lease> = Api::namespaced(world.cluster.client.clone(), OURS);
+    let leaders = Followed::of(move || {
+        let leases = leases.clone();
+        async move {
+            let lease = leases.get_opt(OURS).await.ok().flatten();
+            Some(lease?.spec?.acquire_time?.0)
+        }
+    });
     let clients = Clients::start(&world).await;
     for round in 0..3 {
         let before = clients.count();
@@ -135,33 +143,19 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
             .then_some(told)
     })
     .await;
-    // From when there was a leader and a pod, by the clocks of the API server and of the replica.
-    let leases: Api<Lease> = Api::namespaced(world.cluster.client.clone(), OURS);
-    let lease = leases.get(OURS).await?.spec.expect("a spec");
-    let led = lease.acquire_time.expect("a holder").0;
-    let (last, earlier): (Vec<_>, Vec<_>) = missed
-        .iter()
-        .map(|(pod, created)| (told[pod], *created))
-        .partition(|(at, _)| *at >= led);
-    let longest = |delays: Vec<f64>| delays.into_iter().fold(0.0, f64::max);
-    let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
+    // By the clocks of the API server and of the replicas.
+    let leaders = leaders.seen();
+    let delay = |(pod, created): (&String, &Timestamp)| {
+        let told = told[pod];
+        let led = leaders.range(..=told).next_back().unwrap_or(created);
+        told.duration_since(*led.max(created)).as_secs_f64()
+    };
     println!(
-        "{} of {created} pods were missed under SIGKILL; the last leader told of {} of them, at most {:.1} s after \
-         it led and they were there; leaders before it of {}, at most {:.1} s after they were created",
+        "{} of {created} pods were missed under SIGKILL; each was told of, at most {:.1} s after it was there and \
+         somebody led, of {} who did",
         missed.len(),
-        last.len(),
-        longest(
-            last.iter()
-                .map(|(at, created)| seconds(led.max(*created), *at))
-                .collect()
-        ),
-        earlier.len(),
-        longest(
-            earlier
-                .iter()
-                .map(|(at, created)| seconds(*created, *at))
-                .collect()
-        ),
+        missed.iter().map(delay).fold(0.0, f64::max),
+        leaders.len(),
     );
     assert!(!missed.is_empty(), "nothing was tried");
     // Nobody else is accused.
@@ -177,6 +171,18 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
 /// Whether it names our Secret, and no other.
 pub fn is_served(pod: &Pod) -> bool {
     references(pod) == [SECRET]
+}
+
+/// The serving certificates that there are from now on.
+fn serving_certificates(world: &NodeWorld) -> Followed<Vec<u8>> {
+    let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
+    Followed::of(move || {
+        let secrets = secrets.clone();
+        async move {
+            let secret = secrets.get_opt("ecr-pull-secrets-tls").await.ok().flatten();
+            Some(secret?.data?.remove("tls.crt")?.0)
+        }
+    })
 }
 
 /// The pods that an Event says were missed, by uid, and when it did.
@@ -309,30 +315,32 @@ fn processes() -> Vec<u32> {
         .collect()
 }
 
-/// The serving certificates that there have been.
-struct Certificates {
-    seen: Arc<std::sync::Mutex<BTreeSet<Vec<u8>>>>,
+/// All values that something has had.
+struct Followed<T> {
+    seen: Arc<Mutex<BTreeSet<T>>>,
     task: JoinHandle<()>,
 }
 
-impl Certificates {
-    fn follow(world: &NodeWorld) -> Self {
-        let seen: Arc<std::sync::Mutex<BTreeSet<Vec<u8>>>> = Arc::default();
-        let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
+impl<T: Ord + Clone + Send + 'static> Followed<T> {
+    fn of<F>(look: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Option<T>> + Send,
+    {
+        let seen: Arc<Mutex<BTreeSet<T>>> = Arc::default();
         let collected = seen.clone();
         let task = tokio::spawn(async move {
             loop {
-                let secret = secrets.get_opt("ecr-pull-secrets-tls").await.ok().flatten();
-                let leaf = secret.and_then(|secret| secret.data?.remove("tls.crt"));
-                collected
-                    .lock()
-                    .expect("no panic")
-                    .extend(leaf.map(|leaf| leaf.0));
-                // A poll interval, shorter than any certificate lives.
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let value = look().await;
+                collected.lock().expect("no panic").extend(value);
+                // A poll interval, shorter than any certificate lives and any leader leads.
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });
         Self { seen, task }
+    }
+
+    fn seen(&self) -> BTreeSet<T> {
+        self.seen.lock().expect("no panic").clone()
     }
 
     fn count(&self) -> usize {
@@ -340,7 +348,7 @@ impl Certificates {
     }
 }
 
-impl Drop for Certificates {
+impl<T> Drop for Followed<T> {
     fn drop(&mut self) {
         self.task.abort();
     }
