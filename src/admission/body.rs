@@ -57,18 +57,6 @@ impl Whole<'_> {
     }
 }
 
-impl<'a> Whole<'a> {
-    /// Lets go of it, and of all that it may have but for so many bytes that were made of it.
-    pub(super) fn shrink(self, kept: usize) -> Option<SemaphorePermit<'a>> {
-        self.charge?.split(due(kept))
-    }
-}
-
-/// What so many bytes take of the budget, in KiB.
-fn due(bytes: usize) -> usize {
-    bytes.saturating_sub(FREE).div_ceil(1024)
-}
-
 impl Bodies {
     /// Reads one, and holds no more of the budget than has arrived. It ends with the connection if
     /// that takes too long, or if somebody else needs what it holds.
@@ -121,7 +109,7 @@ impl Bodies {
                 .charge
                 .as_ref()
                 .map_or(0, SemaphorePermit::num_permits);
-            let due = due(capacity);
+            let due = capacity.saturating_sub(FREE).div_ceil(1024);
             if due > charged {
                 let more = self.charge(due - charged, connection).await?;
                 match &mut whole.charge {

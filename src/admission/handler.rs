@@ -10,6 +10,7 @@ use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Identity;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
@@ -22,11 +23,20 @@ use crate::telemetry::ration::Ration;
 /// Of an admission's time, AWS gets so much.
 const AWS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Answers reviews.
+/// Reviews that wait at a time, fewer than connections. One that waits for AWS does for 2 s.
+const PLACES: usize = 384;
+
+/// Why a review is not answered. Nothing was begun for it.
+#[derive(Debug, thiserror::Error)]
+#[error("too many reviews wait")]
+pub struct Crowded;
+
+/// Answers reviews. Only one that has to wait needs a place: however many do, the others are answered.
 pub struct Admission {
     patches: Patches,
     scope: Arc<Scope>,
     ration: Ration,
+    places: Semaphore,
 }
 
 impl Admission {
@@ -37,11 +47,21 @@ impl Admission {
             patches,
             scope,
             ration: Ration::default(),
+            places: Semaphore::new(PLACES),
         }
     }
 
     /// Answers a review until `deadline`.
-    pub async fn admit<'a>(&'a self, review: &'a Review<'_>, deadline: Instant) -> Answer<'a> {
+    ///
+    /// # Errors
+    ///
+    /// [`Crowded`] if it would have to wait, and there is no place.
+    pub async fn admit<'a>(
+        &'a self,
+        review: &'a Review<'_>,
+        deadline: Instant,
+    ) -> Result<Answer<'a>, Crowded> {
+        let mut place = None;
         let uid = &*review.uid;
         let namespace = &*review.namespace;
         let known = match self.scope.namespaces.cached(namespace) {
@@ -49,54 +69,65 @@ impl Admission {
             None => {
                 // What no wish of the namespace's can change needs no look at it.
                 if let Decision::Skip(skip) = decide(&review.pod, Wish::In, &self.scope.settings) {
-                    return Answer::skipped(uid, skip.name());
+                    return Ok(Answer::skipped(uid, skip.name()));
                 }
+                self.seat(&mut place)?;
                 let look_up = timeout_at(deadline, self.scope.namespaces.look_up(namespace)).await;
                 look_up.unwrap_or(Known::Unknown)
             }
         };
         let (list, registries) = match decide(&review.pod, known.wish(), &self.scope.settings) {
-            Decision::Skip(skip) => return Answer::skipped(uid, skip.name()),
+            Decision::Skip(skip) => return Ok(Answer::skipped(uid, skip.name())),
             Decision::Serve { list, registries } => (list, registries),
         };
         match known {
             // Nobody can create a pod there: somebody made the review up.
-            Known::Missing => return Answer::skipped(uid, Cause::NamespaceMissing.name()),
+            Known::Missing => return Ok(Answer::skipped(uid, Cause::NamespaceMissing.name())),
             // Nor here; so what we know of the namespace is old, and the pod is real.
             Known::Terminating(_) => {
                 let patch = self.patches.for_list(list).filter(|_| !review.is_running);
-                return self.degraded(review, patch, &[Cause::NamespaceTerminating]);
+                return Ok(self.degraded(review, patch, &[Cause::NamespaceTerminating]));
             }
             Known::Active(_) | Known::Unknown => {}
         }
         if review.is_running {
             return self
-                .serve_running(review, list, &registries, deadline)
+                .serve_running(review, list, &registries, deadline, &mut place)
                 .await;
         }
         if list != List::Named {
             let account = review.pod.service_account();
-            let forbids = self.scope.service_accounts.forbids(namespace, account);
-            if timeout_at(deadline, forbids).await.unwrap_or(false) {
-                return self.degraded(review, None, &[Cause::ServiceAccountRestricted]);
+            let accounts = &self.scope.service_accounts;
+            let forbids = match accounts.cached(namespace, account) {
+                Some(forbids) => forbids,
+                None => {
+                    self.seat(&mut place)?;
+                    let forbids = timeout_at(deadline, accounts.forbids(namespace, account)).await;
+                    forbids.unwrap_or(false)
+                }
+            };
+            if forbids {
+                return Ok(self.degraded(review, None, &[Cause::ServiceAccountRestricted]));
             }
         }
         let (allowed, is_denied) = self.judge(namespace, &registries);
         let mut causes = Vec::from_iter(is_denied.then_some(Cause::DeniedByRule));
         if allowed.is_empty() {
-            return self.degraded(review, None, &causes);
+            return Ok(self.degraded(review, None, &causes));
         }
         let patch = self.patches.for_list(list);
         if !review.dry_run
-            && let Ensured::Late(cause) = self.ensure(namespace, &allowed, deadline).await
+            && let Ensured::Late(cause) = self
+                .ensure(namespace, &allowed, deadline, &mut place)
+                .await?
         {
             causes.insert(0, cause);
         }
         if causes.contains(&Cause::ForeignMalformed) {
-            return self.degraded(review, None, &causes);
+            return Ok(self.degraded(review, None, &causes));
         }
         if !causes.is_empty() {
-            return self.degraded(review, patch, &causes);
+            return Ok(self.degraded(review, patch, &causes));
         }
         let outcome = if list == List::Named {
             Outcome::AlreadyPresent
@@ -104,13 +135,13 @@ impl Admission {
             Outcome::Injected
         };
         debug!(namespace, outcome = outcome.name(), "admitted");
-        Answer {
+        Ok(Answer {
             uid,
             outcome,
             cause: "",
             patch,
             warnings: Vec::new(),
-        }
+        })
     }
 
     /// A running pod keeps the references it was made with; the Secret behind them can still learn
@@ -121,37 +152,45 @@ impl Admission {
         list: List,
         registries: &[Registry],
         deadline: Instant,
-    ) -> Answer<'a> {
+        place: &mut Option<SemaphorePermit<'a>>,
+    ) -> Result<Answer<'a>, Crowded> {
         if list != List::Named {
-            return self.degraded(review, None, &[Cause::PodLacksReference]);
+            return Ok(self.degraded(review, None, &[Cause::PodLacksReference]));
         }
         let (allowed, is_denied) = self.judge(&review.namespace, registries);
         let mut causes = Vec::from_iter(is_denied.then_some(Cause::DeniedByRule));
         if !review.dry_run
             && !allowed.is_empty()
-            && let Ensured::Late(cause) = self.ensure(&review.namespace, &allowed, deadline).await
+            && let Ensured::Late(cause) = self
+                .ensure(&review.namespace, &allowed, deadline, place)
+                .await?
         {
             causes.insert(0, cause);
         }
         if !causes.is_empty() {
-            return self.degraded(review, None, &causes);
+            return Ok(self.degraded(review, None, &causes));
         }
         let outcome = Outcome::AlreadyPresent;
-        Answer {
+        Ok(Answer {
             uid: &review.uid,
             outcome,
             cause: "",
             patch: None,
             warnings: Vec::new(),
-        }
+        })
     }
 
-    async fn ensure(
-        &self,
+    async fn ensure<'a>(
+        &'a self,
         namespace: &str,
         registries: &[(Registry, Identity)],
         deadline: Instant,
-    ) -> Ensured {
+        place: &mut Option<SemaphorePermit<'a>>,
+    ) -> Result<Ensured, Crowded> {
+        if self.scope.pull_secrets.are_fresh(namespace, registries) {
+            return Ok(Ensured::Fresh);
+        }
+        self.seat(place)?;
         let mint_by = Instant::now() + AWS_PATIENCE;
         let wanted = Wanted {
             namespace,
@@ -160,7 +199,15 @@ impl Admission {
             done_by: deadline,
             trigger: Trigger::admission,
         };
-        self.scope.pull_secrets.ensure(wanted).await
+        Ok(self.scope.pull_secrets.ensure(wanted).await)
+    }
+
+    /// A place, if it has none yet.
+    fn seat<'a>(&'a self, place: &mut Option<SemaphorePermit<'a>>) -> Result<(), Crowded> {
+        if place.is_none() {
+            *place = Some(self.places.try_acquire().map_err(|_| Crowded)?);
+        }
+        Ok(())
     }
 
     /// The registries that the rules allow, and whether they deny one.

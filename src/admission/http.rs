@@ -8,19 +8,18 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::review::{Answer, InvalidReview, decode, encode};
+use ecr_pull_secrets_core::admission::review::{InvalidReview, decode, encode};
 use futures::FutureExt as _;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::body::{Bodies, BodyError};
-use super::handler::Admission;
+use super::handler::{Admission, Crowded};
 use crate::https::connection::Service;
 use crate::https::connections::Connection;
 use crate::telemetry::metrics::Metrics;
@@ -31,8 +30,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the way back.
 const MARGIN: Duration = Duration::from_millis(500);
-/// Reviews that wait at a time, fewer than connections. One that waits for AWS does for 2 s.
-const IN_FLIGHT: usize = 384;
 /// What is said of a request that is none, in bytes.
 const LONGEST_TEXT: usize = 256;
 /// A body of so many bytes takes a millisecond to read, in which others are not to wait.
@@ -51,8 +48,8 @@ enum Refusal {
     Encoding,
     #[error(transparent)]
     Body(#[from] BodyError),
-    #[error("too many reviews wait")]
-    Crowded,
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     #[error(transparent)]
     Review(#[from] InvalidReview),
     #[error("cannot write an answer")]
@@ -67,7 +64,7 @@ impl Refusal {
             Self::ContentType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::Broken(_)) | Self::Review(_) => StatusCode::BAD_REQUEST,
-            Self::Body(BodyError::NoBudget) | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Body(BodyError::NoBudget) | Self::Crowded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,7 +75,6 @@ pub struct Webhook {
     admission: Admission,
     metrics: Metrics,
     bodies: Bodies,
-    places: Semaphore,
 }
 
 impl Webhook {
@@ -88,7 +84,6 @@ impl Webhook {
             admission,
             metrics,
             bodies: Bodies::default(),
-            places: Semaphore::new(IN_FLIGHT),
         })
     }
 
@@ -101,7 +96,7 @@ impl Webhook {
         check(&head.method, &head.uri, &head.headers)?;
         let deadline = Instant::now() + patience(&head.uri).saturating_sub(MARGIN);
         let body = self.bodies.read(body, connection).await?;
-        let _timing = Timing::start(&self.metrics);
+        let mut timing = Timing::start(&self.metrics);
         let bytes = body.bytes();
         let review = if bytes.len() < LONG {
             decode(bytes)
@@ -109,19 +104,10 @@ impl Webhook {
             block_in_place(|| decode(bytes))
         }?;
         connection.is_understood();
-        // Whoever waits for nothing needs no place, and is answered however many wait.
-        if let Some(answer) = self.admission.admit(&review, deadline).now_or_never() {
-            return self.said(&answer);
-        }
-        let _place = self.places.try_acquire().map_err(|_| Refusal::Crowded)?;
-        let review = review.into_owned();
-        let _charge = body.shrink(review.size());
-        self.said(&self.admission.admit(&review, deadline).await)
-    }
-
-    fn said(&self, answer: &Answer<'_>) -> Result<Vec<u8>, Refusal> {
+        let answer = self.admission.admit(&review, deadline).await;
+        let answer = answer.inspect_err(|Crowded| timing.forget())?;
         self.metrics.admitted(answer.outcome, answer.cause);
-        encode(answer).map_err(Refusal::Answer)
+        encode(&answer).map_err(Refusal::Answer)
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
@@ -232,7 +218,7 @@ fn seconds(text: &str) -> Option<Duration> {
 /// Measures on every way out, panics and closed connections included.
 struct Timing<'a> {
     metrics: &'a Metrics,
-    started: Instant,
+    started: Option<Instant>,
 }
 
 impl<'a> Timing<'a> {
@@ -240,17 +226,23 @@ impl<'a> Timing<'a> {
         metrics.admission_in_flight.inc();
         Self {
             metrics,
-            started: Instant::now(),
+            started: Some(Instant::now()),
         }
+    }
+
+    /// It was no answer.
+    fn forget(&mut self) {
+        self.started = None;
     }
 }
 
 impl Drop for Timing<'_> {
     fn drop(&mut self) {
         self.metrics.admission_in_flight.dec();
-        self.metrics
-            .admission_duration
-            .observe(self.started.elapsed().as_secs_f64());
+        if let Some(started) = self.started {
+            let took = started.elapsed().as_secs_f64();
+            self.metrics.admission_duration.observe(took);
+        }
     }
 }
 

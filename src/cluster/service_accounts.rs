@@ -68,20 +68,24 @@ impl ServiceAccounts {
         .await;
     }
 
+    /// The same from memory only.
+    pub fn cached(&self, namespace: &str, name: &str) -> Option<bool> {
+        if !is_subdomain(name) {
+            // No ServiceAccount has such a name, and it must not end up in a path.
+            return Some(false);
+        }
+        let key = self.hasher.hash_one((namespace, name));
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let is_known = seen.all.contains(&key);
+        is_known.then(|| seen.restricted.contains(&key))
+    }
+
     /// Whether the API server would refuse a pod of this ServiceAccount for naming the pull
     /// Secret. One that cannot be looked up in time counts as unrestricted: the restriction is
     /// deprecated and rare, a pod without its reference is lost.
     pub async fn forbids(&self, namespace: &str, name: &str) -> bool {
-        if !is_subdomain(name) {
-            // No ServiceAccount has such a name, and it must not end up in a path.
-            return false;
-        }
-        let key = self.hasher.hash_one((namespace, name));
-        {
-            let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-            if seen.all.contains(&key) {
-                return seen.restricted.contains(&key);
-            }
+        if let Some(forbids) = self.cached(namespace, name) {
+            return forbids;
         }
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         match self.look_ups.run(api.get_opt(name)).await {

@@ -276,6 +276,7 @@ impl Certificate {
         let present_pair = self.resolver.0.load_full();
         if present.is_some_and(is_good)
             && let Some(present) = &present_pair
+            && self.fits(present).is_ok()
             && let Some(missing) = missing_issuer(&pair.certified.cert, &present.cert)
         {
             return Err(CertificateError::Shortened(missing));

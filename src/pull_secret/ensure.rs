@@ -89,6 +89,12 @@ impl PullSecrets {
         })
     }
 
+    /// Whether it is so already, by memory.
+    pub fn are_fresh(&self, namespace: &str, registries: &[(Registry, Identity)]) -> bool {
+        let wanted = registries.iter().map(|(registry, _)| registry);
+        self.ledger.serves(namespace, wanted, clock::now())
+    }
+
     /// Makes it so, or says why not yet.
     pub async fn ensure(self: &Arc<Self>, wanted: Wanted<'_>) -> Ensured {
         let Wanted {
@@ -98,8 +104,7 @@ impl PullSecrets {
             done_by,
             trigger,
         } = wanted;
-        let wanted = registries.iter().map(|(registry, _)| registry);
-        if self.ledger.serves(namespace, wanted, clock::now()) {
+        if self.are_fresh(namespace, registries) {
             return Ensured::Fresh;
         }
         let (flight, is_new) = self.flights.join(namespace, registries);

@@ -20,12 +20,12 @@ pub(super) async fn keep_small() {
     let mut trims = Trims::default();
     loop {
         sleep(INTERVAL).await;
-        let before = anonymous();
-        if trims.are_due(idle(before)) {
+        let before = idle(anonymous());
+        if trims.are_due(before) {
             block_in_place(trim);
-            let after = anonymous();
-            trims.left(idle(after));
-            debug!(before, after, "gave memory back");
+            let after = idle(anonymous());
+            trims.done(before, after);
+            debug!(before, after, "gave idle memory back");
         }
     }
 }
@@ -45,9 +45,12 @@ impl Trims {
         idle > self.kept + WORTH
     }
 
-    /// So many KiB are idle after a trim.
-    fn left(&mut self, idle: u64) {
-        self.kept = idle;
+    /// So many KiB were idle before a trim, and so many are now. After one that gave back something there
+    /// is another: what was freed meanwhile is not what none gives back.
+    fn done(&mut self, before: u64, after: u64) {
+        if before < after + WORTH {
+            self.kept = after;
+        }
     }
 }
 
@@ -110,9 +113,11 @@ mod tests {
     fn what_a_trim_leaves_is_no_reason_for_another() {
         let mut trims = Trims::default();
         assert!(trims.are_due(WORTH + 1));
-        trims.left(300);
-        assert!(!trims.are_due(300) && !trims.are_due(300 + WORTH));
-        assert!(trims.are_due(300 + WORTH + 1));
+        trims.done(5000, 900);
+        assert!(trims.are_due(900));
+        trims.done(900, 700);
+        assert!(!trims.are_due(700) && !trims.are_due(700 + WORTH));
+        assert!(trims.are_due(700 + WORTH + 1));
         // Less than ever since: from then on that is the measure.
         assert!(!trims.are_due(100));
         assert!(trims.are_due(100 + WORTH + 1));

@@ -185,15 +185,6 @@ impl Pod<'_> {
         list_of(self, secret) == List::Named
     }
 
-    /// What its lists take until it is decided, in bytes, more or less.
-    pub fn size(&self) -> usize {
-        let names = self.spec.iter().flat_map(|spec| &spec.image_pull_secrets);
-        let names: usize = names.map(Names::size).sum();
-        let registries: usize = self.registries().map(Registry::size).sum();
-        // As they are read, as they are decided, and as the rules allow them.
-        names + 3 * registries
-    }
-
     fn wish(&self) -> Wish {
         let label = self
             .metadata

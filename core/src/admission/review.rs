@@ -96,23 +96,6 @@ pub struct Review<'a> {
     pub pod: Pod<'a>,
 }
 
-impl Review<'_> {
-    /// The same, borrowing from nothing: for one that waits when its bytes may go.
-    pub fn into_owned(self) -> Review<'static> {
-        Review {
-            uid: self.uid.into_owned(),
-            namespace: self.namespace.into_owned(),
-            pod: self.pod.into_owned(),
-            ..self
-        }
-    }
-
-    /// What it holds that has no bound of its own, in bytes, more or less.
-    pub fn size(&self) -> usize {
-        self.pod.size()
-    }
-}
-
 /// Reads a review.
 ///
 /// # Errors

@@ -116,11 +116,6 @@ impl Registry {
         })
     }
 
-    /// What it takes of memory, in bytes, more or less.
-    pub(crate) fn size(&self) -> usize {
-        size_of::<Self>() + self.host.len()
-    }
-
     /// The key in `auths`, `:443` kept where the image has it.
     pub fn host(&self) -> &str {
         &self.host

@@ -29,7 +29,7 @@ struct Bytes {
 #[derive(PartialEq, Eq)]
 struct Seen {
     read: Result<Bytes, String>,
-    /// They were fine, but not good at the time.
+    /// They were fine, but not better than those that were served at the time.
     is_to_come: bool,
 }
 
@@ -93,7 +93,11 @@ impl Files {
         let taken = Pair::parse(&bytes.chain, &bytes.key, provider)
             .and_then(|pair| self.certificate.take_up(&pair));
         taken.map_err(|error| {
-            let is_to_come = matches!(error, CertificateError::NotGoodNow { .. });
+            // Until the one that is served has ended.
+            let is_to_come = matches!(
+                error,
+                CertificateError::NotGoodNow { .. } | CertificateError::Shortened(_)
+            );
             (error.to_string(), is_to_come)
         })
     }

@@ -152,7 +152,7 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
     };
     println!(
         "{} of {created} pods were missed under SIGKILL; each was told of, at most {:.1} s after it was there and \
-         somebody led, of {} who did",
+         the one led that told of it, of {} who did",
         missed.len(),
         missed.iter().map(delay).fold(0.0, f64::max),
         leaders.len(),

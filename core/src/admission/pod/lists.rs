@@ -33,8 +33,8 @@ impl Names {
         }
     }
 
-    /// What they take, in bytes.
-    pub(super) fn size(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
         self.0.capacity()
     }
 }

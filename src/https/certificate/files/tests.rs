@@ -2,6 +2,7 @@ use std::os::unix::fs::symlink;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ecr_pull_secrets_core::serving::Validity;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -165,12 +166,19 @@ fn a_chain_that_breaks_off_never_replaces_the_whole_one() {
         (reloads(&files, "ok"), reloads(&files, "error")),
         (" 1".to_owned(), " 2".to_owned())
     );
+    // The same files, when the one that is served is good no more.
+    files.certificate.served.send_replace(Some(Validity {
+        not_before: clock::now() - SignedDuration::from_hours(2),
+        not_after: clock::now() - SignedDuration::from_hours(1),
+    }));
+    files.look();
+    assert_ne!(served(&files), good);
     // Another whole one, and one from the root itself, which needs nobody in between.
     volume.swap(&whole(two), &two.serialize_pem());
     files.look();
     volume.swap(&leaf(one, &root), &one.serialize_pem());
     files.look();
-    assert_eq!(reloads(&files, "ok"), " 3");
+    assert_eq!(reloads(&files, "ok"), " 4");
 }
 
 #[test]
