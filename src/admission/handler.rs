@@ -11,7 +11,7 @@ use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Identity;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
 
 use crate::cluster::namespaces::Known;
@@ -23,6 +23,9 @@ use crate::telemetry::ration::Ration;
 /// Of an admission's time, AWS gets so much.
 const AWS_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The node of a running pod hears of the container and of the Secret by two watches, and pulls at
+/// once: the Secret goes first.
+const HEAD_START: Duration = Duration::from_millis(300);
 /// Reviews that wait at a time, fewer than connections. One that waits for AWS does for 2 s.
 const PLACES: usize = 384;
 
@@ -159,13 +162,13 @@ impl Admission {
         }
         let (allowed, is_denied) = self.judge(&review.namespace, registries);
         let mut causes = Vec::from_iter(is_denied.then_some(Cause::DeniedByRule));
-        if !review.dry_run
-            && !allowed.is_empty()
-            && let Ensured::Late(cause) = self
-                .ensure(&review.namespace, &allowed, deadline, place)
-                .await?
-        {
-            causes.insert(0, cause);
+        if !review.dry_run && !allowed.is_empty() {
+            let ensured = self.ensure(&review.namespace, &allowed, deadline, place);
+            match ensured.await? {
+                Ensured::Fresh => {}
+                Ensured::Written => sleep_until(deadline.min(Instant::now() + HEAD_START)).await,
+                Ensured::Late(cause) => causes.insert(0, cause),
+            }
         }
         if !causes.is_empty() {
             return Ok(self.degraded(review, None, &causes));
