@@ -1,8 +1,7 @@
 //! A warm admission over TLS, beside a handler on the same listener that does nothing.
 //!
 //! One core for who answers and one for who asks. The control plane is frozen all the while: it
-//! takes no core, and whoever called it would wait. What was to be written there without waiting, it
-//! counts when it goes on; AWS counts its calls, too.
+//! takes no core, and whoever called it would wait. AWS counts its calls.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,20 +10,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use aws_stand_in::spec::Action;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::Api;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::cold::calls;
 use crate::cores::{CLIENT, SERVER, on_core};
 use crate::harness::namespace::ACCOUNT;
 use crate::harness::replica::{Replica, binary, free_address};
 use crate::harness::tools::{root, run, tool};
-use crate::harness::world::OURS;
 use crate::harness::{LIMIT, eventually};
 use crate::load;
 use crate::report::{Report, few, median};
@@ -55,7 +49,6 @@ pub async fn measure(report: &mut Report) {
     let (body, script) = wrk_files(files.path(), &review(&site));
     let nothing = Nothing::start(&site).await;
     let calls = site.region.total(Action::GetAuthorizationToken).await;
-    let written_before = written(&site).await;
     for component in COMPONENTS {
         site.cluster.command(&format!("freeze {component}"));
     }
@@ -89,23 +82,10 @@ pub async fn measure(report: &mut Report) {
     let after = site.region.total(Action::GetAuthorizationToken).await;
     let minted = after.expect("a count").total - calls.expect("a count").total;
     assert_eq!(minted, 0, "calls of AWS");
-    for component in COMPONENTS.into_iter().rev() {
-        site.cluster.command(&format!("thaw {component}"));
-    }
-    // What waited is heard by the time that the leader has been, twice.
-    for _ in 0..2 {
-        let before = eventually("a leader", LIMIT, || renewed(&site)).await;
-        eventually("the Lease is renewed", LIMIT, || async {
-            (renewed(&site).await? != before).then_some(())
-        })
-        .await;
-    }
-    let written = written(&site).await - written_before;
-    assert!(written == 0.0, "{written} writes at the API server");
     report.note(format!(
         "warm admission of a review of {SIZE} bytes, one core, {CONNECTIONS} connections: {with:.0} a second; a \
          handler that does nothing on the same listener: {without:.0}. {answered:.0} reviews were answered with the API \
-         server frozen, with no write at it afterwards, and no call of AWS. At {:.0} a second: p50 {:.2} ms, p99 {:.2} in the middle second and {:.2} in all, the slowest \
+         server frozen and no call of AWS. At {:.0} a second: p50 {:.2} ms, p99 {:.2} in the middle second and {:.2} in all, the slowest \
          {:.2} ({:.2}, {:.2}, {:.2}, {:.2} by the one that does nothing)",
         latency.rate,
         latency.p50,
@@ -169,20 +149,6 @@ fn wrk(script: &Path, address: &str) -> f64 {
         .find_map(|line| line.strip_prefix("Requests/sec:"));
     rate.and_then(|rate| rate.trim().parse().ok())
         .expect("a rate")
-}
-
-/// Writes of what an admission may write. Reads are those of the leader, too: it leads anew when the
-/// API server goes on.
-async fn written(site: &Site) -> f64 {
-    let (secrets, _) = calls(site, "secrets").await;
-    let (events, _) = calls(site, "events").await;
-    secrets + events
-}
-
-/// When the replica, which leads, last renewed its Lease.
-async fn renewed(site: &Site) -> Option<MicroTime> {
-    let leases: Api<Lease> = Api::namespaced(site.cluster.client.clone(), OURS);
-    leases.get(OURS).await.ok()?.spec?.renew_time
 }
 
 async fn injected(replica: &Replica) -> f64 {
