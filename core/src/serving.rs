@@ -170,7 +170,8 @@ pub fn step(held: &Held, lifetime: Duration, now: Timestamp, is_trusted: bool) -
         },
         (Some(_), None) => Step::IntroduceCa,
         (Some(Leaf { validity, signer }), Some((signing, authority))) if signer == signing => {
-            if validity.is_due(now) {
+            // One that ends with its CA would be no longer a second time.
+            if validity.is_due(now) && validity.not_after < authority.not_after {
                 Step::RenewLeaf
             } else if held.authorities.len() > 1 && validity.age(now) >= overlap(lifetime) {
                 Step::DropOldCa

@@ -174,6 +174,18 @@ fn a_leaf_that_is_overdue_does_not_wait_for_the_overlap_of_a_longer_lifetime() {
     assert_eq!(steps, [Step::SwitchLeafToNewCa]);
 }
 
+/// Nobody looked until the CA has a minute left: a leaf that ends with it cannot be renewed.
+#[test]
+fn a_ca_that_is_about_to_end_is_replaced_at_once() {
+    let mut held = Held::default();
+    settle(&mut held, LIFETIME, noon(), true);
+    let last = later(noon(), LIFETIME * 6 - Duration::from_secs(60));
+    let steps = settle(&mut held, LIFETIME, last, false);
+    assert_eq!(steps, [Step::RenewLeaf, Step::IntroduceCa]);
+    let steps = settle(&mut held, LIFETIME, last, true);
+    assert_eq!(steps, [Step::SwitchLeafToNewCa]);
+}
+
 #[test]
 fn looks_are_often_enough_for_the_shortest_life_and_for_the_end() {
     let second = Duration::from_secs(1);
