@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::cores::{CLIENT, on_core};
 use crate::harness::tools::run;
-use crate::report::median;
+use crate::report::{median, quantiles};
 
 /// As many as an API server has under such a load.
 const CONNECTIONS: u32 = 8;
@@ -114,22 +114,11 @@ pub fn main(words: &[String]) {
     }
     let took = begin.elapsed().as_secs_f64();
     let sent = f64::from(count * CONNECTIONS) / took;
-    let p99s: Vec<f64> = seconds.values().map(|times| at(times, 0.99)).collect();
+    let p99 = |times: &Vec<f64>| quantiles(times, [0.99])[0];
+    let p99s: Vec<f64> = seconds.values().map(p99).collect();
     let all = seconds.into_values().flatten().collect::<Vec<_>>();
-    println!(
-        "{} {} {} {} {sent}",
-        at(&all, 0.5),
-        median(&p99s),
-        at(&all, 0.99),
-        at(&all, 1.0)
-    );
-}
-
-/// What so large a share of all is no longer than.
-fn at(times: &[f64], share: f64) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_by(f64::total_cmp);
-    times[((times.len() - 1) as f64 * share) as usize]
+    let [p50, p99_of_all, most] = quantiles(&all, [0.5, 0.99, 1.0]);
+    println!("{p50} {} {p99_of_all} {most} {sent}", median(&p99s));
 }
 
 /// One connection, with at most one request under way.

@@ -100,6 +100,13 @@ impl Report {
     }
 }
 
+/// For each share, what so large a share of all values is no longer than.
+pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> [f64; N] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    shares.map(|share| sorted[((sorted.len() - 1) as f64 * share) as usize])
+}
+
 /// The middle one.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

@@ -68,18 +68,6 @@ impl ServiceAccounts {
         .await;
     }
 
-    /// The same from memory only.
-    pub fn cached(&self, namespace: &str, name: &str) -> Option<bool> {
-        if !is_subdomain(name) {
-            // No ServiceAccount has such a name, and it must not end up in a path.
-            return Some(false);
-        }
-        let key = self.hasher.hash_one((namespace, name));
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let is_known = seen.all.contains(&key);
-        is_known.then(|| seen.restricted.contains(&key))
-    }
-
     /// Whether the API server would refuse a pod of this ServiceAccount for naming the pull
     /// Secret. One that cannot be looked up in time counts as unrestricted: the restriction is
     /// deprecated and rare, a pod without its reference is lost.
@@ -92,6 +80,18 @@ impl ServiceAccounts {
             Some(Some(account)) => is_restricted(&account, &self.secret_name),
             _ => false,
         }
+    }
+
+    /// What [`ServiceAccounts::forbids`] says, from memory only.
+    pub fn cached(&self, namespace: &str, name: &str) -> Option<bool> {
+        if !is_subdomain(name) {
+            // No ServiceAccount has such a name, and it must not end up in a path.
+            return Some(false);
+        }
+        let key = self.hasher.hash_one((namespace, name));
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        let is_known = seen.all.contains(&key);
+        is_known.then(|| seen.restricted.contains(&key))
     }
 
     fn note(&self, seen: &mut Seen, account: &ServiceAccount) {

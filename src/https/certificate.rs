@@ -179,13 +179,15 @@ fn fits(leaf: &CertificateDer<'_>, service: &str) -> Result<(), NotOurs> {
 /// Whoever verifies it then has only the root, and cannot get there.
 fn missing_issuer(chain: &[CertificateDer<'_>], whole: &[CertificateDer<'_>]) -> Option<String> {
     let (_, last) = X509Certificate::from_der(chain.last()?).ok()?;
-    let issuers = whole
+    let is_root = |of: &X509Certificate<'_>| of.issuer() == of.subject();
+    if is_root(&last) {
+        return None;
+    }
+    let mut issuers = whole
         .iter()
         .skip(1)
         .filter_map(|issuer| Some(X509Certificate::from_der(issuer).ok()?.1));
-    let mut intermediates = issuers.filter(|issuer| issuer.issuer() != issuer.subject());
-    let is_root = last.issuer() == last.subject();
-    let missing = intermediates.find(|issuer| !is_root && issuer.subject() == last.issuer())?;
+    let missing = issuers.find(|issuer| !is_root(issuer) && issuer.subject() == last.issuer())?;
     Some(missing.subject().to_string())
 }
 
@@ -273,16 +275,16 @@ impl Certificate {
                 not_after,
             });
         }
-        let present_pair = self.resolver.0.load_full();
+        let present_of_ours = self.resolver.0.load_full();
+        let present_of_ours = present_of_ours.filter(|present| self.fits(present).is_ok());
         if present.is_some_and(is_good)
-            && let Some(present) = &present_pair
-            && self.fits(present).is_ok()
+            && let Some(present) = &present_of_ours
             && let Some(missing) = missing_issuer(&pair.certified.cert, &present.cert)
         {
             return Err(CertificateError::Shortened(missing));
         }
         if let Err(error) = self.fits(&pair.certified) {
-            if present_pair.is_some_and(|present| self.fits(&present).is_ok()) {
+            if present_of_ours.is_some() {
                 return Err(error.into());
             }
             warn!(%error, "the API server will refuse the serving certificate: it is not for our Service");

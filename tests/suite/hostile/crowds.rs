@@ -284,9 +284,7 @@ async fn who_sends_rubbish_drives_nobody_out(world: Arc<World>) -> Outcome {
     for _ in 0..CROWD {
         let refused = eventually("it is refused", LIMIT, || async {
             let mut stream = replica.handshake().await?;
-            stream.write_all(rubbish.as_bytes()).await.ok()?;
-            stream.flush().await.ok()?;
-            assert_eq!(status(&if_answered(&mut stream).await?), "400");
+            assert_eq!(status(&ask(&mut stream, &rubbish).await?), "400");
             Some(stream)
         });
         crowd.push(refused.await);
@@ -304,13 +302,19 @@ async fn known(replica: &Replica) -> TlsStream<TcpStream> {
     eventually("it is known", LIMIT, || async {
         let mut stream = replica.handshake().await?;
         for _ in 0..2 {
-            stream.write_all(request(&review()).as_bytes()).await.ok()?;
-            stream.flush().await.ok()?;
-            assert_eq!(status(&if_answered(&mut stream).await?), "200");
+            let answer = ask(&mut stream, &request(&review())).await?;
+            assert_eq!(status(&answer), "200");
         }
         Some(stream)
     })
     .await
+}
+
+/// The answer, unless the connection is cut.
+async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Option<String> {
+    stream.write_all(request.as_bytes()).await.ok()?;
+    stream.flush().await.ok()?;
+    if_answered(stream).await
 }
 
 /// All of them ask in the same instant.

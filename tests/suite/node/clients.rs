@@ -108,6 +108,11 @@ impl Clients {
     }
 }
 
+/// Whether it names our Secret, and no other.
+pub fn is_served(pod: &Pod) -> bool {
+    references(pod) == [SECRET]
+}
+
 async fn create(client: usize, places: Vec<Api<Pod>>, image: String, shared: Arc<Shared>) {
     let mut ticks = interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,7 +128,7 @@ async fn create(client: usize, places: Vec<Api<Pod>>, image: String, shared: Arc
         match place.create(&PostParams::default(), &pod).await {
             Ok(pod) => {
                 shared.created.fetch_add(1, Ordering::Relaxed);
-                let is_bare = references(&pod) != [SECRET];
+                let is_bare = !is_served(&pod);
                 shared
                     .bare
                     .fetch_add(usize::from(is_bare), Ordering::Relaxed);

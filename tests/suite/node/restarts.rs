@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::clients::{Clients, Created};
+use super::clients::{Clients, Created, is_served};
 use super::missed::reviews_done_without;
 use super::world::NodeWorld;
 use crate::frame::trials;
-use crate::harness::namespace::{SECRET, references};
 use crate::harness::tools::run;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, eventually};
@@ -168,11 +167,6 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
     Ok(())
 }
 
-/// Whether it names our Secret, and no other.
-pub fn is_served(pod: &Pod) -> bool {
-    references(pod) == [SECRET]
-}
-
 /// The serving certificates that there are from now on.
 fn serving_certificates(world: &NodeWorld) -> Followed<Vec<u8>> {
     let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
@@ -228,19 +222,12 @@ async fn live_short(world: &NodeWorld) {
     });
     patch(world, &format!("deployment/{OURS}"), &json!(change));
     world.run_kubectl(&format!("-n {OURS} scale deployment {OURS} --replicas=2"));
-    roll_out(world);
+    world.roll_out();
 }
 
 fn restart(world: &NodeWorld) {
     world.run_kubectl(&format!("-n {OURS} rollout restart deployment {OURS}"));
-    roll_out(world);
-}
-
-/// Waits until all replicas are new ones.
-pub fn roll_out(world: &NodeWorld) {
-    world.run_kubectl(&format!(
-        "-n {OURS} rollout status deployment {OURS} --timeout=180s"
-    ));
+    world.roll_out();
 }
 
 /// Waits until each replica answers its share of the reviews from now on, and says the shares.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::clients::{Clients, Created};
+use super::clients::{Clients, Created, is_served};
 use super::missed::reviews_done_without;
-use super::restarts::{is_served, roll_out};
 use super::world::NodeWorld;
 use crate::frame::trials;
 use crate::harness::world::OURS;
@@ -25,7 +24,7 @@ async fn from_self_signed_to_a_certificate_of_ones_own_and_back(world: Arc<NodeW
     let bundle = format!("webhook.caBundle={ca}");
     let own = ["--set", "certificate.source=secret", "--set", &bundle];
     world.upgrade(&own);
-    roll_out(&world);
+    world.roll_out();
     more(&clients).await;
     let Created {
         created,
@@ -39,7 +38,7 @@ async fn from_self_signed_to_a_certificate_of_ones_own_and_back(world: Arc<NodeW
     let back = ["certificate.source=selfSigned", "webhook.caBundle="];
     world.upgrade(&["--set", back[0], "--set", back[1]]);
     world.run_kubectl(&format!("-n {OURS} delete secret ecr-pull-secrets-tls"));
-    roll_out(&world);
+    world.roll_out();
     let clients = Clients::start(&world).await;
     more(&clients).await;
     let Created { refused, .. } = clients.stop().await;

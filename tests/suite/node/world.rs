@@ -145,6 +145,13 @@ impl NodeWorld {
         run(helm.arg("--reuse-values").args(flags));
     }
 
+    /// Waits until all replicas are new ones.
+    pub fn roll_out(&self) {
+        self.run_kubectl(&format!(
+            "-n {OURS} rollout status deployment {OURS} --timeout=180s"
+        ));
+    }
+
     /// Runs a line of `kubectl` that has no spaces in its words.
     pub fn run_kubectl(&self, line: &str) -> String {
         run(self.kubectl().args(line.split_whitespace()))
