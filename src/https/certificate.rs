@@ -4,6 +4,7 @@
 //! Secret that the replicas keep themselves ([`super::self_signed`]). Whatever they bring must parse and
 //! fit together, and what is not good at the moment, or not for our Service, never replaces what is.
 
+mod chain;
 pub mod files;
 
 use std::path::PathBuf;
@@ -17,17 +18,17 @@ use ecr_pull_secrets_core::pull_secret::OWNER;
 use ecr_pull_secrets_core::serving::Validity;
 use jiff::Timestamp;
 use rustls::ServerConfig;
-use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+pub use self::chain::{NotOurs, validity};
+use self::chain::{Path, fits};
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -58,7 +59,7 @@ pub enum CertificateError {
     Mismatch(rustls::Error),
     /// It is not good at the moment, and the one that is served is.
     #[error(
-        "tls.crt is good from {not_before} to {not_after}, and the one that is served is good now"
+        "tls.crt with its intermediate certificates is good from {not_before} to {not_after}, and the one that is served is good now"
     )]
     NotGoodNow {
         /// The first moment.
@@ -68,26 +69,12 @@ pub enum CertificateError {
     },
     /// It breaks off where the one that is served goes on.
     #[error(
-        "tls.crt ends before the certificate of {0}, which the one that is served has: it must hold the whole chain"
+        "tls.crt lacks the certificate of {0} that signed it, and the one that is served has one: it must hold the whole chain"
     )]
     Shortened(String),
     /// It is another's, and the one that is served is ours.
     #[error("tls.crt is not for our Service, and the one that is served is: {0}")]
     Elsewhere(#[from] NotOurs),
-}
-
-/// Why an API server that calls our Service does not take a leaf, whoever signed it.
-#[derive(Debug, thiserror::Error)]
-pub enum NotOurs {
-    /// Says which names it has, and which is wanted.
-    #[error(transparent)]
-    Name(#[from] rustls::Error),
-    /// It is for clients, say.
-    #[error("its extended key usage leaves out serverAuth")]
-    Usage,
-    /// No certificate can be for this Service.
-    #[error("the Service's name is no name: {0}")]
-    Service(#[from] InvalidDnsNameError),
 }
 
 /// What the API server calls us, if this is our namespace.
@@ -98,8 +85,23 @@ pub fn service(namespace: &str) -> String {
 /// A certificate with its chain and key, ready to be served.
 pub struct Pair {
     certified: Arc<CertifiedKey>,
-    /// Of the leaf.
-    pub validity: Validity,
+    terms: Terms,
+}
+
+/// When a certificate with its chain is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
+    leaf: Validity,
+    /// Of the leaf and the intermediate certificates above it. Who trusts one of these himself does
+    /// not need those above.
+    chain: Validity,
+}
+
+impl Terms {
+    /// More is better.
+    fn worth(self, now: Timestamp) -> u8 {
+        u8::from(self.leaf.covers(now)) + u8::from(self.chain.covers(now))
+    }
 }
 
 impl Pair {
@@ -120,17 +122,24 @@ impl Pair {
         let leaf = chain
             .first()
             .ok_or_else(|| CertificateError::Chain("no certificate".to_owned()))?;
-        let validity = validity(leaf).map_err(CertificateError::Chain)?;
-        for issuer in chain.iter().skip(1) {
-            self::validity(issuer).map_err(CertificateError::Chain)?;
-        }
+        let leaf = validity(leaf).map_err(CertificateError::Chain)?;
+        let path = Path::of(&chain).map_err(CertificateError::Chain)?;
+        let terms = Terms {
+            leaf,
+            chain: path.validity().unwrap_or(leaf),
+        };
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::Key)?;
         let certified =
             CertifiedKey::from_der(chain, key, provider).map_err(CertificateError::Mismatch)?;
         Ok(Self {
             certified: Arc::new(certified),
-            validity,
+            terms,
         })
+    }
+
+    /// Of the leaf.
+    pub fn validity(&self) -> Validity {
+        self.terms.leaf
     }
 
     /// The leaf in DER.
@@ -141,54 +150,8 @@ impl Pair {
 
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.validity.fmt(f)
+        self.terms.fmt(f)
     }
-}
-
-/// From when until when a certificate in DER is good; the error is a sentence.
-///
-/// # Errors
-///
-/// When it is no certificate.
-pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, String> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
-    let at = |second| Timestamp::from_second(second).map_err(|error| error.to_string());
-    Ok(Validity {
-        not_before: at(parsed.validity().not_before.timestamp())?,
-        not_after: at(parsed.validity().not_after.timestamp())?,
-    })
-}
-
-/// Whether an API server can take this leaf for the Service.
-fn fits(leaf: &CertificateDer<'_>, service: &str) -> Result<(), NotOurs> {
-    let name = ServerName::try_from(service)?;
-    verify_server_name(&ParsedCertificate::try_from(leaf)?, &name)?;
-    let is_for_servers = X509Certificate::from_der(leaf).is_ok_and(|(_, leaf)| {
-        let usage = leaf.extended_key_usage();
-        usage
-            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.any || usage.value.server_auth))
-    });
-    if is_for_servers {
-        Ok(())
-    } else {
-        Err(NotOurs::Usage)
-    }
-}
-
-/// Whether a chain ends below an intermediate issuer that another one has; that issuer's name.
-/// Whoever verifies it then has only the root, and cannot get there.
-fn missing_issuer(chain: &[CertificateDer<'_>], whole: &[CertificateDer<'_>]) -> Option<String> {
-    let (_, last) = X509Certificate::from_der(chain.last()?).ok()?;
-    let is_root = |of: &X509Certificate<'_>| of.issuer() == of.subject();
-    if is_root(&last) {
-        return None;
-    }
-    let mut issuers = whole
-        .iter()
-        .skip(1)
-        .filter_map(|issuer| Some(X509Certificate::from_der(issuer).ok()?.1));
-    let missing = issuers.find(|issuer| !is_root(issuer) && issuer.subject() == last.issuer())?;
-    Some(missing.subject().to_string())
 }
 
 /// What the listener serves: whatever was taken up last.
@@ -203,12 +166,12 @@ impl ResolvesServerCert for Resolver {
 
 /// Whether a certificate is served, and for how long it is good.
 #[derive(Clone, Debug)]
-pub struct Served(watch::Receiver<Option<Validity>>);
+pub struct Served(watch::Receiver<Option<Terms>>);
 
 impl Served {
-    /// None: there is none yet.
+    /// Of the leaf. None: there is none yet.
     pub fn validity(&self) -> Option<Validity> {
-        *self.0.borrow()
+        self.0.borrow().map(|terms| terms.leaf)
     }
 }
 
@@ -220,7 +183,7 @@ pub struct Certificate {
     /// What the API server calls us.
     service: String,
     metrics: Metrics,
-    served: watch::Sender<Option<Validity>>,
+    served: watch::Sender<Option<Terms>>,
 }
 
 impl Certificate {
@@ -262,24 +225,21 @@ impl Certificate {
     /// [`CertificateError::Elsewhere`]: the present one stays.
     pub fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
         let now = clock::now();
-        let is_good = |validity: Validity| validity.covers(now);
-        let validity = pair.validity;
+        let worth = |terms: Terms| terms.worth(now);
         let present = *self.served.borrow();
-        if present.is_some_and(is_good) && !is_good(validity) {
-            let Validity {
-                not_before,
-                not_after,
-            } = validity;
+        let Terms { leaf, chain } = pair.terms;
+        if worth(pair.terms) < present.map_or(0, worth) {
             return Err(CertificateError::NotGoodNow {
-                not_before,
-                not_after,
+                not_before: chain.not_before,
+                not_after: chain.not_after,
             });
         }
         let present_of_ours = self.resolver.0.load_full();
         let present_of_ours = present_of_ours.filter(|present| self.fits(present).is_ok());
-        if present.is_some_and(is_good)
+        if present.is_some_and(|terms| terms.chain.covers(now))
             && let Some(present) = &present_of_ours
-            && let Some(missing) = missing_issuer(&pair.certified.cert, &present.cert)
+            && let (Ok(path), Ok(whole)) = (Path::of(&pair.certified.cert), Path::of(&present.cert))
+            && let Some(missing) = path.lacks_of(&whole)
         {
             return Err(CertificateError::Shortened(missing));
         }
@@ -291,11 +251,12 @@ impl Certificate {
         }
         self.resolver.0.store(Some(pair.certified.clone()));
         #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        let end = validity.not_after.as_second() as f64;
+        let end = chain.not_after.as_second() as f64;
         self.metrics.certificate_expiry.set(end);
         self.metrics.certificate_reloaded("ok");
-        info!(not_before = %validity.not_before, not_after = %validity.not_after, "serving certificate taken up");
-        self.served.send_replace(Some(validity));
+        let (not_before, not_after) = (chain.not_before, chain.not_after);
+        info!(%not_before, %not_after, leaf_not_after = %leaf.not_after, "serving certificate taken up");
+        self.served.send_replace(Some(pair.terms));
         Ok(())
     }
 
@@ -316,24 +277,29 @@ impl Certificate {
     /// Says when the end of what is served has come, and again every hour, for ever.
     pub async fn report_expiry(self: Arc<Self>) {
         let mut tick = interval(LOOK);
-        let mut said: Option<(Validity, Instant)> = None;
+        let mut said: Option<(Terms, Instant)> = None;
         loop {
             let now = tick.tick().await;
             let ended = self
                 .served
                 .borrow()
-                .filter(|validity| validity.not_after <= clock::now());
-            let Some(validity) = ended else {
+                .filter(|terms| terms.chain.not_after <= clock::now());
+            let Some(terms) = ended else {
                 said = None;
                 continue;
             };
-            if said.is_some_and(|(about, when)| about == validity && now < when + REMIND) {
+            if said.is_some_and(|(about, when)| about == terms && now < when + REMIND) {
                 continue;
             }
-            said = Some((validity, now));
+            said = Some((terms, now));
             let cause = Cause::CertificateExpired;
-            let (not_after, remedy) = (validity.not_after, cause.remedy());
-            warn!(cause = cause.name(), %not_after, remedy, "{cause}");
+            let (not_after, remedy) = (terms.chain.not_after, cause.remedy());
+            let part = if terms.leaf.not_after == not_after {
+                "leaf"
+            } else {
+                "intermediate"
+            };
+            warn!(cause = cause.name(), %not_after, part, remedy, "{cause}");
         }
     }
 }

@@ -98,7 +98,7 @@ pub struct Metrics {
     token_expiry: Family<TokenOf, Time>,
     /// The earliest end of any entry of any pull Secret.
     pub secret_expiry: Time,
-    /// The end of the serving certificate.
+    /// The end of the serving certificate, or of the first of its intermediate ones to end.
     pub certificate_expiry: Time,
     certificate_reloads: Family<Result, Counter>,
     /// Secrets of our name that are not ours to write.
@@ -192,7 +192,7 @@ impl Default for Metrics {
         let certificate_expiry = Time::default();
         registry.register(
             "certificate_expiry_timestamp_seconds",
-            "End of the serving certificate",
+            "End of the serving certificate, or of the first of its intermediate ones to end",
             certificate_expiry.clone(),
         );
         let certificate_reloads = Family::default();

@@ -88,12 +88,12 @@ impl Material {
         let pair = Pair::parse(&chain, key.expose_secret(), provider).ok();
         let signed = pair.and_then(|pair| {
             let leaf = pair.leaf()?;
-            let by = |authority| is_signed(leaf, pair.validity, authority, service, provider);
+            let by = |authority| is_signed(leaf, pair.validity(), authority, service, provider);
             let signer = authorities.iter().position(by)?;
             Some((pair, signer))
         });
         let leaf = signed.as_ref().map(|(pair, signer)| Leaf {
-            validity: pair.validity,
+            validity: pair.validity(),
             signer: *signer,
         });
         let signing = key_pair(&ca_key).and_then(|key| {

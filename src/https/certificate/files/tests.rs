@@ -2,12 +2,8 @@ use std::os::unix::fs::symlink;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ecr_pull_secrets_core::serving::Validity;
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    PKCS_RSA_SHA256, RsaKeySize,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::crypto::aws_lc_rs::default_provider;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -16,6 +12,8 @@ use x509_parser::asn1_rs::{Any, FromDer as _, OctetString, Sequence};
 use super::*;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
+
+mod chains;
 
 const SERVICE: &str = "ecr-pull-secrets.somewhere.svc";
 
@@ -132,55 +130,6 @@ fn each_swap_of_the_volume_is_taken_up_and_nothing_else_is() {
     assert_eq!(reloads(&files, "ok"), " 3");
 }
 
-/// Who may sign others.
-fn authority(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-}
-
-#[test]
-fn a_chain_that_breaks_off_never_replaces_the_whole_one() {
-    let keys: [KeyPair; 4] = std::array::from_fn(|_| KeyPair::generate().unwrap());
-    let [root_key, middle_key, one, two] = &keys;
-    let root = Issuer::new(authority("root"), root_key);
-    let middle = authority("middle").signed_by(middle_key, &root).unwrap();
-    let below = Issuer::new(authority("middle"), middle_key);
-    let leaf = |key: &KeyPair, issuer: &Issuer<'_, &KeyPair>| {
-        let params = CertificateParams::new(vec![SERVICE.to_owned()]).unwrap();
-        params.signed_by(key, issuer).unwrap().pem()
-    };
-    let whole = |key: &KeyPair| leaf(key, &below) + &middle.pem();
-    let mut volume = Volume::new();
-    let mut files = volume.files();
-    volume.swap(&whole(one), &one.serialize_pem());
-    files.look();
-    let good = served(&files);
-    for key in [one, two] {
-        volume.swap(&leaf(key, &below), &key.serialize_pem());
-        files.look();
-        assert_eq!(served(&files), good);
-    }
-    assert_eq!(
-        (reloads(&files, "ok"), reloads(&files, "error")),
-        (" 1".to_owned(), " 2".to_owned())
-    );
-    // The same files, when the one that is served is good no more.
-    files.certificate.served.send_replace(Some(Validity {
-        not_before: clock::now() - SignedDuration::from_hours(2),
-        not_after: clock::now() - SignedDuration::from_hours(1),
-    }));
-    files.look();
-    assert_ne!(served(&files), good);
-    // Another whole one, and one from the root itself, which needs nobody in between.
-    volume.swap(&whole(two), &two.serialize_pem());
-    files.look();
-    volume.swap(&leaf(one, &root), &one.serialize_pem());
-    files.look();
-    assert_eq!(reloads(&files, "ok"), " 4");
-}
-
 #[test]
 fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
     let mut volume = Volume::new();
@@ -257,18 +206,6 @@ fn what_is_for_another_service_or_for_clients_never_replaces_what_is_for_ours() 
         assert_ne!(served(&files), seen);
         seen = served(&files);
     }
-}
-
-#[test]
-fn a_whole_chain_is_served() {
-    let mut volume = Volume::new();
-    let mut files = volume.files();
-    let (chain, key) = pair("leaf");
-    let (issuer, _) = pair("issuer");
-    volume.swap(&format!("{chain}{issuer}"), &key);
-    files.look();
-    let chain = files.certificate.resolver.0.load_full().unwrap();
-    assert_eq!(chain.cert.len(), 2);
 }
 
 /// What a PKCS#8 file wraps: PKCS#1 for RSA, SEC1 for EC.
