@@ -138,7 +138,8 @@ impl Bodies {
             return Ok(charge);
         }
         // What others send in drops has had its time.
-        if connection.cut_slow_bodies(kib) {
+        let free = u32::try_from(self.0.available_permits()).unwrap_or(u32::MAX);
+        if connection.cut_slow_bodies(kib.saturating_sub(free)) {
             let freed = timeout(PATIENCE, self.0.acquire_many(kib)).await;
             if let Ok(Ok(charge)) = freed {
                 return Ok(charge);

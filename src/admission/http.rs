@@ -102,7 +102,8 @@ impl Webhook {
             decode(bytes)
         } else {
             block_in_place(|| decode(bytes))
-        }?;
+        };
+        let review = review.inspect_err(|_| timing.forget())?;
         connection.is_understood();
         let answer = self.admission.admit(&review, deadline).await;
         let answer = answer.inspect_err(|Crowded| timing.forget())?;

@@ -125,8 +125,8 @@ impl Connection {
         self.leaves_rest.load(Ordering::Relaxed)
     }
 
-    /// Ends connections whose bodies have been coming in for the longest time, if they are slow and
-    /// hold so many KiB together. These are free soon after.
+    /// Ends connections whose bodies have been coming in for the longest time, as many of them as hold
+    /// so many KiB together. These are free soon after. None ends if all slow ones hold less.
     pub fn cut_slow_bodies(&self, kib: u32) -> bool {
         self.all.cut_slow_bodies(kib, self.all.now())
     }
@@ -146,20 +146,17 @@ fn state(phase: Phase, since: u64) -> u64 {
     since << 3 | phase as u64
 }
 
-/// Of the connections that are in one of some phases, the one that has been for the longest time,
-/// if that is long.
-fn slowest<'a>(
+/// Of the connections that are in one of some phases, those that have been for long, and since when.
+fn slow<'a>(
     connections: impl Iterator<Item = &'a Arc<Connection>>,
     now: u64,
     is_one: impl Fn(&Connection, Phase) -> bool,
-) -> Option<&'a Arc<Connection>> {
-    let slow = connections.filter_map(|connection| {
+) -> impl Iterator<Item = (u64, &'a Arc<Connection>)> {
+    connections.filter_map(move |connection| {
         let (phase, since) = connection.state();
         let is_slow = now.saturating_sub(since) >= millis(GRACE);
         (is_slow && is_one(connection, phase)).then_some((since, connection))
-    });
-    let slowest = slow.min_by_key(|(since, connection)| (*since, connection.number));
-    slowest.map(|(_, connection)| connection)
+    })
 }
 
 /// A place among the open connections, until it is dropped.
@@ -274,7 +271,9 @@ impl Connections {
         };
         let known = |phases: &[Phase]| {
             let is_one = |_: &Connection, phase| phases.contains(&phase);
-            slowest(table.known.values(), now, is_one)
+            let slow = slow(table.known.values(), now, is_one);
+            let slowest = slow.min_by_key(|(since, connection)| (*since, connection.number));
+            slowest.map(|(_, connection)| connection)
         };
         let victim = if table.fresh.len() * SHARE > table.len() {
             oldest()
@@ -292,14 +291,23 @@ impl Connections {
         let is_holder = |connection: &Connection, phase| {
             phase == Phase::Body && connection.holds.load(Ordering::Relaxed) > 0
         };
+        let both = table.fresh.values().chain(table.known.values());
+        let mut slow = slow(both, now, is_holder).collect::<Vec<_>>();
+        slow.sort_unstable_by_key(|(since, connection)| (*since, connection.number));
+        let mut victims = Vec::new();
         let mut freed = 0;
-        while freed < kib {
-            let both = table.fresh.values().chain(table.known.values());
-            let Some(slowest) = slowest(both, now, is_holder).cloned() else {
-                return false;
-            };
-            freed += slowest.holds.load(Ordering::Relaxed);
-            self.cut(&mut table, slowest.number, Reason::Memory);
+        for (_, connection) in slow {
+            if freed >= kib {
+                break;
+            }
+            freed += connection.holds.load(Ordering::Relaxed);
+            victims.push(connection.number);
+        }
+        if freed < kib {
+            return false;
+        }
+        for number in victims {
+            self.cut(&mut table, number, Reason::Memory);
         }
         true
     }

@@ -81,7 +81,7 @@ struct Build {
 pub struct Metrics {
     registry: Arc<Registry>,
     admission_requests: Family<Admitted, Counter>,
-    /// How long an admission took, from the decoded review to the answer, in seconds.
+    /// How long an admission took, from the whole body to the answer, in seconds.
     pub admission_duration: Histogram,
     /// Admissions that wait for their answer.
     pub admission_in_flight: Gauge,

@@ -115,6 +115,8 @@ async fn bodies_are_cut_for_what_they_hold_the_oldest_first() {
     assert_eq!(cut(&bodies).await, [2]);
     // The one that holds nothing would free nothing, and the young one has its time.
     assert!(!all.cut_slow_bodies(31, LATER + 1));
+    assert_eq!(cut(&bodies).await, [0; 0]);
+    assert!(all.cut_slow_bodies(30, LATER + 1));
     assert_eq!(cut(&bodies).await, [3]);
 }
 
