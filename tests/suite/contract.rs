@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aws_stand_in::spec::Action;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
@@ -21,6 +22,7 @@ trials!(
     the_probes_say_that_it_is_well,
     the_metrics_have_the_names_that_are_fixed,
     an_answer_is_counted_by_outcome_and_cause,
+    a_warm_review_calls_nobody,
 );
 
 const JSON: &str = "application/json";
@@ -267,6 +269,9 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
         }
         assert_eq!(replica.metric(metric, &labels).await, times, "{labels:?}");
     }
+    // What is no review is none of them.
+    let refused = replica.post("{").await.expect("an answer");
+    assert_eq!(refused.0, StatusCode::BAD_REQUEST);
     assert_eq!(
         replica
             .metric("ecr_pull_secrets_admission_duration_seconds_count", &[])
@@ -279,5 +284,37 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
             .await,
         0.0
     );
+    Ok(())
+}
+
+/// By the API server's audit log, and by the count of AWS.
+async fn a_warm_review_calls_nobody(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas[0];
+    // A namespace's first review. Calls that were begun before are over when its Secret is there.
+    let first = async || {
+        let namespace = Namespace::new(&world).await;
+        let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
+        review::answer(replica, &review).await;
+        namespace.secret_comes().await;
+        (namespace, review)
+    };
+    let (namespace, review) = first().await;
+    first().await;
+    let calls = async || {
+        let tokens = namespace.region.total(Action::GetAuthorizationToken).await;
+        (
+            world.calls_about(&namespace.name),
+            tokens.expect("a count").total,
+        )
+    };
+    let before = calls().await;
+    assert!(before.0 > 0 && before.1 > 0, "the first review made some");
+    let mut connection = replica.connect().await.expect("a connection");
+    for _ in 0..1000 {
+        let answer = review::answer_on(&mut connection, &review).await;
+        assert!(review::adds_reference(&answer));
+    }
+    first().await;
+    assert_eq!(calls().await, before);
     Ok(())
 }

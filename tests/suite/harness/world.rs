@@ -83,7 +83,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
         let aws = stand_in.client();
-        let cluster = Cluster::start(&path.join("cluster"), &[]).await;
+        let cluster = Cluster::start(&path.join("cluster"), &["--audit".to_owned()]).await;
         let certificates = path.join("certificates");
         let ca = issue_certificates(&certificates);
         install(&cluster.kubeconfig, &ca, &[]);
@@ -176,6 +176,22 @@ impl World {
     /// What every process of ours logged so far: names and texts.
     pub fn logs(&self) -> Vec<(String, String)> {
         logs(self.directory.path())
+    }
+
+    /// How often our replicas called the API server about a namespace or what is in it.
+    pub fn calls_about(&self, namespace: &str) -> usize {
+        let log = self.cluster.report["audit_log"].as_str().expect("a path");
+        let log = fs::read_to_string(log).expect("an audit log");
+        let ours = format!("system:serviceaccount:{OURS}:{OURS}");
+        let is_one = |line: &&str| {
+            // Its last line may be half written.
+            let Ok(entry) = serde_json::from_str::<serde_json::Value>(line) else {
+                return false;
+            };
+            entry["user"]["username"] == ours && entry["objectRef"]["namespace"] == namespace
+        };
+        let about = log.lines().filter(|line| line.contains(namespace));
+        about.filter(is_one).count()
     }
 
     /// A command of `kubectl`, as an administrator.
