@@ -40,6 +40,7 @@ pub fn measure(report: &mut Report) {
         each.push(begun.elapsed().as_secs_f64() * 1e9 / count);
     }
     let each = median(&each);
+    report.figure("review_ns", each);
     report.note(format!(
         "decode, decide, encode: {each:.0} ns for each of {} recorded reviews of {} bytes on average, {:.0} a second \
          on one core",

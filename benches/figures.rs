@@ -63,7 +63,13 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 }
 
 /// All of them, in the order of the table.
-pub const ALL: [Figure; 9] = [
+pub const ALL: [Figure; 13] = [
+    figure(
+        "review_ns",
+        "decode, decide, encode: a recorded review, without a network",
+        "ns",
+        Bar::Open,
+    ),
     figure(
         "admission_vs_do_nothing",
         "warm admission: throughput, of that of a handler that does nothing",
@@ -95,10 +101,28 @@ pub const ALL: [Figure; 9] = [
         Bar::AtMost(300.0),
     ),
     figure(
+        "ready_10000_ms",
+        "start to ready with 10,000",
+        "ms",
+        Bar::AtMost(1000.0),
+    ),
+    figure(
         "rss_mib",
         "memory with 10,000 managed namespaces, 60 s after the start",
         "MiB",
         Bar::AtMost(20.0),
+    ),
+    figure(
+        "hostile_p99_ratio",
+        "p99 of honest requests beside a hostile crowd, of that without it",
+        "×",
+        Bar::AtMost(3.0),
+    ),
+    figure(
+        "hostile_memory_growth_mib",
+        "memory that the crowd leaves behind",
+        "MiB",
+        Bar::AtMost(1.0),
     ),
     figure("image_mb", "image, compressed", "MB", Bar::AtMost(10.0)),
     figure(

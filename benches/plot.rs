@@ -21,10 +21,11 @@ pub fn svg(value: impl Fn(&str) -> Option<f64>) -> String {
         .filter_map(|figure| Some((figure, value(figure.name)?)))
         .collect();
     // What has no limit is drawn beside the largest of its kind.
-    let largest = rows
-        .iter()
-        .filter(|(figure, _)| matches!(figure.bar, Bar::Open))
-        .fold(f64::MIN_POSITIVE, |most, (_, value)| most.max(*value));
+    let largest = |unit: &str| {
+        rows.iter()
+            .filter(|(figure, _)| matches!(figure.bar, Bar::Open) && figure.unit == unit)
+            .fold(f64::MIN_POSITIVE, |most, (_, value)| most.max(*value))
+    };
     let height = TOP + ROW * rows.len() as f64 + 10.0;
     let limit = LEFT + FULL;
     let mut svg = format!(
@@ -39,7 +40,10 @@ pub fn svg(value: impl Fn(&str) -> Option<f64>) -> String {
     let end = TOP + ROW * bounded.count() as f64;
     for (row, (figure, value)) in rows.iter().enumerate() {
         let y = TOP + ROW * row as f64;
-        let share = figure.bar.share(*value).unwrap_or(value / largest);
+        let share = figure
+            .bar
+            .share(*value)
+            .unwrap_or_else(|| value / largest(figure.unit));
         let length = FULL * share.min(MOST);
         let colour = match figure.bar {
             Bar::Open => "#9aa5b1",

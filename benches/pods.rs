@@ -77,8 +77,8 @@ pub async fn measure(report: &mut Report) {
         }
     }
     let ratios: Vec<f64> = with.iter().zip(&without).map(|(a, b)| a / b).collect();
-    report.value("pods_per_second_with", median(&with));
-    report.value("pods_per_second_without", median(&without));
+    report.figure("pods_per_second_with", median(&with));
+    report.figure("pods_per_second_without", median(&without));
     report.note(format!(
         "pods through the API server, {CLIENTS} clients, {REPLICAS} replicas: {:.0} a second with us, {:.0} without; \
          {:.2} of it, from turn to turn",

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use crate::figures::Bar;
+use crate::figures::{self, Bar, Figure};
 use crate::harness::tools::root;
 use crate::plot;
 
@@ -37,22 +37,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a figure that is to stay at or below a bar.
-    pub fn at_most(&mut self, name: &'static str, value: f64, bar: f64) {
-        self.add(name, value, Bar::AtMost(bar));
-    }
-
-    /// Adds a figure that is to reach a bar.
-    pub fn at_least(&mut self, name: &'static str, value: f64, bar: f64) {
-        self.add(name, value, Bar::AtLeast(bar));
-    }
-
-    /// Adds a figure that is what it is.
-    pub fn value(&mut self, name: &'static str, value: f64) {
-        self.add(name, value, Bar::Open);
-    }
-
-    fn add(&mut self, name: &'static str, value: f64, bar: Bar) {
+    /// Adds one of [`figures::ALL`].
+    ///
+    /// # Panics
+    ///
+    /// When there is none of that name.
+    pub fn figure(&mut self, name: &str, value: f64) {
+        let named = figures::ALL.iter().find(|figure| figure.name == name);
+        let Figure { name, bar, .. } = *named.expect("a figure of the table");
         println!("{name}: {value:.3}");
         self.figures.push(Measured { name, value, bar });
     }
