@@ -93,7 +93,7 @@ pub struct Pair {
 struct Terms {
     leaf: Validity,
     /// Of the leaf and the intermediate certificates above it. Who trusts one of these himself does
-    /// not need those above.
+    /// not need those above, so that an end of this one is no certain end.
     chain: Validity,
 }
 
@@ -277,7 +277,7 @@ impl Certificate {
     /// Says when the end of what is served has come, and again every hour, for ever.
     pub async fn report_expiry(self: Arc<Self>) {
         let mut tick = interval(LOOK);
-        let mut said: Option<(Terms, Instant)> = None;
+        let mut said: Option<(Terms, &str, Instant)> = None;
         loop {
             let now = tick.tick().await;
             let ended = self
@@ -288,17 +288,18 @@ impl Certificate {
                 said = None;
                 continue;
             };
-            if said.is_some_and(|(about, when)| about == terms && now < when + REMIND) {
-                continue;
-            }
-            said = Some((terms, now));
-            let cause = Cause::CertificateExpired;
-            let (not_after, remedy) = (terms.chain.not_after, cause.remedy());
-            let part = if terms.leaf.not_after == not_after {
+            let part = if terms.leaf.not_after <= clock::now() {
                 "leaf"
             } else {
                 "intermediate"
             };
+            let is_said = |(about, of, when)| (about, of) == (terms, part) && now < when + REMIND;
+            if said.is_some_and(is_said) {
+                continue;
+            }
+            said = Some((terms, part, now));
+            let cause = Cause::CertificateExpired;
+            let (not_after, remedy) = (terms.chain.not_after, cause.remedy());
             warn!(cause = cause.name(), %not_after, part, remedy, "{cause}");
         }
     }

@@ -125,10 +125,10 @@ impl Connection {
         self.leaves_rest.load(Ordering::Relaxed)
     }
 
-    /// Ends connections whose bodies have been coming in for the longest time, as many of them as hold
+    /// Ends other connections whose bodies have been coming in for the longest time, as many of them as hold
     /// so many KiB together. These are free soon after. None ends if all slow ones hold less.
     pub fn cut_slow_bodies(&self, kib: u32) -> bool {
-        self.all.cut_slow_bodies(kib, self.all.now())
+        self.all.cut_slow_bodies(kib, self.number, self.all.now())
     }
 
     /// Whether the next answer should be the last, so that new replicas get their share of traffic.
@@ -286,10 +286,11 @@ impl Connections {
         victim.is_some_and(|number| self.cut(table, number, Reason::Room))
     }
 
-    fn cut_slow_bodies(&self, kib: u32, now: u64) -> bool {
+    fn cut_slow_bodies(&self, kib: u32, by: u64, now: u64) -> bool {
         let mut table = self.table();
         let is_holder = |connection: &Connection, phase| {
-            phase == Phase::Body && connection.holds.load(Ordering::Relaxed) > 0
+            let is_another = connection.number != by;
+            is_another && phase == Phase::Body && connection.holds.load(Ordering::Relaxed) > 0
         };
         let both = table.fresh.values().chain(table.known.values());
         let mut slow = slow(both, now, is_holder).collect::<Vec<_>>();

@@ -76,9 +76,14 @@ impl<'a> Path<'a> {
         }
         let mut path: Vec<X509Certificate<'_>> = others.drain(..others.len().min(1)).collect();
         others.retain(|certificate| !is_root(certificate));
-        while let Some(last) = path.last()
-            && let Some(next) = others.iter().position(|issuer| is_signed_by(last, issuer))
-        {
+        while let Some(last) = path.last() {
+            let issuers = others.iter().enumerate();
+            let issuers = issuers.filter(|(_, issuer)| is_signed_by(last, issuer));
+            // One that was renewed may be there twice.
+            let Some((next, _)) = issuers.max_by_key(|(_, issuer)| issuer.validity().not_after)
+            else {
+                break;
+            };
             path.push(others.swap_remove(next));
         }
         Ok(Self(path))

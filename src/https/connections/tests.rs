@@ -111,12 +111,16 @@ async fn bodies_are_cut_for_what_they_hold_the_oldest_first() {
         connection.holds(kib);
     }
     bodies[1].connection().enter_at(Phase::Body, LATER);
-    assert!(all.cut_slow_bodies(15, LATER + 1));
+    let by = bodies[0].connection().number;
+    assert!(all.cut_slow_bodies(15, by, LATER + 1));
     assert_eq!(cut(&bodies).await, [2]);
     // The one that holds nothing would free nothing, and the young one has its time.
-    assert!(!all.cut_slow_bodies(31, LATER + 1));
+    assert!(!all.cut_slow_bodies(31, by, LATER + 1));
+    // Nor does anybody go for himself.
+    let oneself = bodies[3].connection().number;
+    assert!(!all.cut_slow_bodies(1, oneself, LATER + 1));
     assert_eq!(cut(&bodies).await, [0; 0]);
-    assert!(all.cut_slow_bodies(30, LATER + 1));
+    assert!(all.cut_slow_bodies(30, by, LATER + 1));
     assert_eq!(cut(&bodies).await, [3]);
 }
 

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, DnType, IsCa, Issuer};
 use super::super::super::Terms;
 use super::*;
 
-/// Who may sign others, for an hour.
+/// Who may sign others.
 fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -29,14 +29,17 @@ impl Authority {
     }
 
     fn new(name: &str, above: &Issuer<'_, KeyPair>) -> Self {
-        Self::of(authority(name), above)
-    }
-
-    fn of(params: CertificateParams, above: &Issuer<'_, KeyPair>) -> Self {
-        let key = KeyPair::generate().unwrap();
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
         let pem = params.signed_by(&key, above).unwrap().pem();
         let issuer = Issuer::new(params, key);
         Self { issuer, pem }
+    }
+
+    /// Its certificate until then, of the same name and key.
+    fn until(&self, end: Timestamp, above: &Issuer<'_, KeyPair>) -> String {
+        let mut params = authority("middle");
+        params.not_after = OffsetDateTime::from_unix_timestamp(end.as_second()).unwrap();
+        params.signed_by(self.issuer.key(), above).unwrap().pem()
     }
 }
 
@@ -136,20 +139,25 @@ fn a_chain_that_leads_on_is_taken_up_whatever_else_is_in_it() {
 fn an_intermediate_certificate_that_has_ended_never_replaces_a_good_one_and_shows() {
     let root = Authority::root();
     let middle = Authority::new("middle", &root.issuer);
-    let at = |time: Timestamp| OffsetDateTime::from_unix_timestamp(time.as_second()).unwrap();
-    let mut params = authority("ended");
     let end = clock::now() - SignedDuration::from_hours(1);
-    params.not_after = at(end);
-    let ended = Authority::of(params, &root.issuer);
+    let ended = middle.until(end, &root.issuer);
     let (good, good_key) = leaf(&middle.issuer);
-    let (bad, bad_key) = leaf(&ended.issuer);
-    let (good, bad) = (good + &middle.pem, bad + &ended.pem);
+    let (bad, bad_key) = leaf(&middle.issuer);
+    let (good, bad) = (good + &middle.pem, bad + &ended);
     let (mut volume, mut files, before) = serving(&good, &good_key);
     volume.swap(&bad, &bad_key);
     files.look();
     assert_eq!(served(&files), before);
     assert_eq!(reloads(&files, "error"), " 1");
-    // Better than nothing, and the metric says what is wrong; who trusts it himself does not mind.
+    // With the renewed one beside it, whichever comes first.
+    for rest in [ended.clone() + &middle.pem, middle.pem.clone() + &ended] {
+        let before = served(&files);
+        let (both, key) = leaf(&middle.issuer);
+        volume.swap(&(both + &rest), &key);
+        files.look();
+        assert_ne!(served(&files), before);
+    }
+    // Better than nothing, and the metric says what is wrong. Whether the API server needs it, nobody can tell.
     let (mut volume, mut files, before) = serving(&bad, &bad_key);
     #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
     let wanted = end.as_second() as f64;
