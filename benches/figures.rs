@@ -66,7 +66,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 pub const ALL: [Figure; 13] = [
     figure(
         "review_ns",
-        "decode, decide, encode: a recorded review, without a network",
+        "decode, decide, encode a review (compiled without LTO)",
         "ns",
         Bar::Open,
     ),
