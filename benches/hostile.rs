@@ -72,9 +72,11 @@ pub async fn measure(report: &mut Report) {
     process.forget_peak();
 
     let (mut quiet, mut beside, mut answered) = (Vec::new(), Vec::new(), 0);
-    let (mut left, mut beside_new) = (Vec::new(), Newcomers::default());
+    let (mut left, mut quiet_new, mut beside_new) = (Vec::new(), Vec::new(), Newcomers::default());
     for _ in 0..TURNS {
-        quiet.push(ask(connect().await).await.0);
+        let (undisturbed, new) = ask(connect().await).await;
+        quiet.push(undisturbed);
+        quiet_new.extend(new.times);
         let connections = connect().await;
         let (over, is_over) = watch::channel(false);
         let crowd = bad.spawn(hostile(replica.clone(), requests.clone(), is_over));
@@ -100,13 +102,14 @@ pub async fn measure(report: &mut Report) {
     let (first, after) = (left[0], left[left.len() - 1]);
     let (quiet, beside) = (median(&quiet), median(&beside));
     let [new, slowest] = quantiles(&beside_new.times, [0.5, 1.0]);
+    let [new_alone, slowest_alone] = quantiles(&quiet_new, [0.5, 1.0]);
     let (count, lost) = (beside_new.times.len(), beside_new.lost);
     report.figure("hostile_p99_ratio", beside / quiet);
     report.figure("hostile_memory_growth_mib", after - baseline);
     report.note(format!(
         "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: \
          p99 from when each was due {beside:.2} ms, {quiet:.2} without them; of {count} that connect anew meanwhile, until the \
-         first answer: p50 {new:.0} ms, the slowest {slowest:.0}, with {lost} connections that were cut before; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
+         first answer: p50 {new:.0} ms, the slowest {slowest:.0} ({new_alone:.0} and {slowest_alone:.0} without the others), with {lost} connections that were cut before; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
          {first:.1} after the first turn and {after:.1} after the last"
     ));
     site.cluster.stop();

@@ -33,10 +33,10 @@ const WARM_UP: f64 = 0.2;
 pub struct Latency {
     /// Half of them took no longer.
     pub p50: f64,
-    /// 99 of 100, in the middle one of all seconds: the others tell of whatever else took a core.
+    /// 99 of 100.
     pub p99: f64,
-    /// 99 of 100 of the whole time.
-    pub p99_of_all: f64,
+    /// 99 of 100 in the middle one of all seconds: the others tell of whatever else took a core.
+    pub p99_of_middle: f64,
     /// All of them.
     pub most: f64,
     /// Requests a second that were really sent.
@@ -52,13 +52,13 @@ pub fn measure(address: &str, rate: f64, seconds: u64, body: &Path) -> Latency {
         run(command.arg(body))
     });
     let numbers: Vec<f64> = said.split_whitespace().flat_map(str::parse).collect();
-    let [p50, p99, p99_of_all, most, rate] = numbers[..] else {
+    let [p50, p99, p99_of_middle, most, rate] = numbers[..] else {
         panic!("five numbers, not {said}");
     };
     Latency {
         p50,
         p99,
-        p99_of_all,
+        p99_of_middle,
         most,
         rate,
     }
@@ -114,11 +114,11 @@ pub fn main(words: &[String]) {
     }
     let took = begin.elapsed().as_secs_f64();
     let sent = f64::from(count * CONNECTIONS) / took;
-    let p99 = |times: &Vec<f64>| quantiles(times, [0.99])[0];
-    let p99s: Vec<f64> = seconds.values().map(p99).collect();
+    let of_second = |times: &Vec<f64>| quantiles(times, [0.99])[0];
+    let p99s: Vec<f64> = seconds.values().map(of_second).collect();
     let all = seconds.into_values().flatten().collect::<Vec<_>>();
-    let [p50, p99_of_all, most] = quantiles(&all, [0.5, 0.99, 1.0]);
-    println!("{p50} {} {p99_of_all} {most} {sent}", median(&p99s));
+    let [p50, p99, most] = quantiles(&all, [0.5, 0.99, 1.0]);
+    println!("{p50} {p99} {} {most} {sent}", median(&p99s));
 }
 
 /// One connection, with at most one request under way.
