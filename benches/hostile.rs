@@ -4,6 +4,7 @@
 //! is the replica, and not the others' work for their own handshakes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -218,37 +219,30 @@ async fn p99(replica: &Replica, review: &str, connections: Vec<Connection>) -> f
     p99
 }
 
+/// All of them at once, until it is over; says how many bad requests there were.
 async fn hostile(
     replica: Arc<Replica>,
     requests: Arc<[Vec<u8>]>,
-    over: watch::Receiver<bool>,
+    mut over: watch::Receiver<bool>,
 ) -> u64 {
-    let is_over = || *over.borrow();
-    let mut end = over.clone();
-    let idle = async {
-        tokio::select! {
-            _ = join_all((0..IDLE).map(|_| silent(&replica))) => {}
-            _ = end.wait_for(|over| *over) => {}
-        }
-    };
-    let slow = join_all((0..SLOW).map(|_| async {
-        while !is_over() {
-            in_drops(&replica, &is_over).await;
-        }
-    }));
+    let sent = AtomicU64::new(0);
+    let idle = join_all((0..IDLE).map(|_| silent(&replica)));
+    let slow = join_all((0..SLOW).map(|_| in_drops(&replica)));
     let bad = async {
-        let mut sent = 0;
-        while !is_over() {
-            for request in &*requests {
-                say(&replica, request).await;
-                sent += 1;
-                sleep(PAUSE).await;
-            }
+        for request in requests.iter().cycle() {
+            say(&replica, request).await;
+            sent.fetch_add(1, Ordering::Relaxed);
+            sleep(PAUSE).await;
         }
-        sent
     };
-    let ((), _, sent) = tokio::join!(idle, slow, bad);
-    sent
+    // Whoever still waits to be let in leaves as well.
+    tokio::select! {
+        _ = idle => {}
+        _ = slow => {}
+        () = bad => {}
+        _ = over.wait_for(|over| *over) => {}
+    }
+    sent.into_inner()
 }
 
 /// A handshake that never begins, and another one whenever it is cut.
@@ -261,18 +255,21 @@ async fn silent(replica: &Replica) {
     }
 }
 
-/// A body that comes one byte a second, until somebody has had enough.
-async fn in_drops(replica: &Replica, is_over: &impl Fn() -> bool) {
-    let Some(mut stream) = replica.handshake().await else {
-        return sleep(PAUSE).await;
-    };
+/// A body that comes one byte a second, until somebody has had enough, and then another one.
+async fn in_drops(replica: &Replica) {
     let head = head("Content-Length: 4000\r\n");
-    let _ = stream.write_all(head.as_bytes()).await;
-    let mut byte = [0];
-    while !is_over() && stream.write_all(b" ").await.is_ok() && stream.flush().await.is_ok() {
-        let ended = timeout(Duration::from_secs(1), stream.read(&mut byte)).await;
-        if ended.is_ok() {
-            break;
+    loop {
+        let Some(mut stream) = replica.handshake().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut byte = [0];
+        while stream.write_all(b" ").await.is_ok() && stream.flush().await.is_ok() {
+            let ended = timeout(Duration::from_secs(1), stream.read(&mut byte)).await;
+            if ended.is_ok() {
+                break;
+            }
         }
     }
 }
