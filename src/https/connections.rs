@@ -146,16 +146,18 @@ fn state(phase: Phase, since: u64) -> u64 {
     since << 3 | phase as u64
 }
 
-/// Of the connections that are in one of some phases, those that have been for long, and since when.
+/// Of the connections that are in one of some phases, those that have been for long, and their rank: the one that
+/// has been for the longest time has the lowest.
 fn slow<'a>(
     connections: impl Iterator<Item = &'a Arc<Connection>>,
     now: u64,
     is_one: impl Fn(&Connection, Phase) -> bool,
-) -> impl Iterator<Item = (u64, &'a Arc<Connection>)> {
+) -> impl Iterator<Item = ((u64, u64), &'a Arc<Connection>)> {
     connections.filter_map(move |connection| {
         let (phase, since) = connection.state();
         let is_slow = now.saturating_sub(since) >= millis(GRACE);
-        (is_slow && is_one(connection, phase)).then_some((since, connection))
+        let rank = (since, connection.number);
+        (is_slow && is_one(connection, phase)).then_some((rank, connection))
     })
 }
 
@@ -272,7 +274,7 @@ impl Connections {
         let known = |phases: &[Phase]| {
             let is_one = |_: &Connection, phase| phases.contains(&phase);
             let slow = slow(table.known.values(), now, is_one);
-            let slowest = slow.min_by_key(|(since, connection)| (*since, connection.number));
+            let slowest = slow.min_by_key(|(rank, _)| *rank);
             slowest.map(|(_, connection)| connection)
         };
         let victim = if table.fresh.len() * SHARE > table.len() {
@@ -294,7 +296,7 @@ impl Connections {
         };
         let both = table.fresh.values().chain(table.known.values());
         let mut slow = slow(both, now, is_holder).collect::<Vec<_>>();
-        slow.sort_unstable_by_key(|(since, connection)| (*since, connection.number));
+        slow.sort_unstable_by_key(|(rank, _)| *rank);
         let mut victims = Vec::new();
         let mut freed = 0;
         for (_, connection) in slow {

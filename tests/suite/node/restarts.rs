@@ -152,25 +152,22 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
         });
         each.sum()
     };
-    // By the clocks of the API server and of the replicas: since somebody led, and all the time.
-    let delay = |(pod, created): (&String, &Timestamp)| {
+    // By the clocks of the API server and of the replicas: in which somebody led, and all the time.
+    let delays = missed.iter().map(|(pod, created)| {
         let told = told[pod];
         let last = leaders.range(..=told).next_back();
         let last = last.map_or(*created, |(begin, _)| *begin.max(created));
-        let earlier = led(*created, last);
-        earlier + told.duration_since(last).as_secs_f64()
-    };
-    let longest = |delays: &mut dyn Iterator<Item = f64>| delays.fold(0.0, f64::max);
+        let by_who_told = told.duration_since(last).as_secs_f64();
+        let all = told.duration_since(*created).as_secs_f64();
+        (led(*created, last) + by_who_told, all)
+    });
+    let (longest_led, longest) = delays.fold((0.0, 0.0), |longest: (f64, f64), delay| {
+        (longest.0.max(delay.0), longest.1.max(delay.1))
+    });
     println!(
-        "{} of {created} pods were missed under SIGKILL; each was told of, when somebody had led for at most {:.1} s \
-         since it was there, {:.1} s in all; {} led",
+        "{} of {created} pods were missed under SIGKILL; each was told of, when somebody had led for at most \
+         {longest_led:.1} s since it was there, {longest:.1} s in all; {} led",
         missed.len(),
-        longest(&mut missed.iter().map(delay)),
-        longest(
-            &mut missed
-                .iter()
-                .map(|(pod, created)| told[pod].duration_since(*created).as_secs_f64())
-        ),
         leaders.len(),
     );
     assert!(!missed.is_empty(), "nothing was tried");
