@@ -104,7 +104,7 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
     // These have sent as much as all bodies may have together, and go on sending nothing.
     let six = 6 * 1024 * 1024;
     let most = head(&format!("Content-Length: {}\r\n", six + 1)) + &" ".repeat(six);
-    let large = join_all((0..8).map(|_| say(&replica, &most))).await;
+    let mut large = join_all((0..8).map(|_| say(&replica, &most))).await;
     // One that is longer than what each has for nothing.
     let longer = review() + &" ".repeat(1024 * 1024);
     for _ in 0..5 {
@@ -120,7 +120,11 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
         .await;
     }
     let cut = "ecr_pull_secrets_connections_cut_total";
-    assert!(replica.metric(cut, &["reason=\"memory\""]).await > 0.0);
+    // Some of the large ones may have been sent away while all were young, so that there was room.
+    while replica.metric(cut, &["reason=\"memory\""]).await == 0.0 {
+        assert!(large.len() < 24, "nobody goes for another's body");
+        large.push(say(&replica, &most).await);
+    }
     // Nobody waits for them for ever.
     eventually("they are cut", LIMIT, || async {
         (replica.metric(cut, &[]).await >= 500.0).then_some(())
