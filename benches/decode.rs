@@ -4,9 +4,10 @@ use std::fs;
 use std::hint::black_box;
 
 use ecr_pull_secrets_core::admission::patch::Patches;
-use ecr_pull_secrets_core::admission::pod::{Decision, Settings, Wish, decide};
 use ecr_pull_secrets_core::admission::review::{self, Answer, Outcome};
-use ecr_pull_secrets_core::config::Selection;
+use ecr_pull_secrets_core::selection::Selection;
+use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::workload::pod::{Decision, Settings, decide};
 use serde_json::Value;
 use tokio::time::Instant;
 

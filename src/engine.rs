@@ -3,19 +3,21 @@
 
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::admission::pod::Settings;
 use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::Subject;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::{Identity, Verdict};
+use ecr_pull_secrets_core::rules::Verdict;
+use ecr_pull_secrets_core::workload::pod::Settings;
 use jiff::Timestamp;
 
-use crate::cluster::connect::Clients;
+use crate::cluster::client::Clients;
+use crate::cluster::events::Events;
 use crate::cluster::namespaces::Namespaces;
 use crate::cluster::service_accounts::ServiceAccounts;
+use crate::leader::reports::Reports;
 use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
-use crate::reconcile::pods::Reports;
-use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Metrics;
 use crate::token::keys::Keys;
 use crate::token::supply::Supply;
@@ -52,7 +54,11 @@ impl Scope {
     /// Of these registries, the ones that the rules allow in a namespace, and with whose rights.
     pub fn allowed(&self, namespace: &str, registries: &[Registry]) -> Vec<(Registry, Identity)> {
         let allowed = registries.iter().filter_map(|registry| {
-            match self.config.rules.verdict(registry, namespace) {
+            match self
+                .config
+                .rules
+                .verdict(registry, Subject::of_namespace(namespace))
+            {
                 Verdict::Allow(identity) => Some((registry.clone(), identity)),
                 Verdict::Deny(_) => None,
             }

@@ -9,15 +9,17 @@
 //! and [`pull_secret::ensure`], in this order. To see how everything hangs together, read [`run`].
 
 pub mod admission;
+pub mod aws;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod engine;
 pub mod https;
+pub mod leader;
 pub mod probes;
 pub mod pull_secret;
-pub mod reconcile;
 pub mod run;
-pub mod scope;
 pub mod telemetry;
 pub mod token;

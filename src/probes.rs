@@ -16,18 +16,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use ecr_pull_secrets_core::serving::Validity;
+use ecr_pull_secrets_core::certificate::life::Validity;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::certificate::served::Served;
 use crate::clock;
 use crate::cluster::watch::Synced;
-use crate::https::certificate::Served;
+use crate::engine::Scope;
 use crate::https::drain::{Phase, Signal};
-use crate::scope::Scope;
 use crate::telemetry::metrics::Metrics;
 
 /// What readiness is made of.

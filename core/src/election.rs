@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::version::ObjectVersion;
+
 /// How long a Lease is good for without a renewal.
 pub const DURATION: Duration = Duration::from_secs(15);
 /// What a Lease that was given back is good for, should a reader look at nothing else.
@@ -52,20 +54,11 @@ impl Record {
     }
 }
 
-/// Which Lease a write is about: this one in this version, and no other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.resourceVersion`.
-    pub version: String,
-}
-
 /// What to write in order to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The Lease to take or to renew; `None`: there is none, make one.
-    pub base: Option<Base>,
+    pub base: Option<ObjectVersion>,
     /// How often another process took it, this claim included.
     pub transitions: u32,
     /// Whether another process takes it.
@@ -147,7 +140,7 @@ impl Election {
             // Its holder does not know yet that somebody deleted it, and makes it anew.
             (Now::Absent, Some((record, since))) => (None, self.is_free(record, *since, now)),
             (Now::Seen, Some((record, since))) => (
-                Some(Base {
+                Some(ObjectVersion {
                     uid: record.uid.clone(),
                     version: record.version.clone(),
                 }),
@@ -196,10 +189,10 @@ impl Election {
     }
 
     /// Stops leading. What to give back, if the Lease is ours by all that is known.
-    pub fn resign(&mut self) -> Option<Base> {
+    pub fn resign(&mut self) -> Option<ObjectVersion> {
         self.held_until = None;
         let (record, _) = self.seen.as_ref()?;
-        (self.now == Now::Seen && self.is_mine(record)).then(|| Base {
+        (self.now == Now::Seen && self.is_mine(record)).then(|| ObjectVersion {
             uid: record.uid.clone(),
             version: record.version.clone(),
         })

@@ -6,7 +6,7 @@
 //! around it (the crate `ecr-pull-secrets`) does the talking.
 //!
 //! The story of a pod, in file names: [`admission::review`] turns bytes into a small view,
-//! [`admission::pod`] decides with the help of [`image`] and [`rules`], [`admission::patch`] holds
+//! [`workload::pod`] decides with the help of [`image`] and [`rules`], [`admission::patch`] holds
 //! the three possible answers, and [`pull_secret::content`] says what the Secret must hold, from
 //! tokens whose age [`token::renewal`] judges. Whatever goes wrong on the way is a
 //! [`cause::Cause`].
@@ -14,13 +14,20 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod backoff;
 pub mod cause;
+pub mod certificate;
 pub mod config;
 pub mod diagnosis;
 pub mod election;
+pub mod identity;
 pub mod image;
+pub mod names;
 pub mod provision;
 pub mod pull_secret;
 pub mod rules;
-pub mod serving;
+pub mod selection;
+pub mod target;
 pub mod token;
+pub mod version;
+pub mod workload;

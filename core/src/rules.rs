@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
+use crate::identity::{AssumeRole, Identity, Subject};
 use crate::image::Registry;
 
 /// One rule of the configuration: which registries in which namespaces, and what happens to them.
@@ -39,20 +40,6 @@ pub struct Rule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
-
-/// A role to assume before asking ECR.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AssumeRole {
-    /// `arn:PARTITION:iam::ACCOUNT:role/NAME`.
-    pub role_arn: String,
-    /// 2 to 1224 characters of `[\w+=,.@:\/-]`, where the role's trust policy demands it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_id: Option<String>,
-    /// 2 to 64 characters of `[\w+=,.@-]`; `ecr-pull-secrets` where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_name: Option<String>,
-}
 
 /// A pattern with `*` (any text) and `?` (one character).
 #[derive(Clone, Debug, PartialEq)]
@@ -98,25 +85,6 @@ pub(crate) fn globs<'de, D: serde::Deserializer<'de>>(
             "a list of patterns is missing; for all of them leave the field out",
         )
     })
-}
-
-/// With whose rights a token is minted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Identity {
-    /// The process's own, from the AWS SDK's chain.
-    Ambient,
-    /// A role that the process assumes.
-    Role(Arc<AssumeRole>),
-}
-
-impl std::fmt::Display for Identity {
-    /// `ambient`, or the role's ARN: for annotations, logs and metric labels.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ambient => f.write_str("ambient"),
-            Self::Role(role) => f.write_str(&role.role_arn),
-        }
-    }
 }
 
 /// What the rules say about one registry in one namespace.
@@ -193,8 +161,8 @@ impl Rules {
             .map(Self)
     }
 
-    /// What happens to a registry in a namespace.
-    pub fn verdict(&self, registry: &Registry, namespace: &str) -> Verdict {
+    /// What happens to a registry of this subject.
+    pub fn verdict(&self, registry: &Registry, subject: Subject<'_>) -> Verdict {
         if self.0.is_empty() {
             return Verdict::Allow(Identity::Ambient);
         }
@@ -203,7 +171,7 @@ impl Rules {
             .find(|(rule, _)| {
                 any(&rule.accounts, registry.account().unwrap_or_default())
                     && any(&rule.regions, registry.region())
-                    && any(&rule.namespaces, namespace)
+                    && any(&rule.namespaces, subject.namespace)
             })
             .map_or(Verdict::Deny(None), |(_, verdict)| verdict.clone())
     }

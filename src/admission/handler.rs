@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::patch::Patches;
-use ecr_pull_secrets_core::admission::pod::{Decision, List, Wish, decide};
 use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Identity;
+use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::workload::pod::{Decision, List, decide};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
 
 use crate::cluster::namespaces::Known;
+use crate::engine::Scope;
 use crate::pull_secret::ensure::{Ensured, Wanted};
-use crate::scope::Scope;
 use crate::telemetry::metrics::Trigger;
 use crate::telemetry::ration::Ration;
 

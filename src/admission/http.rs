@@ -18,8 +18,8 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::body::{Bodies, BodyError};
 use super::handler::{Admission, Crowded};
+use crate::https::body::{Bodies, BodyError};
 use crate::https::connection::Service;
 use crate::https::connections::Connection;
 use crate::telemetry::metrics::Metrics;

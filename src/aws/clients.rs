@@ -1,6 +1,6 @@
 //! AWS credentials: an identity of the rules to a client of ECR that signs with it.
 //!
-//! Ambient credentials come from [`super::mounted`]. A client is kept, because it is what caches
+//! Ambient credentials come from [`super::keys`]. A client is kept, because it is what caches
 //! credentials: a role is assumed once per session, not once per token.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,15 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::config::retry::RetryConfig;
 use ecr_pull_secrets_core::config::Endpoints;
+use ecr_pull_secrets_core::identity::AssumeRole;
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Endpoint;
-use ecr_pull_secrets_core::rules::{AssumeRole, Identity};
-use ecr_pull_secrets_core::token::TokenKey;
 use lru::LruCache;
 use tokio::sync::Mutex;
 
 use super::LIVE_KEYS;
-use super::mounted::Ambient;
+use super::keys::Ambient;
 
 /// One attempt. The SDK itself has no limit: a server that stays silent would hold a call for ever.
 const ATTEMPT: Duration = Duration::from_secs(2);

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Endpoints;
-use ecr_pull_secrets_core::rules::Identity;
-use ecr_pull_secrets_core::token::{Token, TokenKey};
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::token::Token;
 use jiff::Timestamp;
 
-use super::credentials::Clients;
+use super::clients::Clients;
 use super::failure::Failure;
 use crate::clock;
 

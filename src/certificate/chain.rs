@@ -1,6 +1,6 @@
 //! What a verifier can make of the certificates of a chain: which signed which, and until when they are good.
 
-use ecr_pull_secrets_core::serving::Validity;
+use ecr_pull_secrets_core::certificate::life::Validity;
 use jiff::Timestamp;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
@@ -43,7 +43,7 @@ pub(super) fn fits(leaf: &CertificateDer<'_>, service: &str) -> Result<(), NotOu
 /// # Errors
 ///
 /// When it is no certificate.
-pub fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, String> {
+pub(super) fn validity(certificate: &CertificateDer<'_>) -> Result<Validity, String> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
     validity_of(&parsed)
 }

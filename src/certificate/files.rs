@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-use super::{Certificate, CertificateError, Pair};
+use super::served::{Certificate, CertificateError, Pair};
 
 /// How often the files are looked at. The kubelet itself takes up to a minute to change them.
 const POLL: Duration = Duration::from_secs(10);

@@ -1,11 +1,8 @@
 //! The certificate that the listener serves: one pair, swapped in one step for new connections.
 //!
-//! Where it comes from is for others to know: files that somebody else keeps ([`files`]), or a
+//! Where it comes from is for others to know: files that somebody else keeps ([`super::files`]), or a
 //! Secret that the replicas keep themselves ([`super::self_signed`]). Whatever they bring must parse and
 //! fit together, and what is not good at the moment, or not for our Service, never replaces what is.
-
-mod chain;
-pub mod files;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,8 +11,8 @@ use std::{fmt, io};
 
 use arc_swap::ArcSwapOption;
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::certificate::life::Validity;
 use ecr_pull_secrets_core::pull_secret::OWNER;
-use ecr_pull_secrets_core::serving::Validity;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -27,8 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
-pub use self::chain::{NotOurs, validity};
-use self::chain::{Path, fits};
+use super::chain::{NotOurs, Path, fits, validity};
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -90,11 +86,11 @@ pub struct Pair {
 
 /// When a certificate with its chain is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Terms {
-    leaf: Validity,
+pub(super) struct Terms {
+    pub(super) leaf: Validity,
     /// Of the leaf and the intermediate certificates above it. Who trusts one of these himself does
     /// not need those above, so that an end of this one is no certain end.
-    chain: Validity,
+    pub(super) chain: Validity,
 }
 
 impl Terms {
@@ -156,7 +152,7 @@ impl fmt::Debug for Pair {
 
 /// What the listener serves: whatever was taken up last.
 #[derive(Debug, Default)]
-struct Resolver(ArcSwapOption<CertifiedKey>);
+pub(super) struct Resolver(pub(super) ArcSwapOption<CertifiedKey>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -177,13 +173,13 @@ impl Served {
 
 /// The certificate that is served.
 pub struct Certificate {
-    resolver: Arc<Resolver>,
+    pub(super) resolver: Arc<Resolver>,
     /// Of the keys.
     pub provider: Arc<CryptoProvider>,
     /// What the API server calls us.
     service: String,
-    metrics: Metrics,
-    served: watch::Sender<Option<Terms>>,
+    pub(super) metrics: Metrics,
+    pub(super) served: watch::Sender<Option<Terms>>,
 }
 
 impl Certificate {
@@ -266,7 +262,7 @@ impl Certificate {
     }
 
     /// Counts and tells that something was not taken up.
-    fn refused(&self, error: &str) {
+    pub(super) fn refused(&self, error: &str) {
         let cause = Cause::CertificateUnusable;
         let is_served = self.served.borrow().is_some();
         let remedy = cause.remedy();

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::clock;
-use crate::cluster::connect::CALL_TIMEOUT;
+use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::refusal::chain;
 
 /// The same Event is not repeated within this time.

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::cluster::connect::CALL_TIMEOUT;
+use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::refusal::chain;
 
 /// Our registration.

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::election::{
-    Base, Claim, DURATION, Election, RELEASED, RENEW, RETRY, Record,
+    Claim, DURATION, Election, RELEASED, RENEW, RETRY, Record,
 };
+use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::connect::CALL_TIMEOUT;
+use super::client::CALL_TIMEOUT;
 use super::refusal::{Refusal, refusal};
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
@@ -185,8 +186,8 @@ impl Elector {
         self.merge(base, spec).await
     }
 
-    async fn merge(&self, base: &Base, spec: impl Serialize) -> Result<Record, Refusal> {
-        let Base { uid, version } = base;
+    async fn merge(&self, base: &ObjectVersion, spec: impl Serialize) -> Result<Record, Refusal> {
+        let ObjectVersion { uid, version } = base;
         let metadata = json!({ "uid": uid, "resourceVersion": version });
         self.patch(&Patch::Merge(json!({ "metadata": metadata, "spec": spec })))
             .await

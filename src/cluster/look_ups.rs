@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::connect::CALL_TIMEOUT;
+use super::client::CALL_TIMEOUT;
 
 /// At a time. An API server answers one in some milliseconds.
 const CAPACITY: usize = 32;

@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use ecr_pull_secrets_core::admission::pod::Wish;
+use ecr_pull_secrets_core::selection::Wish;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
-use super::connect::Clients;
+use super::client::Clients;
 use super::look_ups::LookUps;
 use super::watch::{Announce, follow};
 

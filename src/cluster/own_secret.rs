@@ -12,8 +12,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::apply::within;
-use super::connect::Clients;
+use super::client::Clients;
+use super::pull_secrets::within;
 use super::refusal::Refusal;
 
 /// One of them.

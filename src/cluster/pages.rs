@@ -6,10 +6,12 @@ use kube::Api;
 use kube::api::ListParams;
 use tokio::time::timeout;
 
-use super::{PAGE, Seen};
-use crate::cluster::refusal::chain;
-use crate::scope::Scope;
+use super::client::Clients;
+use super::pods::Seen;
+use super::refusal::chain;
 
+/// Pods in one answer: some 10 KiB each.
+pub(crate) const PAGE: u32 = 100;
 /// For one page.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,13 +23,13 @@ pub struct Pages {
 
 impl Pages {
     /// Of every pod.
-    pub fn all(scope: &Scope) -> Self {
-        Self::of(Api::all(scope.clients.watch.clone()))
+    pub fn all(clients: &Clients) -> Self {
+        Self::of(Api::all(clients.watch.clone()))
     }
 
     /// Of a namespace's pods.
-    pub fn namespaced(scope: &Scope, namespace: &str) -> Self {
-        Self::of(Api::namespaced(scope.clients.watch.clone(), namespace))
+    pub fn namespaced(clients: &Clients, namespace: &str) -> Self {
+        Self::of(Api::namespaced(clients.watch.clone(), namespace))
     }
 
     fn of(api: Api<Seen>) -> Self {

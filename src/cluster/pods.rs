@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use ecr_pull_secrets_core::admission::pod::{Annotations, Labels, Pod, Spec, Text};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::diagnosis;
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, Spec, Text};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;

@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::connect::CALL_TIMEOUT;
+use super::client::CALL_TIMEOUT;
 use super::refusal::chain;
 
 /// The policies, and the names of their bindings.

@@ -18,7 +18,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::connect::CALL_TIMEOUT;
+use super::client::CALL_TIMEOUT;
 use super::refusal::{Refusal, refusal};
 
 /// What an apply stands on.

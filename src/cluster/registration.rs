@@ -8,8 +8,8 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 
-use super::apply::within;
-use super::connect::Clients;
+use super::client::Clients;
+use super::pull_secrets::within;
 use super::refusal::Refusal;
 use ecr_pull_secrets_core::pull_secret::OWNER;
 

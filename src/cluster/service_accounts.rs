@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
-use super::connect::Clients;
+use super::client::Clients;
 use super::look_ups::LookUps;
 use super::watch::{Announce, follow};
 

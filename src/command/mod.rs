@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ecr_pull_secrets_core::config::{Config, InvalidConfig};
 
-use crate::cluster::connect::ConnectError;
+use crate::cluster::client::ConnectError;
 
 /// Why a verb ended without doing its work. Exit codes are an interface: see `code`.
 #[derive(Debug, thiserror::Error)]

@@ -7,10 +7,10 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use crate::https::connections::Connection;
+use super::connections::Connection;
 
 /// Two objects of at most 3 MB (`object` and `oldObject`) and 1 MB for what is around them.
-pub(super) const LIMIT: usize = 7 * 1024 * 1024;
+pub(crate) const LIMIT: usize = 7 * 1024 * 1024;
 /// A body has so much for nothing: a review of a pod has some KB, and never waits for another.
 const FREE: usize = 16 * 1024;
 /// What all bodies may have beyond that, in KiB.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a body did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
+pub(crate) enum BodyError {
     #[error("a review has at most 7 MiB")]
     TooLarge,
     #[error("too much is on its way in")]
@@ -30,7 +30,7 @@ pub(super) enum BodyError {
 }
 
 /// What all bodies together may hold.
-pub(super) struct Bodies(Semaphore);
+pub(crate) struct Bodies(Semaphore);
 
 impl Default for Bodies {
     fn default() -> Self {
@@ -39,7 +39,7 @@ impl Default for Bodies {
 }
 
 /// A body that is here.
-pub(super) struct Whole<'a> {
+pub(crate) struct Whole<'a> {
     /// All of it, if it came at once.
     first: Bytes,
     /// Otherwise this.
@@ -48,7 +48,7 @@ pub(super) struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         if self.rest.is_empty() {
             &self.first
         } else {
@@ -60,7 +60,7 @@ impl Whole<'_> {
 impl Bodies {
     /// Reads one, and holds no more of the budget than has arrived. It ends with the connection if
     /// that takes too long, or if somebody else needs what it holds.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &self,
         mut body: Incoming,
         connection: &Connection,

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::pod::{Decision, List, decide};
 use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Identity;
-use ecr_pull_secrets_core::token::TokenKey;
+use ecr_pull_secrets_core::workload::pod::{Decision, List, decide};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::recreate;
 use super::reports::Claimed;
-use super::view::{Phase, Seen};
 use crate::clock;
+use crate::cluster::events::Told;
 use crate::cluster::namespaces::Known;
+use crate::cluster::pods::{Phase, Seen};
+use crate::engine::Scope;
 use crate::pull_secret::ensure::{Ensured, Wanted};
-use crate::scope::Scope;
-use crate::telemetry::events::Told;
 use crate::telemetry::metrics::Trigger;
 
 /// Between two attempts to tell, while the API server is in trouble.

@@ -17,13 +17,13 @@ use kube::core::PartialObjectMeta;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::pods::Pages;
-use super::secrets::provisioned;
+use super::repairs::provisioned;
 use crate::clock;
-use crate::cluster::apply::within;
+use crate::cluster::pages::Pages;
+use crate::cluster::pull_secrets::within;
 use crate::cluster::refusal::Refusal;
+use crate::engine::Scope;
 use crate::pull_secret::ledger::is_edited;
-use crate::scope::Scope;
 
 /// Since when no pod names the Secret, as far as we saw: RFC 3339.
 const UNUSED_SINCE: &str = "ecr-pull-secrets.dev/unused-since";
@@ -166,7 +166,7 @@ async fn mark(
 }
 
 async fn remove(scope: &Scope, namespace: &str, metadata: &ObjectMeta) -> Result<(), Refusal> {
-    let mut pages = Pages::namespaced(scope, namespace);
+    let mut pages = Pages::namespaced(&scope.clients, namespace);
     loop {
         match pages.next().await {
             Ok(Some(pods)) => {

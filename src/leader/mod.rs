@@ -1,14 +1,18 @@
 //! What the lease holder does: it renews tokens, keeps every pull Secret up with them, and sees to
-//! the pods and namespaces that admission could not serve. The others [stand by](rotation::standby).
+//! the pods and namespaces that admission could not serve. The others [stand by](standby).
 //!
 //! Each loop is a file. All of them start when the lease is won and end, wherever they are, when it
 //! is lost: every write that they make is safe to be made late or twice.
 
+pub mod attend;
 pub mod cleanup;
 pub mod pods;
 pub mod provision;
+pub mod recreate;
+pub mod repairs;
+pub mod reports;
 pub mod rotation;
-pub mod secrets;
+pub mod standby;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -17,8 +21,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::engine::Scope;
 use crate::pull_secret::ledger::Change;
-use crate::scope::Scope;
 
 /// A namespace whose Secret changed, and how.
 pub type Changed = (Box<str>, Change);
@@ -44,8 +48,8 @@ pub async fn run(
         tokio::select! {
             changed = leads.changed() => if changed.is_err() { return },
             Some(_) = loops.join_next() => return,
-            () = secrets::run(&scope, &mut changes, is_leading) => return,
-            () = rotation::standby::run(&scope), if !is_leading => return,
+            () = repairs::run(&scope, &mut changes, is_leading) => return,
+            () = standby::run(&scope), if !is_leading => return,
         }
         if is_leading {
             info!("not leading any more");

@@ -4,13 +4,6 @@
 //! A watch of Pending pods brings them, in small pages, and nothing of them is kept. Pods that run
 //! already are the business of the [sweep](super::sweep).
 
-mod attend;
-mod exclusions;
-mod pages;
-mod recreate;
-mod reports;
-mod view;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +13,14 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use tracing::warn;
 
-use self::attend::explain;
-pub use self::attend::{Standing, attend, judge, repair};
-pub use self::pages::Pages;
-pub use self::reports::Reports;
-pub use self::view::{Phase, Seen};
+use super::attend::{attend, explain, repair};
+use super::recreate;
+use crate::cluster::pages::PAGE;
+use crate::cluster::pods::Seen;
 use crate::cluster::refusal::chain;
+use crate::engine::Scope;
 use crate::pull_secret::ensure::Ensured;
-use crate::scope::Scope;
 
-/// Pods in one answer: some 10 KiB each.
-const PAGE: u32 = 100;
 /// Pods attended to at a time.
 pub const AT_A_TIME: usize = 16;
 

@@ -11,11 +11,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::pod::Wish;
 use ecr_pull_secrets_core::cause::Retry;
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::Subject;
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::{Identity, Verdict};
-use ecr_pull_secrets_core::token::TokenKey;
+use ecr_pull_secrets_core::rules::Verdict;
+use ecr_pull_secrets_core::selection::Wish;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Namespace;
@@ -29,8 +31,8 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::cluster::namespaces::Known;
 use crate::cluster::watch::{announcement, follow};
+use crate::engine::Scope;
 use crate::pull_secret::ensure::{Ensured, Wanted};
-use crate::scope::Scope;
 use crate::telemetry::metrics::Trigger;
 
 /// Namespaces at a time.
@@ -77,15 +79,19 @@ pub fn provisioned(
     }
     let registries = scope.config.provision.registries(name, labels).into_iter();
     registries
-        .filter_map(
-            |registry| match scope.config.rules.verdict(&registry, name) {
+        .filter_map(|registry| {
+            match scope
+                .config
+                .rules
+                .verdict(&registry, Subject::of_namespace(name))
+            {
                 Verdict::Allow(identity) => Some((registry, identity)),
                 Verdict::Deny(_) => {
                     denied(registry);
                     None
                 }
-            },
-        )
+            }
+        })
         .collect()
 }
 

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::reports::Claimed;
-use super::view::{Phase, Seen};
 use crate::clock;
-use crate::cluster::connect::CALL_TIMEOUT;
+use crate::cluster::client::CALL_TIMEOUT;
+use crate::cluster::pods::{Phase, Seen};
 use crate::cluster::refusal::chain;
-use crate::scope::Scope;
+use crate::engine::Scope;
 
 /// From the start of a leadership to the first deletion. Who leads may have started just now, and
 /// the API server hears of it a little later.

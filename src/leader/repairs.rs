@@ -10,9 +10,9 @@ mod schedule;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::pod::Wish;
+use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Identity;
+use ecr_pull_secrets_core::selection::Wish;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::Namespace;
@@ -22,13 +22,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use self::schedule::Schedule;
-use super::pods::{Pages, Standing, judge, repair};
+use super::attend::{Standing, judge, repair};
 use super::{Changed, provision};
-use crate::cluster::connect::CALL_TIMEOUT;
+use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::namespaces::Known;
+use crate::cluster::pages::Pages;
 use crate::cluster::refusal::chain;
+use crate::engine::Scope;
 use crate::pull_secret::ledger::Change;
-use crate::scope::Scope;
 
 /// Namespaces looked at a time.
 const AT_A_TIME: usize = 16;
@@ -116,7 +117,7 @@ async fn look(scope: &Scope, namespace: &str) -> Looked {
 async fn wanted(scope: &Scope, namespace: &str) -> Result<Vec<(Registry, Identity)>, String> {
     let mut wanted: BTreeSet<(Registry, Identity)> = BTreeSet::new();
     wanted.extend(provisioned(scope, namespace).await?);
-    let mut pages = Pages::namespaced(scope, namespace);
+    let mut pages = Pages::namespaced(&scope.clients, namespace);
     while let Some(pods) = pages.next().await? {
         for pod in &pods {
             if let Standing::Served(registries) = judge(scope, pod).await {

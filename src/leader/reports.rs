@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::exclusions::Exclusions;
 use super::recreate::Candidates;
-use crate::cluster::connect::Clients;
+use crate::cluster::client::Clients;
+use crate::cluster::exclusions::Exclusions;
 
 /// So many are remembered; the oldest is forgotten for the next.
 const REMEMBERED: usize = 16_384;

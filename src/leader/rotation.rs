@@ -12,17 +12,17 @@
 mod pace;
 mod pauses;
 mod progress;
-mod schedule;
-pub mod standby;
-mod survey;
+pub(super) mod schedule;
+pub(super) mod survey;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
-use ecr_pull_secrets_core::token::{Token, TokenKey};
+use ecr_pull_secrets_core::token::Token;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -34,11 +34,11 @@ use self::pauses::Pauses;
 use self::progress::Progress;
 use self::schedule::Schedule;
 use self::survey::{Behind, survey};
+use crate::aws::failure::Failure;
 use crate::clock;
 use crate::cluster::namespaces::Known;
+use crate::engine::Scope;
 use crate::pull_secret::write::Written;
-use crate::scope::Scope;
-use crate::token::failure::Failure;
 use crate::token::keys::Keys;
 
 /// The longest and the shortest time between two looks.

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::schedule::{Schedule, jitter};
-use super::survey::survey;
+use super::rotation::schedule::{Schedule, jitter};
+use super::rotation::survey::survey;
 use crate::clock;
-use crate::scope::Scope;
+use crate::engine::Scope;
 use crate::token::keys::Keys;
 
 /// Between two looks.

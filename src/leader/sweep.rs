@@ -9,15 +9,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Identity;
 use futures::StreamExt as _;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::attend::{attend, repair};
 use super::cleanup;
-use super::pods::{AT_A_TIME, Pages, attend, repair};
-use crate::scope::Scope;
+use super::pods::AT_A_TIME;
+use crate::cluster::pages::Pages;
+use crate::engine::Scope;
 
 /// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -60,7 +62,7 @@ type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
 async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), String> {
     let start = Instant::now();
     let wanting = Mutex::new(Wanting::new());
-    let mut pages = Pages::all(scope);
+    let mut pages = Pages::all(&scope.clients);
     let mut count = 0_usize;
     while let Some(pods) = pages.next().await? {
         count = count.saturating_add(pods.len());

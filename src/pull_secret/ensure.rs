@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::pod::Wish;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
-use ecr_pull_secrets_core::rules::Identity;
-use ecr_pull_secrets_core::token::TokenKey;
+use ecr_pull_secrets_core::selection::Wish;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -23,10 +23,10 @@ use tracing::info;
 use super::flight::{Flight, Flights, Phase, Progress, Standing};
 use super::ledger::Ledger;
 use super::write::{Writer, Written};
+use crate::aws::failure::Failure;
 use crate::clock;
 use crate::cluster::namespaces::{Known, Namespaces};
 use crate::telemetry::metrics::Trigger;
-use crate::token::failure::Failure;
 use crate::token::supply::{Supplied, Supply};
 
 /// So long is work gone on with that nobody asks for any more: the pods may be gone, and the Secret

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Identity;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 

@@ -24,9 +24,9 @@ use tracing::{debug, info, warn};
 use super::ledger::{Ledger, is_edited};
 use super::view::{reference, view};
 use crate::clock;
-use crate::cluster::apply::{Base, PullSecretApi};
+use crate::cluster::events::Events;
+use crate::cluster::pull_secrets::{Base, PullSecretApi};
 use crate::cluster::refusal::Refusal;
-use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Metrics, Trigger};
 
 /// So often in a row may others be quicker. Each round is a read and a write.

@@ -7,7 +7,7 @@ use kube::Client;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::cluster::guard;
+use crate::cluster::policy;
 use crate::probes::Readiness;
 
 /// How often the guards are looked at while they hold.
@@ -27,7 +27,7 @@ pub(super) async fn report(
     let mut held = None;
     let mut failures = 0;
     loop {
-        match guard::verify(&client, &namespace, &secret_name).await {
+        match policy::verify(&client, &namespace, &secret_name).await {
             Ok(()) => {
                 if held != Some(true) {
                     info!("the guard policies deny what they must");

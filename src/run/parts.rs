@@ -3,26 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::admission::pod::Settings;
 use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::workload::pod::Settings;
 use tokio::sync::{mpsc, watch};
 
 use super::lifecycle::Tasks;
-use crate::cluster::apply::PullSecretApi;
-use crate::cluster::connect::Clients;
-use crate::cluster::leader::Elector;
+use crate::aws::mint::Mint;
+use crate::cluster::client::Clients;
+use crate::cluster::events;
+use crate::cluster::lease::Elector;
 use crate::cluster::namespaces::Namespaces;
+use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::service_accounts::ServiceAccounts;
 use crate::cluster::watch::{Synced, announcement};
+use crate::engine::Scope;
+use crate::leader;
+use crate::leader::reports::Reports;
 use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
 use crate::pull_secret::write::Writer;
-use crate::reconcile;
-use crate::reconcile::pods::Reports;
-use crate::scope::Scope;
-use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
-use crate::token::mint::Mint;
 use crate::token::store::Store;
 use crate::token::supply::Supply;
 
@@ -146,7 +146,7 @@ impl Parts<'_> {
         let ready = synced.clone();
         tasks.own(ELECTION, take_part(elector, ready, resign));
         let this = scope.clone();
-        tasks.own("reconcile", reconcile::run(this, leads, changes));
+        tasks.own("reconcile", leader::run(this, leads, changes));
         Started { scope, synced }
     }
 }

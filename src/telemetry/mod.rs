@@ -1,6 +1,5 @@
 //! What the process tells about itself: metrics, Events and log lines. Tokens are in none of them.
 
-pub mod events;
 pub mod logs;
 pub mod metrics;
 pub mod ration;

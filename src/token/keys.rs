@@ -4,9 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::identity::Subject;
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::{Identity, Rules, Verdict};
-use ecr_pull_secrets_core::token::TokenKey;
+use ecr_pull_secrets_core::rules::{Rules, Verdict};
 
 /// So many hosts are remembered; pod authors choose their names.
 const REMEMBERED: usize = 4096;
@@ -36,7 +38,7 @@ impl Keys {
             self.0.insert(host.clone(), Host::read(host));
         }
         let host = self.0.get_mut(host)?.as_mut()?;
-        match rules.verdict(&host.registry, namespace) {
+        match rules.verdict(&host.registry, Subject::of_namespace(namespace)) {
             Verdict::Allow(identity) => Some((host.registry.clone(), host.key(identity))),
             Verdict::Deny(_) => None,
         }
@@ -63,7 +65,8 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
-    use ecr_pull_secrets_core::rules::{AssumeRole, Empty, Glob, Rule};
+    use ecr_pull_secrets_core::identity::AssumeRole;
+    use ecr_pull_secrets_core::rules::{Empty, Glob, Rule};
 
     use super::*;
 

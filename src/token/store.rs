@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::stored::{self, Changes};
-use ecr_pull_secrets_core::token::{Token, TokenKey, renewal};
+use ecr_pull_secrets_core::token::{Token, renewal};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -25,7 +26,7 @@ use tracing::{debug, info, warn};
 
 use super::supply::Supply;
 use crate::clock;
-use crate::cluster::connect::Clients;
+use crate::cluster::client::Clients;
 use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
 use crate::cluster::watch::{Announce, follow};

@@ -12,18 +12,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
-use ecr_pull_secrets_core::token::{Token, TokenKey};
 use jiff::{SignedDuration, Timestamp};
 use lru::LruCache;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::LIVE_KEYS;
-use super::failure::Failure;
-use super::mint::Mint;
 use super::store::Store;
+use crate::aws::LIVE_KEYS;
+use crate::aws::failure::Failure;
+use crate::aws::mint::Mint;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 

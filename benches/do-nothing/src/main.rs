@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets::https::certificate::files::Files;
-use ecr_pull_secrets::https::certificate::{Certificate, service};
+use ecr_pull_secrets::certificate::files::Files;
+use ecr_pull_secrets::certificate::served::{Certificate, service};
 use ecr_pull_secrets::https::connection::Service;
 use ecr_pull_secrets::https::connections::{Connection, Connections};
 use ecr_pull_secrets::https::drain::Switch;

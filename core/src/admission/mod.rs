@@ -1,5 +1,4 @@
 //! One admission review, without the HTTP around it: decode, decide, answer.
 
 pub mod patch;
-pub mod pod;
 pub mod review;

@@ -10,7 +10,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Value, json};
 
-use super::pod::List;
+use crate::workload::pod::List;
 
 /// Base64 of the two patches, ready to be copied into an answer.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pod::{Object, Pod, Text, object};
 use crate::cause::Cause;
+use crate::workload::pod::{Object, Pod, Text, object};
 
 /// What cannot be answered, because it is no review of a pod.
 #[derive(Debug, thiserror::Error)]

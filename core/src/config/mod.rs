@@ -10,9 +10,10 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::admission::pod::Wish;
+use crate::names::is_dns_subdomain;
 use crate::provision::{self, InvalidProvision, Provision};
 use crate::rules::{InvalidRule, Rule, Rules};
+use crate::selection::Selection;
 
 /// Where a file without the field would say so.
 const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
@@ -79,27 +80,6 @@ pub enum Adopt {
     EcrOnly,
     /// All that parse.
     All,
-}
-
-/// Which pods get the reference, by the label `ecr-pull-secrets.dev/inject` of pod and namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Selection {
-    /// All but those that say `false`.
-    #[default]
-    OptOut,
-    /// Those that say `true`, on pod or namespace, unless one of them says `false`.
-    OptIn,
-}
-
-impl Selection {
-    /// Whether a pod with this wish, in a namespace with that one, gets the reference.
-    pub fn admits(self, pod: Wish, namespace: Wish) -> bool {
-        if pod == Wish::Out || namespace == Wish::Out {
-            return false;
-        }
-        self == Self::OptOut || pod == Wish::In || namespace == Wish::In
-    }
 }
 
 /// AWS endpoints of one region: interface endpoints of a VPC, or a stand-in.
@@ -270,15 +250,7 @@ fn rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Err
 
 fn secret_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() > 253 || !name.split('.').all(label) {
+    if !is_dns_subdomain(&name) {
         return Err(D::Error::custom(format!(
             "`{name}` is not a Secret's name: lower-case letters, digits, `-` and `.`, at most 253"
         )));

@@ -4,11 +4,15 @@ mod printed;
 mod values;
 
 use super::*;
+use crate::identity::Subject;
+use crate::selection::Wish;
 
 use proptest::prelude::*;
 
+use crate::identity::AssumeRole;
+use crate::identity::Identity;
 use crate::image::Registry;
-use crate::rules::{AssumeRole, Identity, Verdict};
+use crate::rules::Verdict;
 
 const HEAD: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
 
@@ -30,9 +34,10 @@ fn refuses(body: &str) -> String {
 }
 
 fn verdict(config: &Config, host: &str, namespace: &str) -> Verdict {
-    config
-        .rules
-        .verdict(&Registry::of_host(host).unwrap(), namespace)
+    config.rules.verdict(
+        &Registry::of_host(host).unwrap(),
+        Subject::of_namespace(namespace),
+    )
 }
 
 #[test]

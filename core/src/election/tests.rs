@@ -251,7 +251,7 @@ impl Trial {
 
     /// What the API server makes of a claim.
     fn write(&mut self, index: usize, letter: &Letter) -> Option<Record> {
-        let base = self.lease.as_ref().map(|lease| Base {
+        let base = self.lease.as_ref().map(|lease| ObjectVersion {
             uid: lease.uid.clone(),
             version: lease.version.clone(),
         });

@@ -48,11 +48,15 @@ fn refusal(rule: Rule) -> InvalidRule {
 
 #[test]
 fn without_rules_everything_is_allowed_with_the_own_identity() {
-    let verdict = Rules::default().verdict(&registry("123456789012", "us-east-1"), "any");
+    let verdict = Rules::default().verdict(
+        &registry("123456789012", "us-east-1"),
+        Subject::of_namespace("any"),
+    );
     assert_eq!(verdict, Verdict::Allow(Identity::Ambient));
-    let verdict = Rules::new(vec![])
-        .unwrap()
-        .verdict(&registry("123456789012", "us-east-1"), "any");
+    let verdict = Rules::new(vec![]).unwrap().verdict(
+        &registry("123456789012", "us-east-1"),
+        Subject::of_namespace("any"),
+    );
     assert_eq!(verdict, Verdict::Allow(Identity::Ambient));
 }
 
@@ -63,7 +67,10 @@ fn with_rules_what_none_of_them_names_is_denied() {
         ..ambient()
     }])
     .unwrap();
-    let verdict = rules.verdict(&registry("123456789012", "us-east-1"), "any");
+    let verdict = rules.verdict(
+        &registry("123456789012", "us-east-1"),
+        Subject::of_namespace("any"),
+    );
     assert_eq!(verdict, Verdict::Deny(None));
 }
 
@@ -83,7 +90,7 @@ fn a_rule_matches_where_account_region_and_namespace_all_do() {
         ("123456789012", "eu-west-1", "team-a", false),
         ("123456789012", "us-east-1", "tea", false),
     ] {
-        let verdict = rules.verdict(&registry(account, region), namespace);
+        let verdict = rules.verdict(&registry(account, region), Subject::of_namespace(namespace));
         let wanted = if allowed {
             Verdict::Allow(Identity::Ambient)
         } else {
@@ -96,7 +103,11 @@ fn a_rule_matches_where_account_region_and_namespace_all_do() {
 #[test]
 fn the_verdict_is_what_the_rule_says() {
     let registry = registry("123456789012", "us-east-1");
-    let verdict = |rule| Rules::new(vec![rule]).unwrap().verdict(&registry, "any");
+    let verdict = |rule| {
+        Rules::new(vec![rule])
+            .unwrap()
+            .verdict(&registry, Subject::of_namespace("any"))
+    };
     assert_eq!(verdict(ambient()), Verdict::Allow(Identity::Ambient));
     assert_eq!(verdict(deny()), Verdict::Deny(Some(0)));
     assert_eq!(
@@ -341,7 +352,7 @@ proptest! {
             one(accounts, account) && one(regions, region) && one(namespaces, namespace)
         });
         prop_assert_eq!(
-            Rules::new(rules).unwrap().verdict(&registry(account, region), namespace),
+            Rules::new(rules).unwrap().verdict(&registry(account, region), Subject::of_namespace(namespace)),
             Verdict::Deny(first)
         );
     }

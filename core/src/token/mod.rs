@@ -10,32 +10,6 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::image::{Endpoint, Registry};
-use crate::rules::Identity;
-
-/// What one token is for: it opens every registry of the region that the identity may read,
-/// whatever the account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TokenKey {
-    /// With whose rights it is minted.
-    pub identity: Identity,
-    /// The region of the registries.
-    pub region: Arc<str>,
-    /// Which of the region's API endpoints mints it.
-    pub endpoint: Endpoint,
-}
-
-impl TokenKey {
-    /// The key of the token that opens a registry for an identity.
-    pub fn new(identity: Identity, registry: &Registry) -> Self {
-        Self {
-            identity,
-            region: registry.region().into(),
-            endpoint: registry.endpoint(),
-        }
-    }
-}
-
 /// A token of ECR. Cheap to clone; its `Debug` shows no more than its life.
 #[derive(Clone, Debug)]
 pub struct Token {

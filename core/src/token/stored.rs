@@ -13,9 +13,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Token, TokenKey, renewal};
+use super::{Token, renewal};
+use crate::identity::{AssumeRole, Identity, TokenKey};
 use crate::image::{Endpoint, is_region};
-use crate::rules::{AssumeRole, Identity};
 
 /// The version of the values that this build writes and reads.
 pub const FORMAT: u32 = 1;

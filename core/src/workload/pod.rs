@@ -6,13 +6,13 @@
 
 use std::borrow::Cow;
 
-pub(super) use object::{Object, object};
+pub(crate) use object::{Object, object};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 
 use self::lists::Names;
-use crate::config::Selection;
 use crate::image::Registry;
+use crate::selection::{Selection, Wish};
 
 /// A string that borrows from the request where JSON allows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,32 +198,6 @@ impl Pod<'_> {
             .as_ref()
             .and_then(|metadata| metadata.annotations.as_ref())
             .is_some_and(|annotations| annotations.mirror)
-    }
-}
-
-/// What the label `ecr-pull-secrets.dev/inject` of a pod or a namespace asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wish {
-    /// No label, or a value that is neither `true` nor `false`.
-    #[default]
-    None,
-    /// `true`.
-    In,
-    /// `false`. It wins over everything.
-    Out,
-}
-
-impl Wish {
-    /// The label itself.
-    pub const LABEL: &'static str = "ecr-pull-secrets.dev/inject";
-
-    /// Reads the label's value.
-    pub fn of_label(value: Option<&str>) -> Self {
-        match value {
-            Some("true") => Self::In,
-            Some("false") => Self::Out,
-            _ => Self::None,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::serving::{self, Step};
+use ecr_pull_secrets_core::certificate::life::{self, Step};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::WatchStreamExt as _;
@@ -18,9 +18,9 @@ use super::material::Material;
 use super::secret::{NAME, SecretApi, Stored};
 use super::trust::Standing;
 use super::{Patience, SOON, about};
+use crate::certificate::served::Certificate;
 use crate::clock;
 use crate::cluster::refusal::{Refusal, chain};
-use crate::https::certificate::Certificate;
 
 /// A new replica that finds no Secret, but a `caBundle`, leaves so much time to those that
 /// remember what was in it.
@@ -191,12 +191,12 @@ impl Keeper {
         } else {
             self.serve(material);
         }
-        let spread = SPREAD.min(serving::overlap(self.lifetime));
+        let spread = SPREAD.min(life::overlap(self.lifetime));
         let is_trusted =
             self.standing
                 .borrow()
                 .is_known(&material.bundle(), spread, Instant::now());
-        let step = serving::step(material.held(), self.lifetime, now, is_trusted);
+        let step = life::step(material.held(), self.lifetime, now, is_trusted);
         if step == Step::Keep || is_waiting {
             return None;
         }
@@ -286,7 +286,7 @@ impl Keeper {
     fn pace(&self) -> Duration {
         let served = self.good.as_ref().and_then(|good| good.held().leaf);
         let served = served.map(|leaf| leaf.validity);
-        let pause = serving::pace(served, self.lifetime, clock::now());
+        let pause = life::pace(served, self.lifetime, clock::now());
         pause.clamp(Duration::from_millis(50), LATER)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ecr_pull_secrets_core::serving::{self, Held, Leaf, Step, Validity};
+use ecr_pull_secrets_core::certificate::life::{self, Held, Leaf, Step, Validity};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{
@@ -22,7 +22,8 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::https::certificate::{Pair, validity};
+use crate::certificate::chain::validity;
+use crate::certificate::served::Pair;
 
 /// The leaf.
 pub(super) const CHAIN: &str = "tls.crt";
@@ -171,7 +172,7 @@ impl Material {
         service: &str,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, MakeError> {
-        let stay = serving::stay(&self.held, step);
+        let stay = life::stay(&self.held, step);
         let stay = stay.iter().filter_map(|index| self.authorities.get(*index));
         let mut authorities: Vec<CertificateDer<'static>> = stay.cloned().collect();
         let (mut chain, mut key, mut ca_key) =

@@ -2,7 +2,7 @@
 //!
 //! CA and leaf are in one Secret in our own namespace, `ecr-pull-secrets-tls`. Whichever replica
 //! comes first makes it, every one watches it and serves what is in it, and any one takes the next
-//! step when [`serving::step`](ecr_pull_secrets_core::serving::step) says so (`keeper`). The CAs
+//! step when [`serving::step`](ecr_pull_secrets_core::certificate::life::step) says so (`keeper`). The CAs
 //! in force go into the `caBundle` of our registration, and go there again when somebody removes
 //! them (`trust`).
 
@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use self::keeper::Keeper;
 use self::secret::SecretApi;
 use self::trust::{Standing, Trust};
-use super::certificate::Certificate;
-use crate::cluster::connect::Clients;
+use super::served::Certificate;
+use crate::cluster::client::Clients;
 use crate::cluster::registration::Registration;
 
 /// The next look where something is to be done.

@@ -9,10 +9,10 @@ use kube::Api;
 use rustls::crypto::CryptoProvider;
 
 use super::material::Material;
-use crate::cluster::connect::Clients;
+use crate::certificate::served::service;
+use crate::cluster::client::Clients;
 use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
-use crate::https::certificate::service;
 
 /// Its name.
 pub(super) const NAME: &str = "ecr-pull-secrets-tls";

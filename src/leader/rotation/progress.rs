@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::token::TokenKey;
+use ecr_pull_secrets_core::identity::TokenKey;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -122,8 +122,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use ecr_pull_secrets_core::identity::Identity;
     use ecr_pull_secrets_core::image::Registry;
-    use ecr_pull_secrets_core::rules::Identity;
 
     use super::*;
 

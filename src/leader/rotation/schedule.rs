@@ -9,9 +9,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::pull_secret::content::Lifetime;
+use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
-use ecr_pull_secrets_core::token::{Token, TokenKey};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -19,20 +20,20 @@ use crate::pull_secret::ledger::Mark;
 
 /// What is known of the tokens of a key that is in use.
 #[derive(Clone, Debug)]
-pub(super) struct Use {
+pub(in crate::leader) struct Use {
     /// The life of the oldest one after a rotation of what is held.
-    pub(super) oldest: Lifetime,
+    pub(in crate::leader) oldest: Lifetime,
     /// What this process holds.
-    pub(super) held: Option<Token>,
+    pub(in crate::leader) held: Option<Token>,
     /// The end of what the namespaces have of another identity, while this one has nothing.
-    pub(super) meanwhile: Option<Timestamp>,
+    pub(in crate::leader) meanwhile: Option<Timestamp>,
     /// Of the key's identity.
-    pub(super) owner: Mark,
+    pub(in crate::leader) owner: Mark,
 }
 
 /// See above.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(in crate::leader) struct Schedule {
     max_age: Duration,
     keys: HashMap<Arc<TokenKey>, State>,
 }
@@ -47,7 +48,7 @@ struct State {
 
 impl Schedule {
     /// Knows of no key yet.
-    pub(super) fn new(max_age: Duration) -> Self {
+    pub(in crate::leader) fn new(max_age: Duration) -> Self {
         Self {
             max_age,
             keys: HashMap::new(),
@@ -55,7 +56,11 @@ impl Schedule {
     }
 
     /// These keys are in use, and no others.
-    pub(super) fn update(&mut self, mut uses: HashMap<Arc<TokenKey>, Use>, now: Instant) {
+    pub(in crate::leader) fn update(
+        &mut self,
+        mut uses: HashMap<Arc<TokenKey>, Use>,
+        now: Instant,
+    ) {
         self.keys.retain(|key, state| match uses.remove(key) {
             Some(tokens) => {
                 state.tokens = tokens;
@@ -76,7 +81,7 @@ impl Schedule {
     }
 
     /// Whether another token is held by now than at the last update.
-    pub(super) fn is_outdated(&self, held: impl Fn(&TokenKey) -> Option<Token>) -> bool {
+    pub(in crate::leader) fn is_outdated(&self, held: impl Fn(&TokenKey) -> Option<Token>) -> bool {
         self.keys.iter().any(|(key, state)| {
             let life = |token: &Token| Lifetime::from(token);
             held(key).as_ref().map(life) != state.tokens.held.as_ref().map(life)
@@ -84,7 +89,11 @@ impl Schedule {
     }
 
     /// The keys to renew now; each is not named again before it was [refreshed](Self::refreshed).
-    pub(super) fn start_due(&mut self, wall: Timestamp, now: Instant) -> Vec<Arc<TokenKey>> {
+    pub(in crate::leader) fn start_due(
+        &mut self,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Vec<Arc<TokenKey>> {
         let max_age = self.max_age;
         let due = self.keys.iter_mut().filter(|(_, state)| {
             !state.is_running && now >= state.not_before && state.due_in(max_age, wall).is_zero()
@@ -97,7 +106,7 @@ impl Schedule {
     }
 
     /// How long nothing is due, if no clock is set meanwhile.
-    pub(super) fn idle(&self, wall: Timestamp, now: Instant) -> Option<Duration> {
+    pub(in crate::leader) fn idle(&self, wall: Timestamp, now: Instant) -> Option<Duration> {
         let resting = self.keys.values().filter(|state| !state.is_running);
         resting
             .map(|state| {
@@ -108,7 +117,7 @@ impl Schedule {
     }
 
     /// A renewal ended: with this token, or with a failure.
-    pub(super) fn refreshed(
+    pub(in crate::leader) fn refreshed(
         &mut self,
         key: &TokenKey,
         token: Option<&Token>,
@@ -154,7 +163,7 @@ impl State {
 }
 
 /// Between 0 and 1, different each time.
-pub(super) fn jitter() -> f64 {
+pub(in crate::leader) fn jitter() -> f64 {
     let random = RandomState::new().hash_one(()) % 1024;
     f64::from(u16::try_from(random).unwrap_or_default()) / 1024.0
 }

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::pull_secret::content::Lifetime;
 use ecr_pull_secrets_core::rules::Rules;
-use ecr_pull_secrets_core::token::{Token, TokenKey, renewal};
+use ecr_pull_secrets_core::token::{Token, renewal};
 use jiff::Timestamp;
 
 use super::schedule::Use;
@@ -14,29 +15,29 @@ use crate::pull_secret::ledger::{Ledger, Mark};
 use crate::token::keys::Keys;
 
 /// What was found.
-pub(super) struct Survey {
+pub(in crate::leader) struct Survey {
     /// By key.
-    pub(super) uses: HashMap<Arc<TokenKey>, Use>,
+    pub(in crate::leader) uses: HashMap<Arc<TokenKey>, Use>,
     /// In no order.
-    pub(super) behind: Vec<Behind>,
+    pub(in crate::leader) behind: Vec<Behind>,
 }
 
 /// A namespace that is to be written.
 #[derive(Debug)]
-pub(super) struct Behind {
-    pub(super) namespace: Box<str>,
+pub(in crate::leader) struct Behind {
+    pub(in crate::leader) namespace: Box<str>,
     /// Whose tokens are newer than what it holds.
-    pub(super) keys: Box<[Arc<TokenKey>]>,
+    pub(in crate::leader) keys: Box<[Arc<TokenKey>]>,
     /// The first end of a token that is to be replaced.
-    pub(super) ends: Timestamp,
+    pub(in crate::leader) ends: Timestamp,
     /// It was tried before.
-    pub(super) is_retry: bool,
+    pub(in crate::leader) is_retry: bool,
 }
 
 impl Behind {
     /// What pods could soon miss comes first, and what has failed already comes last: its tokens
     /// are the oldest of all, and it would keep everybody waiting.
-    pub(super) fn turn(&self) -> (bool, Timestamp) {
+    pub(in crate::leader) fn turn(&self) -> (bool, Timestamp) {
         (self.is_retry, self.ends)
     }
 }
@@ -50,7 +51,7 @@ const UNKNOWN: Lifetime = Lifetime {
 /// Looks. `held` is what this process holds. What was minted before `since` for another identity
 /// than the rules say is due; later, it is of a replica with other rules, and a rollout will tell
 /// whose are newer.
-pub(super) fn survey(
+pub(in crate::leader) fn survey(
     ledger: &Ledger,
     rules: &Rules,
     keys: &mut Keys,

@@ -7,8 +7,9 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::admission::pod::{Decision, List, Settings, Wish, decide};
-use crate::config::Selection;
+use crate::selection::Selection;
+use crate::selection::Wish;
+use crate::workload::pod::{Decision, List, Settings, decide};
 
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app";

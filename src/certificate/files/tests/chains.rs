@@ -1,9 +1,9 @@
 //! Chains with intermediate certificates: whole, broken, and at their end.
 
-use ecr_pull_secrets_core::serving::Validity;
+use ecr_pull_secrets_core::certificate::life::Validity;
 use rcgen::{BasicConstraints, DnType, IsCa, Issuer};
 
-use super::super::super::Terms;
+use crate::certificate::served::Terms;
 use super::*;
 
 /// Who may sign others.

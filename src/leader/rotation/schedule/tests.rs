@@ -1,7 +1,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Identity;
 
 use super::*;
 

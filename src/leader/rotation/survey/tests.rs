@@ -2,9 +2,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use ecr_pull_secrets_core::identity::AssumeRole;
+use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER, annotation};
-use ecr_pull_secrets_core::rules::{AssumeRole, Empty, Glob, Identity, Rule};
+use ecr_pull_secrets_core::rules::{Empty, Glob, Rule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::*;

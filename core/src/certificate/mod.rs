@@ -1,0 +1,3 @@
+//! The serving certificate: its life.
+
+pub mod life;

@@ -1,0 +1,83 @@
+//! AWS identities: which one mints a token, for whom, and under which key the token is shared.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::{Endpoint, Registry};
+
+/// The namespace and the ServiceAccount for which the rules are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subject<'a> {
+    /// Name of the namespace.
+    pub namespace: &'a str,
+    /// ServiceAccount of the pod; `None` where no pod asks (provisioning, rotation).
+    pub service_account: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    /// A namespace as a whole.
+    pub fn of_namespace(namespace: &'a str) -> Self {
+        Self {
+            namespace,
+            service_account: None,
+        }
+    }
+}
+
+/// A role to assume before asking ECR.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AssumeRole {
+    /// `arn:PARTITION:iam::ACCOUNT:role/NAME`.
+    pub role_arn: String,
+    /// 2 to 1224 characters of `[\w+=,.@:\/-]`, where the role's trust policy demands it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// 2 to 64 characters of `[\w+=,.@-]`; `ecr-pull-secrets` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_name: Option<String>,
+}
+
+/// The AWS identity that mints a token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Identity {
+    /// The process's own, from the AWS SDK's chain.
+    Ambient,
+    /// A role that the process assumes.
+    Role(Arc<AssumeRole>),
+}
+
+impl fmt::Display for Identity {
+    /// `ambient`, or the role's ARN: for annotations, logs and metric labels.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ambient => formatter.write_str("ambient"),
+            Self::Role(role) => formatter.write_str(&role.role_arn),
+        }
+    }
+}
+
+/// What one token is for: it opens every registry of the region that the identity may read,
+/// whatever the account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenKey {
+    /// The identity that mints it.
+    pub identity: Identity,
+    /// The region of the registries.
+    pub region: Arc<str>,
+    /// The region's API endpoint that mints it.
+    pub endpoint: Endpoint,
+}
+
+impl TokenKey {
+    /// The key of the token that opens a registry for an identity.
+    pub fn new(identity: Identity, registry: &Registry) -> Self {
+        Self {
+            identity,
+            region: registry.region().into(),
+            endpoint: registry.endpoint(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! A pod, as far as it decides: the view of it, and the decision.
+
+pub mod pod;
