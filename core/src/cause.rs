@@ -1,26 +1,28 @@
 //! Why something did not work, in one vocabulary.
 //!
-//! A [`Cause`] is what a metric label, an Event, a warning to `kubectl`, a log line and the
-//! RUNBOOK call the same thing: one name, one sentence, one remedy, one opinion on retrying.
-//! Errors of libraries are turned into a cause once, where they happen; nobody matches on their
-//! text later. A cause never carries data: what it was about (a registry, a namespace) stands
-//! beside it, and tokens stand nowhere.
+//! Metric labels, Events, warnings of `kubectl`, log lines and the RUNBOOK share one [`Cause`]:
+//! one name, one sentence, one remedy, one answer to "does a retry help?". The code that receives
+//! an error of a library turns it into a cause at once; no later code matches on its text. A cause
+//! carries no data: the registry or the namespace stands beside it, and a token stands nowhere.
+//!
+//! The sentence names an actor (replica, AWS, API server, namespace, another field manager) and
+//! says what is the matter with it. The remedy is an imperative that can be typed or clicked.
 
 use std::time::Duration;
 
-/// How soon trying again can help.
+/// How soon a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The other side is in trouble and may be back in a second.
+    /// Trouble of AWS, the network or the API server, which may end in a second.
     Soon,
-    /// Somebody has to change something first: a policy, a quota, a role.
+    /// A mistake that an operator or a tenant must correct first: a policy, a quota, a role.
     Slowly,
-    /// Not without a new pod, a new configuration or another object.
+    /// No retry: a new pod, a new configuration or another object must come first.
     Never,
 }
 
 impl Retry {
-    /// First and longest pause between two attempts; `None` for [`Retry::Never`].
+    /// The first and the longest pause between two attempts; `None` for [`Retry::Never`].
     pub fn pauses(self) -> Option<(Duration, Duration)> {
         match self {
             Self::Soon => Some((Duration::from_millis(500), Duration::from_secs(15))),
@@ -32,35 +34,35 @@ impl Retry {
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $variant:ident, $name:literal, $retry:ident, $sentence:literal, $remedy:literal;)+) => {
-        /// Everything that can stand between a pod and its image, as far as we can tell.
+        /// A reason why a pod does not get its image, or why that is about to happen.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Cause { $($(#[$doc])* $variant,)+ }
 
         impl Cause {
-            /// Every cause there is.
+            /// Every cause, in the order of the RUNBOOK.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// `snake_case`: the metric label, the log field and the heading in the RUNBOOK.
+            /// The name in `snake_case`: metric label, log field and heading in the RUNBOOK.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// `CamelCase`: the reason of an Event.
+            /// The name in `CamelCase`: the reason of an Event.
             pub fn reason(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)+ }
             }
 
-            /// What is the matter: lower case, no full stop.
+            /// What is the matter: lower case, without a full stop.
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)+ }
             }
 
-            /// What a person can do about it.
+            /// What to do about it: an imperative, lower case, without a full stop.
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy,)+ }
             }
 
-            /// Whether and how soon to try again.
+            /// How soon a retry can help.
             pub fn retry(self) -> Retry {
                 match self { $(Self::$variant => Retry::$retry,)+ }
             }
@@ -71,182 +73,182 @@ macro_rules! causes {
 causes! {
     /// No connection: DNS, routing, TLS.
     AwsUnreachable, "aws_unreachable", Soon,
-        "AWS cannot be reached",
-        "check DNS, egress rules and proxies of the ecr-pull-secrets pods, and `endpoints` in the configuration";
-    /// A connection, but no answer within the attempt's time.
+        "the replica cannot connect to AWS",
+        "check DNS, egress rules and proxy settings of the ecr-pull-secrets pods, and `endpoints` in the configuration";
+    /// A connection without an answer within the time of one attempt.
     AwsTimeout, "aws_timeout", Soon,
         "AWS does not answer in time",
-        "check the network path to the ECR API, and the AWS health page";
-    /// HTTP 429 or one of the throttling codes.
+        "check security groups and routes from the ecr-pull-secrets pods to ECR and STS, then health.aws.amazon.com";
+    /// HTTP 429, or a throttling code.
     AwsThrottled, "aws_throttled", Soon,
         "AWS throttles ecr:GetAuthorizationToken",
-        "look for other callers of ecr:GetAuthorizationToken in the account, and ask AWS for a higher quota";
+        "find the frequent callers of GetAuthorizationToken in CloudTrail and slow them down, or request a higher quota";
     /// HTTP 5xx.
     AwsServerError, "aws_server_error", Soon,
         "AWS answers with a server error",
-        "nothing to do here; see the AWS health page";
-    /// HTTP 200, but nothing in it that could be a token.
+        "wait until AWS recovers; health.aws.amazon.com has its state";
+    /// HTTP 200 without a usable token.
     AwsAnswerUnusable, "aws_answer_unusable", Soon,
-        "AWS answered without a usable token",
-        "check that `endpoints` and proxies point at the ECR API";
+        "AWS answers without a usable token",
+        "correct `endpoints` in the configuration, or the proxy settings of the ecr-pull-secrets pods";
     /// `AccessDeniedException`.
     AwsAccessDenied, "aws_access_denied", Slowly,
         "the AWS identity may not call ecr:GetAuthorizationToken",
-        "attach AmazonEC2ContainerRegistryPullOnly to the identity that the log line names";
-    /// No provider of the SDK's chain had credentials.
+        "attach the AWS policy AmazonEC2ContainerRegistryPullOnly to the identity that the ecr-pull-secrets log names";
+    /// No provider in the SDK's chain with credentials.
     AwsCredentialsMissing, "aws_credentials_missing", Slowly,
-        "no AWS credentials were found",
-        "give the ecr-pull-secrets pods credentials: a Secret, a role for the ServiceAccount, or an instance role";
-    /// A file or a pair of keys that is not what it should be; AWS was not asked.
+        "the replica finds no AWS credentials",
+        "create the Secret ecr-pull-secrets-aws with AWS keys, or set `aws.roleArn` or `aws.imds` in the chart's values";
+    /// A file or a pair of keys that the replica cannot use. AWS has not been asked.
     AwsCredentialsUnreadable, "aws_credentials_unreadable", Slowly,
-        "the AWS credentials cannot be read",
-        "look into the mounted Secret or the credentials file; the log line says what is wrong with it";
-    /// `UnrecognizedClientException`, `InvalidClientTokenId`.
+        "the replica cannot read the AWS credentials",
+        "correct the key or file that the ecr-pull-secrets log names, usually in the Secret ecr-pull-secrets-aws";
+    /// `UnrecognizedClientException`, `InvalidClientTokenId`, or a web identity that STS refuses.
     AwsCredentialsRefused, "aws_credentials_refused", Slowly,
-        "AWS does not accept the access key",
-        "check that the key exists, is active and belongs to the partition of the registry";
+        "AWS refuses the credentials of the replica",
+        "check that the access key is active and fits the registry's partition, or that the role's trust policy names the ServiceAccount";
     /// `ExpiredTokenException`.
     AwsCredentialsExpired, "aws_credentials_expired", Soon,
-        "the AWS session has expired",
-        "renew the session credentials, or use credentials that renew themselves";
+        "the AWS session of the replica has expired",
+        "write new session credentials into the Secret ecr-pull-secrets-aws, or use a role in their place";
     /// `InvalidSignatureException`, `SignatureDoesNotMatch`.
     AwsSignatureRefused, "aws_signature_refused", Slowly,
-        "AWS refuses the signature",
-        "check the secret key for stray characters, and the clock of the node";
-    /// STS refused the role of a rule.
+        "AWS refuses the signature of the request",
+        "check the secret access key for missing or extra characters, and the clock of the node";
+    /// A role of a rule that STS does not let the replica assume.
     AwsRoleRefused, "aws_role_refused", Slowly,
-        "the role of a rule cannot be assumed",
-        "check the role's trust policy, its external id and the identity's sts:AssumeRole permission";
-    /// Anything else that AWS said.
+        "AWS does not let the replica assume the role of a rule",
+        "check the role's trust policy and external id, and allow the replica's identity to call sts:AssumeRole on it";
+    /// Any other answer of AWS.
     AwsError, "aws_error", Slowly,
         "AWS refuses the request for a token",
-        "see the log line for the code that AWS gave";
-    /// Every rule was asked, and the first that matched denies.
+        "look up the AWS error code that the ecr-pull-secrets log quotes";
+    /// A denial by the first rule that matches, or by the lack of one.
     DeniedByRule, "denied_by_rule", Never,
-        "the rules deny this registry in this namespace",
-        "add a rule that allows the registry for the namespace, or use another registry";
-    /// The cap on registries in one Secret.
+        "the rules deny a registry of the pod to this namespace",
+        "add a rule for the registry and the namespace to `rules` in the configuration, or use another registry";
+    /// The limit of registries in one Secret.
     TooManyRegistries, "too_many_registries", Never,
-        "the namespace already uses 100 registries",
-        "remove pods with registries that are not needed, or spread them over namespaces";
-    /// The cap on new tokens for one namespace.
+        "the pull Secret already holds 100 registries",
+        "remove pods whose registries are not needed, then delete the pull Secret: it returns with what is in use";
+    /// The limit of new tokens for one namespace.
     TooManyTokens, "too_many_tokens", Slowly,
         "the namespace asks for too many new regions at once",
-        "check the image names in the namespace: each region needs a token of its own";
-    /// `kubernetes.io/enforce-mountable-secrets`: the API server would refuse the pod because of us.
+        "correct the regions in the image names of the namespace: each region needs its own token";
+    /// `kubernetes.io/enforce-mountable-secrets`: with the reference, the API server would refuse the pod.
     ServiceAccountRestricted, "service_account_restricted", Never,
-        "the ServiceAccount allows listed pull secrets only",
-        "list the pull Secret in the ServiceAccount's imagePullSecrets, or drop enforce-mountable-secrets";
-    /// A Secret of our name with another type.
+        "the ServiceAccount allows only the pull Secrets that it lists",
+        "add the pull Secret to the ServiceAccount's imagePullSecrets, or remove its annotation kubernetes.io/enforce-mountable-secrets";
+    /// A Secret with the pull Secret's name and another type.
     ForeignType, "foreign_type", Slowly,
         "a Secret of another type has the pull Secret's name",
-        "rename or delete that Secret, or choose another `secret.name`";
-    /// A dockerconfigjson Secret of our name that belongs to somebody else.
+        "delete that Secret if no workload needs it, or set another `secret.name` in the configuration";
+    /// A dockerconfigjson Secret with the pull Secret's name and another owner.
     ForeignOwner, "foreign_owner", Slowly,
-        "somebody else's Secret has the pull Secret's name",
-        "annotate it with ecr-pull-secrets.dev/adopt=true to hand it over, or choose another `secret.name`";
-    /// A foreign Secret of our name that breaks the keyring of every pod that names it.
+        "a Secret of another owner has the pull Secret's name",
+        "annotate that Secret with ecr-pull-secrets.dev/adopt=true to hand it over, or delete it";
+    /// A foreign Secret that breaks the keyring of every pod that names it.
     ForeignMalformed, "foreign_malformed", Slowly,
         "a malformed Secret has the pull Secret's name",
-        "repair or delete that Secret: it breaks every pull that refers to it";
-    /// `immutable: true`.
+        "delete that Secret or correct its `.dockerconfigjson`: it breaks every pull of a pod that names it";
+    /// A Secret with `immutable: true`.
     ForeignImmutable, "foreign_immutable", Slowly,
         "an immutable Secret has the pull Secret's name",
-        "delete that Secret; an immutable one cannot be rotated";
+        "delete that Secret: ecr-pull-secrets re-creates it as one that can be rotated";
     /// 403 from a ResourceQuota.
     QuotaExceeded, "quota_exceeded", Slowly,
-        "a quota forbids the pull Secret",
-        "raise the quota on Secrets in the namespace by one";
+        "a ResourceQuota of the namespace forbids the pull Secret",
+        "raise the limit on Secrets in the ResourceQuota by one: `count/secrets` or `secrets`";
     /// 403 with cause `NamespaceTerminating`.
     NamespaceTerminating, "namespace_terminating", Never,
         "the namespace is being deleted",
-        "nothing to do";
+        "do nothing: the pods end with their namespace";
     /// 404 for the namespace.
     NamespaceMissing, "namespace_missing", Never,
         "the namespace does not exist",
-        "nothing to do";
-    /// Any other 403.
+        "do nothing; if it happens often, limit the clients that reach the webhook's port";
+    /// Any other 403, and 401.
     RbacForbidden, "rbac_forbidden", Slowly,
-        "the API server forbids writing the pull Secret",
-        "install the ClusterRole and the guard policies of the same release; the log line quotes the API server";
-    /// Another admission plugin or the validation refused the Secret.
+        "the API server does not let the replica write the pull Secret",
+        "apply the chart or install.yaml of this release again: the ClusterRole must name the pull Secret";
+    /// A refusal by validation or by another admission plugin.
     SecretRefused, "secret_refused", Slowly,
         "the API server refuses the pull Secret",
-        "see the log line for its answer; a policy engine may need an exception for the pull Secret";
-    /// No connection to the API server, or none in time.
+        "read the answer in the ecr-pull-secrets log, and exempt the pull Secret from the policy that it names";
+    /// No connection to the API server, or no answer in time.
     ApiServerUnreachable, "api_server_unreachable", Soon,
-        "the API server cannot be reached",
+        "the API server does not answer the replica",
         "check the network between the ecr-pull-secrets pods and the API server";
-    /// 429, 5xx.
+    /// 429 and 5xx of the API server.
     ApiServerBusy, "api_server_busy", Soon,
         "the API server is overloaded",
-        "check API Priority and Fairness for the ServiceAccount ecr-pull-secrets";
-    /// Optimistic locking lost too often in a row.
+        "check API Priority and Fairness for the ServiceAccount ecr-pull-secrets, and the load of the API server";
+    /// Too many lost races in a row for the version of the Secret.
     WriteContended, "write_contended", Soon,
-        "others keep changing the pull Secret",
-        "look in the Secret's managedFields for who else writes it";
-    /// The deadline of the admission passed; the work goes on.
+        "another field manager keeps changing the pull Secret",
+        "find the field manager with `kubectl get secret --show-managed-fields -o yaml`, and stop its writes";
+    /// The deadline of the admission. The work goes on.
     StillWorking, "still_working", Soon,
-        "the pull Secret is still being written",
-        "nothing to do: the kubelet retries";
-    /// A ValidatingAdmissionPolicy of ours is absent, unbound, or lets a forbidden write pass.
+        "the pull Secret is not written yet",
+        "wait: the kubelet retries the pull";
+    /// A guard policy that is absent or unbound, or that lets a forbidden write pass.
     GuardMissing, "guard_missing", Slowly,
         "the guard policies are missing or do not deny",
-        "install the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release";
-    /// The serving certificate is past its end.
+        "apply the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release again";
+    /// A serving certificate past its expiry.
     CertificateExpired, "certificate_expired", Slowly,
         "the serving certificate has expired",
-        "renew it where it comes from: the Secret ecr-pull-secrets-tls, or whoever keeps that; see certs/README.md";
-    /// Files or a Secret hold something that cannot be served.
+        "renew tls.crt and tls.key in the Secret ecr-pull-secrets-tls at their source: see certs/README.md";
+    /// Files or a Secret that cannot be served.
     CertificateUnusable, "certificate_unusable", Slowly,
-        "the serving certificate cannot be taken up",
-        "see the log line for what is wrong with tls.crt or tls.key; what was good before is still served";
-    /// Self-signed mode finds a Secret of its name that somebody else keeps.
+        "the replica cannot load the serving certificate",
+        "correct tls.crt and tls.key in the Secret ecr-pull-secrets-tls as the ecr-pull-secrets log says";
+    /// A Secret of another owner where self-signed mode stores its certificate.
     CertificateForeign, "certificate_foreign", Slowly,
-        "somebody else's Secret has the serving certificate's name",
-        "delete the Secret ecr-pull-secrets-tls, or set the chart's certificate.source to what keeps it";
-    /// Self-signed mode finds a caBundle that somebody else keeps, or keeps changing.
+        "a Secret of another owner has the serving certificate's name",
+        "delete the Secret ecr-pull-secrets-tls, or set `certificate.source` in the chart to certManager or secret";
+    /// A caBundle that another field manager sets, in self-signed mode.
     CaBundleForeign, "ca_bundle_foreign", Slowly,
-        "somebody else keeps the registration's caBundle",
-        "remove cert-manager.io/inject-ca-from from zz-ecr-pull-secrets, or whoever its managedFields say writes it";
+        "another field manager sets the caBundle of the webhook",
+        "remove the annotations cert-manager.io/inject-* from zz-ecr-pull-secrets, or stop the field manager that sets caBundle";
     /// An ephemeral container with an ECR image in a pod that does not name the pull Secret.
     PodLacksReference, "pod_lacks_reference", Never,
         "the running pod does not name the pull Secret",
-        "create the pod again; the imagePullSecrets of a running pod cannot change";
-    /// A pod with an ECR image that was stored without the reference: no replica was asked.
+        "re-create the pod: the imagePullSecrets of a running pod cannot change";
+    /// A pod with an ECR image that was stored without the reference.
     PodMissed, "pod_missed", Never,
-        "the pod was made without a reference to the pull Secret",
-        "delete the pod, so that its controller makes it anew, or make it again; the reference cannot be added later";
-    /// The registry knows the token, and refuses the repository.
+        "the pod was created without a reference to the pull Secret",
+        "delete the pod so that its controller re-creates it; create it again yourself if it has no controller";
+    /// A refusal by ECR of a repository, with a token that it knows.
     PullDenied, "pull_denied", Never,
-        "ECR refuses the pull: the AWS identity lacks the right",
-        "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer in the identity's policy and, for another account's repository, in its own";
-    /// The registry knows the token, and not the image.
+        "ECR refuses the pull: the AWS identity may not read the repository",
+        "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer in the identity's policy and, for another account, in the repository policy";
+    /// A token that ECR knows, and an image that it does not.
     ImageNotFound, "image_not_found", Never,
         "ECR has no such repository or tag",
-        "check the image's account, region, name and tag, and that it was pushed";
-    /// The registry says that the token is too old.
+        "correct the account, region, name or tag in the image, or push the image";
+    /// A token that is too old for ECR.
     TokenExpired, "token_expired", Never,
         "ECR says that the token has expired",
-        "compare the annotation expires-at of the pull Secret with the clock; look for another pull Secret of the pod with the same registry";
-    /// The registry cannot read the token.
+        "remove other pull Secrets of the pod that hold the registry, and check the clocks of the nodes";
+    /// A token that ECR cannot read.
     TokenInvalid, "token_invalid", Never,
         "ECR cannot read the credentials of the pull",
-        "look for another pull Secret of the pod with the same registry, and in the pull Secret's managedFields for who else writes it";
-    /// The node had nothing to show to the registry.
+        "remove other pull Secrets of the pod that hold the registry, and stop other field managers of the pull Secret";
+    /// No credentials of the node for the registry.
     PullUnauthenticated, "pull_unauthenticated", Never,
         "the node had no credentials for the pull",
-        "check that the pull Secret holds the image's registry; the node reads it anew at each attempt";
+        "check that ecr-pull-secrets.dev/registries on the pull Secret names the registry, and that the kubelet reads the Secret";
 }
 
 impl Cause {
-    /// The line that the API server shows to whoever created the pod: at most 120 characters, as
-    /// the Kubernetes documentation advises.
+    /// The line that `kubectl` prints when the API server admits the pod: at most 120 characters,
+    /// as the Kubernetes documentation advises.
     pub fn warning(self) -> String {
         format!("ecr-pull-secrets: {} ({})", self.sentence(), self.name())
     }
 
-    /// The cause of a given [`Cause::name`].
+    /// The cause with this [`Cause::name`].
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|cause| cause.name() == name)
     }
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_on_the_other_side_is_retried_sooner_than_a_mistake() {
+    fn remote_trouble_is_retried_sooner_than_mistakes() {
         let (soon, soon_cap) = Retry::Soon.pauses().unwrap();
         let (slowly, slowly_cap) = Retry::Slowly.pauses().unwrap();
         assert!(soon < slowly && soon_cap < slowly_cap);

@@ -1,13 +1,15 @@
-//! Why a node could not pull, read from what its kubelet says in the pod's status.
+//! The cause of a failed pull, read from the message in the pod's status.
 //!
-//! The text is the container runtime's, and mostly quotes the registry. It names the image, too,
-//! which pod authors choose; so every pattern holds a space, which no image name can.
+//! The kubelet passes on the container runtime's message, which mostly quotes the registry. The
+//! message also names the image, and a tenant chooses that name. So every pattern holds a space,
+//! because an image name holds none.
 
 use crate::cause::Cause;
 
-/// In the order of precedence: a text may hold several. `None` is nothing that we could name.
+/// Patterns in lower case and their causes. A message may match several: the first one wins. `None`
+/// marks a failure that no cause describes.
 const PATTERNS: &[(&str, Option<Cause>)] = &[
-    // The image is there, and not for this kind of node.
+    // The image exists, but not for the node's platform.
     ("no match for platform", None),
     ("no matching manifest", None),
     ("authorization token has expired", Some(Cause::TokenExpired)),
@@ -27,13 +29,13 @@ const PATTERNS: &[(&str, Option<Cause>)] = &[
     ("manifest unknown: ", Some(Cause::ImageNotFound)),
     (": 403 forbidden", Some(Cause::PullDenied)),
     ("denied: ", Some(Cause::PullDenied)),
-    // ECR's answer to credentials that are none of its own.
+    // ECR's answer to credentials that it did not issue.
     (": 400 bad request", Some(Cause::TokenInvalid)),
     (": 404 not found", Some(Cause::ImageNotFound)),
     (": not found", Some(Cause::ImageNotFound)),
 ];
 
-/// The cause in a message of a container that waits for its image, if it is one of ours to name.
+/// The cause in the message of a container that waits for its image; `None` where no pattern matches.
 pub fn of_pull(message: &str) -> Option<Cause> {
     let message = message.to_ascii_lowercase();
     let known = PATTERNS
@@ -48,7 +50,7 @@ mod tests {
 
     const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/denied:not-found";
 
-    /// As containerd 2 words it.
+    /// An error of containerd 2.
     fn resolve(rest: &str) -> String {
         format!(
             "failed to pull and unpack image \"{IMAGE}\": failed to resolve reference \"{IMAGE}\": {rest}"
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_containerd_says_has_its_cause() {
+    fn containerd_errors_have_their_causes() {
         let not_found = format!("{IMAGE}: not found");
         let cases = [
             (
@@ -111,7 +113,7 @@ mod tests {
         ];
         for (message, cause) in cases {
             assert_eq!(of_pull(&message), cause, "{message}");
-            // While it pauses, the kubelet repeats what went wrong last.
+            // While the kubelet backs off, it repeats the last error.
             let backing_off =
                 format!("Back-off pulling image \"{IMAGE}\": ErrImagePull: {message}");
             assert_eq!(of_pull(&backing_off), cause, "{backing_off}");
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_runtimes_say_has_its_cause() {
+    fn errors_of_other_runtimes_have_their_causes() {
         let cases = [
             (
                 "reading manifest v1 in x: name unknown: The repository with name 'app' does not exist in the registry with id '123456789012'",
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_cannot_name_a_cause() {
+    fn image_name_never_selects_a_cause() {
         let names = [
             "denied:not-found",
             "app:403-forbidden",
