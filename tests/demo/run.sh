@@ -65,7 +65,7 @@ deploy shop
 
 headline 'The pods, as the API server stores them'
 run "kubectl -n shop get pods -o custom-columns=NAME:.metadata.name,IMAGEPULLSECRETS:.spec.imagePullSecrets[*].name"
-expect 'imagePullSecrets of the two pods' "$secret $secret" "$(references shop)"
+expect 'imagePullSecrets of the pods in shop' "$secret $secret" "$(references shop)"
 expect 'imagePullSecrets of the Deployment' none "$(kubectl -n shop get deployment shop -o jsonpath='{.spec.template.spec.imagePullSecrets}')"
 
 headline 'The Secret that they name'
@@ -78,13 +78,13 @@ expect_calls 'for the first namespace'
 
 headline 'A second namespace'
 deploy shop-staging
-expect 'imagePullSecrets of these two pods' "$secret $secret" "$(references shop-staging)"
+expect 'imagePullSecrets of the pods in shop-staging' "$secret $secret" "$(references shop-staging)"
 pulls shop-staging
 expect_calls 'in total'
 
 headline 'A pod without an ECR image'
 run "kubectl -n shop run other --image=$other_image"
-expect 'imagePullSecrets of that pod' none "$(kubectl -n shop get pod other -o jsonpath='{.spec.imagePullSecrets}')"
+expect 'imagePullSecrets of a pod without an ECR image' none "$(kubectl -n shop get pod other -o jsonpath='{.spec.imagePullSecrets}')"
 
 headline 'Summary'
 printf '  %s\n' "${summary[@]}"
