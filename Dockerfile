@@ -1,15 +1,15 @@
-# The image: one static binary, the CA certificates of Debian, a user that is not root. amd64 and arm64.
+# The image: one static binary, Debian's CA certificates, a non-root user. For amd64 and arm64.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 -t ecr-pull-secrets .
 #
-# Compiled across, never emulated. `make image` makes the same without a Docker engine, and reads the last stage of this.
+# Cross-compiled, never emulated. `make image` builds the same image without a Docker engine, and reads the last stage below.
 
 FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-bookworm AS build
 ARG TARGETARCH
 RUN case "$TARGETARCH" in \
       amd64) machine=x86_64 ;; \
       arm64) machine=aarch64 ;; \
-      *) echo "no such architecture: $TARGETARCH" && exit 1 ;; \
+      *) echo "unsupported architecture: $TARGETARCH" && exit 1 ;; \
     esac \
  && echo "$machine-unknown-linux-gnu" > /target \
  && packages="ca-certificates gcc libc6-dev" \
@@ -21,10 +21,10 @@ RUN case "$TARGETARCH" in \
  && cat /usr/share/ca-certificates/mozilla/*.crt > /ca-certificates.crt \
  && rustup target add "$(cat /target)"
 WORKDIR /src
-# Statically linked against glibc: its DNS look-ups need nothing of the image but /etc/resolv.conf, which Kubernetes brings.
+# Linked statically against glibc. Its DNS look-ups need only /etc/resolv.conf, which Kubernetes provides.
 ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=/usr/local/cargo/registry/src=/registry --remap-path-prefix=/src/target=/target"
 
-# The dependencies, as a layer of their own: they change with Cargo.lock, not with the sources.
+# The dependencies are a layer of their own, because they change with Cargo.lock and not with the sources.
 COPY Cargo.toml Cargo.lock ./
 COPY core/Cargo.toml core/
 COPY tests/aws-stand-in/Cargo.toml tests/aws-stand-in/
@@ -49,7 +49,7 @@ LABEL org.opencontainers.image.title="ecr-pull-secrets" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build /ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /ecr-pull-secrets /ecr-pull-secrets
-# Threads come and go, most of them idle: one arena, and memory that is free goes back.
+# One malloc arena, because most threads are idle; and free memory returns to the system early.
 ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=65536
 USER 65532:65532
 ENTRYPOINT ["/ecr-pull-secrets"]

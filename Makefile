@@ -1,18 +1,18 @@
-# make demo: see it work · make check: before a commit · make test: what CI runs. CONTRIBUTING.md has more.
+# make demo: see it work · make check: before each commit · make test: what CI runs. See CONTRIBUTING.md.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-# Outside the clone, like tools and cluster binaries: a clean clone finds what an earlier one built.
+# Outside the clone, like tools and cluster binaries, so that a clean clone reuses what an earlier one built.
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ecr-pull-secrets
 export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(cache)/target)
 
-# Where the installers put Rust and Go, for a shell that has not heard of them.
+# The folders of the Rust and Go installers, for a shell whose PATH lacks them.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 
-# Every other goal needs a machine that has what it takes. PATH is named because make before 4.4 exports nothing to a $(shell).
+# All other goals need Rust, Go and some packages. PATH is passed because make before 4.4 exports nothing to a $(shell).
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
 export RUSTUP_TOOLCHAIN := $(shell PATH='$(PATH)' tests/demo/machine.sh)
 ifneq ($(or $(.SHELLSTATUS),0),0)
@@ -25,73 +25,73 @@ tool = $$(tests/cluster/tools.sh $1)
 go_packages := ./internal/... # the rest of the module compiles Kubernetes
 
 .PHONY: help
-help: ## say what there is
+help: ## list the goals
 	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: check
 check: format lint unit docs dependencies tls go manifests-check scripts ## format, lints, unit and property tests: no cluster
 
 .PHONY: test
-test: check smoke suite ## all of it, what CI runs
+test: check smoke suite ## every test, what CI runs
 
 .PHONY: demo
-demo: ## the promise, kept before your eyes on a real API server
+demo: ## see it work on a real API server
 	@tests/demo/run.sh
 
 .PHONY: manifests
 manifests: ## render manifests/install.yaml and certs/cert-manager.yaml from the chart
 	manifests/render.sh
 
-# This machine's, or ARCH=amd64, ARCH=arm64.
+# The architecture of this machine, unless set to amd64 or arm64.
 ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 
 .PHONY: image
-image: ## the image as an OCI archive, without a Docker engine; ARCH=arm64 for another architecture
+image: ## build the image as an OCI archive, without a Docker engine; ARCH=arm64 for the other architecture
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 
-# Built along with the binary of the image, by the same flags: what it is compared with.
+# Builds the binary of the image, and with the same flags the handler that it is compared with.
 .PHONY: bench
-bench: ## the figures that the design promises (under half an hour), also in target/bench.json
+bench: ## measure the promised figures (under half an hour), also into target/bench.json
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar --package do-nothing --bin do-nothing
 	for tool in cluster helm wrk; do tests/cluster/tools.sh $$tool >/dev/null; done
 	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/ecr-pull-secrets \
 		cargo bench --locked --bench bench -- $(ONLY)
 
 .PHONY: soak
-soak: image ## pods that pull for an hour, while tokens live for 20 s; 20,000 more through restarts (root, Linux)
+soak: image ## pull for an hour with tokens of 20 s, then create 20,000 pods during restarts (root, Linux)
 	for tool in cluster helm containerd node-packages; do tests/cluster/tools.sh $$tool >/dev/null; done
 	ROTATION_LIFETIMES=180 cargo test --locked --test suite -- node::rotation
 	RESTARTS=3 cargo test --locked --test suite -- node::restarts
 
 .PHONY: mutants
-mutants: ## break the core in every way; a test must notice (most of an hour)
+mutants: ## check that a test fails for each mutation of the core (most of an hour)
 	mkdir -p target
 	PATH=$$(dirname $(call tool,cargo-mutants)):$$PATH env -u CARGO_TARGET_DIR \
 		cargo mutants --package ecr-pull-secrets-core --jobs 2 --output target
 
-# Of each target.
+# Seconds for each target.
 FUZZ_SECONDS ?= 30
 
 .PHONY: fuzz
-fuzz: ## give hostile bytes to what reads bytes, on nightly Rust; FUZZ_SECONDS=600 for more than half a minute each
+fuzz: ## fuzz the parsers, on nightly Rust, 30 s each; FUZZ_SECONDS=600 for longer
 	fuzz/run.sh $(FUZZ_SECONDS)
 
 .PHONY: clean
-clean: ## remove what was built here, but not tools and cluster binaries
+clean: ## remove build outputs, but keep tools and cluster binaries
 	rm -rf target $(CARGO_TARGET_DIR)
 
-# What check and test are made of.
+# The parts of check and test.
 .PHONY: format lint unit docs dependencies tls go manifests-check scripts smoke suite
 
 format:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	unformatted=$$(gofmt -l tests/cluster); [[ -z $$unformatted ]] || { echo "run gofmt -w: $$unformatted"; exit 1; }
+	unformatted=$$(gofmt -l tests/cluster); [[ -z $$unformatted ]] || { echo "not formatted; run gofmt -w $$unformatted"; exit 1; }
 
 lint:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-# Every test file but the suite: that one starts a control plane.
+# Every test target but the suite, which starts a control plane.
 test_files := $(wildcard core/tests/*.rs core/tests/*/main.rs tests/aws-stand-in/tests/*/main.rs)
 test_names := $(notdir $(basename $(patsubst %/main.rs,%.rs,$(test_files))))
 
@@ -105,11 +105,11 @@ dependencies:
 	$(call tool,cargo-deny) --locked check --hide-inclusion-graph -D unmatched-skip bans licenses sources
 	$(call tool,cargo-deny) --locked --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph -D unmatched-skip bans licenses sources
 
-# deny.toml bans the others as well; this looks at what is really built, with its features.
+# deny.toml bans the other TLS libraries, too; this checks what is really built, with its features.
 tls:
 	@tree=$$(cargo tree --locked --workspace --edges normal,build --prefix none --format '{lib}'); \
-	grep -qx aws_lc_rs <<<"$$tree" || { echo 'aws-lc-rs is not in the tree: look at this check'; exit 1; }; \
-	! grep -xE 'ring|openssl|openssl_sys|native_tls|boring|mbedtls' <<<"$$tree" || { echo 'a second TLS provider'; exit 1; }; \
+	grep -qx aws_lc_rs <<<"$$tree" || { echo 'aws-lc-rs is not in the tree, so this check is stale'; exit 1; }; \
+	! grep -xE 'ring|openssl|openssl_sys|native_tls|boring|mbedtls' <<<"$$tree" || { echo 'the tree has a second TLS provider'; exit 1; }; \
 	echo 'one TLS provider: aws-lc-rs'
 
 go:
@@ -120,16 +120,16 @@ manifests-check:
 	$(call tool,helm) lint --strict --quiet manifests/helm
 
 scripts:
-	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'no shellcheck here: scripts are checked for syntax only'; fi
+	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'shellcheck is not installed: checking only the syntax of the scripts'; fi
 	for script in $$(git ls-files '*.sh' .ci/run); do bash -n $$script; done
 
 smoke:
 	fuzz/run.sh --smoke
 
-# Where there can be a node, and the tests on it are not skipped.
+# Set where a node can run: as root on Linux. Elsewhere the tests on a node are skipped.
 node := $(filter Linux-0,$(shell uname)-$(shell id -u))
 
-# The tools first: a test that waits for a build looks like one that hangs.
+# Tools are built first, because a test that waits for a build seems to hang.
 suite: $(if $(node),image)
 	for tool in cluster helm moto $(if $(node),containerd); do tests/cluster/tools.sh $$tool >/dev/null; done
 	$(if $(node),tests/cluster/tools.sh node-packages)

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Renders, from the chart and from nothing else, the plain manifests that are kept in the repository.
+# Renders the plain manifests of this repository from the chart.
 #
 #   manifests/render.sh           writes them
-#   manifests/render.sh --check   writes nothing; fails, and shows the difference, when one is stale
+#   manifests/render.sh --check   writes nothing; if one is stale, shows the difference and fails
 #
-# HELM names the helm to use; without it, the one that tests/cluster/tools.sh builds.
+# HELM names the helm binary; the default is the one that tests/cluster/tools.sh builds.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,11 +23,11 @@ render() {
 
 mkdir -p "$out/manifests" "$out/certs"
 {
-  echo '# Rendered by manifests/render.sh from manifests/helm: change it there.'
+  echo '# Rendered from manifests/helm by manifests/render.sh: change the chart, not this file.'
   render --set namespace.create=true
 } >"$out/manifests/install.yaml"
 {
-  echo '# Rendered by manifests/render.sh from manifests/helm: change it there.'
+  echo '# Rendered from manifests/helm by manifests/render.sh: change the chart, not this file.'
   render --set certificate.source=certManager --show-only templates/certificate.yaml
 } >"$out/certs/cert-manager.yaml"
 
@@ -40,6 +40,6 @@ for file in manifests/install.yaml certs/cert-manager.yaml; do
   fi
 done
 if [ "$stale" = 1 ]; then
-  echo "stale: run manifests/render.sh" >&2
+  echo "the rendered manifests are stale: run make manifests" >&2
   exit 1
 fi

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the image of the Dockerfile without a Docker engine: an OCI archive.
+# Builds the image of the Dockerfile as an OCI archive, without a Docker engine.
 #
 #   build.sh amd64|arm64 OUTPUT.tar [--package P --bin B]
 #
-# Another binary may be built along with it, with the same flags. It does not go into the image.
+# The optional arguments build another binary with the same flags. It does not go into the image.
 #
-# The same inputs give the same bytes, whoever builds them and where: times are those of the last commit, owners are root,
-# and no path of this machine gets in. Labels, environment, user and command are read from the Dockerfile.
+# The same inputs give the same bytes on every machine: times are those of the last commit, owners are root, and the image
+# contains no path of the machine. Labels, environment, user and command come from the Dockerfile.
 set -euo pipefail
 umask 022
 export LC_ALL=C
@@ -16,18 +16,18 @@ fail() {
     exit 1
 }
 
-arch=${1:?want amd64 or arm64} output=$(realpath -m "${2:?want the path of the archive}")
+arch=${1:?the first argument is amd64 or arm64} output=$(realpath -m "${2:?the second argument is the path of the archive}")
 case $arch in
 amd64) machine=x86_64 ;;
 arm64) machine=aarch64 ;;
-*) fail "no such architecture: $arch" ;;
+*) fail "unsupported architecture: $arch" ;;
 esac
 target=$machine-unknown-linux-gnu
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 missing=()
 if [[ $(uname -m) != "$machine" ]]; then
-    # Links, and compiles the one crate in C. Set by the caller, another compiler does as well.
+    # The C compiler links, and compiles the one crate in C. The caller may set another one.
     cc_variable=CC_${target//-/_} linker_variable=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER
     cc=${!cc_variable:-$machine-linux-gnu-gcc}
     export "$cc_variable=$cc" "$linker_variable=${!linker_variable:-$cc}"
@@ -39,28 +39,28 @@ libraries=("$(rustc --print target-libdir --target "$target")"/libstd-*.rlib)
 if [[ ! -e ${libraries[0]} ]]; then
     missing+=("Rust's library for $arch: rustup target add ${RUSTUP_TOOLCHAIN:+--toolchain $RUSTUP_TOOLCHAIN }$target")
 fi
-# Not /etc/ssl/certs: the authorities that this machine alone trusts are no business of the image.
+# Not /etc/ssl/certs, because the image must not trust the CAs that only this machine trusts.
 certificates=(/usr/share/ca-certificates/mozilla/*.crt)
 if [[ ! -e ${certificates[0]} ]]; then
     certificates=(/etc/ssl/certs/ca-certificates.crt)
     if [[ -e ${certificates[0]} ]]; then
-        echo "build.sh: no /usr/share/ca-certificates/mozilla: the image gets every authority that this machine trusts" >&2
+        echo "build.sh: /usr/share/ca-certificates/mozilla is missing: the image gets every CA that this machine trusts" >&2
     else
         missing+=("CA certificates. On Debian: apt-get install ca-certificates")
     fi
 fi
 ((${#missing[@]} == 0)) || fail "${missing[@]/#/missing: }"
 
-# field NAME: a string of cargo's description of the workspace.
+# field NAME: prints a string of cargo's metadata of the workspace.
 metadata=$(cargo metadata --format-version 1 --no-deps --locked)
 field() { sed 's/.*"'"$1"'":"\([^"]*\)".*/\1/' <<<"$metadata"; }
 target_directory=$(field target_directory)
 
-# As the Dockerfile has them.
+# The flags of the Dockerfile.
 flags=(
     -C target-feature=+crt-static
-    # A table of 30 KiB instead of 700, which a position-independent program reads from end to end as it starts.
-    -C link-arg=-Wl,-z,pack-relative-relocs
+    # A relocation table of 30 instead of 700 KiB. A position-independent program reads the whole table as it starts.
+    -C 'link-arg=-Wl,-z,pack-relative-relocs'
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry"
     "--remap-path-prefix=$target_directory=/target"
 )
@@ -68,13 +68,13 @@ CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
     cargo build --locked --release --package ecr-pull-secrets --bin ecr-pull-secrets "${@:3}" --target "$target" >&2
 binary=$target_directory/$target/release/ecr-pull-secrets
 
-# instruction NAME: what the Dockerfile's last stage says.
+# instruction NAME: prints an instruction of the Dockerfile's last stage.
 instruction() { sed -n '/^FROM scratch/,$s/^'"$1"' //p' Dockerfile; }
 user=$(instruction USER) entrypoint=$(instruction ENTRYPOINT) command=$(instruction CMD)
 environment=$(instruction ENV | tr ' ' '\n' | sed 's/.*/,"&"/' | tr -d '\n')
 labels=$(sed -n '/^FROM scratch/,$s/^.* \(org\.opencontainers\.image\.[a-z]*\)=\("[^"]*"\).*/"\1":\2/p' Dockerfile | paste -sd,)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-[[ $labels == *"image.version\":\"$version\""* ]] || fail "the Dockerfile's version label is not $version, that of Cargo.toml"
+[[ $labels == *"image.version\":\"$version\""* ]] || fail "the version label in the Dockerfile differs from $version in Cargo.toml"
 time=$(git log -1 --format=%cI 2>/dev/null || date -u +%FT%TZ)
 
 work=$(mktemp -d)
@@ -84,7 +84,7 @@ mkdir -p "$layer/etc/ssl/certs" "$image/blobs/sha256"
 install -m 755 "$binary" "$layer/ecr-pull-secrets"
 cat "${certificates[@]}" >"$layer/etc/ssl/certs/ca-certificates.crt"
 
-# pack FOLDER: a tar of what is in it, always the same for the same files.
+# pack FOLDER: writes a tar of its content, the same bytes for the same files.
 pack() { (cd "$1" && tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="$time" --format=ustar -cf - -- *); }
 
 # blob FILE: puts a file into the image and prints its digest.

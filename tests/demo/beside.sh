@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shares its variables with run.sh
-# The demo without root: a control plane and no node. The program runs beside it, with the token of its ServiceAccount and
-# the arguments of its Deployment. Nothing is pulled: the registry is asked with the Secret as a kubelet would ask it.
+# The demo without root: a control plane and no node. The program runs beside it, with the token of its ServiceAccount. No
+# image is pulled: the script asks the registry with the Secret, as a kubelet would.
 
 replicas=1
 other_image=registry.example.com/app
@@ -20,7 +20,7 @@ install_chart() {
     run "kubectl -n $ours get serviceaccount,service,deployment -o name"
     run "kubectl get mutatingwebhookconfigurations,validatingadmissionpolicies -o name"
 
-    headline 'Start the program, with the rights of its ServiceAccount and nothing more'
+    headline 'Start the program, with the rights of its ServiceAccount and no more'
     local kubeconfig=$dir/ours.kubeconfig https http
     {
         kubectl --kubeconfig "$kubeconfig" config set-cluster demo \
@@ -30,18 +30,18 @@ install_chart() {
         kubectl --kubeconfig "$kubeconfig" config use-context ours
     } >/dev/null
     https=127.0.0.1:$(free_port) http=127.0.0.1:$(free_port)
-    # The empty environment keeps it from ever seeing your AWS keys.
+    # The empty environment keeps your AWS keys out of the program.
     hold 9 webhook "$cluster" lifeline -- env -i AWS_ENDPOINT_URL="$aws" AWS_EC2_METADATA_DISABLED=true \
         AWS_ACCESS_KEY_ID="$key_id" AWS_SECRET_ACCESS_KEY="$key" \
         "$CARGO_TARGET_DIR/debug/ecr-pull-secrets" serve --kubeconfig "$kubeconfig" \
         --https-listen "$https" --http-listen "$http"
-    # There is no kube-proxy: the control plane is told where calls to our Service go.
+    # There is no kube-proxy: this tells the control plane where calls to our Service go.
     echo "route $ours/$ours $https" >&7
     wait_for 'the program is ready' curl -sf "http://$http/readyz"
     echo "ready: https://$https/mutate, http://$http/metrics"
 }
 
-# The registry's 401 is the contrast here.
+# Here the contrast is the registry's 401 in first_pulls.
 without_us() { :; }
 
 first_pulls() {
@@ -55,7 +55,7 @@ pulls() {
     expect "registry, with the Secret of $1" 200 "$(open_registry --header "@$dir/authorization")"
 }
 
-# Asks for the image's manifest as a kubelet would; the status. The token goes through a file, never a command line.
+# Prints the status of a request for the image's manifest. The token goes through a file, never a command line.
 open_registry() { curl -s -o "$dir/manifest" -w '%{http_code}' --connect-to "::${aws#http://}" "$@" "http://$host/v2/shop/manifests/v1"; }
 authorization() {
     kubectl -n "$1" get secret $secret -o jsonpath='{.data.\.dockerconfigjson}' | base64 -d |

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the shared folder of builds this clone's: claim.sh FOLDER
+# Makes Cargo rebuild this clone's sources in a target folder that clones share: claim.sh FOLDER
 #
-# Cargo names what it builds of the workspace the same in every clone and goes by the sources' times, so a folder that
-# another clone built in last would pass that clone's program off as ours. Dependencies stay as they are.
+# Cargo gives the workspace's outputs the same names in every clone, and compares the times of the sources. So it would take
+# another clone's program for ours. This touches our sources when another clone built last; dependencies stay built.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 stamp=$1/.clone

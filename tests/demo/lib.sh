@@ -1,24 +1,24 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shares its variables with run.sh
-# What both ways of the demo are told with: how it talks, and what it starts and ends.
+# Shared by both forms of the demo: output, and the processes that it starts and ends.
 
-# ---- how it talks ---------------------------------------------------------------------------------------------------
+# ---- output ---------------------------------------------------------------------------------------------------------
 
 bold='' dim='' green='' red='' plain=''
 if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'; fi
 began=$(date +%s%N)
 summary=()
-declare -A processes=() # name to pid
+declare -A processes=() # name → pid
 
 headline() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 
-# run COMMAND: shows a line that a user would type, and types it. The command must not keep alive what hold starts; in a
-# shell of its own, as this one would keep the ends open while a trap runs.
+# run COMMAND: prints a command as a user would type it, and runs it. A subshell closes the descriptors of hold: otherwise
+# the command, or this shell while a trap runs, would keep alive the processes that hold started.
 run() {
     printf '%s$ %s%s\n' "$dim" "$1" "$plain"
     (eval "$1") 7>&- 8>&- 9>&-
 }
 
-# expect CLAIM WANTED GOT: a line of the summary, or the end.
+# expect CLAIM WANTED GOT: adds a line to the summary, or ends the demo.
 expect() {
     local got=${3:-none}
     [[ $got == "$2" ]] || fail "$1: expected \`$2\`, got \`$got\`"
@@ -34,24 +34,24 @@ fail() {
     local name log
     for name in "${!processes[@]}"; do
         for log in "$dir/$name.out" "$dir/$name.log"; do
-            [[ ! -s $log ]] || { printf '\n%s said at last:\n' "$name" && tail -n 10 "$log"; } >&2
+            [[ ! -s $log ]] || { printf '\nlast lines of %s:\n' "$name" && tail -n 10 "$log"; } >&2
         done
     done
-    # Never the caller's own cluster.
+    # Only of the demo's cluster, never of one that the caller's KUBECONFIG names.
     if [[ ${KUBECONFIG-} == "$dir"/* ]]; then
-        printf '\nthe warnings of the cluster:\n' >&2
+        printf '\nwarnings in the cluster:\n' >&2
         kubectl --request-timeout=5s get events -A --field-selector=type=Warning >&2 || true
     fi
     printf '\n%s✗ %s%s\n' "$red" "$1" "$plain" >&2
     exit 1
 }
 
-# ---- what it starts -------------------------------------------------------------------------------------------------
+# ---- processes ------------------------------------------------------------------------------------------------------
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ecr-pull-secrets-demo.XXXXXX")
 
-# hold FD NAME COMMAND…: starts a process that lives as long as the writing end of its stdin is open, here as FD: if this
-# script is killed without notice, the kernel closes it. The others' ends must not live on in the process.
+# hold FD NAME COMMAND…: starts a process that ends when its stdin closes. This script holds the writing end as FD, so the
+# kernel closes it even if the script is killed. The process must not inherit the writing ends of other processes.
 hold() {
     local fd=$1 name=$2
     shift 2
@@ -71,20 +71,20 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# wait_for WHAT COMMAND…: waits for it to succeed; 30 s are for a machine under load.
+# wait_for WHAT COMMAND…: waits until COMMAND succeeds, at most 30 s: enough for a machine under load.
 wait_for() {
     local what=$1 end=$((SECONDS + 30))
     shift
     until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || fail "not within 30 s: $what"
+        ((SECONDS < end)) || fail "not reached within 30 s: $what"
         for name in "${!processes[@]}"; do
-            kill -0 "${processes[$name]}" 2>/dev/null || fail "$name ended: $what not reached"
+            kill -0 "${processes[$name]}" 2>/dev/null || fail "$name ended before this was reached: $what"
         done
         sleep 0.05
     done
 }
 
-# field NAME FILE: a text field of a line of JSON.
+# field NAME FILE: prints a text field of a file with one line of JSON.
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$2" | head -n 1; }
 
 start_aws() {

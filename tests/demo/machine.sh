@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Looks at the machine before anything is built on it, and prints the Rust toolchain to use.
+# Checks the machine before anything is built on it, and prints the Rust toolchain to use.
 #
-# What is missing is said here, by name, and not by some build a quarter of an hour later. On Debian as root, missing
-# packages are printed and installed; as anybody else, the one command that does it is printed. A machine that has all
-# of it passes in a fraction of a second. stdout carries the toolchain's name and nothing else.
+# This names what is missing, before a build fails for it a quarter of an hour later. On Debian, root gets missing packages
+# installed; any other user gets the command that installs them. A machine with all of it passes in a fraction of a second.
+# stdout carries the toolchain's name and nothing else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -12,7 +12,7 @@ fail() {
     exit 1
 }
 
-# Asked for by what they do, so that other distributions pass as well.
+# Tests what each package provides, so that other distributions pass as well.
 missing_packages() {
     # Rust links with the C compiler, and one crate (aws-lc-sys) is C. No cmake, no clang, no pkg-config.
     echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null 2>/dev/null || echo build-essential
@@ -27,8 +27,8 @@ packages() {
     missing=$(missing_packages | tr '\n' ' ')
     [[ -n $missing ]] || return 0
     local command="apt-get install -y --no-install-recommends ${missing% }"
-    type -P apt-get >/dev/null || fail "these Debian packages are missing, or what they are called here: $missing"
-    [[ $(id -u) == 0 ]] || fail "some Debian packages are missing. This installs them:" "" "    sudo $command" ""
+    type -P apt-get >/dev/null || fail "install these Debian packages, or their equivalents on this system: $missing"
+    [[ $(id -u) == 0 ]] || fail "Debian packages are missing. Install them:" "" "    sudo $command" ""
     echo "installing the Debian packages $missing" >&2
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq >&2
@@ -43,8 +43,8 @@ toolchain() {
     local pinned
     pinned=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
     if ! type -P rustup >/dev/null; then
-        [[ $(rustc --version 2>/dev/null) == "rustc $pinned "* ]] || fail "Rust is missing: https://rustup.rs"
-        return # a distribution's Rust of the right version
+        [[ $(rustc --version 2>/dev/null) == "rustc $pinned "* ]] || fail "Rust $pinned is missing. Install rustup: https://rustup.rs"
+        return # the right version, without rustup: from the distribution
     fi
     if ! has_toolchain "$pinned"; then
         echo "installing Rust $pinned" >&2
@@ -53,13 +53,13 @@ toolchain() {
     if has_toolchain "$pinned"; then
         echo "$pinned"
     elif has_toolchain stable && [[ $(rustup run stable rustc --version) == "rustc $pinned "* ]]; then
-        echo "Rust $pinned cannot be fetched; the installed stable is that version, too" >&2
+        echo "Rust $pinned cannot be fetched; using the installed stable, which is the same version" >&2
         echo stable
     else
-        fail "Rust $pinned cannot be fetched, and the installed stable is another version"
+        fail "cannot fetch Rust $pinned, and the installed stable is another version"
     fi
 }
 
 packages
-type -P go >/dev/null || fail "Go is missing: https://go.dev/dl, or \`apt-get install golang\` where that is 1.21 or later"
+type -P go >/dev/null || fail "Go is missing. Install 1.21 or later: https://go.dev/dl, or \`apt-get install golang\`"
 toolchain

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # shares its variables with run.sh
-# The demo as root: a cluster with a node. ecr-pull-secrets is installed as a user would, from the image that ships, and
-# the kubelet pulls the Deployment's image from the stand-in's registry. Pods end Running, or the demo fails.
+# The demo as root: a cluster with a node. The script installs ecr-pull-secrets as a user would, from the image that ships,
+# and the kubelet pulls the Deployment's image from the stand-in's registry. The demo fails unless the pods are Running.
 
 replicas=2
 other_image=cluster.test/pause:1 # on the node from the start
@@ -44,7 +44,7 @@ start() {
     start_aws
     local port=${aws##*:}
     start_cluster --node --containerd "$containerd" --image "$dir/image.tar" --registry "$host=$aws" --host-port "$port"
-    # Meanwhile:
+    # While the cluster starts:
     curl -sfS -o "$dir/uploaded" --data-binary "@$dir/shop.tar" "$aws/admin/images?repository=shop&tag=v1" || fail 'the upload of shop:v1'
     cluster_ready
     run 'kubectl get nodes'
@@ -56,29 +56,29 @@ install_chart() {
     run "kubectl create namespace $ours"
     run "kubectl -n $ours create secret generic $ours-aws \\
     --from-literal=AWS_ACCESS_KEY_ID=\"\$key_id\" --from-literal=AWS_SECRET_ACCESS_KEY=\"\$key\""
-    # The defaults, but for the way to the stand-in.
+    # Default values, plus the address of the stand-in.
     run "helm install $ours manifests/helm -n $ours \\
     --set-json 'extraEnv=[{\"name\":\"AWS_ENDPOINT_URL\",\"value\":\"$aws_for_pods\"}]' >/dev/null"
-    run "kubectl -n $ours rollout status deployment $ours --timeout=60s" || fail 'our own pods are not ready'
+    run "kubectl -n $ours rollout status deployment $ours --timeout=60s" || fail 'the pods of ecr-pull-secrets are not ready'
     run "kubectl -n $ours get pods"
-    # A Service leads to pods a moment after they are ready.
+    # kube-proxy routes to the pods a moment after they are ready.
     local address
     address=$(kubectl -n $ours get service $ours -o jsonpath='{.spec.clusterIP}')
-    wait_for 'the Service leads to the program' curl -sko "$dir/answer" "https://$address"
+    wait_for 'the Service routes to the program' curl -sko "$dir/answer" "https://$address"
 }
 
 without_us() {
-    headline 'The contrast: a namespace that stays out, by its label'
+    headline 'For contrast: a namespace that opts out, by its label'
     run 'kubectl create namespace left-out'
     run 'kubectl label namespace left-out ecr-pull-secrets.dev/inject=false'
     run 'kubectl -n left-out apply -f tests/demo/deployment.yaml'
     wait_for 'the pull fails' bash -c '(($(kubectl -n left-out get pods | grep -cE "ErrImagePull|ImagePullBackOff") == 2))'
     run 'kubectl -n left-out get pods'
-    expect 'pods that run without us' 0 "$(running left-out)"
+    expect 'running pods in left-out' 0 "$(running left-out)"
 }
 
 first_pulls() {
-    headline 'The kubelet pulls with it'
+    headline 'The kubelet pulls with the Secret'
     pulls "$1"
     local pod
     pod=$(kubectl -n "$1" get events --field-selector=reason=Pulling -o jsonpath='{.items[0].involvedObject.name}')
@@ -86,14 +86,14 @@ first_pulls() {
 }
 
 pulls() {
-    run "kubectl -n $1 rollout status deployment shop --timeout=30s" || fail "pods in $1 do not run"
+    run "kubectl -n $1 rollout status deployment shop --timeout=30s" || fail "the pods in $1 do not run"
     run "kubectl -n $1 get pods"
-    expect "pods that run in $1" 2 "$(running "$1")"
-    expect "events of a failed pull in $1" 0 "$(failed_pulls "$1")"
+    expect "running pods in $1" 2 "$(running "$1")"
+    expect "events of failed pulls in $1" 0 "$(failed_pulls "$1")"
 }
 
 running() { kubectl -n "$1" get pods --no-headers | awk '$2 == "1/1" && $3 == "Running"' | wc -l; }
-# By the kubelet's words for one.
+# Counts Events, by the kubelet's reasons for a failed pull.
 failed_pulls() {
     kubectl -n "$1" get events -o jsonpath='{range .items[*]}{.reason}{"\n"}{end}' |
         grep -cxE 'Failed|BackOff|ErrImageNeverPull|InspectFailed|FailedToRetrieveImagePullSecret' || true

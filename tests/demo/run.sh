@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# The promise, kept before your eyes: a Deployment that names an ECR image and nothing else, in a namespace made a second
-# earlier, gets pods that can pull.
+# The demo: a Deployment that names an ECR image and nothing else, in a namespace made a second earlier, gets pods that can
+# pull.
 #
-# Real are the API server, etcd and the controllers, the chart, its rights and guards, and the program. Not real are AWS
-# and the registry (tests/aws-stand-in plays both, and checks every signature and token).
+# Real: the API server, etcd, the controllers, the chart with its rights and guards, and the program. Not real: AWS and the
+# registry. tests/aws-stand-in stands in for both, and checks every signature and token.
 #
 # As root, the cluster has a node (node.sh): the program runs in its pods, from the image that ships, and the kubelet pulls
-# with our Secret. As anybody else (beside.sh), the program runs beside the cluster, and the registry is asked as a kubelet
-# would ask it.
+# with our Secret. Without root (beside.sh), the program runs beside the cluster, and the script asks the registry as a
+# kubelet would.
 #
-# Everything listens on loopback, or on the node's own network. All that is started here ends with this script, however
-# that ends.
+# Everything listens on loopback, or on the node's own network. Every process ends with this script, also when the script
+# is killed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 host=123456789012.dkr.ecr.eu-central-1.amazonaws.com # what tests/demo/deployment.yaml names
 ours=ecr-pull-secrets
 secret=ecr-registry-credentials
-# The stand-in's one user.
+# The stand-in's only user.
 key_id=AKIDEXAMPLE
 key=wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ecr-pull-secrets/target} # as in the Makefile
 tests/demo/claim.sh "$CARGO_TARGET_DIR"
 
-# A container's root may lack what a node takes: namespaces.
+# Root in a container may lack the right to create Linux namespaces, which a node needs.
 can_run_a_node() {
     [[ $(uname -s) == Linux && $(id -u) == 0 ]] && unshare --mount --net --ipc --pid --fork true 2>/dev/null
 }
@@ -32,7 +32,7 @@ source tests/demo/lib.sh
 if can_run_a_node; then source tests/demo/node.sh; else source tests/demo/beside.sh; fi
 
 calls() { curl -sf "$aws/admin/calls?action=GetAuthorizationToken" | awk -v RS=, -F: '/"total"/ {sum += $2} END {print sum + 0}'; }
-# expect_calls WHEN: one for each identity, region and replica is the promise. Here are one identity and one region.
+# expect_calls WHEN: at most one call per replica, because the demo has one identity and one region.
 expect_calls() {
     local got
     got=$(calls)
@@ -59,13 +59,13 @@ install_chart
 expect 'AWS calls before the first pod' 0 "$(calls)"
 without_us
 
-headline 'A new namespace, and a Deployment that knows nothing of pull secrets'
+headline 'A new namespace, and a Deployment that names no pull secret'
 run 'cat tests/demo/deployment.yaml'
 deploy shop
 
-headline 'The pods, as they are stored'
+headline 'The pods, as the API server stores them'
 run "kubectl -n shop get pods -o custom-columns=NAME:.metadata.name,IMAGEPULLSECRETS:.spec.imagePullSecrets[*].name"
-expect 'imagePullSecrets of the two pods' "$secret $secret" "$(references shop)"
+expect 'imagePullSecrets of the pods in shop' "$secret $secret" "$(references shop)"
 expect 'imagePullSecrets of the Deployment' none "$(kubectl -n shop get deployment shop -o jsonpath='{.spec.template.spec.imagePullSecrets}')"
 
 headline 'The Secret that they name'
@@ -78,15 +78,15 @@ expect_calls 'for the first namespace'
 
 headline 'A second namespace'
 deploy shop-staging
-expect 'imagePullSecrets of the second two pods' "$secret $secret" "$(references shop-staging)"
+expect 'imagePullSecrets of the pods in shop-staging' "$secret $secret" "$(references shop-staging)"
 pulls shop-staging
-expect_calls 'all in all'
+expect_calls 'in total'
 
-headline 'A pod of somebody else'
+headline 'A pod without an ECR image'
 run "kubectl -n shop run other --image=$other_image"
 expect 'imagePullSecrets of a pod without an ECR image' none "$(kubectl -n shop get pod other -o jsonpath='{.spec.imagePullSecrets}')"
 
-headline 'What was seen'
+headline 'Summary'
 printf '  %s\n' "${summary[@]}"
 took=$((($(date +%s%N) - began) / 100000000))
-printf '\n%s✓%s everything as promised, in %s.%s s; cleaning up\n' "$green" "$plain" $((took / 10)) $((took % 10))
+printf '\n%s✓%s all checks passed in %s.%s s; cleaning up\n' "$green" "$plain" $((took / 10)) $((took % 10))

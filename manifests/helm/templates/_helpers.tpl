@@ -1,53 +1,53 @@
 {{/*
-Object names do not follow the release name: RBAC, guard policies and the program itself are bound to them by name, and a
-second copy in one cluster would only fight the first.
+Object names do not follow the release name: RBAC, the guard policies and the program refer to these objects by name, and a
+second installation in one cluster would conflict with the first.
 */}}
 
-{{/* The one Secret name that RBAC and guard are bound to. The program's default is the same. */}}
+{{/* The name of the pull Secrets, which RBAC and the guards refer to. The default is the program's. */}}
 {{- define "ecr-pull-secrets.secretName" -}}
 {{- $name := dig "secret" "name" "ecr-registry-credentials" .Values.config -}}
 {{- if has $name (list (include "ecr-pull-secrets.tlsName" .) (include "ecr-pull-secrets.storeName" .)) -}}
-{{- fail (printf "config.secret.name: %s is a Secret of our own" $name) -}}
+{{- fail (printf "config.secret.name: %s is the name of one of our own Secrets; choose another" $name) -}}
 {{- end -}}
 {{- $name -}}
 {{- end }}
 
-{{/* The token store: one Secret, in our own namespace. */}}
+{{/* The token store: one Secret in our own namespace. */}}
 {{- define "ecr-pull-secrets.storeName" -}}
 ecr-pull-secrets-tokens
 {{- end }}
 
-{{/* CA and serving certificate: one Secret, in our own namespace. */}}
+{{/* CA and serving certificate: one Secret in our own namespace. */}}
 {{- define "ecr-pull-secrets.tlsName" -}}
 ecr-pull-secrets-tls
 {{- end }}
 
-{{/* Whether the program keeps CA and serving certificate itself; empty for no. */}}
+{{/* "yes" if the program manages CA and serving certificate itself, otherwise empty. */}}
 {{- define "ecr-pull-secrets.selfSigned" -}}
 {{- if eq .Values.certificate.source "selfSigned" }}yes{{ end -}}
 {{- end }}
 
-{{/* The caBundle that the registration is rendered with; whoever else keeps it must find it left alone. */}}
+{{/* The caBundle of the registration: empty, so that the manifest omits the field, unless the user manages the certificate. */}}
 {{- define "ecr-pull-secrets.caBundle" -}}
 {{- with .Values.webhook.caBundle -}}
 {{- if ne $.Values.certificate.source "secret" -}}
-{{- fail (printf "webhook.caBundle is for certificate.source=secret; with %s it is filled in by itself" $.Values.certificate.source) -}}
+{{- fail (printf "webhook.caBundle requires certificate.source=secret; with %s it is set automatically, so remove the value" $.Values.certificate.source) -}}
 {{- end -}}
 {{- . -}}
 {{- end -}}
 {{- end }}
 
-{{/* Whether pods that were missed are created again; empty for no. */}}
+{{/* "yes" if missed pods are deleted, so that their controllers re-create them, otherwise empty. */}}
 {{- define "ecr-pull-secrets.recreatesPods" -}}
 {{- if dig "repair" "recreatePods" false .Values.config }}yes{{ end -}}
 {{- end }}
 
-{{/* How our account is called in an admission review. */}}
+{{/* The user name of our account in an admission request. */}}
 {{- define "ecr-pull-secrets.username" -}}
 system:serviceaccount:{{ .Release.Namespace }}:ecr-pull-secrets
 {{- end }}
 
-{{/* Nothing that differs between releases or versions: a Deployment's selector can never be changed. */}}
+{{/* No label that differs between releases or versions: a Deployment's selector is immutable. */}}
 {{- define "ecr-pull-secrets.selector" -}}
 app.kubernetes.io/name: ecr-pull-secrets
 {{- end }}
@@ -61,25 +61,25 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{/*
-CEL: does this text (the argument, a CEL expression) start like a private ECR host?
+A CEL condition: the text (the argument, a CEL expression) starts like a private ECR host.
 
-A superset of the program's test on purpose: what this refuses never reaches the program, what it lets through is looked at
-properly. Account, then `.dkr.ecr`, `.dkr-ecr` and their `-fips` forms cover every partition, whatever its domain. The
-`contains` in front is there for the cost budget: it is several times cheaper than the expression, so that pods with
-thousands of containers stay within it.
+This is a superset of the program's test, because a pod that does not match here never reaches the program; the program then
+tests strictly. An account followed by `.dkr.ecr` or `.dkr-ecr`, with or without `-fips`, covers every partition and domain.
+`contains` comes first for the cost budget of CEL: it is several times cheaper than the regular expression, so that pods with
+thousands of containers stay within the budget.
 */}}
 {{- define "ecr-pull-secrets.celIsEcr" -}}
 {{ . }}.contains('.dkr') && {{ . }}.matches('^[0-9]{12}[.]dkr[.-]ecr')
 {{- end }}
 
-{{/* The head of a guard policy: only our own account is ever judged. */}}
+{{/* The match condition of a guard policy: requests of our own account only. */}}
 {{- define "ecr-pull-secrets.onlyUs" -}}
-# With Fail an error in here would hit everybody's writes, hence the has().
+# The has() avoids an error: with failurePolicy Fail, an error here would reject the writes of every account.
 - name: only-our-account
   expression: "has(request.userInfo.username) && request.userInfo.username == '{{ include "ecr-pull-secrets.username" . }}'"
 {{- end }}
 
-{{/* The binding of a guard policy; the argument is a list of root context and name. */}}
+{{/* The binding of a guard policy. Argument: a list of the root context and the policy's name. */}}
 {{- define "ecr-pull-secrets.guardBinding" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}

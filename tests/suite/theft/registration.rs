@@ -14,8 +14,8 @@ use super::scene::{OTHERS, Scene, WEBHOOKS};
 
 // How the guard's sentences end.
 const HOOK: &str = "changes nothing in its webhook configuration but caBundle";
-const LIST: &str = "but caBundle, and this is the list of webhooks";
-const METADATA: &str = "but caBundle, and this is its metadata";
+const LIST: &str = "but caBundle, not the list of webhooks";
+const METADATA: &str = "but caBundle, not its metadata";
 const NAME: &str = "writes no webhook configuration but zz-ecr-pull-secrets";
 const NEITHER: &str = "neither creates nor deletes webhook configurations";
 

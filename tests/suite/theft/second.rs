@@ -19,7 +19,7 @@ use crate::harness::{LIMIT, World, eventually};
 // Guards have no namespace; these are the second ones.
 const SECRETS: &str = "second-guard-secrets";
 const REST: &str = "second-guard-rest";
-const PENDING: &str = "a controller's that replaces them, and nothing else";
+const PENDING: &str = "of a controller that re-creates them, and nothing else";
 
 /// An installation without guards, at first.
 pub struct Second {
