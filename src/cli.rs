@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ecr_pull_secrets_core::config::duration;
 use tracing::level_filters::LevelFilter;
 
-use crate::command::DEFAULT_CONFIG;
+use crate::config::DEFAULT_PATH;
 use crate::telemetry::logs::Format;
 
 /// Pull secrets for Amazon ECR, made just in time.
@@ -31,7 +31,7 @@ pub struct Global {
         long,
         global = true,
         value_name = "FILE",
-        default_value = DEFAULT_CONFIG,
+        default_value = DEFAULT_PATH,
         env = "ECR_PULL_SECRETS_CONFIG"
     )]
     pub config: PathBuf,

@@ -30,7 +30,7 @@ use crate::certificate::self_signed::SelfSigned;
 use crate::certificate::served::{Certificate, service};
 use crate::cli;
 use crate::cluster::client::clients;
-use crate::command::Failure;
+use crate::exit::Failure;
 use crate::https::connections::Connections;
 use crate::https::drain::{self, Phase, Switch};
 use crate::https::listener;

@@ -13,9 +13,7 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::election::{
-    Claim, DURATION, Election, RELEASED, RENEW, RETRY, Record,
-};
+use ecr_pull_secrets_core::election::{Claim, DURATION, Election, RELEASED, RENEW, RETRY, Record};
 use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 
 use crate::cli::{Global, Serve};
-use crate::command::{Failure, configuration};
+use crate::config;
+use crate::exit::Failure;
 use crate::run;
 use crate::telemetry::logs;
 
@@ -13,7 +14,7 @@ use crate::telemetry::logs;
 ///
 /// [`Failure`] when the process cannot start, or when a part of it died.
 pub async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> {
-    let config = configuration(&global.config)?;
+    let config = config::load(&global.config)?;
     if serve.print_config {
         let yaml = config
             .to_yaml()

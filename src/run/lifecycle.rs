@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::command::Failure;
+use crate::exit::Failure;
 
 /// SIGTERM and SIGINT.
 pub(super) struct Stop {

@@ -3,8 +3,8 @@
 use ecr_pull_secrets_core::certificate::life::Validity;
 use rcgen::{BasicConstraints, DnType, IsCa, Issuer};
 
-use crate::certificate::served::Terms;
 use super::*;
+use crate::certificate::served::Terms;
 
 /// Who may sign others.
 fn authority(name: &str) -> CertificateParams {
