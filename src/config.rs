@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ecr_pull_secrets_core::admission::patch::Patches;
 use ecr_pull_secrets_core::config::{Config, InvalidConfig};
+use ecr_pull_secrets_core::workload::pod::Settings;
 
 /// The path of the configuration file where no flag gives one.
 pub(crate) const DEFAULT_PATH: &str = "/etc/ecr-pull-secrets/config.yaml";
@@ -65,6 +66,8 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
 #[derive(Debug)]
 pub(crate) struct InForce {
     config: Config,
+    /// What decides about a pod.
+    pub(crate) settings: Settings,
     /// The patches that add the reference, as bytes.
     pub(crate) patches: Patches,
 }
@@ -72,7 +75,15 @@ pub(crate) struct InForce {
 impl InForce {
     fn new(config: Config) -> Self {
         let patches = Patches::new(&config.secret.name);
-        Self { config, patches }
+        let settings = Settings {
+            secret_name: config.secret.name.clone(),
+            selection: config.selection,
+        };
+        Self {
+            config,
+            settings,
+            patches,
+        }
     }
 }
 

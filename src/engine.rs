@@ -1,64 +1,126 @@
-//! What admission and the loops of the leader share: the configuration, the API server, memory, and
-//! the one verb.
+//! The object graph: built here, and started elsewhere.
+//!
+//! A verb builds one [`Engine`]. `serve` starts its watches and lets the loops run; a verb that
+//! asks one question uses what it needs, and no watch runs. Building talks to no one.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::config::Config;
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::Subject;
+use ecr_pull_secrets_core::identity::{Identity, Subject};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Verdict;
-use ecr_pull_secrets_core::workload::pod::Settings;
 use jiff::Timestamp;
 
+use crate::aws::mint::Mint;
 use crate::cluster::client::Clients;
-use crate::cluster::events::Events;
+use crate::cluster::events::{self, Events};
 use crate::cluster::namespaces::Namespaces;
+use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::service_accounts::ServiceAccounts;
-use crate::leader::reports::Reports;
+use crate::config::Live;
 use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
+use crate::pull_secret::write::Writer;
 use crate::telemetry::metrics::Metrics;
 use crate::token::keys::Keys;
+use crate::token::store::Store;
 use crate::token::supply::Supply;
 
-/// See above; there is one per process.
-pub struct Scope {
-    /// The configuration in force.
-    pub config: Config,
-    /// What decides about a pod.
-    pub settings: Settings,
-    /// Of the API server.
-    pub clients: Clients,
+/// What an engine is built from.
+pub(crate) struct Blueprint<'a> {
+    pub(crate) config: Config,
+    pub(crate) clients: Clients,
     /// Our own namespace.
-    pub namespace: String,
-    /// What each namespace's Secret holds.
-    pub ledger: Arc<Ledger>,
-    /// The tokens.
-    pub supply: Arc<Supply>,
-    /// The namespaces.
-    pub namespaces: Arc<Namespaces>,
-    /// The ServiceAccounts.
-    pub service_accounts: Arc<ServiceAccounts>,
-    /// The one that writes.
-    pub pull_secrets: Arc<PullSecrets>,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// What is told.
-    pub events: Events,
-    /// What was said and done about pods.
-    pub reports: Reports,
+    pub(crate) namespace: &'a str,
+    /// The directory where AWS keys may be mounted.
+    pub(crate) aws_credentials_dir: &'a Path,
+    pub(crate) metrics: Metrics,
 }
 
-impl Scope {
-    /// Of these registries, the ones that the rules allow in a namespace, and with whose rights.
-    pub fn allowed(&self, namespace: &str, registries: &[Registry]) -> Vec<(Registry, Identity)> {
+/// What admission, the loops of the leader and the verbs share; one per process.
+pub(crate) struct Engine {
+    /// The configuration in force.
+    pub(crate) live: Arc<Live>,
+    pub(crate) clients: Clients,
+    /// Our own namespace.
+    pub(crate) namespace: String,
+    /// The name of this replica: in the Lease and in Events.
+    pub(crate) instance: String,
+    /// What each pull Secret holds.
+    pub(crate) ledger: Arc<Ledger>,
+    /// The tokens that this process holds.
+    pub(crate) supply: Arc<Supply>,
+    /// The tokens that all replicas share.
+    pub(crate) store: Arc<Store>,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) service_accounts: Arc<ServiceAccounts>,
+    /// The one verb: see [`PullSecrets::ensure`].
+    pub(crate) pull_secrets: Arc<PullSecrets>,
+    pub(crate) metrics: Metrics,
+    pub(crate) events: Events,
+}
+
+impl Engine {
+    /// Puts the parts together. The second half writes Events, once it runs.
+    pub(crate) fn build(blueprint: Blueprint<'_>) -> (Arc<Self>, events::Writer) {
+        let Blueprint {
+            config,
+            clients,
+            namespace,
+            aws_credentials_dir,
+            metrics,
+        } = blueprint;
+        let instance = instance();
+        let ledger = Arc::new(Ledger::new(&config.secret.name));
+        let namespaces = Arc::new(Namespaces::new(&clients));
+        let service_accounts = Arc::new(ServiceAccounts::new(&clients, &config.secret.name));
+        let (events, event_writer) = events::channel(clients.call.clone(), &instance);
+        let store = Store::new(&clients, namespace);
+        let supply = Supply::new(
+            Mint::new(config.endpoints.clone(), aws_credentials_dir),
+            config.rotation.max_age,
+            metrics.clone(),
+            store.clone(),
+        );
+        let writer = Writer::new(
+            PullSecretApi::new(clients.call.clone(), &config.secret.name),
+            ledger.clone(),
+            config.secret.adopt,
+            config.rotation.max_age,
+            metrics.clone(),
+            events.clone(),
+        );
+        let pull_secrets =
+            PullSecrets::new(ledger.clone(), supply.clone(), namespaces.clone(), writer);
+        let engine = Self {
+            live: Live::new(config),
+            clients,
+            namespace: namespace.to_owned(),
+            instance,
+            ledger,
+            supply,
+            store,
+            namespaces,
+            service_accounts,
+            pull_secrets,
+            metrics,
+            events,
+        };
+        (Arc::new(engine), event_writer)
+    }
+
+    /// Of these registries, the ones that the rules allow in a namespace, each with the identity
+    /// that opens it.
+    pub(crate) fn allowed(
+        &self,
+        namespace: &str,
+        registries: &[Registry],
+    ) -> Vec<(Registry, Identity)> {
+        let config = self.live.snapshot();
+        let subject = Subject::of_namespace(namespace);
         let allowed = registries.iter().filter_map(|registry| {
-            match self
-                .config
-                .rules
-                .verdict(registry, Subject::of_namespace(namespace))
-            {
+            match config.rules.verdict(registry, subject) {
                 Verdict::Allow(identity) => Some((registry.clone(), identity)),
                 Verdict::Deny(_) => None,
             }
@@ -66,12 +128,20 @@ impl Scope {
         allowed.collect()
     }
 
-    /// The earliest end of any token that pods are to pull with. One that the rules deny by now is
-    /// left to end where it is.
-    pub fn earliest_expiry(&self) -> Option<Timestamp> {
+    /// The earliest expiry of any token that pods pull with. A token that the rules now deny does
+    /// not count: it expires where it is.
+    pub(crate) fn earliest_expiry(&self) -> Option<Timestamp> {
+        let config = self.live.snapshot();
         let mut keys = Keys::default();
-        self.ledger.earliest_expiry(|namespace, host| {
-            keys.of(&self.config.rules, host, namespace).is_some()
-        })
+        self.ledger
+            .earliest_expiry(|namespace, host| keys.of(&config.rules, host, namespace).is_some())
     }
+}
+
+/// The pod's name, as the chart gives it, or else its host name, which is the same by default.
+fn instance() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable("POD_NAME")
+        .or_else(|| variable("HOSTNAME"))
+        .unwrap_or_else(|| "ecr-pull-secrets".to_owned())
 }

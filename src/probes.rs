@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::certificate::served::Served;
 use crate::clock;
 use crate::cluster::watch::Synced;
-use crate::engine::Scope;
+use crate::engine::Engine;
 use crate::https::drain::{Phase, Signal};
 use crate::telemetry::metrics::Metrics;
 
@@ -85,7 +85,7 @@ pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
     metrics: Metrics,
-    scope: Arc<Scope>,
+    engine: Arc<Engine>,
 ) {
     let ready = move || {
         let missing = readiness.missing();
@@ -98,13 +98,13 @@ pub async fn serve(
     };
     let scrape = move || {
         #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        let earliest = scope
+        let earliest = engine
             .earliest_expiry()
             .map_or(0.0, |time| time.as_second() as f64);
         metrics.secret_expiry.set(earliest);
         metrics
             .secrets_foreign
-            .set(i64::try_from(scope.ledger.foreign()).unwrap_or(i64::MAX));
+            .set(i64::try_from(engine.ledger.foreign()).unwrap_or(i64::MAX));
         let text = metrics.encode();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         async move { ([(CONTENT_TYPE, kind)], text) }

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::lifecycle::{Stop, Tasks};
-use self::parts::{ELECTION, Parts, Started};
+use self::parts::ELECTION;
 use crate::admission::handler::Admission;
 use crate::admission::http::Webhook;
 use crate::certificate::files::Files;
@@ -30,6 +30,7 @@ use crate::certificate::self_signed::SelfSigned;
 use crate::certificate::served::{Certificate, service};
 use crate::cli;
 use crate::cluster::client::clients;
+use crate::engine::{Blueprint, Engine};
 use crate::exit::Failure;
 use crate::https::connections::Connections;
 use crate::https::drain::{self, Phase, Switch};
@@ -89,16 +90,16 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
 
     tasks.own("heap", heap::keep_small());
     let (resign, resigning) = watch::channel(false);
-    let parts = Parts {
-        aws_credentials_dir: &aws_credentials_dir,
-        config: &config,
+    let secret_name = config.secret.name.clone();
+    let (engine, event_writer) = Engine::build(Blueprint {
+        config,
+        clients: clients.clone(),
         namespace: &namespace,
-        clients: &clients,
-        metrics: &metrics,
-        resign: resigning,
-    };
-    let Started { scope, synced } = parts.start(&mut tasks);
-    let webhook = Webhook::new(Admission::new(scope.clone()), metrics.clone());
+        aws_credentials_dir: &aws_credentials_dir,
+        metrics: metrics.clone(),
+    });
+    let synced = parts::start(&engine, event_writer, resigning, &mut tasks);
+    let webhook = Webhook::new(Admission::new(engine.clone()), metrics.clone());
     let connections = Connections::new(connection_age, metrics.clone());
 
     let switch = Switch::default();
@@ -109,7 +110,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         drain: switch.signal(),
     };
     let probes = bind(http_listen).await?;
-    let (ready, this) = (readiness.clone(), scope.clone());
+    let (ready, this) = (readiness.clone(), engine.clone());
     tasks.own("probes", probes::serve(probes, ready, metrics, this));
     let https = bind(https_listen).await?;
     info!(https = %https_listen, http = %http_listen, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -120,7 +121,6 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
         connections,
         switch.signal(),
     ));
-    let secret_name = config.secret.name;
     tasks.own(
         "guards",
         guards::report(clients.call, namespace, secret_name, readiness),
@@ -134,7 +134,7 @@ pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     // Whoever leads next need not wait for the drain.
     resign.send_replace(true);
     tokio::select! {
-        () = shut_down(&switch, drain_delay, serving, &scope.pull_secrets, &mut tasks) => {}
+        () = shut_down(&switch, drain_delay, serving, &engine.pull_secrets, &mut tasks) => {}
         () = stop.requested() => info!("asked twice: ending at once"),
     }
     Ok(())

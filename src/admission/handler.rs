@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
 
 use crate::cluster::namespaces::Known;
-use crate::engine::Scope;
+use crate::engine::Engine;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 use crate::telemetry::ration::Ration;
@@ -38,18 +38,18 @@ pub struct Crowded;
 /// Answers reviews. Only one that has to wait needs a place: however many do, the others are answered.
 pub struct Admission {
     patches: Patches,
-    scope: Arc<Scope>,
+    engine: Arc<Engine>,
     ration: Ration,
     places: Semaphore,
 }
 
 impl Admission {
     /// Makes the patches.
-    pub fn new(scope: Arc<Scope>) -> Self {
-        let patches = Patches::new(&scope.settings.secret_name);
+    pub fn new(engine: Arc<Engine>) -> Self {
+        let patches = Patches::new(&engine.live.snapshot().settings.secret_name);
         Self {
             patches,
-            scope,
+            engine,
             ration: Ration::default(),
             places: Semaphore::new(PLACES),
         }
@@ -68,19 +68,25 @@ impl Admission {
         let mut place = None;
         let uid = &*review.uid;
         let namespace = &*review.namespace;
-        let known = match self.scope.namespaces.cached(namespace) {
+        let known = match self.engine.namespaces.cached(namespace) {
             Some(known) => known,
             None => {
                 // What no wish of the namespace's can change needs no look at it.
-                if let Decision::Skip(skip) = decide(&review.pod, Wish::In, &self.scope.settings) {
+                if let Decision::Skip(skip) =
+                    decide(&review.pod, Wish::In, &self.engine.live.snapshot().settings)
+                {
                     return Ok(Answer::skipped(uid, skip.name()));
                 }
                 self.seat(&mut place)?;
-                let look_up = timeout_at(deadline, self.scope.namespaces.look_up(namespace)).await;
+                let look_up = timeout_at(deadline, self.engine.namespaces.look_up(namespace)).await;
                 look_up.unwrap_or(Known::Unknown)
             }
         };
-        let (list, registries) = match decide(&review.pod, known.wish(), &self.scope.settings) {
+        let (list, registries) = match decide(
+            &review.pod,
+            known.wish(),
+            &self.engine.live.snapshot().settings,
+        ) {
             Decision::Skip(skip) => return Ok(Answer::skipped(uid, skip.name())),
             Decision::Serve { list, registries } => (list, registries),
         };
@@ -101,7 +107,7 @@ impl Admission {
         }
         if list != List::Named {
             let account = review.pod.service_account();
-            let accounts = &self.scope.service_accounts;
+            let accounts = &self.engine.service_accounts;
             let forbids = match accounts.cached(namespace, account) {
                 Some(forbids) => forbids,
                 None => {
@@ -191,7 +197,7 @@ impl Admission {
         deadline: Instant,
         place: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<Ensured, Crowded> {
-        if self.scope.pull_secrets.are_fresh(namespace, registries) {
+        if self.engine.pull_secrets.are_fresh(namespace, registries) {
             return Ok(Ensured::Fresh);
         }
         self.seat(place)?;
@@ -203,7 +209,7 @@ impl Admission {
             done_by: deadline,
             trigger: Trigger::admission,
         };
-        Ok(self.scope.pull_secrets.ensure(wanted).await)
+        Ok(self.engine.pull_secrets.ensure(wanted).await)
     }
 
     /// A place, if it has none yet.
@@ -216,7 +222,7 @@ impl Admission {
 
     /// The registries that the rules allow, and whether they deny one.
     fn judge(&self, namespace: &str, registries: &[Registry]) -> (Vec<(Registry, Identity)>, bool) {
-        let allowed = self.scope.allowed(namespace, registries);
+        let allowed = self.engine.allowed(namespace, registries);
         let is_denied = allowed.len() < registries.len();
         (allowed, is_denied)
     }

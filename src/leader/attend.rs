@@ -12,11 +12,11 @@ use tracing::{info, warn};
 
 use super::recreate;
 use super::reports::Claimed;
+use super::term::Term;
 use crate::clock;
 use crate::cluster::events::Told;
 use crate::cluster::namespaces::Known;
 use crate::cluster::pods::{Phase, Seen};
-use crate::engine::Scope;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -39,20 +39,23 @@ pub enum Standing {
 }
 
 /// Judges a pod as admission would have.
-pub async fn judge(scope: &Scope, pod: &Seen) -> Standing {
+pub async fn judge(term: &Term, pod: &Seen) -> Standing {
     let namespace = pod.namespace();
     if pod.is_deleted {
         return Standing::Fine;
     }
-    let known = scope.namespaces.look_up(namespace).await;
-    let Decision::Serve { list, registries } = decide(&pod.pod, known.wish(), &scope.settings)
-    else {
+    let known = term.engine.namespaces.look_up(namespace).await;
+    let Decision::Serve { list, registries } = decide(
+        &pod.pod,
+        known.wish(),
+        &term.engine.live.snapshot().settings,
+    ) else {
         return Standing::Fine;
     };
     if pod.phase == Phase::Ended || matches!(known, Known::Missing | Known::Terminating(_)) {
         return Standing::Fine;
     }
-    let allowed = scope.allowed(namespace, &registries);
+    let allowed = term.engine.allowed(namespace, &registries);
     if allowed.is_empty() {
         return Standing::Fine;
     }
@@ -60,7 +63,13 @@ pub async fn judge(scope: &Scope, pod: &Seen) -> Standing {
         return Standing::Served(allowed);
     }
     let account = pod.pod.service_account();
-    if namespace == scope.namespace || scope.service_accounts.forbids(namespace, account).await {
+    if namespace == term.engine.namespace
+        || term
+            .engine
+            .service_accounts
+            .forbids(namespace, account)
+            .await
+    {
         return Standing::Fine;
     }
     Standing::Missed
@@ -68,21 +77,25 @@ pub async fn judge(scope: &Scope, pod: &Seen) -> Standing {
 
 /// Does what there is to do about a pod, except for its Secret: the registries that one must open,
 /// and does not, are returned.
-pub async fn attend(scope: &Scope, pod: &Seen) -> Option<Vec<(Registry, Identity)>> {
-    match judge(scope, pod).await {
+pub async fn attend(term: &Term, pod: &Seen) -> Option<Vec<(Registry, Identity)>> {
+    match judge(term, pod).await {
         Standing::Fine => None,
         Standing::Missed => {
-            if report(scope, pod).await {
-                recreate::consider(scope, pod);
+            if report(term, pod).await {
+                recreate::consider(term, pod);
             }
             None
         }
         Standing::Served(registries) => {
             let all = registries.iter().map(|(registry, _)| registry);
-            if !scope.ledger.serves(pod.namespace(), all, clock::now()) {
+            if !term
+                .engine
+                .ledger
+                .serves(pod.namespace(), all, clock::now())
+            {
                 return Some(registries);
             }
-            diagnose(scope, pod, &registries).await;
+            diagnose(term, pod, &registries).await;
             None
         }
     }
@@ -90,7 +103,7 @@ pub async fn attend(scope: &Scope, pod: &Seen) -> Option<Vec<(Registry, Identity
 
 /// Has the Secret of a namespace open registries. The caller waits so long; the work goes on.
 pub async fn repair(
-    scope: &Scope,
+    term: &Term,
     namespace: &str,
     registries: &[(Registry, Identity)],
     patience: Duration,
@@ -103,12 +116,12 @@ pub async fn repair(
         done_by,
         trigger: Trigger::repair,
     };
-    scope.pull_secrets.ensure(wanted).await
+    term.engine.pull_secrets.ensure(wanted).await
 }
 
 /// Tells of a missed pod, and counts it. Whether it is one, and told.
-async fn report(scope: &Scope, pod: &Seen) -> bool {
-    let (reports, cause) = (&scope.reports, Cause::PodMissed);
+async fn report(term: &Term, pod: &Seen) -> bool {
+    let (reports, cause) = (&term.reports, Cause::PodMissed);
     let claim = match reports.claim(pod.uid(), cause.name()) {
         Claimed::Ours(claim) => claim,
         Claimed::Busy => return false,
@@ -118,7 +131,7 @@ async fn report(scope: &Scope, pod: &Seen) -> bool {
     let excluded = loop {
         let exclusions = reports.exclusions();
         match exclusions
-            .exclude(&scope.clients.call, pod.namespace())
+            .exclude(&term.engine.clients.call, pod.namespace())
             .await
         {
             Some(excluded) => break excluded,
@@ -132,11 +145,11 @@ async fn report(scope: &Scope, pod: &Seen) -> bool {
     if excluded {
         return false;
     }
-    let Some(is_first) = tell(scope, pod, cause).await else {
+    let Some(is_first) = tell(term, pod, cause).await else {
         return false;
     };
     if is_first {
-        scope.metrics.pods_missing_reference.inc();
+        term.engine.metrics.pods_missing_reference.inc();
         info!(
             namespace = pod.namespace(),
             pod = pod.name(),
@@ -150,7 +163,7 @@ async fn report(scope: &Scope, pod: &Seen) -> bool {
 
 /// Says what stands between a pod and its image, where the registry refused it. A token that ECR
 /// takes for dead before its time is replaced.
-async fn diagnose(scope: &Scope, pod: &Seen, registries: &[(Registry, Identity)]) {
+async fn diagnose(term: &Term, pod: &Seen, registries: &[(Registry, Identity)]) {
     let is_old = |created| clock::now().duration_since(created) > GRACE;
     for cause in &pod.refusals {
         let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
@@ -160,28 +173,28 @@ async fn diagnose(scope: &Scope, pod: &Seen, registries: &[(Registry, Identity)]
         }
         if is_of_token {
             for (registry, identity) in registries {
-                scope
+                term.engine
                     .supply
                     .distrust(TokenKey::new(identity.clone(), registry));
             }
         }
-        once(scope, pod, *cause, "a pull was refused").await;
+        once(term, pod, *cause, "a pull was refused").await;
     }
 }
 
 /// Says why a pod's Secret cannot be made, where somebody has to do something about it.
-pub(super) async fn explain(scope: &Scope, pod: &Seen, cause: Cause) {
+pub(super) async fn explain(term: &Term, pod: &Seen, cause: Cause) {
     if cause.retry() != Retry::Soon {
-        once(scope, pod, cause, "a pod waits for its pull secret").await;
+        once(term, pod, cause, "a pod waits for its pull secret").await;
     }
 }
 
 /// Tells of a cause once for each pod.
-async fn once(scope: &Scope, pod: &Seen, cause: Cause, message: &str) {
-    let Claimed::Ours(claim) = scope.reports.claim(pod.uid(), cause.name()) else {
+async fn once(term: &Term, pod: &Seen, cause: Cause, message: &str) {
+    let Claimed::Ours(claim) = term.reports.claim(pod.uid(), cause.name()) else {
         return;
     };
-    let Some(is_first) = tell(scope, pod, cause).await else {
+    let Some(is_first) = tell(term, pod, cause).await else {
         return;
     };
     if is_first {
@@ -196,17 +209,17 @@ async fn once(scope: &Scope, pod: &Seen, cause: Cause, message: &str) {
 }
 
 /// Tells. Whether nobody had told it before; nothing where it could not be told for now.
-async fn tell(scope: &Scope, pod: &Seen, cause: Cause) -> Option<bool> {
+async fn tell(term: &Term, pod: &Seen, cause: Cause) -> Option<bool> {
     let about = pod.reference();
     let (mut pause, mut may_be_ours) = (PAUSES.0, false);
     let end = Instant::now() + PATIENCE;
     loop {
-        match scope.events.tell(&about, cause).await {
+        match term.engine.events.tell(&about, cause).await {
             Told::First => return Some(true),
             // An earlier attempt of ours may have succeeded without our hearing of it.
             Told::Before => return Some(may_be_ours),
             Told::Unclear(_) if Instant::now() >= end => {
-                scope.reports.sweep_soon();
+                term.reports.sweep_soon();
                 return None;
             }
             Told::Unclear(_) => may_be_ours = true,

@@ -18,11 +18,11 @@ use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::repairs::provisioned;
+use super::term::Term;
 use crate::clock;
 use crate::cluster::pages::Pages;
 use crate::cluster::pull_secrets::within;
 use crate::cluster::refusal::Refusal;
-use crate::engine::Scope;
 use crate::pull_secret::ledger::is_edited;
 
 /// Since when no pod names the Secret, as far as we saw: RFC 3339.
@@ -35,24 +35,25 @@ const PAGE: u32 = 250;
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Runs after a sweep, which found these namespaces in use.
-pub async fn run(scope: &Scope, in_use: &HashSet<Box<str>>) {
-    let Some(after) = scope.config.secret.cleanup_after else {
+pub(super) async fn run(term: &Term, in_use: &HashSet<Box<str>>) {
+    let Some(after) = term.engine.live.snapshot().secret.cleanup_after else {
         return;
     };
     let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
-    match each(scope, in_use, after).await {
+    match each(term, in_use, after).await {
         Ok(()) => debug!("looked at all pull secrets"),
         Err(refusal) => warn!(error = said(refusal), "cannot look for unused pull secrets"),
     }
 }
 
 async fn each(
-    scope: &Scope,
+    term: &Term,
     in_use: &HashSet<Box<str>>,
     after: SignedDuration,
 ) -> Result<(), Refusal> {
-    let name = &scope.settings.secret_name;
-    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(scope.clients.call.clone());
+    let config = term.engine.live.snapshot();
+    let name = &config.settings.secret_name;
+    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(term.engine.clients.call.clone());
     let mut params = ListParams::default()
         .fields(&format!("metadata.name={name}"))
         .limit(PAGE);
@@ -61,7 +62,7 @@ async fn each(
         for secret in &page.items {
             let metadata = &secret.metadata;
             let namespace = metadata.namespace.as_deref().unwrap_or_default();
-            match tidy(scope, metadata, in_use, after).await {
+            match tidy(term, metadata, in_use, after).await {
                 // Most likely it was rotated just now; tomorrow is another day.
                 Err(Refusal::Changed | Refusal::Owned) => {
                     debug!(namespace, "a pull secret changed under the clean-up");
@@ -120,33 +121,29 @@ fn next(metadata: &ObjectMeta, is_used: bool, after: SignedDuration, now: Timest
 }
 
 async fn tidy(
-    scope: &Scope,
+    term: &Term,
     metadata: &ObjectMeta,
     in_use: &HashSet<Box<str>>,
     after: SignedDuration,
 ) -> Result<(), Refusal> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let mut is_used = in_use.contains(namespace);
-    if !is_used && !scope.config.provision.is_empty() {
+    if !is_used && !term.engine.live.snapshot().provision.is_empty() {
         // Where that cannot be told, it is.
-        is_used = provisioned(scope, namespace)
+        is_used = provisioned(term, namespace)
             .await
             .map_or(true, |registries| !registries.is_empty());
     }
     match next(metadata, is_used, after, clock::now()) {
         Next::Keep => Ok(()),
-        Next::Mark => mark(scope, metadata, Some(clock::now())).await,
-        Next::Unmark => mark(scope, metadata, None).await,
-        Next::Remove => remove(scope, namespace, metadata).await,
+        Next::Mark => mark(term, metadata, Some(clock::now())).await,
+        Next::Unmark => mark(term, metadata, None).await,
+        Next::Remove => remove(term, namespace, metadata).await,
     }
 }
 
 /// Says since when, or that it is used again.
-async fn mark(
-    scope: &Scope,
-    metadata: &ObjectMeta,
-    since: Option<Timestamp>,
-) -> Result<(), Refusal> {
+async fn mark(term: &Term, metadata: &ObjectMeta, since: Option<Timestamp>) -> Result<(), Refusal> {
     let since = since.and_then(|since| since.round(jiff::Unit::Second).ok());
     let patch = Patch::Merge(json!({ "metadata": {
         "uid": metadata.uid,
@@ -157,22 +154,24 @@ async fn mark(
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let secrets = secrets(scope, metadata);
-    let name = &scope.settings.secret_name;
+    let secrets = secrets(term, metadata);
+    let config = term.engine.live.snapshot();
+    let name = &config.settings.secret_name;
     let answer = within(|| secrets.patch_metadata(name, &params, &patch)).await?;
     // Rotation writes on top of what the ledger knows.
-    scope.ledger.saw(&answer.metadata);
+    term.engine.ledger.saw(&answer.metadata);
     Ok(())
 }
 
-async fn remove(scope: &Scope, namespace: &str, metadata: &ObjectMeta) -> Result<(), Refusal> {
-    let mut pages = Pages::namespaced(&scope.clients, namespace);
+async fn remove(term: &Term, namespace: &str, metadata: &ObjectMeta) -> Result<(), Refusal> {
+    let mut pages = Pages::namespaced(&term.engine.clients, namespace);
     loop {
         match pages.next().await {
             Ok(Some(pods)) => {
-                let names = &scope.settings.secret_name;
+                let config = term.engine.live.snapshot();
+                let names = &config.settings.secret_name;
                 if pods.iter().any(|pod| pod.pod.names(names)) {
-                    return mark(scope, metadata, None).await;
+                    return mark(term, metadata, None).await;
                 }
             }
             Ok(None) => break,
@@ -189,15 +188,16 @@ async fn remove(scope: &Scope, namespace: &str, metadata: &ObjectMeta) -> Result
         }),
         ..DeleteParams::default()
     };
-    let secrets = secrets(scope, metadata);
-    within(|| secrets.delete(&scope.settings.secret_name, &params)).await?;
+    let secrets = secrets(term, metadata);
+    let config = term.engine.live.snapshot();
+    within(|| secrets.delete(&config.settings.secret_name, &params)).await?;
     info!(namespace, "removed a pull secret that no pod uses");
     Ok(())
 }
 
-fn secrets(scope: &Scope, metadata: &ObjectMeta) -> Api<Secret> {
+fn secrets(term: &Term, metadata: &ObjectMeta) -> Api<Secret> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    Api::namespaced(scope.clients.call.clone(), namespace)
+    Api::namespaced(term.engine.clients.call.clone(), namespace)
 }
 
 #[cfg(test)]

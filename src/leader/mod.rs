@@ -1,19 +1,20 @@
-//! What the lease holder does: it renews tokens, keeps every pull Secret up with them, and sees to
-//! the pods and namespaces that admission could not serve. The others [stand by](standby).
+//! What the lease holder does: it renews tokens, keeps every pull Secret up to date, and serves the
+//! pods and namespaces that admission could not serve. The other replicas [stand by](standby).
 //!
 //! Each loop is a file. All of them start when the lease is won and end, wherever they are, when it
-//! is lost: every write that they make is safe to be made late or twice.
+//! is lost: each of their writes may be late or repeated.
 
-pub mod attend;
-pub mod cleanup;
-pub mod pods;
-pub mod provision;
-pub mod recreate;
-pub mod repairs;
-pub mod reports;
-pub mod rotation;
-pub mod standby;
-pub mod sweep;
+mod attend;
+mod cleanup;
+mod pods;
+mod provision;
+mod recreate;
+mod repairs;
+mod reports;
+mod rotation;
+mod standby;
+mod sweep;
+mod term;
 
 use std::sync::Arc;
 
@@ -21,35 +22,46 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::engine::Scope;
-use crate::pull_secret::ledger::Change;
+use self::reports::Reports;
+use self::term::Term;
+use crate::engine::Engine;
+use crate::pull_secret::ledger::Changed;
 
-/// A namespace whose Secret changed, and how.
-pub type Changed = (Box<str>, Change);
+/// Starts every loop that runs for the whole term.
+fn start(term: &Arc<Term>) -> JoinSet<()> {
+    let mut loops = JoinSet::new();
+    loops.spawn(rotation::run(term.clone()));
+    loops.spawn(pods::run(term.clone()));
+    loops.spawn(sweep::run(term.clone()));
+    loops.spawn(provision::run(term.clone()));
+    loops
+}
 
 /// Runs the loops whenever this replica leads; ends when a loop ends, which none does by itself.
-pub async fn run(
-    scope: Arc<Scope>,
+pub(crate) async fn run(
+    engine: Arc<Engine>,
     mut leads: watch::Receiver<bool>,
     mut changes: mpsc::UnboundedReceiver<Changed>,
 ) {
+    let reports = Arc::new(Reports::default());
     loop {
+        let term = Arc::new(Term {
+            engine: engine.clone(),
+            reports: reports.clone(),
+        });
+        let is_leading = *leads.borrow_and_update();
         let mut loops = JoinSet::new();
-        if *leads.borrow_and_update() {
+        if is_leading {
             info!("leading");
             while changes.try_recv().is_ok() {} // the sweep looks at everything anyway
-            loops.spawn(rotation::run(scope.clone()));
-            loops.spawn(pods::run(scope.clone()));
-            loops.spawn(sweep::run(scope.clone()));
-            loops.spawn(provision::run(scope.clone()));
+            loops = start(&term);
         }
-        // The receiver outlives the leadership, so the loop that reads it is part of this task.
-        let is_leading = !loops.is_empty();
+        // The receiver outlives the term, so the loop that reads it is part of this task.
         tokio::select! {
             changed = leads.changed() => if changed.is_err() { return },
             Some(_) = loops.join_next() => return,
-            () = repairs::run(&scope, &mut changes, is_leading) => return,
-            () = standby::run(&scope), if !is_leading => return,
+            () = repairs::run(&term, &mut changes, is_leading) => return,
+            () = standby::run(&engine), if !is_leading => return,
         }
         if is_leading {
             info!("not leading any more");

@@ -15,27 +15,26 @@ use tracing::warn;
 
 use super::attend::{attend, explain, repair};
 use super::recreate;
+use super::term::Term;
 use crate::cluster::pages::PAGE;
 use crate::cluster::pods::Seen;
 use crate::cluster::refusal::chain;
-use crate::engine::Scope;
 use crate::pull_secret::ensure::Ensured;
 
 /// Pods attended to at a time.
 pub const AT_A_TIME: usize = 16;
 
 /// Runs until it is dropped.
-pub async fn run(scope: Arc<Scope>) {
+pub(super) async fn run(term: Arc<Term>) {
     // Of an earlier leadership.
-    scope
-        .reports
+    term.reports
         .with_candidates(|candidates| candidates.clear());
-    tokio::join!(watch(&scope), recreate::run(&scope));
+    tokio::join!(watch(&term), recreate::run(&term));
 }
 
-async fn watch(scope: &Scope) {
-    scope.reports.read_registration(&scope.clients).await;
-    let api: Api<Seen> = Api::all(scope.clients.watch.clone());
+async fn watch(term: &Term) {
+    term.reports.read_registration(&term.engine.clients).await;
+    let api: Api<Seen> = Api::all(term.engine.clients.watch.clone());
     let config = watcher::Config::default()
         .fields("status.phase=Pending")
         .page_size(PAGE);
@@ -44,7 +43,7 @@ async fn watch(scope: &Scope) {
         .inspect(|event| {
             // A pod may have come and left Pending before this list began: the sweep sees it.
             if matches!(event, Ok(Event::InitDone)) {
-                scope.reports.gap.notify_one();
+                term.reports.gap.notify_one();
             }
         })
         .filter_map(|event| async move {
@@ -65,15 +64,18 @@ async fn watch(scope: &Scope) {
     events
         .for_each_concurrent(AT_A_TIME, |pod: Seen| {
             async move {
-                if pod.pod.names(&scope.settings.secret_name) {
-                    scope.reports.uses(pod.namespace());
+                if pod
+                    .pod
+                    .names(&term.engine.live.snapshot().settings.secret_name)
+                {
+                    term.reports.uses(pod.namespace());
                 }
-                if let Some(registries) = attend(scope, &pod).await {
+                if let Some(registries) = attend(term, &pod).await {
                     // The work runs by itself, once for each namespace. What it waits for, the pod's
                     // owner may be the one to know.
-                    let repaired = repair(scope, pod.namespace(), &registries, Duration::ZERO);
+                    let repaired = repair(term, pod.namespace(), &registries, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
-                        explain(scope, &pod, cause).await;
+                        explain(term, &pod, cause).await;
                     }
                 }
             }

@@ -28,10 +28,11 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::term::Term;
 use crate::clock;
 use crate::cluster::namespaces::Known;
 use crate::cluster::watch::{announcement, follow};
-use crate::engine::Scope;
+use crate::engine::Engine;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -46,13 +47,13 @@ const RETRY: Duration = Duration::from_secs(10);
 type Grants = Vec<(Registry, Identity)>;
 
 /// Runs until it is dropped.
-pub async fn run(scope: Arc<Scope>) {
-    if scope.config.provision.is_empty() {
+pub(super) async fn run(term: Arc<Term>) {
+    if term.engine.live.snapshot().provision.is_empty() {
         return std::future::pending().await;
     }
     let (queue, queued) = unbounded();
     let this = Arc::new(Provisioning {
-        scope,
+        term,
         queue,
         waiting: Mutex::default(),
     });
@@ -65,8 +66,8 @@ pub async fn run(scope: Arc<Scope>) {
 
 /// What a namespace with this metadata is to open without waiting for a pod: nothing if it is our
 /// own, ends, or opted out. What the rules deny goes to `denied`.
-pub fn provisioned(
-    scope: &Scope,
+pub(super) fn provisioned(
+    engine: &Engine,
     metadata: &ObjectMeta,
     mut denied: impl FnMut(Registry),
 ) -> Vec<(Registry, Identity)> {
@@ -74,29 +75,26 @@ pub fn provisioned(
     let name = metadata.name.as_deref().unwrap_or_default();
     let labels = metadata.labels.as_ref().unwrap_or(&none);
     let wish = Wish::of_label(labels.get(Wish::LABEL).map(String::as_str));
-    if name == scope.namespace || metadata.deletion_timestamp.is_some() || wish == Wish::Out {
+    if name == engine.namespace || metadata.deletion_timestamp.is_some() || wish == Wish::Out {
         return Vec::new();
     }
-    let registries = scope.config.provision.registries(name, labels).into_iter();
+    let config = engine.live.snapshot();
+    let registries = config.provision.registries(name, labels).into_iter();
     registries
-        .filter_map(|registry| {
-            match scope
-                .config
-                .rules
-                .verdict(&registry, Subject::of_namespace(name))
-            {
+        .filter_map(
+            |registry| match config.rules.verdict(&registry, Subject::of_namespace(name)) {
                 Verdict::Allow(identity) => Some((registry, identity)),
                 Verdict::Deny(_) => {
                     denied(registry);
                     None
                 }
-            }
-        })
+            },
+        )
         .collect()
 }
 
 struct Provisioning {
-    scope: Arc<Scope>,
+    term: Arc<Term>,
     queue: UnboundedSender<(String, Grants)>,
     /// Namespaces that wait for a token, or for their Secret to be written.
     waiting: Mutex<HashMap<String, Grants>>,
@@ -105,7 +103,7 @@ struct Provisioning {
 impl Provisioning {
     async fn watch(&self) {
         let events = watcher(
-            Api::<PartialObjectMeta<Namespace>>::all(self.scope.clients.watch.clone()),
+            Api::<PartialObjectMeta<Namespace>>::all(self.term.engine.clients.watch.clone()),
             watcher::Config::default(),
         );
         let mut told = HashSet::new();
@@ -127,7 +125,7 @@ impl Provisioning {
     /// `told` are the registries whose denial was told.
     fn saw(&self, metadata: &ObjectMeta, told: &mut HashSet<Registry>) {
         let name = metadata.name.as_deref().unwrap_or_default();
-        let grants = provisioned(&self.scope, metadata, |registry| {
+        let grants = provisioned(&self.term.engine, metadata, |registry| {
             if !told.contains(&registry) {
                 warn!(
                     namespace = name,
@@ -149,10 +147,10 @@ impl Provisioning {
         let mut late = Grants::new();
         for (registry, identity) in grants {
             let key = TokenKey::new(identity.clone(), &registry);
-            let held = self.scope.supply.held(&key);
+            let held = self.term.engine.supply.held(&key);
             let works = held.is_some_and(|token| clock::now() < token.expires_at);
             // A token that a namespace asks for is charged to it; this one is the configuration's.
-            let side = if works || self.scope.supply.refresh(&key).await.is_ok() {
+            let side = if works || self.term.engine.supply.refresh(&key).await.is_ok() {
                 &mut ready
             } else {
                 &mut late
@@ -168,7 +166,7 @@ impl Provisioning {
                 done_by: end,
                 trigger: Trigger::provision,
             };
-            match self.scope.pull_secrets.ensure(wanted).await {
+            match self.term.engine.pull_secrets.ensure(wanted).await {
                 Ensured::Fresh => {}
                 Ensured::Written => info!(namespace, "provisioned"),
                 // What stands in the way has been told.
@@ -187,7 +185,7 @@ impl Provisioning {
             let waiting = std::mem::take(&mut *self.waiting());
             for job in waiting {
                 // It may have opted out, or begun to end, while it waited.
-                let known = self.scope.namespaces.cached(&job.0);
+                let known = self.term.engine.namespaces.cached(&job.0);
                 if matches!(known, Some(Known::Active(Wish::None | Wish::In))) {
                     let _ = self.queue.unbounded_send(job);
                 }

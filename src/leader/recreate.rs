@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::reports::Claimed;
+use super::term::Term;
 use crate::clock;
 use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::pods::{Phase, Seen};
 use crate::cluster::refusal::chain;
-use crate::engine::Scope;
 
 /// From the start of a leadership to the first deletion. Who leads may have started just now, and
 /// the API server hears of it a little later.
@@ -45,11 +45,14 @@ pub(super) struct Candidate {
 pub(super) type Candidates = VecDeque<Candidate>;
 
 /// Enters a missed pod, if it is one to delete.
-pub(super) fn consider(scope: &Scope, pod: &Seen) {
+pub(super) fn consider(term: &Term, pod: &Seen) {
     let (Some(controller), Some(created)) = (&pod.controller, pod.created) else {
         return;
     };
-    if !scope.config.repair.recreate_pods || pod.phase != Phase::Pending || pod.has_started {
+    if !term.engine.live.snapshot().repair.recreate_pods
+        || pod.phase != Phase::Pending
+        || pod.has_started
+    {
         return;
     }
     let candidate = Candidate {
@@ -58,7 +61,7 @@ pub(super) fn consider(scope: &Scope, pod: &Seen) {
         controller: controller.clone(),
         created,
     };
-    scope.reports.with_candidates(|candidates| {
+    term.reports.with_candidates(|candidates| {
         if candidates.len() < QUEUE {
             candidates.push_back(candidate);
         }
@@ -66,24 +69,22 @@ pub(super) fn consider(scope: &Scope, pod: &Seen) {
 }
 
 /// Deletes for ever.
-pub(super) async fn run(scope: &Scope) {
-    if !scope.config.repair.recreate_pods {
+pub(super) async fn run(term: &Term) {
+    if !term.engine.live.snapshot().repair.recreate_pods {
         return std::future::pending().await;
     }
     sleep_until(Instant::now() + SETTLED).await;
     loop {
         let now = clock::now();
         let is_due = |candidate: &Candidate| now.duration_since(candidate.created) >= YOUNGEST;
-        let due = scope.reports.with_candidates(|candidates| {
+        let due = term.reports.with_candidates(|candidates| {
             let due = candidates.iter().position(is_due);
             due.and_then(|index| candidates.remove(index))
         });
         match due {
             Some(candidate) => {
-                if recreate(scope, &candidate, now).await == Deletion::Unclear {
-                    scope
-                        .reports
-                        .with_candidates(|all| all.push_back(candidate));
+                if recreate(term, &candidate, now).await == Deletion::Unclear {
+                    term.reports.with_candidates(|all| all.push_back(candidate));
                     sleep(TURN).await;
                 }
             }
@@ -100,7 +101,7 @@ enum Deletion {
     Unclear,
 }
 
-async fn recreate(scope: &Scope, candidate: &Candidate, now: Timestamp) -> Deletion {
+async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletion {
     let Candidate {
         about,
         version,
@@ -110,12 +111,12 @@ async fn recreate(scope: &Scope, candidate: &Candidate, now: Timestamp) -> Delet
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&about.namespace), text(&about.name), text(&about.uid));
     // Admission leaves the reference out where a Secret would break the pod's keyring.
-    if scope.ledger.is_doubtful(&namespace)
-        || !scope.reports.may_recreate(controller, *created, now)
+    if term.engine.ledger.is_doubtful(&namespace)
+        || !term.reports.may_recreate(controller, *created, now)
     {
         return Deletion::Over;
     }
-    let Claimed::Ours(claim) = scope.reports.claim(&uid, "recreated") else {
+    let Claimed::Ours(claim) = term.reports.claim(&uid, "recreated") else {
         return Deletion::Over;
     };
     let params = DeleteParams {
@@ -126,13 +127,13 @@ async fn recreate(scope: &Scope, candidate: &Candidate, now: Timestamp) -> Delet
         }),
         ..DeleteParams::default()
     };
-    let api: Api<Pod> = Api::namespaced(scope.clients.call.clone(), &namespace);
+    let api: Api<Pod> = Api::namespaced(term.engine.clients.call.clone(), &namespace);
     match timeout(CALL_TIMEOUT, api.delete(&name, &params)).await {
         Ok(Ok(_)) => {
             claim.done();
             info!(namespace, pod = name, "deleted a pod without its reference");
             let note = "deleted, so that its controller makes it anew, with a reference to the pull Secret";
-            scope.events.say(about, "PodRecreated", note).await;
+            term.engine.events.say(about, "PodRecreated", note).await;
         }
         // It changed, and has been entered again; or it is gone.
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}

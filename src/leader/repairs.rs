@@ -23,13 +23,13 @@ use tracing::{debug, info, warn};
 
 use self::schedule::Schedule;
 use super::attend::{Standing, judge, repair};
-use super::{Changed, provision};
+use super::provision;
+use super::term::Term;
 use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::namespaces::Known;
 use crate::cluster::pages::Pages;
 use crate::cluster::refusal::chain;
-use crate::engine::Scope;
-use crate::pull_secret::ledger::Change;
+use crate::pull_secret::ledger::{Change, Changed};
 
 /// Namespaces looked at a time.
 const AT_A_TIME: usize = 16;
@@ -37,7 +37,7 @@ const AT_A_TIME: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads the changes for ever; acts on them while this replica leads.
-pub async fn run(scope: &Scope, changes: &mut UnboundedReceiver<Changed>, is_leading: bool) {
+pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, is_leading: bool) {
     let mut schedule = Schedule::default();
     let mut looks = FuturesUnordered::new();
     loop {
@@ -65,7 +65,7 @@ pub async fn run(scope: &Scope, changes: &mut UnboundedReceiver<Changed>, is_lea
             () = due => {
                 if let Some(namespace) = schedule.begin(Instant::now()) {
                     looks.push(async move {
-                        let result = look(scope, &namespace).await;
+                        let result = look(term, &namespace).await;
                         (namespace, result)
                     });
                 }
@@ -82,15 +82,15 @@ enum Looked {
 }
 
 /// Has a namespace's Secret open what its pods and the configuration want, if anything.
-async fn look(scope: &Scope, namespace: &str) -> Looked {
-    match scope.namespaces.look_up(namespace).await {
+async fn look(term: &Term, namespace: &str) -> Looked {
+    match term.engine.namespaces.look_up(namespace).await {
         Known::Active(Wish::Out) | Known::Terminating(_) | Known::Missing => {
             debug!(namespace, "a pull secret changed where none is to be");
             return Looked::Done;
         }
         Known::Active(_) | Known::Unknown => {}
     }
-    let registries = match wanted(scope, namespace).await {
+    let registries = match wanted(term, namespace).await {
         Ok(registries) => registries,
         Err(error) => {
             warn!(
@@ -104,7 +104,7 @@ async fn look(scope: &Scope, namespace: &str) -> Looked {
         debug!(namespace, "a pull secret changed that nobody needs");
         return Looked::Done;
     }
-    let result = repair(scope, namespace, &registries, PATIENCE).await;
+    let result = repair(term, namespace, &registries, PATIENCE).await;
     info!(
         namespace,
         ?result,
@@ -114,13 +114,13 @@ async fn look(scope: &Scope, namespace: &str) -> Looked {
 }
 
 /// What the pods that name the Secret, and the configuration, want it to open.
-async fn wanted(scope: &Scope, namespace: &str) -> Result<Vec<(Registry, Identity)>, String> {
+async fn wanted(term: &Term, namespace: &str) -> Result<Vec<(Registry, Identity)>, String> {
     let mut wanted: BTreeSet<(Registry, Identity)> = BTreeSet::new();
-    wanted.extend(provisioned(scope, namespace).await?);
-    let mut pages = Pages::namespaced(&scope.clients, namespace);
+    wanted.extend(provisioned(term, namespace).await?);
+    let mut pages = Pages::namespaced(&term.engine.clients, namespace);
     while let Some(pods) = pages.next().await? {
         for pod in &pods {
-            if let Standing::Served(registries) = judge(scope, pod).await {
+            if let Standing::Served(registries) = judge(term, pod).await {
                 wanted.extend(registries);
             }
         }
@@ -134,13 +134,13 @@ async fn wanted(scope: &Scope, namespace: &str) -> Result<Vec<(Registry, Identit
 ///
 /// A sentence for the log, where the labels of the namespace cannot be looked at.
 pub async fn provisioned(
-    scope: &Scope,
+    term: &Term,
     namespace: &str,
 ) -> Result<Vec<(Registry, Identity)>, String> {
-    if scope.config.provision.is_empty() {
+    if term.engine.live.snapshot().provision.is_empty() {
         return Ok(Vec::new());
     }
-    let api: Api<Namespace> = Api::all(scope.clients.call.clone());
+    let api: Api<Namespace> = Api::all(term.engine.clients.call.clone());
     let found = match timeout(CALL_TIMEOUT, api.get_metadata_opt(namespace)).await {
         Ok(found) => found.map_err(|error| chain(&error))?,
         Err(_) => return Err("no answer in time".to_owned()),
@@ -148,5 +148,9 @@ pub async fn provisioned(
     let Some(found) = found else {
         return Ok(Vec::new());
     };
-    Ok(provision::provisioned(scope, &found.metadata, |_| ()))
+    Ok(provision::provisioned(
+        &term.engine,
+        &found.metadata,
+        |_| (),
+    ))
 }

@@ -34,10 +34,11 @@ use self::pauses::Pauses;
 use self::progress::Progress;
 use self::schedule::Schedule;
 use self::survey::{Behind, survey};
+use super::term::Term;
 use crate::aws::failure::Failure;
 use crate::clock;
 use crate::cluster::namespaces::Known;
-use crate::engine::Scope;
+use crate::engine::Engine;
 use crate::pull_secret::write::Written;
 use crate::token::keys::Keys;
 
@@ -48,15 +49,15 @@ const SHORTEST_TICK: Duration = Duration::from_millis(250);
 const SURVEY: Duration = Duration::from_secs(30);
 
 /// Runs until it is dropped.
-pub async fn run(scope: Arc<Scope>) {
-    let mut rotation = Rotation::new(scope);
+pub(super) async fn run(term: Arc<Term>) {
+    let mut rotation = Rotation::new(term.engine.clone());
     loop {
         rotation.step().await;
     }
 }
 
 struct Rotation {
-    scope: Arc<Scope>,
+    engine: Arc<Engine>,
     /// When this leadership began.
     since: Timestamp,
     keys: Keys,
@@ -83,11 +84,11 @@ struct Write {
 type Refresh = (Arc<TokenKey>, Result<Token, Failure>);
 
 impl Rotation {
-    fn new(scope: Arc<Scope>) -> Self {
+    fn new(engine: Arc<Engine>) -> Self {
         let now = Instant::now();
         Self {
-            schedule: Schedule::new(scope.config.rotation.max_age),
-            scope,
+            schedule: Schedule::new(engine.live.snapshot().rotation.max_age),
+            engine,
             since: clock::now(),
             keys: Keys::default(),
             pauses: Pauses::default(),
@@ -124,7 +125,7 @@ impl Rotation {
         if self.is_survey_due(now) {
             self.survey(now);
         }
-        let (wall, supply) = (clock::now(), &self.scope.supply);
+        let (wall, supply) = (clock::now(), &self.engine.supply);
         for key in self.schedule.start_due(wall, now) {
             let supply = supply.clone();
             let refresh = async move {
@@ -140,19 +141,23 @@ impl Rotation {
     /// Whether anything can have changed since the last time.
     fn is_survey_due(&self, now: Instant) -> bool {
         self.surveyed.is_none_or(|(edition, at)| {
-            edition != self.scope.ledger.edition() || now >= at + SURVEY || self.pauses.is_over(now)
-        }) || self.schedule.is_outdated(|key| self.scope.supply.held(key))
+            edition != self.engine.ledger.edition()
+                || now >= at + SURVEY
+                || self.pauses.is_over(now)
+        }) || self
+            .schedule
+            .is_outdated(|key| self.engine.supply.held(key))
     }
 
     fn survey(&mut self, now: Instant) {
-        self.surveyed = Some((self.scope.ledger.edition(), now));
-        let Scope {
+        self.surveyed = Some((self.engine.ledger.edition(), now));
+        let config = self.engine.live.snapshot();
+        let Engine {
             ledger,
             supply,
-            config,
             namespaces,
             ..
-        } = &*self.scope;
+        } = &*self.engine;
         let held = |key: &TokenKey| supply.held(key);
         let (since, wall) = (self.since, clock::now());
         let found = survey(ledger, &config.rules, &mut self.keys, held, since, wall);
@@ -186,7 +191,7 @@ impl Rotation {
                 self.progress.starts(&what.keys);
             }
             self.writing.insert(what.namespace.clone());
-            let (writer, ticket) = (self.scope.pull_secrets.clone(), self.pace.ticket());
+            let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
             let write = async move {
                 let outcome = writer.rotate(&what.namespace, &grants).await;
                 Write {
@@ -203,10 +208,11 @@ impl Rotation {
     /// look at what is there.
     fn grants(&mut self, namespace: &str) -> Vec<Grant> {
         let mut grants = Vec::new();
-        for (host, _) in self.scope.ledger.holds_of(namespace) {
-            let rules = &self.scope.config.rules;
+        let config = self.engine.live.snapshot();
+        let rules = &config.rules;
+        for (host, _) in self.engine.ledger.holds_of(namespace) {
             if let Some((registry, key)) = self.keys.of(rules, &host, namespace)
-                && let Some(token) = self.scope.supply.held(&key)
+                && let Some(token) = self.engine.supply.held(&key)
             {
                 grants.push(Grant {
                     registry,

@@ -12,15 +12,15 @@ use tracing::info;
 use super::rotation::schedule::{Schedule, jitter};
 use super::rotation::survey::survey;
 use crate::clock;
-use crate::engine::Scope;
+use crate::engine::Engine;
 use crate::token::keys::Keys;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs until it is dropped.
-pub async fn run(scope: &Scope) {
-    let max_age = scope.config.rotation.max_age;
+pub(super) async fn run(engine: &Engine) {
+    let max_age = engine.live.snapshot().rotation.max_age;
     // Two of them seldom notice at the same time.
     let jitter = jitter();
     let (mut keys, mut schedule) = (Keys::default(), Schedule::new(max_age));
@@ -28,20 +28,21 @@ pub async fn run(scope: &Scope) {
         sleep(INTERVAL).await;
         let (wall, now) = (clock::now(), Instant::now());
         let overdue = |key: &_| {
-            let held = scope.supply.held(key)?;
+            let held = engine.supply.held(key)?;
             renewal::is_overdue(&held, max_age, wall, jitter).then_some(held)
         };
-        let mut tokens = scope.supply.tokens().into_iter();
+        let mut tokens = engine.supply.tokens().into_iter();
         if tokens.all(|(key, _)| overdue(&key).is_none()) {
             continue;
         }
-        let rules = &scope.config.rules;
+        let config = engine.live.snapshot();
+        let rules = &config.rules;
         let since = Timestamp::MIN;
-        let mut uses = survey(&scope.ledger, rules, &mut keys, overdue, since, wall).uses;
+        let mut uses = survey(&engine.ledger, rules, &mut keys, overdue, since, wall).uses;
         uses.retain(|_, tokens| tokens.held.is_some());
         schedule.update(uses, now);
         for key in schedule.start_due(wall, now) {
-            let outcome = scope.supply.refresh(&key).await;
+            let outcome = engine.supply.refresh(&key).await;
             if outcome.is_ok() {
                 let (identity, region) = (key.identity.to_string(), &*key.region);
                 info!(identity, region, "renewed a token in the leader's place");

@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use super::attend::{attend, repair};
 use super::cleanup;
 use super::pods::AT_A_TIME;
+use super::term::Term;
 use crate::cluster::pages::Pages;
-use crate::engine::Scope;
 
 /// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -31,26 +31,26 @@ const RETRY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs until it is dropped.
-pub async fn run(scope: Arc<Scope>) {
+pub(super) async fn run(term: Arc<Term>) {
     loop {
-        scope.reports.read_registration(&scope.clients).await;
-        let mut in_use = scope.reports.take_used();
-        match sweep(&scope, &mut in_use).await {
-            Ok(()) => cleanup::run(&scope, &in_use).await,
+        term.reports.read_registration(&term.engine.clients).await;
+        let mut in_use = term.reports.take_used();
+        match sweep(&term, &mut in_use).await {
+            Ok(()) => cleanup::run(&term, &in_use).await,
             Err(error) => {
                 warn!(error, "cannot list all pods");
                 // What was in use before the attempt is in use for the next one, too.
                 for namespace in in_use {
-                    scope.reports.uses(&namespace);
+                    term.reports.uses(&namespace);
                 }
                 sleep(RETRY).await;
                 continue;
             }
         }
-        let is_unfinished = scope.reports.take_unfinished();
+        let is_unfinished = term.reports.take_unfinished();
         tokio::select! {
             () = sleep(if is_unfinished { SOON } else { INTERVAL }) => {}
-            () = scope.reports.gap.notified() => {}
+            () = term.reports.gap.notified() => {}
         }
     }
 }
@@ -59,15 +59,19 @@ pub async fn run(scope: Arc<Scope>) {
 type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
 
 /// Looks at every pod; adds the namespaces with one that names the pull Secret.
-async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), String> {
+async fn sweep(term: &Term, in_use: &mut HashSet<Box<str>>) -> Result<(), String> {
     let start = Instant::now();
     let wanting = Mutex::new(Wanting::new());
-    let mut pages = Pages::all(&scope.clients);
+    let mut pages = Pages::all(&term.engine.clients);
     let mut count = 0_usize;
     while let Some(pods) = pages.next().await? {
         count = count.saturating_add(pods.len());
         for pod in &pods {
-            if pod.pod.names(&scope.settings.secret_name) && !in_use.contains(pod.namespace()) {
+            if pod
+                .pod
+                .names(&term.engine.live.snapshot().settings.secret_name)
+                && !in_use.contains(pod.namespace())
+            {
                 in_use.insert(pod.namespace().into());
             }
         }
@@ -75,7 +79,7 @@ async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), Stri
             .for_each_concurrent(AT_A_TIME, |pod| {
                 let wanting = &wanting;
                 async move {
-                    if let Some(registries) = attend(scope, pod).await {
+                    if let Some(registries) = attend(term, pod).await {
                         let mut wanting = wanting.lock().unwrap_or_else(PoisonError::into_inner);
                         let known = wanting.entry(pod.namespace().into()).or_default();
                         known.extend(registries);
@@ -89,7 +93,7 @@ async fn sweep(scope: &Scope, in_use: &mut HashSet<Box<str>>) -> Result<(), Stri
     futures::stream::iter(&wanting)
         .for_each_concurrent(AT_A_TIME, |(namespace, registries)| async move {
             let registries: Vec<_> = registries.iter().cloned().collect();
-            repair(scope, namespace, &registries, PATIENCE).await;
+            repair(term, namespace, &registries, PATIENCE).await;
         })
         .await;
     let seconds = start.elapsed().as_secs_f64();

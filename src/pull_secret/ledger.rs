@@ -37,6 +37,9 @@ pub enum Change {
     Deleted,
 }
 
+/// A namespace whose Secret changed, and how.
+pub(crate) type Changed = (Box<str>, Change);
+
 /// The pull Secrets of the cluster, by namespace.
 pub struct Ledger {
     secret_name: String,

@@ -1,0 +1,12 @@
+//! What the loops of the leader share.
+
+use std::sync::Arc;
+
+use super::reports::Reports;
+use crate::engine::Engine;
+
+/// One term of leadership. The reports outlive it.
+pub(super) struct Term {
+    pub(super) engine: Arc<Engine>,
+    pub(super) reports: Arc<Reports>,
+}
