@@ -14,18 +14,18 @@ use crate::telemetry::logs::Format;
 /// Pull secrets for Amazon ECR, made just in time.
 #[derive(Debug, Parser)]
 #[command(name = "ecr-pull-secrets", version, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
     /// Flags of every verb.
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
 }
 
 /// Flags of every verb.
 #[derive(Debug, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Configuration file; its absence means the defaults.
     #[arg(
         long,
@@ -34,7 +34,7 @@ pub struct Global {
         default_value = DEFAULT_PATH,
         env = "ECR_PULL_SECRETS_CONFIG"
     )]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// How log lines look.
     #[arg(
         long,
@@ -43,7 +43,7 @@ pub struct Global {
         default_value = "text",
         env = "ECR_PULL_SECRETS_LOG_FORMAT"
     )]
-    pub log_format: Format,
+    pub(crate) log_format: Format,
     /// off, error, warn, info, debug or trace, of this program; libraries never say more than warn.
     #[arg(
         long,
@@ -51,18 +51,18 @@ pub struct Global {
         default_value = "info",
         env = "ECR_PULL_SECRETS_LOG_LEVEL"
     )]
-    pub log_level: LevelFilter,
+    pub(crate) log_level: LevelFilter,
 }
 
 /// Where the cluster is.
 #[derive(Debug, Args)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Kubeconfig; without it $KUBECONFIG, ~/.kube/config or the pod's ServiceAccount.
     #[arg(long, value_name = "FILE", env = "ECR_PULL_SECRETS_KUBECONFIG")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Context in the kubeconfig.
     #[arg(long, value_name = "NAME", env = "ECR_PULL_SECRETS_CONTEXT")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
     /// The namespace of ecr-pull-secrets itself.
     #[arg(
         short,
@@ -70,12 +70,12 @@ pub struct Cluster {
         default_value = "ecr-pull-secrets",
         env = "ECR_PULL_SECRETS_NAMESPACE"
     )]
-    pub namespace: String,
+    pub(crate) namespace: String,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Answer admission reviews and keep pull Secrets.
     Serve(Box<Serve>),
     /// Say which version this is.
@@ -84,28 +84,28 @@ pub enum Command {
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Where the cluster is.
     #[command(flatten)]
-    pub cluster: Cluster,
+    pub(crate) cluster: Cluster,
     /// Address of the admission endpoint.
     #[arg(
         long,
         default_value = "[::]:10250",
         env = "ECR_PULL_SECRETS_HTTPS_LISTEN"
     )]
-    pub https_listen: SocketAddr,
+    pub(crate) https_listen: SocketAddr,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(
         long,
         default_value = "[::]:8080",
         env = "ECR_PULL_SECRETS_HTTP_LISTEN"
     )]
-    pub http_listen: SocketAddr,
+    pub(crate) http_listen: SocketAddr,
     /// Directory with tls.crt and tls.key; they are taken up again when they change. Without it the
     /// replicas keep a CA and a certificate of their own, and the caBundle of the registration.
     #[arg(long, value_name = "DIR", env = "ECR_PULL_SECRETS_CERTIFICATE_DIR")]
-    pub certificate_dir: Option<PathBuf>,
+    pub(crate) certificate_dir: Option<PathBuf>,
     /// How long a certificate of their own lives. It is renewed at two thirds of that; its CA lives
     /// six times as long.
     #[arg(
@@ -115,7 +115,7 @@ pub struct Serve {
         value_parser = lifetime,
         env = "ECR_PULL_SECRETS_CERTIFICATE_LIFETIME"
     )]
-    pub certificate_lifetime: Duration,
+    pub(crate) certificate_lifetime: Duration,
     /// Directory of a mounted Secret with AWS keys, read again at each use; without keys in it, or
     /// without it, the AWS SDK's own chain is asked.
     #[arg(
@@ -124,17 +124,17 @@ pub struct Serve {
         default_value = "/var/run/secrets/aws",
         env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
     )]
-    pub aws_credentials_dir: PathBuf,
+    pub(crate) aws_credentials_dir: PathBuf,
     /// How long to go on accepting after SIGTERM, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds, env = "ECR_PULL_SECRETS_DRAIN_DELAY")]
-    pub drain_delay: Duration,
+    pub(crate) drain_delay: Duration,
     /// A connection lives between this and twice as long, in seconds; it ends after an answer, so
     /// that new replicas get their share.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, env = "ECR_PULL_SECRETS_CONNECTION_AGE")]
-    pub connection_age: Duration,
+    pub(crate) connection_age: Duration,
     /// Print the configuration in force, and end.
     #[arg(long)]
-    pub print_config: bool,
+    pub(crate) print_config: bool,
 }
 
 /// Longer ones than ten years would end when no clock of today goes any more.

@@ -19,7 +19,7 @@ pub(crate) const DEFAULT_PATH: &str = "/etc/ecr-pull-secrets/config.yaml";
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {

@@ -5,7 +5,7 @@ use crate::config::ConfigError;
 
 /// A failure that ends the process. Its exit code is an interface: see [`Failure::code`].
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -22,7 +22,7 @@ pub enum Failure {
 
 impl Failure {
     /// 1: a part failed; 2: usage or configuration; 3: cluster or AWS unreachable.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Connect(ConnectError::Kubeconfig { .. }) => 2,
             Self::Connect(_) => 3,

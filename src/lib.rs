@@ -1,27 +1,52 @@
 //! Pull secrets for Amazon ECR, made just in time.
 //!
-//! A pod that names an image in a private ECR registry gets its `imagePullSecrets` and a fresh
-//! pull Secret in its namespace while the API server still holds its breath. This crate is the
-//! shell: it listens, watches, asks AWS and writes. What it decides is decided in
-//! [`ecr_pull_secrets_core`], which cannot do any of that.
+//! A pod that names an image in a private ECR registry gets its `imagePullSecrets` and a fresh pull
+//! Secret in its namespace before the API server stores it. This crate is the shell: it listens,
+//! watches, asks AWS and writes. What it decides is decided in [`ecr_pull_secrets_core`], which can
+//! do none of that.
 //!
-//! To follow one admission, read [`https::listener`], [`admission::http`], [`admission::handler`]
-//! and [`pull_secret::ensure`], in this order. To see how everything hangs together, read [`run`].
+//! To follow one admission, read `https::listener`, `admission::http`, `admission::handler` and
+//! `pull_secret::ensure`, in this order. To see which parts there are, read `engine`; to see what
+//! runs, read `run` and `leader`.
+//!
+//! What is public here is what the program, the suite and the benches use.
 
-pub mod admission;
-pub mod aws;
-pub mod certificate;
-pub mod cli;
+mod admission;
+mod aws;
+mod certificate;
+mod cli;
 pub mod clock;
-pub mod cluster;
-pub mod command;
-pub mod config;
-pub mod engine;
-pub mod exit;
-pub mod https;
-pub mod leader;
-pub mod probes;
-pub mod pull_secret;
-pub mod run;
-pub mod telemetry;
-pub mod token;
+mod cluster;
+mod command;
+mod config;
+mod engine;
+mod exit;
+mod https;
+mod leader;
+mod probes;
+mod pull_secret;
+mod run;
+mod telemetry;
+mod token;
+
+pub use command::run;
+
+/// The HTTPS port without what it answers: for the benches that compare handlers on it.
+pub mod https_port {
+    pub use crate::certificate::files::Files;
+    pub use crate::certificate::served::{Certificate, service};
+    pub use crate::https::connection::Service;
+    pub use crate::https::connections::{Connection, Connections};
+    pub use crate::https::drain::Switch;
+    pub use crate::https::listener::serve;
+    pub use crate::telemetry::metrics::Metrics;
+}
+
+/// The writer of pull Secrets without what calls it: for the suite, which lets it come late.
+pub mod pull_secret_writer {
+    pub use crate::cluster::events::{Events, Writer as EventWriter, channel};
+    pub use crate::cluster::pull_secrets::PullSecretApi;
+    pub use crate::pull_secret::ledger::Ledger;
+    pub use crate::pull_secret::write::{Writer, Written};
+    pub use crate::telemetry::metrics::{Metrics, Trigger};
+}

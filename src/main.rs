@@ -3,9 +3,6 @@
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
-use clap::Parser as _;
-use ecr_pull_secrets::cli::{Cli, Command};
-use ecr_pull_secrets::command;
 use tokio::runtime::{Builder, Runtime};
 
 /// One thread answers some ten thousand reviews a second, and costs memory on a node with many cores.
@@ -36,21 +33,7 @@ fn ended<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
 async fn run() -> ExitCode {
     // The first to install one wins, and nobody was earlier.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Cli { command, global } = Cli::parse();
-    let result = match command {
-        Command::Serve(serve) => command::serve::serve(&global, *serve).await,
-        Command::Version => {
-            println!("ecr-pull-secrets {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("ecr-pull-secrets: {failure}");
-            ExitCode::from(failure.code())
-        }
-    }
+    ecr_pull_secrets::run().await
 }
 
 #[cfg(test)]

@@ -32,15 +32,15 @@ use crate::telemetry::metrics::Metrics;
 
 /// What readiness is made of.
 #[derive(Clone)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// A certificate is served.
-    pub certificate: Served,
+    pub(crate) certificate: Served,
     /// With a CA of our own: the API server has been seen to know it.
-    pub trusted: Option<watch::Receiver<bool>>,
+    pub(crate) trusted: Option<watch::Receiver<bool>>,
     /// Every watch has brought a first complete list.
-    pub synced: Vec<Synced>,
+    pub(crate) synced: Vec<Synced>,
     /// The process is not on its way out.
-    pub drain: Signal,
+    pub(crate) drain: Signal,
 }
 
 impl Readiness {
@@ -63,7 +63,7 @@ impl Readiness {
     }
 
     /// Waits until memory is complete.
-    pub async fn synced(mut self) {
+    pub(crate) async fn synced(mut self) {
         for synced in &mut self.synced {
             synced.synced().await;
         }
@@ -81,7 +81,7 @@ fn lacks(served: Option<Validity>, now: Timestamp) -> Option<&'static str> {
 }
 
 /// Serves the plain port, for ever.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     readiness: Readiness,
     metrics: Metrics,

@@ -47,7 +47,7 @@ const FINISH: Duration = Duration::from_secs(6);
 /// # Errors
 ///
 /// When a part cannot start, or died.
-pub async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, flags: cli::Serve) -> Result<(), Failure> {
     let cli::Serve {
         cluster:
             cli::Cluster {

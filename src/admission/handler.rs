@@ -33,10 +33,10 @@ const PLACES: usize = 384;
 /// Why a review is not answered. Nothing was begun for it.
 #[derive(Debug, thiserror::Error)]
 #[error("too many reviews wait")]
-pub struct Crowded;
+pub(crate) struct Crowded;
 
 /// Answers reviews. Only one that has to wait needs a place: however many do, the others are answered.
-pub struct Admission {
+pub(crate) struct Admission {
     patches: Patches,
     engine: Arc<Engine>,
     ration: Ration,
@@ -45,7 +45,7 @@ pub struct Admission {
 
 impl Admission {
     /// Makes the patches.
-    pub fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
         let patches = Patches::new(&engine.live.snapshot().settings.secret_name);
         Self {
             patches,
@@ -60,7 +60,7 @@ impl Admission {
     /// # Errors
     ///
     /// [`Crowded`] if it would have to wait, and there is no place.
-    pub async fn admit<'a>(
+    pub(crate) async fn admit<'a>(
         &'a self,
         review: &'a Review<'_>,
         deadline: Instant,

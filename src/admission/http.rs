@@ -71,7 +71,7 @@ impl Refusal {
 }
 
 /// The answer of `/mutate`.
-pub struct Webhook {
+pub(crate) struct Webhook {
     admission: Admission,
     metrics: Metrics,
     bodies: Bodies,
@@ -79,7 +79,7 @@ pub struct Webhook {
 
 impl Webhook {
     /// Answers by this admission.
-    pub fn new(admission: Admission, metrics: Metrics) -> Arc<Self> {
+    pub(crate) fn new(admission: Admission, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             admission,
             metrics,

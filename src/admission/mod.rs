@@ -1,4 +1,4 @@
 //! The admission endpoint: HTTP on the outside, the pure decision in the middle.
 
-pub mod handler;
-pub mod http;
+pub(crate) mod handler;
+pub(crate) mod http;

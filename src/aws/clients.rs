@@ -30,7 +30,7 @@ const CALL: Duration = Duration::from_secs(4);
 const NAME: &str = "ecr-pull-secrets";
 
 /// Clients of ECR by what they mint for.
-pub struct Clients {
+pub(crate) struct Clients {
     endpoints: BTreeMap<String, Endpoints>,
     credentials: PathBuf,
     /// `AWS_REGION`, where STS is asked; the registry's region where it is not set.
@@ -42,7 +42,7 @@ pub struct Clients {
 
 impl Clients {
     /// Reads the environment, and nothing else yet.
-    pub fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
+    pub(crate) fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             endpoints,
@@ -55,7 +55,7 @@ impl Clients {
     }
 
     /// The client that mints for a key.
-    pub async fn client(&self, key: &TokenKey) -> aws_sdk_ecr::Client {
+    pub(crate) async fn client(&self, key: &TokenKey) -> aws_sdk_ecr::Client {
         let mut clients = self.clients.lock().await;
         if let Some(client) = clients.get(key) {
             return client.clone();
@@ -66,7 +66,7 @@ impl Clients {
     }
 
     /// Drops a client, and the credentials that it cached.
-    pub async fn forget(&self, key: &TokenKey) {
+    pub(crate) async fn forget(&self, key: &TokenKey) {
         self.clients.lock().await.pop(key);
     }
 

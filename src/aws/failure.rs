@@ -9,16 +9,16 @@ use crate::cluster::refusal::chain;
 
 /// Why there is no token. The text is for the log; it names codes and principals, never a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// In one word.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
     /// In AWS's words.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 impl Failure {
     /// A failure that is not AWS's.
-    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(cause: Cause, detail: impl Into<String>) -> Self {
         Self {
             cause,
             detail: detail.into(),
@@ -26,7 +26,7 @@ impl Failure {
     }
 
     /// Reads an error of a call of ECR. `assumes_role` tells whose credentials it was made with.
-    pub fn of_call<E>(error: &SdkError<E>, assumes_role: bool) -> Self
+    pub(crate) fn of_call<E>(error: &SdkError<E>, assumes_role: bool) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {

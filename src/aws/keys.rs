@@ -27,14 +27,14 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// Credentials of the process.
 #[derive(Debug)]
-pub struct Ambient {
+pub(crate) struct Ambient {
     directory: PathBuf,
     region: Region,
 }
 
 impl Ambient {
     /// Reads nothing yet. `region` is where STS is asked.
-    pub fn new(directory: &Path, region: Region) -> Self {
+    pub(crate) fn new(directory: &Path, region: Region) -> Self {
         Self {
             directory: directory.to_owned(),
             region,

@@ -15,20 +15,20 @@ use super::failure::Failure;
 use crate::clock;
 
 /// Asks AWS.
-pub struct Mint {
+pub(crate) struct Mint {
     clients: Clients,
 }
 
 impl Mint {
     /// Talks to nobody yet.
-    pub fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
+    pub(crate) fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
         Self {
             clients: Clients::new(endpoints, credentials),
         }
     }
 
     /// Loads the credentials of a key anew for its next token.
-    pub async fn forget(&self, key: &TokenKey) {
+    pub(crate) async fn forget(&self, key: &TokenKey) {
         self.clients.forget(key).await;
     }
 
@@ -37,7 +37,7 @@ impl Mint {
     /// # Errors
     ///
     /// [`Failure`]; nothing is remembered of it but that refused credentials are loaded anew.
-    pub async fn mint(&self, key: &TokenKey) -> Result<Token, Failure> {
+    pub(crate) async fn mint(&self, key: &TokenKey) -> Result<Token, Failure> {
         let client = self.clients.client(key).await;
         let minted_at = clock::now();
         let answer = client

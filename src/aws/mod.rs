@@ -1,9 +1,9 @@
 //! AWS: credentials, clients of ECR, and one call of `GetAuthorizationToken`. Nothing here knows Kubernetes.
 
-pub mod clients;
-pub mod failure;
-pub mod keys;
-pub mod mint;
+pub(crate) mod clients;
+pub(crate) mod failure;
+pub(crate) mod keys;
+pub(crate) mod mint;
 
 use std::num::NonZeroUsize;
 

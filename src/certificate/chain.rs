@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Why an API server that calls our Service does not take a leaf, whoever signed it.
 #[derive(Debug, thiserror::Error)]
-pub enum NotOurs {
+pub(crate) enum NotOurs {
     /// Says which names it has, and which is wanted.
     #[error(transparent)]
     Name(#[from] rustls::Error),

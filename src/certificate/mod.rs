@@ -1,6 +1,6 @@
 //! The serving certificate: what is served, and where it comes from.
 
 mod chain;
-pub mod files;
-pub mod self_signed;
-pub mod served;
+pub(crate) mod files;
+pub(crate) mod self_signed;
+pub(crate) mod served;

@@ -35,7 +35,7 @@ const REMIND: Duration = Duration::from_secs(60 * 60);
 
 /// Why a pair is not taken up.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub(crate) enum CertificateError {
     /// One of the files cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -79,7 +79,7 @@ pub fn service(namespace: &str) -> String {
 }
 
 /// A certificate with its chain and key, ready to be served.
-pub struct Pair {
+pub(crate) struct Pair {
     certified: Arc<CertifiedKey>,
     terms: Terms,
 }
@@ -106,7 +106,7 @@ impl Pair {
     /// # Errors
     ///
     /// [`CertificateError`] says which of the two is wrong.
-    pub fn parse(
+    pub(crate) fn parse(
         chain: &[u8],
         key: &[u8],
         provider: &CryptoProvider,
@@ -134,12 +134,12 @@ impl Pair {
     }
 
     /// Of the leaf.
-    pub fn validity(&self) -> Validity {
+    pub(crate) fn validity(&self) -> Validity {
         self.terms.leaf
     }
 
     /// The leaf in DER.
-    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
+    pub(crate) fn leaf(&self) -> Option<&CertificateDer<'static>> {
         self.certified.cert.first()
     }
 }
@@ -162,11 +162,11 @@ impl ResolvesServerCert for Resolver {
 
 /// Whether a certificate is served, and for how long it is good.
 #[derive(Clone, Debug)]
-pub struct Served(watch::Receiver<Option<Terms>>);
+pub(crate) struct Served(watch::Receiver<Option<Terms>>);
 
 impl Served {
     /// Of the leaf. None: there is none yet.
-    pub fn validity(&self) -> Option<Validity> {
+    pub(crate) fn validity(&self) -> Option<Validity> {
         self.0.borrow().map(|terms| terms.leaf)
     }
 }
@@ -175,7 +175,7 @@ impl Served {
 pub struct Certificate {
     pub(super) resolver: Arc<Resolver>,
     /// Of the keys.
-    pub provider: Arc<CryptoProvider>,
+    pub(crate) provider: Arc<CryptoProvider>,
     /// What the API server calls us.
     service: String,
     pub(super) metrics: Metrics,
@@ -209,7 +209,7 @@ impl Certificate {
     }
 
     /// Whether a certificate is served.
-    pub fn served(&self) -> Served {
+    pub(crate) fn served(&self) -> Served {
         Served(self.served.subscribe())
     }
 
@@ -219,7 +219,7 @@ impl Certificate {
     ///
     /// [`CertificateError::NotGoodNow`], [`CertificateError::Shortened`] or
     /// [`CertificateError::Elsewhere`]: the present one stays.
-    pub fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
+    pub(crate) fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
         let now = clock::now();
         let worth = |terms: Terms| terms.worth(now);
         let present = *self.served.borrow();
@@ -271,7 +271,7 @@ impl Certificate {
     }
 
     /// Says when the end of what is served has come, and again every hour, for ever.
-    pub async fn report_expiry(self: Arc<Self>) {
+    pub(crate) async fn report_expiry(self: Arc<Self>) {
         let mut tick = interval(LOOK);
         let mut said: Option<(Terms, &str, Instant)> = None;
         loop {

@@ -10,11 +10,11 @@ use super::look_ups::LookUps;
 use super::refusal::chain;
 
 /// How long a single call may take. The API server itself gives a webhook 5 s.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// No cluster to talk to.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// The kubeconfig cannot be used.
     #[error("cannot use the kubeconfig {path}: {}", chain(.source))]
     Kubeconfig {
@@ -33,13 +33,13 @@ pub enum ConnectError {
 
 /// The two clients.
 #[derive(Clone)]
-pub struct Clients {
+pub(crate) struct Clients {
     /// For watches: an answer may take minutes.
-    pub watch: Client,
+    pub(crate) watch: Client,
     /// For single calls: no retries of its own, and [`CALL_TIMEOUT`] around each.
-    pub call: Client,
+    pub(crate) call: Client,
     /// Around calls of `call` that a review causes, and that somebody may cause many of.
-    pub look_ups: LookUps,
+    pub(crate) look_ups: LookUps,
 }
 
 /// Reads the kubeconfig, or the ServiceAccount of the pod, and builds the clients. Talks to nobody.
@@ -47,7 +47,7 @@ pub struct Clients {
 /// # Errors
 ///
 /// [`ConnectError`] says which part is missing.
-pub async fn clients(
+pub(crate) async fn clients(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
 ) -> Result<Clients, ConnectError> {

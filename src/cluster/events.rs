@@ -35,16 +35,16 @@ const REMEMBERED: usize = 4096;
 
 /// Something to tell.
 #[derive(Debug)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// What it is about. Its namespace is the Event's.
-    pub about: ObjectReference,
+    pub(crate) about: ObjectReference,
     /// Why.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
 }
 
 /// What became of telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// Nobody had told it.
     First,
     /// The Event was there already.
@@ -90,19 +90,19 @@ pub fn channel(client: Client, instance: &str) -> (Events, Writer) {
 
 impl Events {
     /// Hands an Event in. It is lost when the queue is full.
-    pub fn emit(&self, about: ObjectReference, cause: Cause) {
+    pub(crate) fn emit(&self, about: ObjectReference, cause: Cause) {
         if self.queue.try_send(Notice { about, cause }).is_err() {
             debug!(cause = cause.name(), "event dropped: the queue is full");
         }
     }
 
     /// Tells of an object's trouble now, unless somebody did.
-    pub async fn tell(&self, about: &ObjectReference, cause: Cause) -> Told {
+    pub(crate) async fn tell(&self, about: &ObjectReference, cause: Cause) -> Told {
         self.say(about, cause.reason(), &note(cause)).await
     }
 
     /// Tells in words of its own, unless somebody did.
-    pub async fn say(&self, about: &ObjectReference, reason: &str, note: &str) -> Told {
+    pub(crate) async fn say(&self, about: &ObjectReference, reason: &str, note: &str) -> Told {
         let name = name(about, reason);
         let event = self.speaker.event(&name, about, reason, note);
         let api = self.speaker.api(about);
@@ -122,7 +122,7 @@ impl Events {
 
 impl Writer {
     /// Writes Events until the last sender is gone.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         while let Some(notice) = self.notices.recv().await {
             let name = name(&notice.about, notice.cause.reason());
             let now = Instant::now();

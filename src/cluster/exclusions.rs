@@ -20,7 +20,7 @@ const ALWAYS: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// Which namespaces the registration leaves out.
 #[derive(Debug, Default)]
-pub struct Exclusions {
+pub(crate) struct Exclusions {
     /// What a namespace's labels must satisfy, one for each webhook. Empty: there is none.
     selectors: Vec<Selector>,
 }
@@ -31,7 +31,7 @@ impl Exclusions {
     /// # Errors
     ///
     /// A sentence for the log.
-    pub async fn read(client: &Client) -> Result<Self, String> {
+    pub(crate) async fn read(client: &Client) -> Result<Self, String> {
         let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         let registration = match timeout(CALL_TIMEOUT, api.get_opt(REGISTRATION)).await {
             Ok(Ok(registration)) => registration,
@@ -60,7 +60,7 @@ impl Exclusions {
 
     /// Whether the namespace is left out; `client` is asked for its labels. One that is gone, or
     /// cannot be looked at, is told nothing either way: `None`.
-    pub async fn exclude(&self, client: &Client, namespace: &str) -> Option<bool> {
+    pub(crate) async fn exclude(&self, client: &Client, namespace: &str) -> Option<bool> {
         if ALWAYS.contains(&namespace) {
             return Some(true);
         }

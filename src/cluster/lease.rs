@@ -38,7 +38,7 @@ const NAME: &str = "ecr-pull-secrets";
 const ANSWER: Duration = Duration::from_secs(3);
 
 /// Takes part in the election for as long as it runs.
-pub struct Elector {
+pub(crate) struct Elector {
     leases: Api<Lease>,
     instance: String,
     metrics: Metrics,
@@ -52,7 +52,7 @@ pub struct Elector {
 
 impl Elector {
     /// `instance` is the pod's name. The receiver says whether this replica leads.
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         namespace: &str,
         instance: &str,
@@ -72,7 +72,7 @@ impl Elector {
     }
 
     /// Claims and renews, until `resign` says true; then gives the lease back and returns.
-    pub async fn run(mut self, mut resign: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, mut resign: watch::Receiver<bool>) {
         loop {
             // A process that was frozen wakes anywhere below. Whether it still leads is the first
             // thing that it asks, before an answer that waited for it is read.

@@ -20,7 +20,7 @@ const TURN: Duration = Duration::from_millis(500);
 
 /// The places that all such calls share.
 #[derive(Clone)]
-pub struct LookUps(Arc<Semaphore>);
+pub(crate) struct LookUps(Arc<Semaphore>);
 
 impl Default for LookUps {
     fn default() -> Self {
@@ -34,7 +34,7 @@ impl LookUps {
     ///
     /// A call has kilobytes of state. It is on the heap, for most reviews need none, and the state of
     /// a review is moved about.
-    pub fn run<'a, T, E>(
+    pub(crate) fn run<'a, T, E>(
         &'a self,
         call: impl Future<Output = Result<T, E>> + Send + 'a,
     ) -> BoxFuture<'a, Option<T>> {

@@ -1,18 +1,18 @@
 //! The API server: how to reach it, what it says, and what it knows about namespaces and
 //! ServiceAccounts.
 
-pub mod client;
-pub mod events;
-pub mod exclusions;
-pub mod lease;
-pub mod look_ups;
-pub mod namespaces;
-pub mod own_secret;
-pub mod pages;
-pub mod pods;
-pub mod policy;
-pub mod pull_secrets;
-pub mod refusal;
-pub mod registration;
-pub mod service_accounts;
-pub mod watch;
+pub(crate) mod client;
+pub(crate) mod events;
+pub(crate) mod exclusions;
+pub(crate) mod lease;
+pub(crate) mod look_ups;
+pub(crate) mod namespaces;
+pub(crate) mod own_secret;
+pub(crate) mod pages;
+pub(crate) mod pods;
+pub(crate) mod policy;
+pub(crate) mod pull_secrets;
+pub(crate) mod refusal;
+pub(crate) mod registration;
+pub(crate) mod service_accounts;
+pub(crate) mod watch;

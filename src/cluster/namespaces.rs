@@ -19,7 +19,7 @@ use super::watch::{Announce, follow};
 
 /// What we know about a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub(crate) enum Known {
     /// It is there, with this wish.
     Active(Wish),
     /// It is being deleted: nothing new can be made in it.
@@ -33,7 +33,7 @@ pub enum Known {
 impl Known {
     /// What the label of the namespace asks for. One that could not be looked at counts as in: a
     /// reference too many does no harm, one too few cannot be added later.
-    pub fn wish(self) -> Wish {
+    pub(crate) fn wish(self) -> Wish {
         match self {
             Self::Active(wish) | Self::Terminating(wish) => wish,
             Self::Missing => Wish::None,
@@ -43,7 +43,7 @@ impl Known {
 }
 
 /// All namespaces of the cluster.
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     known: RwLock<HashMap<String, Known>>,
     client: Client,
     look_ups: LookUps,
@@ -51,7 +51,7 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// Knows none yet.
-    pub fn new(clients: &Clients) -> Self {
+    pub(crate) fn new(clients: &Clients) -> Self {
         Self {
             known: RwLock::default(),
             client: clients.call.clone(),
@@ -60,7 +60,7 @@ impl Namespaces {
     }
 
     /// Keeps them up to date, for ever.
-    pub async fn watch(&self, client: Client, announce: Announce) {
+    pub(crate) async fn watch(&self, client: Client, announce: Announce) {
         let events = watcher(
             Api::<PartialObjectMeta<Namespace>>::all(client),
             watcher::Config::default(),
@@ -82,7 +82,7 @@ impl Namespaces {
     }
 
     /// From memory only.
-    pub fn cached(&self, name: &str) -> Option<Known> {
+    pub(crate) fn cached(&self, name: &str) -> Option<Known> {
         self.known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -91,7 +91,7 @@ impl Namespaces {
     }
 
     /// From memory, or from the API server.
-    pub async fn look_up(&self, name: &str) -> Known {
+    pub(crate) async fn look_up(&self, name: &str) -> Known {
         if let Some(known) = self.cached(name) {
             return known;
         }

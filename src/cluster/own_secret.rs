@@ -18,7 +18,7 @@ use super::refusal::Refusal;
 
 /// One of them.
 #[derive(Clone)]
-pub struct OwnSecret {
+pub(crate) struct OwnSecret {
     watched: Api<Secret>,
     called: Api<Secret>,
     name: &'static str,
@@ -29,7 +29,7 @@ pub struct OwnSecret {
 impl OwnSecret {
     /// Talks to nobody yet. `namespace` is ours, `kind` the Secret's type, `format` the version of
     /// what is in it.
-    pub fn new(
+    pub(crate) fn new(
         clients: &Clients,
         namespace: &str,
         name: &'static str,
@@ -46,7 +46,7 @@ impl OwnSecret {
     }
 
     /// What to watch it with.
-    pub fn watched(&self) -> Api<Secret> {
+    pub(crate) fn watched(&self) -> Api<Secret> {
         self.watched.clone()
     }
 
@@ -55,7 +55,7 @@ impl OwnSecret {
     /// # Errors
     ///
     /// [`Refusal`] of the API server.
-    pub async fn read(&self) -> Result<Option<Secret>, Refusal> {
+    pub(crate) async fn read(&self) -> Result<Option<Secret>, Refusal> {
         within(|| self.called.get_opt(self.name)).await
     }
 
@@ -66,7 +66,7 @@ impl OwnSecret {
     ///
     /// [`Refusal::Changed`] when it is not the one that was seen any more, [`Refusal::Owned`] when
     /// there was to be none.
-    pub async fn write(
+    pub(crate) async fn write(
         &self,
         seen: Option<&ObjectMeta>,
         data: BTreeMap<String, Option<Vec<u8>>>,

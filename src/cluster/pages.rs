@@ -16,19 +16,19 @@ pub(crate) const PAGE: u32 = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A list that is being read.
-pub struct Pages {
+pub(crate) struct Pages {
     api: Api<Seen>,
     params: Option<ListParams>,
 }
 
 impl Pages {
     /// Of every pod.
-    pub fn all(clients: &Clients) -> Self {
+    pub(crate) fn all(clients: &Clients) -> Self {
         Self::of(Api::all(clients.watch.clone()))
     }
 
     /// Of a namespace's pods.
-    pub fn namespaced(clients: &Clients, namespace: &str) -> Self {
+    pub(crate) fn namespaced(clients: &Clients, namespace: &str) -> Self {
         Self::of(Api::namespaced(clients.watch.clone(), namespace))
     }
 
@@ -44,7 +44,7 @@ impl Pages {
     /// # Errors
     ///
     /// A sentence for the log. The list is over then.
-    pub async fn next(&mut self) -> Result<Option<Vec<Seen>>, String> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Seen>>, String> {
         let Some(params) = self.params.take() else {
             return Ok(None);
         };

@@ -16,28 +16,28 @@ use serde::de::{Deserializer, IgnoredAny};
 
 /// A pod of a watch or a list.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Name, namespace, uid and version; nothing else.
     metadata: ObjectMeta,
     /// What the decision needs.
-    pub pod: Pod<'static>,
+    pub(crate) pod: Pod<'static>,
     /// When the API server stored it first.
-    pub created: Option<Timestamp>,
+    pub(crate) created: Option<Timestamp>,
     /// It is on its way out.
-    pub is_deleted: bool,
+    pub(crate) is_deleted: bool,
     /// The uid of the controller that made it, and makes another one when it is deleted.
-    pub controller: Option<String>,
+    pub(crate) controller: Option<String>,
     /// How far it is.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// A container of it runs, or has run.
-    pub has_started: bool,
+    pub(crate) has_started: bool,
     /// Why pulls from ECR failed, as far as it is one of ours to name.
-    pub refusals: Vec<Cause>,
+    pub(crate) refusals: Vec<Cause>,
 }
 
 /// How far a pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// It waits for a node, an image, or an init container.
     Pending,
     /// It runs, or nobody knows.
@@ -48,27 +48,27 @@ pub enum Phase {
 
 impl Seen {
     /// Where it is.
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 
     /// What it is called there.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
     /// Which of all that ever had the name.
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
     /// Its version.
-    pub fn version(&self) -> Option<String> {
+    pub(crate) fn version(&self) -> Option<String> {
         self.metadata.resource_version.clone()
     }
 
     /// For an Event about it.
-    pub fn reference(&self) -> ObjectReference {
+    pub(crate) fn reference(&self) -> ObjectReference {
         ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),

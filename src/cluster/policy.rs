@@ -20,7 +20,7 @@ use super::client::CALL_TIMEOUT;
 use super::refusal::chain;
 
 /// The policies, and the names of their bindings.
-pub const GUARDS: [&str; 4] = [
+pub(crate) const GUARDS: [&str; 4] = [
     "ecr-pull-secrets-guard-secrets",
     "ecr-pull-secrets-guard-registration",
     "ecr-pull-secrets-guard-events",
@@ -32,7 +32,11 @@ pub const GUARDS: [&str; 4] = [
 /// # Errors
 ///
 /// A sentence for the log.
-pub async fn verify(client: &Client, namespace: &str, secret_name: &str) -> Result<(), String> {
+pub(crate) async fn verify(
+    client: &Client,
+    namespace: &str,
+    secret_name: &str,
+) -> Result<(), String> {
     match timeout(CALL_TIMEOUT * 3, check(client, namespace, secret_name)).await {
         Ok(result) => result,
         Err(_) => Err("the API server did not answer in time".to_owned()),

@@ -23,7 +23,7 @@ use super::refusal::{Refusal, refusal};
 
 /// What an apply stands on.
 #[derive(Clone, Copy, Debug)]
-pub enum Base<'a> {
+pub(crate) enum Base<'a> {
     /// There is no Secret, or so we think.
     Absent,
     /// The Secret with this metadata, which was read and found to be ours to write. Fields that
@@ -52,7 +52,7 @@ impl PullSecretApi {
     /// # Errors
     ///
     /// [`Refusal`], never `Changed` or `Owned`.
-    pub async fn read(&self, namespace: &str) -> Result<Option<Secret>, Refusal> {
+    pub(crate) async fn read(&self, namespace: &str) -> Result<Option<Secret>, Refusal> {
         let api = self.api(namespace);
         within(|| api.get_opt(&self.name)).await
     }
@@ -63,7 +63,7 @@ impl PullSecretApi {
     ///
     /// [`Refusal::Changed`] when the base does not hold any more, [`Refusal::Owned`] when there was
     /// to be no Secret and somebody else's is there.
-    pub async fn apply(
+    pub(crate) async fn apply(
         &self,
         namespace: &str,
         base: Base<'_>,
@@ -112,7 +112,10 @@ impl PullSecretApi {
     /// # Errors
     ///
     /// [`Refusal::Changed`] when the Secret is not the one of `metadata` any more.
-    pub async fn drop_last_applied(&self, metadata: &ObjectMeta) -> Result<ObjectMeta, Refusal> {
+    pub(crate) async fn drop_last_applied(
+        &self,
+        metadata: &ObjectMeta,
+    ) -> Result<ObjectMeta, Refusal> {
         let patch = Patch::Merge(json!({ "metadata": {
             "uid": metadata.uid,
             "resourceVersion": metadata.resource_version,
@@ -139,7 +142,7 @@ impl PullSecretApi {
 /// # Errors
 ///
 /// [`Refusal`], also when there is no answer within [`CALL_TIMEOUT`].
-pub async fn within<T, F>(mut call: impl FnMut() -> F) -> Result<T, Refusal>
+pub(crate) async fn within<T, F>(mut call: impl FnMut() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = kube::Result<T>>,
 {

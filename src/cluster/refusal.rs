@@ -5,7 +5,7 @@ use kube::core::Status;
 
 /// Why a write of a pull Secret did not happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Somebody changed, made or deleted the Secret since we looked: look again.
     Changed,
     /// Somebody else owns the content.
@@ -15,7 +15,7 @@ pub enum Refusal {
 }
 
 /// Reads an error of a call about a namespace's pull Secret.
-pub fn refusal(error: &kube::Error) -> Refusal {
+pub(crate) fn refusal(error: &kube::Error) -> Refusal {
     match error {
         kube::Error::Api(status) => of_status(status),
         other => Refusal::Because(Cause::ApiServerUnreachable, chain(other)),
@@ -48,7 +48,7 @@ fn of_status(status: &Status) -> Refusal {
 }
 
 /// An error with everything underneath it.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

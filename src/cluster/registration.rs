@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use ecr_pull_secrets_core::pull_secret::OWNER;
 
 /// Its name.
-pub const NAME: &str = "zz-ecr-pull-secrets";
+pub(crate) const NAME: &str = "zz-ecr-pull-secrets";
 /// Of the webhook in it.
 const WEBHOOK: &str = "pods.ecr-pull-secrets.dev";
 /// Annotations by which cert-manager fills in the `caBundle`, and keeps it so.
@@ -26,18 +26,18 @@ const INJECTORS: [&str; 3] = [
 
 /// The webhook of our registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Webhook {
+pub(crate) struct Webhook {
     /// Its place in the list.
     index: usize,
     /// Whose certificates the API server takes; empty: nobody's of ours.
-    pub ca_bundle: Vec<u8>,
+    pub(crate) ca_bundle: Vec<u8>,
     /// Whether cert-manager was told to fill it in.
-    pub is_injected: bool,
+    pub(crate) is_injected: bool,
 }
 
 impl Webhook {
     /// None: the registration has no webhook of our name.
-    pub fn of(registration: &MutatingWebhookConfiguration) -> Option<Self> {
+    pub(crate) fn of(registration: &MutatingWebhookConfiguration) -> Option<Self> {
         let webhooks = registration.webhooks.iter().flatten();
         let (index, webhook) = webhooks
             .enumerate()
@@ -55,14 +55,14 @@ impl Webhook {
 
 /// The registration's API.
 #[derive(Clone)]
-pub struct Registration {
+pub(crate) struct Registration {
     watched: Api<MutatingWebhookConfiguration>,
     called: Api<MutatingWebhookConfiguration>,
 }
 
 impl Registration {
     /// Talks to nobody yet.
-    pub fn new(clients: &Clients) -> Self {
+    pub(crate) fn new(clients: &Clients) -> Self {
         Self {
             watched: Api::all(clients.watch.clone()),
             called: Api::all(clients.call.clone()),
@@ -70,7 +70,7 @@ impl Registration {
     }
 
     /// Watches it.
-    pub fn events(
+    pub(crate) fn events(
         &self,
     ) -> impl Stream<Item = watcher::Result<Event<MutatingWebhookConfiguration>>> + Send + use<>
     {
@@ -83,7 +83,11 @@ impl Registration {
     /// # Errors
     ///
     /// [`Refusal`] of the API server.
-    pub async fn set_ca_bundle(&self, webhook: &Webhook, bundle: &[u8]) -> Result<(), Refusal> {
+    pub(crate) async fn set_ca_bundle(
+        &self,
+        webhook: &Webhook,
+        bundle: &[u8],
+    ) -> Result<(), Refusal> {
         let index = webhook.index;
         let operations = json!([
             { "op": "test", "path": format!("/webhooks/{index}/name"), "value": WEBHOOK },

@@ -26,7 +26,7 @@ struct Seen {
 }
 
 /// All ServiceAccounts of the cluster.
-pub struct ServiceAccounts {
+pub(crate) struct ServiceAccounts {
     seen: RwLock<Seen>,
     hasher: RandomState,
     secret_name: String,
@@ -36,7 +36,7 @@ pub struct ServiceAccounts {
 
 impl ServiceAccounts {
     /// Knows none yet.
-    pub fn new(clients: &Clients, secret_name: &str) -> Self {
+    pub(crate) fn new(clients: &Clients, secret_name: &str) -> Self {
         Self {
             seen: RwLock::default(),
             hasher: RandomState::new(),
@@ -47,7 +47,7 @@ impl ServiceAccounts {
     }
 
     /// Keeps them up to date, for ever.
-    pub async fn watch(&self, client: Client, announce: Announce) {
+    pub(crate) async fn watch(&self, client: Client, announce: Announce) {
         let events = watcher(
             Api::<ServiceAccount>::all(client),
             watcher::Config::default(),
@@ -71,7 +71,7 @@ impl ServiceAccounts {
     /// Whether the API server would refuse a pod of this ServiceAccount for naming the pull
     /// Secret. One that cannot be looked up in time counts as unrestricted: the restriction is
     /// deprecated and rare, a pod without its reference is lost.
-    pub async fn forbids(&self, namespace: &str, name: &str) -> bool {
+    pub(crate) async fn forbids(&self, namespace: &str, name: &str) -> bool {
         if let Some(forbids) = self.cached(namespace, name) {
             return forbids;
         }
@@ -83,7 +83,7 @@ impl ServiceAccounts {
     }
 
     /// What [`ServiceAccounts::forbids`] says, from memory only.
-    pub fn cached(&self, namespace: &str, name: &str) -> Option<bool> {
+    pub(crate) fn cached(&self, namespace: &str, name: &str) -> Option<bool> {
         if !is_subdomain(name) {
             // No ServiceAccount has such a name, and it must not end up in a path.
             return Some(false);

@@ -12,39 +12,39 @@ use super::refusal::chain;
 
 /// Tells when a first complete list is there.
 #[derive(Clone, Debug)]
-pub struct Synced(watch::Receiver<bool>);
+pub(crate) struct Synced(watch::Receiver<bool>);
 
 impl Synced {
     /// Whether it is there by now.
-    pub fn is_synced(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits for it. Returns at once when it is there, and when nobody will ever bring it.
-    pub async fn synced(&mut self) {
+    pub(crate) async fn synced(&mut self) {
         let _ = self.0.wait_for(|synced| *synced).await;
     }
 }
 
 /// The other end of [`Synced`].
 #[derive(Clone, Debug)]
-pub struct Announce(watch::Sender<bool>);
+pub(crate) struct Announce(watch::Sender<bool>);
 
 impl Announce {
     /// There is nothing to wait for any more.
-    pub fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.0.send_replace(true);
     }
 }
 
 /// Makes both ends.
-pub fn announcement() -> (Announce, Synced) {
+pub(crate) fn announcement() -> (Announce, Synced) {
     let (sender, receiver) = watch::channel(false);
     (Announce(sender), Synced(receiver))
 }
 
 /// Feeds every event of a watch to `handle`, for ever. `what` is the plural of the kind.
-pub async fn follow<K>(
+pub(crate) async fn follow<K>(
     what: &'static str,
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
     announce: Announce,

@@ -1,3 +1,28 @@
 //! The verbs, one file each. A verb turns flags into a call of the engine, and its result into an exit code.
 
-pub mod serve;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+
+/// Parses the command line, runs the verb, and gives its exit code.
+pub async fn run() -> ExitCode {
+    let Cli { command, global } = Cli::parse();
+    let result = match command {
+        Command::Serve(serve) => serve::serve(&global, *serve).await,
+        Command::Version => {
+            println!("ecr-pull-secrets {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ecr-pull-secrets: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::telemetry::logs;
 /// # Errors
 ///
 /// [`Failure`] when the process cannot start, or when a part of it died.
-pub async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> {
+pub(crate) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> {
     let config = config::load(&global.config)?;
     if serve.print_config {
         let yaml = config

@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// Its body holds so many KiB of what all bodies share.
-    pub fn holds(&self, kib: usize) {
+    pub(crate) fn holds(&self, kib: usize) {
         let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         self.holds.store(kib, Ordering::Relaxed);
     }
@@ -127,7 +127,7 @@ impl Connection {
 
     /// Ends other connections whose bodies have been coming in for the longest time, as many of them as hold
     /// so many KiB together. These are free soon after. None ends if all slow ones hold less.
-    pub fn cut_slow_bodies(&self, kib: u32) -> bool {
+    pub(crate) fn cut_slow_bodies(&self, kib: u32) -> bool {
         self.all.cut_slow_bodies(kib, self.number, self.all.now())
     }
 

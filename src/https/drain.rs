@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// At work.
     #[default]
     Serving,
@@ -34,19 +34,19 @@ impl Switch {
     }
 
     /// Enters a phase.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.0.send_replace(phase);
     }
 }
 
 impl Signal {
     /// The phase right now.
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         *self.0.borrow()
     }
 
     /// Waits for a phase, or a later one.
-    pub async fn reached(&mut self, phase: Phase) {
+    pub(crate) async fn reached(&mut self, phase: Phase) {
         // A switch that is gone has nothing more to say: the process is ending.
         let _ = self.0.wait_for(|now| *now >= phase).await;
     }

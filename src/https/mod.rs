@@ -1,7 +1,7 @@
 //! The HTTPS port: certificate, listener, connections, drain.
 
-pub mod body;
-pub mod connection;
-pub mod connections;
-pub mod drain;
-pub mod listener;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod connections;
+pub(crate) mod drain;
+pub(crate) mod listener;

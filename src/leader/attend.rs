@@ -29,7 +29,7 @@ const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// How a pod stands.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// None of our business, or nothing can be done.
     Fine,
     /// It was stored without the reference that admission would have given to it.
@@ -39,7 +39,7 @@ pub enum Standing {
 }
 
 /// Judges a pod as admission would have.
-pub async fn judge(term: &Term, pod: &Seen) -> Standing {
+pub(crate) async fn judge(term: &Term, pod: &Seen) -> Standing {
     let namespace = pod.namespace();
     if pod.is_deleted {
         return Standing::Fine;
@@ -77,7 +77,7 @@ pub async fn judge(term: &Term, pod: &Seen) -> Standing {
 
 /// Does what there is to do about a pod, except for its Secret: the registries that one must open,
 /// and does not, are returned.
-pub async fn attend(term: &Term, pod: &Seen) -> Option<Vec<(Registry, Identity)>> {
+pub(crate) async fn attend(term: &Term, pod: &Seen) -> Option<Vec<(Registry, Identity)>> {
     match judge(term, pod).await {
         Standing::Fine => None,
         Standing::Missed => {
@@ -102,7 +102,7 @@ pub async fn attend(term: &Term, pod: &Seen) -> Option<Vec<(Registry, Identity)>
 }
 
 /// Has the Secret of a namespace open registries. The caller waits so long; the work goes on.
-pub async fn repair(
+pub(crate) async fn repair(
     term: &Term,
     namespace: &str,
     registries: &[(Registry, Identity)],

@@ -22,7 +22,7 @@ use crate::cluster::refusal::chain;
 use crate::pull_secret::ensure::Ensured;
 
 /// Pods attended to at a time.
-pub const AT_A_TIME: usize = 16;
+pub(crate) const AT_A_TIME: usize = 16;
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {

@@ -133,7 +133,7 @@ async fn wanted(term: &Term, namespace: &str) -> Result<Vec<(Registry, Identity)
 /// # Errors
 ///
 /// A sentence for the log, where the labels of the namespace cannot be looked at.
-pub async fn provisioned(
+pub(crate) async fn provisioned(
     term: &Term,
     namespace: &str,
 ) -> Result<Vec<(Registry, Identity)>, String> {

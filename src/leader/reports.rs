@@ -25,11 +25,11 @@ const RECREATE_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(1)
 
 /// See above; there is one per process.
 #[derive(Default)]
-pub struct Reports {
+pub(crate) struct Reports {
     hasher: RandomState,
     memory: Mutex<Memory>,
     /// The watch of pods began anew, and what came and went before is not known.
-    pub gap: Notify,
+    pub(crate) gap: Notify,
     unfinished: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ struct Memory {
 }
 
 /// Whether something is to be done.
-pub enum Claimed<'a> {
+pub(crate) enum Claimed<'a> {
     /// By whoever holds this.
     Ours(Claim<'a>),
     /// Somebody is at it.
@@ -57,14 +57,14 @@ pub enum Claimed<'a> {
 }
 
 /// The promise to do something that nobody else does meanwhile. Dropped, it is taken back.
-pub struct Claim<'a> {
+pub(crate) struct Claim<'a> {
     reports: &'a Reports,
     key: u64,
 }
 
 impl Claim<'_> {
     /// It is done, and is not to be done again.
-    pub fn done(self) {
+    pub(crate) fn done(self) {
         if let Some(is_done) = self.reports.lock().done.get_mut(&self.key) {
             *is_done = true;
         }
@@ -83,17 +83,17 @@ impl Drop for Claim<'_> {
 
 impl Reports {
     /// A pod could not be told of: another sweep has to see it, and soon.
-    pub fn sweep_soon(&self) {
+    pub(crate) fn sweep_soon(&self) {
         self.unfinished.store(true, Ordering::Relaxed);
     }
 
     /// Whether that was asked for since the last time.
-    pub fn take_unfinished(&self) -> bool {
+    pub(crate) fn take_unfinished(&self) -> bool {
         self.unfinished.swap(false, Ordering::Relaxed)
     }
 
     /// Claims to do `what` about a pod.
-    pub fn claim(&self, uid: &str, what: &str) -> Claimed<'_> {
+    pub(crate) fn claim(&self, uid: &str, what: &str) -> Claimed<'_> {
         let key = self.key((uid, what));
         let mut memory = self.lock();
         match memory.done.get(&key) {
@@ -113,7 +113,12 @@ impl Reports {
 
     /// Whether a pod of this controller may be deleted, to be made anew: it was made before we deleted
     /// the first. Where what comes after that lacks the reference, too, deleting it helps nobody.
-    pub fn may_recreate(&self, controller: &str, created: Timestamp, now: Timestamp) -> bool {
+    pub(crate) fn may_recreate(
+        &self,
+        controller: &str,
+        created: Timestamp,
+        now: Timestamp,
+    ) -> bool {
         let key = self.key(controller);
         let mut memory = self.lock();
         if memory.recreated.len() >= REMEMBERED {
@@ -136,7 +141,7 @@ impl Reports {
     }
 
     /// A pod in this namespace names the pull Secret.
-    pub fn uses(&self, namespace: &str) {
+    pub(crate) fn uses(&self, namespace: &str) {
         let mut memory = self.lock();
         if !memory.used.contains(namespace) {
             memory.used.insert(namespace.into());
@@ -144,17 +149,17 @@ impl Reports {
     }
 
     /// The namespaces of which that was said since the last call.
-    pub fn take_used(&self) -> HashSet<Box<str>> {
+    pub(crate) fn take_used(&self) -> HashSet<Box<str>> {
         std::mem::take(&mut self.lock().used)
     }
 
     /// What the registration leaves out, as it was read last.
-    pub fn exclusions(&self) -> Arc<Exclusions> {
+    pub(crate) fn exclusions(&self) -> Arc<Exclusions> {
         self.lock().exclusions.clone()
     }
 
     /// Reads the registration; again and again until the API server answers.
-    pub async fn read_registration(&self, clients: &Clients) {
+    pub(crate) async fn read_registration(&self, clients: &Clients) {
         loop {
             match Exclusions::read(&clients.call).await {
                 Ok(exclusions) => {

@@ -37,22 +37,22 @@ const WRITERS: usize = 16;
 
 /// What a caller wants.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Where.
-    pub namespace: &'a str,
+    pub(crate) namespace: &'a str,
     /// Which registries, and with whose rights. Not empty.
-    pub registries: &'a [(Registry, Identity)],
+    pub(crate) registries: &'a [(Registry, Identity)],
     /// How long the caller waits for AWS.
-    pub mint_by: Instant,
+    pub(crate) mint_by: Instant,
     /// How long the caller waits at all.
-    pub done_by: Instant,
+    pub(crate) done_by: Instant,
     /// On whose behalf.
-    pub trigger: Trigger,
+    pub(crate) trigger: Trigger,
 }
 
 /// How it stands when the caller stops waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ensured {
+pub(crate) enum Ensured {
     /// It was so already.
     Fresh,
     /// It is so now.
@@ -62,7 +62,7 @@ pub enum Ensured {
 }
 
 /// Keeps pull Secrets.
-pub struct PullSecrets {
+pub(crate) struct PullSecrets {
     ledger: Arc<Ledger>,
     supply: Arc<Supply>,
     namespaces: Arc<Namespaces>,
@@ -73,7 +73,7 @@ pub struct PullSecrets {
 
 impl PullSecrets {
     /// Puts the parts together.
-    pub fn new(
+    pub(crate) fn new(
         ledger: Arc<Ledger>,
         supply: Arc<Supply>,
         namespaces: Arc<Namespaces>,
@@ -90,13 +90,13 @@ impl PullSecrets {
     }
 
     /// Whether it is so already, by memory.
-    pub fn are_fresh(&self, namespace: &str, registries: &[(Registry, Identity)]) -> bool {
+    pub(crate) fn are_fresh(&self, namespace: &str, registries: &[(Registry, Identity)]) -> bool {
         let wanted = registries.iter().map(|(registry, _)| registry);
         self.ledger.serves(namespace, wanted, clock::now())
     }
 
     /// Makes it so, or says why not yet.
-    pub async fn ensure(self: &Arc<Self>, wanted: Wanted<'_>) -> Ensured {
+    pub(crate) async fn ensure(self: &Arc<Self>, wanted: Wanted<'_>) -> Ensured {
         let Wanted {
             namespace,
             registries,
@@ -146,17 +146,17 @@ impl PullSecrets {
     /// # Errors
     ///
     /// The cause that stands in the way; it has been counted and logged.
-    pub async fn rotate(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
+    pub(crate) async fn rotate(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
         self.writer.renew(namespace, grants).await
     }
 
     /// The Secret of a namespace changed: work that waits for somebody to repair it tries again.
-    pub fn reconsider(&self, namespace: &str) {
+    pub(crate) fn reconsider(&self, namespace: &str) {
         self.flights.wake(namespace);
     }
 
     /// Waits until no write is under way. Whoever ends the process sets the limit.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         while self.flights.is_writing() {
             sleep(Duration::from_millis(20)).await;
         }

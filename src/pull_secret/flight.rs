@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// What the work does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// It waits for AWS.
     Minting,
     /// It waits for the API server.
@@ -27,7 +27,7 @@ pub enum Phase {
 
 /// How far one registry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Nothing has come of it yet.
     Pending,
     /// The Secret opens it.
@@ -56,7 +56,7 @@ struct State {
 
 /// The work on one namespace.
 #[derive(Debug)]
-pub struct Flight {
+pub(crate) struct Flight {
     state: Mutex<State>,
     changed: watch::Sender<()>,
     wake: Notify,
@@ -64,7 +64,7 @@ pub struct Flight {
 
 /// How the registries of one caller stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// At least one is pending, and the work is in this phase.
     Pending(Phase),
     /// All are done.
@@ -106,7 +106,7 @@ impl Flight {
     }
 
     /// How these registries stand.
-    pub fn standing(&self, wanted: &[(Registry, Identity)]) -> Standing {
+    pub(crate) fn standing(&self, wanted: &[(Registry, Identity)]) -> Standing {
         let state = self.lock();
         let progress = wanted.iter().map(|(registry, _)| {
             state
@@ -126,22 +126,22 @@ impl Flight {
     }
 
     /// Hears of every change from now on.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
     /// Returns when there is a reason to try again: a new registry, or a change of the Secret.
-    pub async fn woken(&self) {
+    pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
     /// The registries that the work still has to do.
-    pub fn unsettled(&self) -> Vec<(Registry, Identity)> {
+    pub(crate) fn unsettled(&self) -> Vec<(Registry, Identity)> {
         self.wanted(|progress| !progress.is_settled())
     }
 
     /// The registries of which nothing has come yet.
-    pub fn pending(&self) -> Vec<(Registry, Identity)> {
+    pub(crate) fn pending(&self) -> Vec<(Registry, Identity)> {
         self.wanted(|progress| progress == Progress::Pending)
     }
 
@@ -155,12 +155,12 @@ impl Flight {
     }
 
     /// How long ago somebody joined.
-    pub fn asked(&self) -> Duration {
+    pub(crate) fn asked(&self) -> Duration {
         self.lock().asked.elapsed()
     }
 
     /// The causes for which registries wait to be tried again.
-    pub fn failures(&self) -> Vec<Cause> {
+    pub(crate) fn failures(&self) -> Vec<Cause> {
         let state = self.lock();
         let failed = state
             .wanted
@@ -173,13 +173,13 @@ impl Flight {
     }
 
     /// Reports a phase.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.lock().phase = phase;
         self.changed.send_replace(());
     }
 
     /// Reports progress of some registries.
-    pub fn report<'a>(
+    pub(crate) fn report<'a>(
         &self,
         registries: impl IntoIterator<Item = &'a Registry>,
         progress: Progress,
@@ -195,7 +195,7 @@ impl Flight {
     }
 
     /// Reports that nothing came of all that is left to do.
-    pub fn fail(&self, cause: Cause) {
+    pub(crate) fn fail(&self, cause: Cause) {
         let unsettled = self.unsettled();
         let registries = unsettled.iter().map(|(registry, _)| registry);
         self.report(registries, Progress::Failed(cause));
@@ -208,12 +208,16 @@ impl Flight {
 
 /// The flights of all namespaces.
 #[derive(Debug, Default)]
-pub struct Flights(Mutex<HashMap<Arc<str>, Arc<Flight>>>);
+pub(crate) struct Flights(Mutex<HashMap<Arc<str>, Arc<Flight>>>);
 
 impl Flights {
     /// Joins the namespace's flight. The flag says that it is a new one, and that the caller has to
     /// see that its work gets done.
-    pub fn join(&self, namespace: &str, wanted: &[(Registry, Identity)]) -> (Arc<Flight>, bool) {
+    pub(crate) fn join(
+        &self,
+        namespace: &str,
+        wanted: &[(Registry, Identity)],
+    ) -> (Arc<Flight>, bool) {
         let mut flights = self.lock();
         let (flight, is_new) = match flights.get(namespace) {
             Some(flight) => (flight.clone(), false),
@@ -231,21 +235,21 @@ impl Flights {
     }
 
     /// Makes the namespace's flight try again now, if there is one.
-    pub fn wake(&self, namespace: &str) {
+    pub(crate) fn wake(&self, namespace: &str) {
         if let Some(flight) = self.lock().get(namespace) {
             flight.wake.notify_one();
         }
     }
 
     /// Whether a flight waits for the API server right now.
-    pub fn is_writing(&self) -> bool {
+    pub(crate) fn is_writing(&self) -> bool {
         self.lock()
             .values()
             .any(|flight| flight.lock().phase == Phase::Writing)
     }
 
     /// Ends the namespace's flight if nothing is left to do.
-    pub fn land(&self, namespace: &str) -> bool {
+    pub(crate) fn land(&self, namespace: &str) -> bool {
         let mut flights = self.lock();
         let is_over = flights
             .get(namespace)
@@ -257,7 +261,7 @@ impl Flights {
     }
 
     /// Ends the namespace's flight whatever is left to do.
-    pub fn abandon(&self, namespace: &str) {
+    pub(crate) fn abandon(&self, namespace: &str) {
         self.lock().remove(namespace);
     }
 

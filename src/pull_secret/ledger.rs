@@ -20,7 +20,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
 use self::row::{Held, Row, Tolerated, version};
-pub use self::row::{Mark, is_edited};
+pub(crate) use self::row::{Mark, is_edited};
 use crate::cluster::watch::{Announce, follow};
 
 /// So many deleted Secrets are remembered.
@@ -28,7 +28,7 @@ const GONE_REMEMBERED: usize = 1024;
 
 /// What became of a namespace's Secret, as the watch tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// It is there, and its content is ours.
     Written,
     /// It is there, and somebody else made it, wrote its content, or spoilt what is said of it.
@@ -71,7 +71,12 @@ impl Ledger {
     }
 
     /// Keeps it up to date, for ever. `changed` hears of every namespace whose Secret changed.
-    pub async fn watch(&self, client: Client, announce: Announce, changed: impl Fn(&str, Change)) {
+    pub(crate) async fn watch(
+        &self,
+        client: Client,
+        announce: Announce,
+        changed: impl Fn(&str, Change),
+    ) {
         // The name in the field selector is what lets RBAC say `resourceNames`.
         let config =
             watcher::Config::default().fields(&format!("metadata.name={}", self.secret_name));
@@ -108,7 +113,7 @@ impl Ledger {
     }
 
     /// Whether the namespace's Secret serves a pod with images from these registries.
-    pub fn serves<'a>(
+    pub(crate) fn serves<'a>(
         &self,
         namespace: &str,
         registries: impl IntoIterator<Item = &'a Registry>,
@@ -141,13 +146,13 @@ impl Ledger {
     }
 
     /// Whether there is a Secret that somebody else made or changed.
-    pub fn is_doubtful(&self, namespace: &str) -> bool {
+    pub(crate) fn is_doubtful(&self, namespace: &str) -> bool {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         matches!(rows.by_namespace.get(namespace), Some(Row::Held(held)) if !held.intact)
     }
 
     /// The earliest end of any entry of any Secret of ours that counts: `counts(namespace, host)`.
-    pub fn earliest_expiry(
+    pub(crate) fn earliest_expiry(
         &self,
         mut counts: impl FnMut(&str, &Arc<str>) -> bool,
     ) -> Option<Timestamp> {
@@ -169,7 +174,7 @@ impl Ledger {
     }
 
     /// How many Secrets of our name are not ours.
-    pub fn foreign(&self) -> usize {
+    pub(crate) fn foreign(&self) -> usize {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let rows = rows.by_namespace.values();
         rows.filter(|row| matches!(row, Row::Held(held) if !held.ours))
@@ -179,7 +184,7 @@ impl Ledger {
     /// Goes through the hosts of every Secret of ours, with the life of the token that each holds or,
     /// where somebody else's content is tolerated, could hold, and with whose rights the tokens
     /// carry, if all carry the same. Others wait meanwhile.
-    pub fn for_each(
+    pub(crate) fn for_each(
         &self,
         mut visit: impl FnMut(&str, Option<Mark>, &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>),
     ) {
@@ -198,7 +203,7 @@ impl Ledger {
     }
 
     /// The same for one namespace.
-    pub fn holds_of(&self, namespace: &str) -> Vec<(Arc<str>, Lifetime)> {
+    pub(crate) fn holds_of(&self, namespace: &str) -> Vec<(Arc<str>, Lifetime)> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         match rows.by_namespace.get(namespace) {
             Some(Row::Held(held)) if held.ours => held.holds().cloned().collect(),
@@ -207,13 +212,13 @@ impl Ledger {
     }
 
     /// Changes whenever a row may have.
-    pub fn edition(&self) -> u64 {
+    pub(crate) fn edition(&self) -> u64 {
         self.edition.load(Ordering::Relaxed)
     }
 
     /// What a write can stand on without reading the Secret first, where these grants replace all of
     /// it and make no entry older.
-    pub fn replaceable(
+    pub(crate) fn replaceable(
         &self,
         namespace: &str,
         grants: &[Grant],
@@ -256,7 +261,7 @@ impl Ledger {
     }
 
     /// Enters that a live read found nothing where there was a Secret of this version.
-    pub fn missed(&self, namespace: &str) {
+    pub(crate) fn missed(&self, namespace: &str) {
         let mut rows = self.write();
         if let Some(Row::Held(held)) = rows.by_namespace.get(namespace) {
             let gone = Row::Gone(held.version);
@@ -265,7 +270,7 @@ impl Ledger {
     }
 
     /// Whether somebody else's content, at the version of `metadata`, was tolerated for long enough.
-    pub fn is_toleration_over(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
+    pub(crate) fn is_toleration_over(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         matches!(rows.by_namespace.get(namespace(metadata)), Some(Row::Held(held))
             if held.version == version(metadata)
@@ -274,7 +279,7 @@ impl Ledger {
 
     /// Enters that somebody else's content, at the version of `metadata`, serves the registries of
     /// these grants, too, until then.
-    pub fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {
+    pub(crate) fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {
         let mut rows = self.write();
         let mut held = rows.held(metadata);
         let mut tolerated = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! The pull Secrets of the cluster: what each holds, and the one function that makes them right.
 
-pub mod ensure;
-pub mod flight;
-pub mod ledger;
-pub mod view;
-pub mod write;
+pub(crate) mod ensure;
+pub(crate) mod flight;
+pub(crate) mod ledger;
+pub(crate) mod view;
+pub(crate) mod write;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// What decides whose it is.
-pub fn view(secret: &Secret) -> Existing<'_> {
+pub(crate) fn view(secret: &Secret) -> Existing<'_> {
     let data = secret.data.as_ref();
     Existing {
         secret_type: secret.type_.as_deref().unwrap_or("Opaque"),
@@ -26,7 +26,7 @@ pub fn view(secret: &Secret) -> Existing<'_> {
 }
 
 /// What an Event about it refers to.
-pub fn reference(metadata: &ObjectMeta) -> ObjectReference {
+pub(crate) fn reference(metadata: &ObjectMeta) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Secret".to_owned()),

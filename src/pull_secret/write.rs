@@ -184,7 +184,7 @@ impl Writer {
     /// # Errors
     ///
     /// The cause that stands in the way; it has been counted and logged.
-    pub async fn look(&self, namespace: &str, trigger: Trigger) -> Result<(), Cause> {
+    pub(crate) async fn look(&self, namespace: &str, trigger: Trigger) -> Result<(), Cause> {
         if !self.ledger.is_doubtful(namespace) {
             return Ok(());
         }

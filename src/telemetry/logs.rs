@@ -11,7 +11,7 @@ use tracing_subscriber::{Layer as _, fmt};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
@@ -24,7 +24,7 @@ pub enum Format {
 /// # Errors
 ///
 /// When logging was started already.
-pub fn init(format: Format, level: LevelFilter) -> Result<(), TryInitError> {
+pub(crate) fn init(format: Format, level: LevelFilter) -> Result<(), TryInitError> {
     let lines = fmt::layer().with_target(false).with_ansi(false);
     let lines = match format {
         Format::Text => lines.boxed(),

@@ -15,11 +15,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Seconds since the epoch; 0 while unknown.
-pub type Time = Gauge<f64, AtomicU64>;
+pub(crate) type Time = Gauge<f64, AtomicU64>;
 
 /// How admissions ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     outcome: &'static str,
     cause: &'static str,
 }
@@ -40,33 +40,33 @@ pub enum Trigger {
 
 /// Writes of pull Secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Applied {
+pub(crate) struct Applied {
     trigger: Trigger,
     result: &'static str,
 }
 
 /// A result: `ok`, or the name of a cause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Result {
+pub(crate) struct Result {
     result: &'static str,
 }
 
 /// The status of an answer that is no review.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Refused {
+pub(crate) struct Refused {
     status: u16,
 }
 
 /// What a connection was doing when it was cut, and what for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Cut {
+pub(crate) struct Cut {
     phase: &'static str,
     reason: &'static str,
 }
 
 /// One token's labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TokenOf {
+pub(crate) struct TokenOf {
     identity: String,
     region: String,
 }
@@ -82,31 +82,31 @@ pub struct Metrics {
     registry: Arc<Registry>,
     admission_requests: Family<Admitted, Counter>,
     /// How long an admission took, from the whole body to the answer, in seconds.
-    pub admission_duration: Histogram,
+    pub(crate) admission_duration: Histogram,
     /// Admissions that wait for their answer.
-    pub admission_in_flight: Gauge,
+    pub(crate) admission_in_flight: Gauge,
     /// Requests that were sent back because too many were in flight.
-    pub admission_shed: Counter,
+    pub(crate) admission_shed: Counter,
     admission_refused: Family<Refused, Counter>,
     /// Panics while answering.
-    pub admission_panics: Counter,
+    pub(crate) admission_panics: Counter,
     /// Open connections of the HTTPS port.
-    pub connections: Gauge,
+    pub(crate) connections: Gauge,
     connections_cut: Family<Cut, Counter>,
     secret_applies: Family<Applied, Counter>,
     token_requests: Family<Result, Counter>,
     token_expiry: Family<TokenOf, Time>,
     /// The earliest end of any entry of any pull Secret.
-    pub secret_expiry: Time,
+    pub(crate) secret_expiry: Time,
     /// The end of the serving certificate, or of the first of its intermediate ones to end.
-    pub certificate_expiry: Time,
+    pub(crate) certificate_expiry: Time,
     certificate_reloads: Family<Result, Counter>,
     /// Secrets of our name that are not ours to write.
-    pub secrets_foreign: Gauge,
+    pub(crate) secrets_foreign: Gauge,
     /// Pods that were stored without the reference, each counted once.
-    pub pods_missing_reference: Counter,
+    pub(crate) pods_missing_reference: Counter,
     /// 1 in the replica that holds the lease.
-    pub leader: Gauge,
+    pub(crate) leader: Gauge,
 }
 
 impl Default for Metrics {
@@ -247,7 +247,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts an answer.
-    pub fn admitted(&self, outcome: Outcome, cause: &'static str) {
+    pub(crate) fn admitted(&self, outcome: Outcome, cause: &'static str) {
         self.admission_requests
             .get_or_create(&Admitted {
                 outcome: outcome.name(),
@@ -257,7 +257,7 @@ impl Metrics {
     }
 
     /// Counts a request that got no review for an answer.
-    pub fn admission_refused(&self, status: http::StatusCode) {
+    pub(crate) fn admission_refused(&self, status: http::StatusCode) {
         let status = status.as_u16();
         self.admission_refused
             .get_or_create(&Refused { status })
@@ -265,40 +265,40 @@ impl Metrics {
     }
 
     /// Counts a connection that was cut.
-    pub fn connection_cut(&self, phase: &'static str, reason: &'static str) {
+    pub(crate) fn connection_cut(&self, phase: &'static str, reason: &'static str) {
         self.connections_cut
             .get_or_create(&Cut { phase, reason })
             .inc();
     }
 
     /// Counts a write of a pull Secret; `result` is `ok` or a cause's name.
-    pub fn applied(&self, trigger: Trigger, result: &'static str) {
+    pub(crate) fn applied(&self, trigger: Trigger, result: &'static str) {
         self.secret_applies
             .get_or_create(&Applied { trigger, result })
             .inc();
     }
 
     /// Counts a call of `GetAuthorizationToken`; `result` is `ok` or a cause's name.
-    pub fn token_requested(&self, result: &'static str) {
+    pub(crate) fn token_requested(&self, result: &'static str) {
         self.token_requests.get_or_create(&Result { result }).inc();
     }
 
     /// Counts an attempt to take up a certificate; `result` is `ok` or `error`.
-    pub fn certificate_reloaded(&self, result: &'static str) {
+    pub(crate) fn certificate_reloaded(&self, result: &'static str) {
         self.certificate_reloads
             .get_or_create(&Result { result })
             .inc();
     }
 
     /// The end of a token's life. There are at most as many series as live tokens.
-    pub fn token_expiry(&self, identity: &str, region: &str) -> Time {
+    pub(crate) fn token_expiry(&self, identity: &str, region: &str) -> Time {
         self.token_expiry
             .get_or_create(&token_of(identity, region))
             .clone()
     }
 
     /// The token is gone.
-    pub fn forget_token(&self, identity: &str, region: &str) {
+    pub(crate) fn forget_token(&self, identity: &str, region: &str) {
         self.token_expiry.remove(&token_of(identity, region));
     }
 

@@ -1,5 +1,5 @@
 //! What the process tells about itself: metrics, Events and log lines. Tokens are in none of them.
 
-pub mod logs;
-pub mod metrics;
-pub mod ration;
+pub(crate) mod logs;
+pub(crate) mod metrics;
+pub(crate) mod ration;

@@ -11,7 +11,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// See above.
 #[derive(Debug, Default)]
-pub struct Ration(Mutex<State>);
+pub(crate) struct Ration(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,7 +22,7 @@ struct State {
 
 impl Ration {
     /// Whether one more line may be written, and how many were not since the last one.
-    pub fn take(&self) -> Option<u64> {
+    pub(crate) fn take(&self) -> Option<u64> {
         self.take_at(Instant::now())
     }
 

@@ -15,7 +15,7 @@ const REMEMBERED: usize = 4096;
 
 /// What is known about hosts.
 #[derive(Default)]
-pub struct Keys(HashMap<Arc<str>, Option<Host>>);
+pub(crate) struct Keys(HashMap<Arc<str>, Option<Host>>);
 
 struct Host {
     registry: Registry,
@@ -25,7 +25,7 @@ struct Host {
 impl Keys {
     /// The registry of a host and the key of the token that opens it for a namespace; nothing where
     /// the rules deny it, or where there is no such registry.
-    pub fn of(
+    pub(crate) fn of(
         &mut self,
         rules: &Rules,
         host: &Arc<str>,

@@ -1,5 +1,5 @@
 //! Tokens of ECR: who asks for them, and where they are kept.
 
-pub mod keys;
-pub mod store;
-pub mod supply;
+pub(crate) mod keys;
+pub(crate) mod store;
+pub(crate) mod supply;

@@ -32,7 +32,7 @@ use crate::cluster::refusal::Refusal;
 use crate::cluster::watch::{Announce, follow};
 
 /// Its name.
-pub const NAME: &str = "ecr-pull-secrets-tokens";
+pub(crate) const NAME: &str = "ecr-pull-secrets-tokens";
 const TYPE: &str = "Opaque";
 
 /// So often is a write tried anew at once because somebody else wrote meanwhile.
@@ -43,7 +43,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const REST: Duration = Duration::from_secs(5);
 
 /// The token store.
-pub struct Store {
+pub(crate) struct Store {
     secret: OwnSecret,
     /// What is still to be written.
     pending: Mutex<BTreeMap<TokenKey, Token>>,
@@ -53,7 +53,7 @@ pub struct Store {
 
 impl Store {
     /// Knows nothing yet; `namespace` is ours.
-    pub fn new(clients: &Clients, namespace: &str) -> Arc<Self> {
+    pub(crate) fn new(clients: &Clients, namespace: &str) -> Arc<Self> {
         Arc::new(Self {
             secret: OwnSecret::new(clients, namespace, NAME, TYPE, stored::FORMAT.to_string()),
             pending: Mutex::default(),
@@ -65,7 +65,7 @@ impl Store {
     /// Feeds what is in the store to the supply, and what could not be written to the store, for
     /// ever. An API server that forbids reading it is a first answer too: the process then serves
     /// without the store instead of never.
-    pub async fn watch(&self, supply: Arc<Supply>, announce: Announce) {
+    pub(crate) async fn watch(&self, supply: Arc<Supply>, announce: Announce) {
         let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
         let answered = announce.clone();
         let events = watcher(self.secret.watched(), config).inspect_err(move |error| {
@@ -91,14 +91,14 @@ impl Store {
     /// # Errors
     ///
     /// [`Refusal`] of the API server.
-    pub async fn read(&self) -> Result<Vec<(TokenKey, Token)>, Refusal> {
+    pub(crate) async fn read(&self) -> Result<Vec<(TokenKey, Token)>, Refusal> {
         let secret = self.secret.read().await?;
         Ok(secret.as_ref().map(tokens).unwrap_or_default())
     }
 
     /// Puts a token there, unless there is a better one. What fails is tried again later, and does
     /// not fail for the caller.
-    pub async fn put(&self, key: &TokenKey, token: &Token) {
+    pub(crate) async fn put(&self, key: &TokenKey, token: &Token) {
         self.pending().insert(key.clone(), token.clone());
         if self.flush().await.is_err() {
             self.wake.notify_one();

@@ -37,7 +37,7 @@ const NEW_KEYS: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// The tokens of this process.
-pub struct Supply {
+pub(crate) struct Supply {
     mint: Mint,
     max_age: Duration,
     metrics: Metrics,
@@ -48,11 +48,11 @@ pub struct Supply {
 
 /// A token, and why it is not a better one.
 #[derive(Clone, Debug)]
-pub struct Supplied {
+pub(crate) struct Supplied {
     /// It works now.
-    pub token: Token,
+    pub(crate) token: Token,
     /// It ends soon, and this is what stands in the way of the next one.
-    pub failure: Option<Failure>,
+    pub(crate) failure: Option<Failure>,
 }
 
 impl From<Token> for Supplied {
@@ -91,7 +91,12 @@ impl State {
 
 impl Supply {
     /// Holds none yet.
-    pub fn new(mint: Mint, max_age: Duration, metrics: Metrics, store: Arc<Store>) -> Arc<Self> {
+    pub(crate) fn new(
+        mint: Mint,
+        max_age: Duration,
+        metrics: Metrics,
+        store: Arc<Store>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             mint,
             max_age,
@@ -107,7 +112,7 @@ impl Supply {
     /// # Errors
     ///
     /// [`Failure`] when there is none and AWS gives none, or the namespace asked for too many.
-    pub async fn token(
+    pub(crate) async fn token(
         self: &Arc<Self>,
         key: &TokenKey,
         namespace: &str,
@@ -137,7 +142,7 @@ impl Supply {
     /// # Errors
     ///
     /// [`Failure`] when a new one is due and AWS gives none; the old one stays.
-    pub async fn refresh(self: &Arc<Self>, key: &TokenKey) -> Result<Token, Failure> {
+    pub(crate) async fn refresh(self: &Arc<Self>, key: &TokenKey) -> Result<Token, Failure> {
         let slot = self.slot(key, None)?;
         let max_age = self.max_age;
         let is_fresh =
@@ -167,7 +172,7 @@ impl Supply {
     /// A registry takes the token for dead, whatever its end: the session behind it may have been
     /// revoked. Asks AWS for another one, behind the caller's back and once in a long while: where
     /// that is taken for dead as well, the token was not to blame.
-    pub fn distrust(self: &Arc<Self>, key: TokenKey) {
+    pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey) {
         let Ok(slot) = self.slot(&key, None) else {
             return;
         };
@@ -186,13 +191,13 @@ impl Supply {
     }
 
     /// The token of a key as it is, however old.
-    pub fn held(&self, key: &TokenKey) -> Option<Token> {
+    pub(crate) fn held(&self, key: &TokenKey) -> Option<Token> {
         let slot = self.slots().peek(key).cloned();
         slot.and_then(|slot| slot.read().token)
     }
 
     /// All of them.
-    pub fn tokens(&self) -> Vec<(TokenKey, Token)> {
+    pub(crate) fn tokens(&self) -> Vec<(TokenKey, Token)> {
         let slots = self.slots();
         let held = slots.iter().map(|(key, slot)| (key, slot.read().token));
         held.filter_map(|(key, token)| Some((key.clone(), token?)))
@@ -201,7 +206,7 @@ impl Supply {
 
     /// A token that another replica minted. The better of two stays; one that has ended, or whose
     /// end is beyond belief, is not taken.
-    pub fn learn(&self, key: TokenKey, token: Token) {
+    pub(crate) fn learn(&self, key: TokenKey, token: Token) {
         let now = clock::now();
         if token.expires_at <= now || !renewal::is_believable(token.expires_at, now) {
             return;

@@ -7,11 +7,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets::clock;
-use ecr_pull_secrets::cluster::events;
-use ecr_pull_secrets::cluster::pull_secrets::PullSecretApi;
-use ecr_pull_secrets::pull_secret::ledger::Ledger;
-use ecr_pull_secrets::pull_secret::write::{Writer, Written};
-use ecr_pull_secrets::telemetry::metrics::{Metrics, Trigger};
+use ecr_pull_secrets::pull_secret_writer::{
+    Ledger, Metrics, PullSecretApi, Trigger, Writer, Written, channel,
+};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Adopt;
 use ecr_pull_secrets_core::image::Registry;
@@ -51,7 +49,7 @@ impl Late {
             Adopt::Never,
             Duration::from_secs(3600),
             Metrics::default(),
-            events::channel(client.clone(), "late").0,
+            channel(client.clone(), "late").0,
         );
         Self { writer, ledger }
     }

@@ -9,13 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets::certificate::files::Files;
-use ecr_pull_secrets::certificate::served::{Certificate, service};
-use ecr_pull_secrets::https::connection::Service;
-use ecr_pull_secrets::https::connections::{Connection, Connections};
-use ecr_pull_secrets::https::drain::Switch;
-use ecr_pull_secrets::https::listener;
-use ecr_pull_secrets::telemetry::metrics::Metrics;
+use ecr_pull_secrets::https_port::{
+    Certificate, Connection, Connections, Files, Metrics, Service, Switch, serve, service,
+};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -66,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(&address).await?;
     let connections = Connections::new(AGE, Metrics::default());
     let switch = Switch::default();
-    listener::serve(
+    serve(
         listener,
         tls,
         Arc::new(Nothing),

@@ -29,7 +29,7 @@ use crate::cluster::registration::Registration;
 const SOON: Duration = Duration::from_millis(250);
 
 /// Both loops.
-pub struct SelfSigned {
+pub(crate) struct SelfSigned {
     keeper: Keeper,
     trust: Trust,
 }
@@ -37,7 +37,7 @@ pub struct SelfSigned {
 impl SelfSigned {
     /// Nothing is read yet. The receiver says true once the API server has been seen to trust us,
     /// or to have no registration that would make it call us; it never says false again.
-    pub fn new(
+    pub(crate) fn new(
         clients: &Clients,
         namespace: &str,
         lifetime: Duration,
@@ -60,7 +60,7 @@ impl SelfSigned {
     }
 
     /// For ever.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         tokio::join!(self.keeper.run(), self.trust.run());
     }
 }

@@ -124,11 +124,11 @@ impl Held {
 
 /// Tells identities apart, in a few bytes of the thousands that the names of roles may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(NonZeroU32);
+pub(crate) struct Mark(NonZeroU32);
 
 impl Mark {
     /// Of an identity as the annotation says it.
-    pub fn of(identity: &str) -> Self {
+    pub(crate) fn of(identity: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
         #[allow(clippy::cast_possible_truncation, reason = "any part of a hash is one")]
@@ -185,7 +185,7 @@ pub(super) fn is_ours(metadata: &ObjectMeta) -> bool {
 }
 
 /// Whether another field manager owns the content.
-pub fn is_edited(metadata: &ObjectMeta) -> bool {
+pub(crate) fn is_edited(metadata: &ObjectMeta) -> bool {
     owns(metadata, false, |fields| {
         let data = fields.get("f:data");
         data.is_some_and(|data| data.get(format!("f:{DATA_KEY}")).is_some())
