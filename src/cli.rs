@@ -15,10 +15,8 @@ use crate::telemetry::logs::Format;
 #[derive(Debug, Parser)]
 #[command(name = "ecr-pull-secrets", version, propagate_version = true)]
 pub(crate) struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Flags of every verb.
     #[command(flatten)]
     pub(crate) global: Global,
 }
@@ -35,7 +33,7 @@ pub(crate) struct Global {
         env = "ECR_PULL_SECRETS_CONFIG"
     )]
     pub(crate) config: PathBuf,
-    /// How log lines look.
+    /// Format of the log lines.
     #[arg(
         long,
         global = true,
@@ -44,7 +42,7 @@ pub(crate) struct Global {
         env = "ECR_PULL_SECRETS_LOG_FORMAT"
     )]
     pub(crate) log_format: Format,
-    /// off, error, warn, info, debug or trace, of this program; libraries never say more than warn.
+    /// off, error, warn, info, debug or trace. It applies to this program; libraries log warnings and errors at most.
     #[arg(
         long,
         global = true,
@@ -54,10 +52,10 @@ pub(crate) struct Global {
     pub(crate) log_level: LevelFilter,
 }
 
-/// Where the cluster is.
+/// The cluster to talk to.
 #[derive(Debug, Args)]
 pub(crate) struct Cluster {
-    /// Kubeconfig; without it $KUBECONFIG, ~/.kube/config or the pod's ServiceAccount.
+    /// Kubeconfig file; by default $KUBECONFIG, ~/.kube/config or the pod's ServiceAccount.
     #[arg(long, value_name = "FILE", env = "ECR_PULL_SECRETS_KUBECONFIG")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Context in the kubeconfig.
@@ -76,16 +74,15 @@ pub(crate) struct Cluster {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Answer admission reviews and keep pull Secrets.
+    /// Answer admission reviews and manage pull Secrets.
     Serve(Box<Serve>),
-    /// Say which version this is.
+    /// Print the version.
     Version,
 }
 
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where the cluster is.
     #[command(flatten)]
     pub(crate) cluster: Cluster,
     /// Address of the admission endpoint.
@@ -102,12 +99,12 @@ pub(crate) struct Serve {
         env = "ECR_PULL_SECRETS_HTTP_LISTEN"
     )]
     pub(crate) http_listen: SocketAddr,
-    /// Directory with tls.crt and tls.key; they are taken up again when they change. Without it the
-    /// replicas keep a CA and a certificate of their own, and the caBundle of the registration.
+    /// Directory with tls.crt and tls.key, loaded again when they change. Without it the replicas
+    /// manage a self-signed CA and certificate, and set the caBundle of the registration.
     #[arg(long, value_name = "DIR", env = "ECR_PULL_SECRETS_CERTIFICATE_DIR")]
     pub(crate) certificate_dir: Option<PathBuf>,
-    /// How long a certificate of their own lives. It is renewed at two thirds of that; its CA lives
-    /// six times as long.
+    /// Lifetime of a self-signed certificate. It is renewed at two thirds of it; its CA lives six
+    /// times as long.
     #[arg(
         long,
         value_name = "DURATION",
@@ -116,8 +113,8 @@ pub(crate) struct Serve {
         env = "ECR_PULL_SECRETS_CERTIFICATE_LIFETIME"
     )]
     pub(crate) certificate_lifetime: Duration,
-    /// Directory of a mounted Secret with AWS keys, read again at each use; without keys in it, or
-    /// without it, the AWS SDK's own chain is asked.
+    /// Directory of a mounted Secret with AWS keys, read again at each use. Without keys there, the
+    /// AWS SDK's default credential chain is used.
     #[arg(
         long,
         value_name = "DIR",
@@ -125,19 +122,19 @@ pub(crate) struct Serve {
         env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
     )]
     pub(crate) aws_credentials_dir: PathBuf,
-    /// How long to go on accepting after SIGTERM, in seconds.
+    /// Seconds during which connections are still accepted after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds, env = "ECR_PULL_SECRETS_DRAIN_DELAY")]
     pub(crate) drain_delay: Duration,
-    /// A connection lives between this and twice as long, in seconds; it ends after an answer, so
-    /// that new replicas get their share.
+    /// Seconds after which a connection is closed, at the latest twice as many. It is closed after an
+    /// answer, so that new replicas get their share of the traffic.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, env = "ECR_PULL_SECRETS_CONNECTION_AGE")]
     pub(crate) connection_age: Duration,
-    /// Print the configuration in force, and end.
+    /// Print the effective configuration and exit.
     #[arg(long)]
     pub(crate) print_config: bool,
 }
 
-/// Longer ones than ten years would end when no clock of today goes any more.
+/// Ten years at most: later dates overflow in some verifiers.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let (least, most) = (
         Duration::from_secs(10),
@@ -148,7 +145,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give 10s to 3650d, such as 90d or 12h".to_owned())
 }
 
-/// A day is longer than any of these makes sense.
+/// A day at most: no setting of these makes sense beyond it.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok();
     seconds
@@ -164,12 +161,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_certificate_lives_ten_seconds_to_ten_years() {
+    fn certificate_lifetime_has_bounds() {
         assert_eq!(lifetime("90d"), Ok(Duration::from_secs(90 * 24 * 60 * 60)));
         assert_eq!(lifetime("10s"), Ok(Duration::from_secs(10)));
         for text in ["9s", "3651d", "90", "-1d", "", "1.5s"] {
@@ -178,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_whole_and_no_more_than_a_day() {
+    fn seconds_are_whole_and_bounded() {
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
         assert_eq!(seconds("86400"), Ok(Duration::from_secs(86_400)));
         for text in ["86401", "99999999999999999", "-1", "1s", ""] {

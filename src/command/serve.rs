@@ -2,27 +2,59 @@
 
 use std::io::Write as _;
 
-use crate::cli::{Global, Serve};
+use crate::cli::{Cluster, Global, Serve};
+use crate::cluster::client::clients;
 use crate::config;
+use crate::engine::{Blueprint, Engine};
 use crate::exit::Failure;
-use crate::run;
+use crate::run::{self, Ports};
 use crate::telemetry::logs;
+use crate::telemetry::metrics::Metrics;
 
 /// Serves until SIGTERM, or prints the configuration.
 ///
 /// # Errors
 ///
-/// [`Failure`] when the process cannot start, or when a part of it died.
-pub(crate) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> {
+/// [`Failure`] when the process cannot start, or when a part of it ended.
+pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> {
+    let Serve {
+        cluster:
+            Cluster {
+                kubeconfig,
+                context,
+                namespace,
+            },
+        https_listen,
+        http_listen,
+        certificate_dir,
+        certificate_lifetime,
+        aws_credentials_dir,
+        drain_delay,
+        connection_age,
+        print_config,
+    } = serve;
     let config = config::load(&global.config)?;
-    if serve.print_config {
-        let yaml = config
-            .to_yaml()
-            .map_err(|error| Failure::Run(error.to_string()))?;
+    let failed = |error: &dyn std::error::Error| Failure::Run(error.to_string());
+    if print_config {
+        let yaml = config.to_yaml().map_err(|error| failed(&error))?;
         let written = std::io::stdout().write_all(yaml.as_bytes());
-        return written.map_err(|error| Failure::Run(error.to_string()));
+        return written.map_err(|error| failed(&error));
     }
-    logs::init(global.log_format, global.log_level)
-        .map_err(|error| Failure::Run(error.to_string()))?;
-    run::run(config, serve).await
+    logs::init(global.log_format, global.log_level).map_err(|error| failed(&error))?;
+    let (engine, event_writer) = Engine::build(Blueprint {
+        config,
+        clients: clients(kubeconfig.as_deref(), context.as_deref()).await?,
+        namespace: &namespace,
+        aws_credentials_dir: &aws_credentials_dir,
+        metrics: Metrics::default(),
+    });
+    let ports = Ports {
+        https: https_listen,
+        http: http_listen,
+        certificate_dir,
+        certificate_lifetime,
+        connection_age,
+        drain_delay,
+    };
+    run::serve(engine, event_writer, ports).await
 }

@@ -1,33 +1,31 @@
-//! Keeps an eye on the guard policies.
+//! Checks the guard policies for as long as the process runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
-use kube::Client;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cluster::policy;
+use crate::engine::Engine;
 use crate::probes::Readiness;
 
-/// How often the guards are looked at while they hold.
-const GUARD_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// And while they do not.
-const GUARD_RETRY: Duration = Duration::from_secs(5);
+/// The time between two checks while the guards deny.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// The time between two checks while they do not.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks at the guards again and again, and tells when that changes. The API server takes a second
-/// to obey a new policy: the first time that they do not hold is not worth a word.
-pub(super) async fn report(
-    client: Client,
-    namespace: String,
-    secret_name: String,
-    readiness: Readiness,
-) {
+/// Logs whenever the outcome changes. The API server takes a second to obey a new policy, so the
+/// first failure is not logged.
+pub(super) async fn report(engine: Arc<Engine>, readiness: Readiness) {
     readiness.synced().await;
     let mut held = None;
     let mut failures = 0;
     loop {
-        match policy::verify(&client, &namespace, &secret_name).await {
+        let config = engine.live.snapshot();
+        let (client, namespace) = (&engine.clients.call, &engine.namespace);
+        match policy::verify(client, namespace, &config.secret.name).await {
             Ok(()) => {
                 if held != Some(true) {
                     info!("the guard policies deny what they must");
@@ -38,21 +36,17 @@ pub(super) async fn report(
                 failures += 1;
                 if failures > 1 && held != Some(false) {
                     let cause = Cause::GuardMissing;
-                    warn!(
-                        cause = cause.name(),
-                        detail,
-                        remedy = cause.remedy(),
-                        "{cause}"
-                    );
+                    let remedy = cause.remedy();
+                    warn!(cause = cause.name(), %detail, remedy, "{cause}");
                     held = Some(false);
                 }
             }
         }
-        sleep(if failures == 0 {
-            GUARD_INTERVAL
+        let interval = if failures == 0 {
+            CHECK_INTERVAL
         } else {
-            GUARD_RETRY
-        })
-        .await;
+            RETRY_INTERVAL
+        };
+        sleep(interval).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What lives as long as the process, and what ends it.
+//! What lives as long as the process, and the signals that end it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -34,12 +34,11 @@ impl Stop {
     }
 }
 
-/// The tasks that live as long as the process.
+/// The tasks that live as long as the process, each with its name.
 #[derive(Default)]
 pub(super) struct Tasks(JoinSet<&'static str>);
 
 impl Tasks {
-    /// Starts a task.
     pub(super) fn own(
         &mut self,
         name: &'static str,
@@ -51,15 +50,15 @@ impl Tasks {
         });
     }
 
-    /// Waits for the first that ends; a panic is an end.
-    pub(super) async fn died(&mut self) -> &'static str {
+    /// Waits for the first task that ends; a panic is an end.
+    pub(super) async fn ended_first(&mut self) -> &'static str {
         match self.0.join_next().await {
             Some(Ok(name)) => name,
             Some(Err(_)) | None => "a task that panicked",
         }
     }
 
-    /// Waits for the end of one of them.
+    /// Waits for the end of the task with this name.
     pub(super) async fn ended(&mut self, name: &str) {
         while let Some(ended) = self.0.join_next().await {
             if ended.is_ok_and(|ended| ended == name) {

@@ -1,37 +1,36 @@
-//! Log lines that somebody outside can cause get a ration: a flood of requests is no flood of lines.
+//! A ration for log lines that a caller can cause: a flood of requests makes no flood of lines.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Lines in [`WINDOW`].
-const LINES: u32 = 60;
+/// Lines in one [`WINDOW`].
+const MAX_LINES: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// See above.
 #[derive(Debug, Default)]
-pub(crate) struct Ration(Mutex<State>);
+pub(crate) struct Ration(Mutex<RationWindow>);
 
 #[derive(Debug, Default)]
-struct State {
+struct RationWindow {
     since: Option<Instant>,
     lines: u32,
     unsaid: u64,
 }
 
 impl Ration {
-    /// Whether one more line may be written, and how many were not since the last one.
+    /// `Some` if one more line may be written: with the number of lines left out since the last.
     pub(crate) fn take(&self) -> Option<u64> {
         self.take_at(Instant::now())
     }
 
     fn take_at(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.since.is_none_or(|since| now >= since + WINDOW) {
             (state.since, state.lines) = (Some(now), 0);
         }
-        if state.lines == LINES {
+        if state.lines == MAX_LINES {
             state.unsaid += 1;
             return None;
         }
@@ -45,9 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beyond_the_ration_is_counted_and_said_with_the_next_line() {
+    fn lines_beyond_the_ration_are_counted() {
         let (ration, start) = (Ration::default(), Instant::now());
-        for _ in 0..LINES {
+        for _ in 0..MAX_LINES {
             assert_eq!(ration.take_at(start), Some(0));
         }
         for _ in 0..1000 {

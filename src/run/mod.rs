@@ -1,0 +1,14 @@
+//! A process that serves: which tasks it owns, and how it ends.
+//!
+//! Every background task is owned here. A task that ends before the process does ends the process:
+//! a replica without its ledger would answer from a memory that nothing refreshes.
+
+mod guards;
+mod heap;
+mod lifecycle;
+mod listen;
+mod serve;
+mod shutdown;
+mod tasks;
+
+pub(crate) use self::serve::{Ports, serve};
