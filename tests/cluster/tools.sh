@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Builds a tool that tests and demo need, once, and prints the path of its binary.
+# Builds a tool for the tests or the demo once, and prints the path of its binary.
 #
-#   tools.sh cluster   the control plane in one program, of this folder
-#   tools.sh kubectl   the same program under that name
-#   tools.sh containerd, with its shim and ctr beside it
+#   tools.sh cluster   the control plane in one program, from this folder
+#   tools.sh kubectl   the same program under the name kubectl
+#   tools.sh containerd  with its shim and ctr beside it
 #   tools.sh helm      Helm
 #   tools.sh cargo-deny, cargo-fuzz, cargo-mutants
-#   tools.sh moto      moto_server, AWS by somebody else
-#   tools.sh wrk       the HTTP load generator; one that is installed, or Debian's
-#   tools.sh node-packages   installs what a node needs of the distribution (root, Debian or Ubuntu)
+#   tools.sh moto      moto_server, an independent imitation of AWS
+#   tools.sh wrk       the HTTP load generator: the installed one, or Debian's
+#   tools.sh node-packages   installs the distribution's packages for a node (root, Debian or Ubuntu)
 #
-# A build lands in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is that of all it is made
-# from. It appears there whole or not at all, callers at the same time wait for one build, and a call that finds it takes
-# milliseconds and no network. stdout carries the path and nothing else.
+# A build is in ${XDG_CACHE_HOME:-~/.cache}/ecr-pull-secrets/tools/NAME-HASH/, where HASH is the hash of all its inputs.
+# It appears there complete or not at all. Simultaneous callers wait for one build. A call that finds its build takes
+# milliseconds and needs no network. stdout has the path and nothing else.
 set -euo pipefail
 
-kubernetes_version=v1.36.3 # as in go.mod: what the program says that it is
+kubernetes_version=v1.36.3 # as in go.mod; the version that the program reports
 containerd_version=v2.4.2
 helm_version=v3.22.0
 cargo_deny_version=0.20.2
@@ -29,8 +29,8 @@ linker_flags=${linker_flags//$'\n'/}
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ecr-pull-secrets/tools
-PATH=$PATH:/usr/local/go/bin # where Go's own installer puts it
-# A workspace or flags of the caller's are not part of the hash.
+PATH=$PATH:/usr/local/go/bin # the folder of Go's own installer
+# Fixed, because the hash does not cover the caller's workspace and flags.
 export GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' CGO_ENABLED=0
 
 fail() {
@@ -40,7 +40,7 @@ fail() {
 
 digest() { { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-16; }
 
-# The hash of everything that ends up in the program.
+# The hash of everything that the program is built from.
 cluster_hash() (
     cd "$here"
     {
@@ -50,13 +50,13 @@ cluster_hash() (
     } | digest
 )
 
-# build_* put their binary into the folder they are given.
+# Each build_* function puts its binary into the folder in $1.
 build_cluster() {
     cd "$here"
     go build -trimpath -ldflags "$linker_flags" -o "$1/ecr-pull-secrets-test-cluster" .
     go build -trimpath -ldflags '-s -w' -o "$1/pause" ./pause
     ln -s ecr-pull-secrets-test-cluster "$1/kubectl"
-    [[ $(cluster_hash) == "$hash" ]] || fail "the sources changed while they were built: run it again"
+    [[ $(cluster_hash) == "$hash" ]] || fail "the sources changed during the build: run it again"
 }
 
 build_helm() { go_install "$1" "helm.sh/helm/v3/cmd/helm@$helm_version"; }
@@ -67,7 +67,7 @@ build_containerd() {
 }
 
 go_install() {
-    # Go asks for the module's deprecation even when it has the module; its own cache can answer that.
+    # Go queries the module's deprecation even if it has the module; its own cache can answer that.
     GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" GOBIN=$1 \
         go install -trimpath -ldflags '-s -w' "${@:2}"
 }
@@ -76,7 +76,8 @@ build_cargo-deny() { cargo_install "$1" cargo-deny "$cargo_deny_version"; }
 build_cargo-fuzz() { cargo_install "$1" cargo-fuzz "$cargo_fuzz_version"; }
 build_cargo-mutants() { cargo_install "$1" cargo-mutants "$cargo_mutants_version"; }
 
-# In this folder, so that rust-toolchain.toml holds, and not in the target folder of the caller, which it would lock.
+# Runs in this folder, so that rust-toolchain.toml applies, and with its own target folder, so that it does not lock the
+# caller's.
 cargo_install() {
     cd "$here"
     echo "compiling $2 $3"
@@ -87,12 +88,12 @@ cargo_install() {
 build_moto() {
     python3 -m venv "$1"
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check "moto[server]==$moto_version"
-    # What pip wrote to bin/ names the folder of the build. The interpreter finds its venv from wherever it is.
+    # pip's own scripts in bin/ name the folder of the build. The interpreter finds its venv in any folder.
     printf '%s\n' '#!/bin/sh' 'exec "${0%/*}/bin/python" -m moto.server "$@"' >"$1/moto_server"
     chmod 755 "$1/moto_server"
 }
 
-# Unpacked and not installed: it needs no root.
+# Unpacks the packages and does not install them, so that it needs no root.
 build_wrk() {
     local installed package
     if installed=$(type -P wrk); then
@@ -102,15 +103,15 @@ build_wrk() {
     type -P apt-get dpkg-deb >/dev/null || fail "wrk is missing: https://github.com/wg/wrk"
     cd "$1"
     apt-get download -qq -o APT::Sandbox::User=root wrk libluajit-5.1-2 ||
-        fail "no Debian packages of wrk: apt-get update, or install it"
+        fail "cannot download Debian's packages of wrk: run apt-get update, or install wrk"
     for package in *.deb; do dpkg-deb -x "$package" .; done
     rm ./*.deb
     printf '%s\n' '#!/bin/sh' 'LD_LIBRARY_PATH=$(echo "${0%/*}"/usr/lib/*-linux-gnu*) exec "${0%/*}/usr/bin/wrk" "$@"' >wrk
     chmod 755 wrk
-    { ./wrk -v || true; } | grep -q '^wrk' || fail "Debian's wrk does not run here: install it"
+    { ./wrk -v || true; } | grep -q '^wrk' || fail "Debian's wrk does not run on this machine: install wrk"
 }
 
-# ensure NAME BINARY: builds NAME unless the cache has it under $hash, prints the path of BINARY.
+# ensure NAME BINARY: builds NAME unless the cache has it under $hash, and prints the path of BINARY.
 ensure() {
     local name=$1 home=$cache/$1-$hash
     local binary=$home/$2
@@ -118,26 +119,26 @@ ensure() {
         mkdir -p "$cache"
         build_locked "$name" "$home" >&2
     fi
-    touch "$home" # in use: see the end of build_locked
+    touch "$home" # marks it as used: build_locked removes old builds
     echo "$binary"
 }
 
 build_locked() (
     name=$1 home=$2
     exec 9>"$cache/$name.lock"
-    command -v flock >/dev/null && flock 9 # without it, the rename still keeps a build whole
-    [[ -d $home ]] && exit                 # somebody was faster
-    echo "building $name into $home (once; from nothing it takes minutes)"
+    command -v flock >/dev/null && flock 9 # without flock, the rename still keeps a build complete
+    [[ -d $home ]] && exit                 # another caller has built it meanwhile
+    echo "building $name into $home (once; the first build takes minutes)"
     temporary=$(mktemp -d "$cache/.$name.XXXXXX")
     trap 'rm -rf "$temporary"' EXIT
     chmod 755 "$temporary"
     "build_$name" "$temporary" 9>&-
     [[ -d $home ]] || mv "$temporary" "$home"
-    # Builds of other inputs that nobody asked for in a week, and broken off ones.
+    # Removes builds of other inputs that were not used for a week, and interrupted builds.
     find "$cache" -maxdepth 1 \( -name "$name-*" -o -name ".$name.*" \) -mtime +7 -exec rm -rf {} +
 )
 
-# Only what is missing: the packages of a container engine that is there may be others.
+# Installs only what is missing, because an installed container engine may bring other packages of the same programs.
 install_node_packages() {
     local missing=() PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
     command -v runc >/dev/null || missing+=(runc)
@@ -146,12 +147,12 @@ install_node_packages() {
     ((${#missing[@]})) || return 0
     local install=(apt-get install --yes --no-install-recommends "${missing[@]}")
     echo "a node needs: ${install[*]}" >&2
-    [[ $(id -u) == 0 ]] || fail "run it as root"
+    [[ $(id -u) == 0 ]] || fail "the installation needs root: run it as root"
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2
 }
 
-go_version=$(go env GOVERSION) || fail "needs Go; see go.mod for the version"
+go_version=$(go env GOVERSION) || fail "Go is missing: install the version in go.mod"
 
 main() {
     case ${1-} in
@@ -196,5 +197,5 @@ main() {
     esac
 }
 
-# On one line: bash reads a script as it goes, and this one may change while a build runs.
+# On one line, because bash reads a script while it runs, and this script may change during a build.
 main "$@"; exit
