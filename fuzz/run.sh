@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs each fuzz target with libFuzzer for some seconds.
+# Runs each fuzz target under libFuzzer for some seconds.
 #
-#   run.sh [SECONDS] [TARGET…]   by default 30 s, and all targets
-#   run.sh --smoke               5 s each; without a nightly toolchain it prints that and succeeds
+#   run.sh [SECONDS] [TARGET…]   default: 30 s each, all targets
+#   run.sh --smoke               5 s each; without a nightly toolchain it says so and succeeds
 #
-# A run starts from the checked-in corpus. New inputs go to the target folder, for the next run. Inputs that break a target go
-# to fuzz/regressions/TARGET, where core/tests/fuzz finds them, too.
+# It starts from the checked-in corpus. New corpus files are kept in the target folder for the next run. An input that
+# breaks a target is written to fuzz/regressions/TARGET, which core/tests/fuzz reads as well.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,10 +15,10 @@ seconds=${1:-30}
 targets=("${@:2}")
 ((${#targets[@]})) || targets=(reference review docker_config config)
 
-# libFuzzer needs coverage and a sanitizer, which only a nightly compiler has.
+# libFuzzer needs coverage and a sanitizer, which only a nightly compiler supports.
 if ! RUSTUP_AUTO_INSTALL=0 rustup run nightly rustc --version >/dev/null 2>&1; then
-    [[ -z $smoke ]] || { echo 'nightly Rust is not installed: the fuzz targets run as property tests only'; exit 0; }
-    echo 'fuzzing needs nightly Rust: rustup toolchain install nightly --profile minimal' >&2
+    [[ -z $smoke ]] || { echo 'no nightly Rust on this machine: the fuzz targets run only as property tests'; exit 0; }
+    echo 'fuzzing needs nightly Rust: run rustup toolchain install nightly --profile minimal' >&2
     exit 1
 fi
 cargo_fuzz=$(tests/cluster/tools.sh cargo-fuzz)
@@ -38,7 +38,7 @@ for target in "${targets[@]}"; do
     if ! "$home/$host/release/$target" "${arguments[@]}" -artifact_prefix="fuzz/regressions/$target/" "${inputs[@]}" \
         >"$log" 2>&1; then
         tail -n 60 "$log"
-        echo "$target fails for an input that is now in fuzz/regressions/$target; full log: $log" >&2
+        echo "fuzz target $target failed on an input, now in fuzz/regressions/$target; full log: $log" >&2
         exit 1
     fi
     sed -n 's/^stat::number_of_executed_units: */  executions: /p' "$log"

@@ -1,12 +1,13 @@
-//! Which replica leads: what one candidate makes of a Lease.
+//! Leader election: how one candidate reads a Lease and claims it.
 //!
-//! A holder believes in itself for [`HELD`] after it *asked* for a renewal that was granted; the
-//! others take over when nobody has renewed for the Lease's own duration, which is longer and which
-//! they begin to count later. Every candidate measures by its own monotonic clock (the `now` of each
-//! call, from any start); what the Lease says about the time of day is only compared with itself. So
-//! clocks that disagree, frozen processes and answers that come late make no second leader.
+//! A holder leads for [`HELD`] after it *sent* a renewal that the API server granted. The others take
+//! over when the holder has not renewed for the Lease's duration. That duration is longer, and they
+//! start to count it later. Each candidate uses its own monotonic clock (the `now` of each call, from
+//! any start). The times in the Lease are compared only with each other. So clocks that disagree,
+//! frozen processes and late answers never make a second leader.
 //!
-//! Every claim names the version of the Lease that it rests on: the API server grants one of two.
+//! Every claim names the version of the Lease that it is based on, so the API server grants at most
+//! one of two claims.
 
 use std::time::Duration;
 
@@ -14,65 +15,65 @@ use jiff::Timestamp;
 
 use crate::version::ObjectVersion;
 
-/// How long a Lease is good for without a renewal.
+/// How long a Lease is valid without a renewal.
 pub const DURATION: Duration = Duration::from_secs(15);
-/// What a Lease that was given back is good for, should a reader look at nothing else.
+/// Duration of a released Lease, for readers that check only the duration.
 pub const RELEASED: Duration = Duration::from_secs(1);
-/// How long the holder believes in itself, counted from when it asked.
+/// How long the holder leads, counted from the sending of its claim.
 pub const HELD: Duration = Duration::from_secs(10);
-/// How often the holder renews.
+/// Interval of the holder's renewals.
 pub const RENEW: Duration = Duration::from_secs(5);
-/// How often the others look, and how soon a holder tries again.
+/// Interval of the other candidates' reads, and of a holder's retries.
 pub const RETRY: Duration = Duration::from_secs(2);
 
-/// A longer duration than anybody should have to wait for; only a person could have written it.
+/// Limit of a Lease's duration. Only a manual edit can exceed it, and no candidate waits for longer.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How many unanswered claims are kept in mind: more than fit into [`HELD`].
+/// Number of unanswered claims that are remembered: more than fit into [`HELD`].
 const CLAIMS: usize = 8;
 
-/// A Lease, as far as an election cares.
+/// The fields of a Lease that the election uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// `metadata.uid`.
     pub uid: String,
     /// `metadata.resourceVersion`.
     pub version: String,
-    /// Who holds it; empty: nobody.
+    /// `spec.holderIdentity`; empty if the Lease has no holder.
     pub holder: String,
-    /// When it was renewed, in the words of whoever did it.
+    /// `spec.renewTime`, by the holder's clock.
     pub renewed: Option<Timestamp>,
     /// `spec.leaseDurationSeconds`.
     pub duration: Option<Duration>,
-    /// How often the holder changed.
+    /// `spec.leaseTransitions`: number of changes of the holder.
     pub transitions: u32,
 }
 
 impl Record {
-    /// Whether nobody renewed or took the Lease between the two.
+    /// Whether the Lease was neither renewed nor taken between the two records.
     fn is_as_old_as(&self, other: &Self) -> bool {
         (&self.uid, &self.holder, self.renewed) == (&other.uid, &other.holder, other.renewed)
     }
 }
 
-/// What to write in order to lead.
+/// The write that makes this candidate the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The Lease to take or to renew; `None`: there is none, make one.
+    /// Lease to take or to renew; `None` creates one.
     pub base: Option<ObjectVersion>,
-    /// How often another process took it, this claim included.
+    /// Number of times another process took the Lease, including this claim.
     pub transitions: u32,
-    /// Whether another process takes it.
+    /// Whether the process that holds the Lease changes.
     pub acquires: bool,
 }
 
-/// What this candidate knows of the Lease that is there now.
+/// What this candidate knows of the current Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Now {
-    /// It has to look.
+    /// It must read the Lease.
     Unknown,
-    /// There is none.
+    /// There is no Lease.
     Absent,
-    /// It is the one last seen.
+    /// The Lease is the one last seen.
     Seen,
 }
 
@@ -80,16 +81,16 @@ enum Now {
 #[derive(Clone, Debug)]
 pub struct Election {
     me: String,
-    /// The last Lease seen, and since when it has been as old as it is.
+    /// The last Lease seen, and when its last renewal was first seen.
     seen: Option<(Record, Duration)>,
     now: Now,
-    /// The `renewed` of the last grant and of claims since then that nobody answered.
+    /// The `renewed` of the last granted claim and of the unanswered claims since then.
     claimed: Vec<Timestamp>,
     held_until: Option<Duration>,
 }
 
 impl Election {
-    /// `me` is what the Lease calls this candidate.
+    /// A candidate with this name in the Lease.
     pub fn new(me: &str) -> Self {
         Self {
             me: me.to_owned(),
@@ -100,22 +101,22 @@ impl Election {
         }
     }
 
-    /// Until when this candidate leads, if it does.
+    /// The time until which this candidate leads, if it leads now.
     pub fn leads_until(&self, now: Duration) -> Option<Duration> {
         self.held_until.filter(|until| now < *until)
     }
 
-    /// Whether the Lease must be read before anything else.
+    /// Whether this candidate must read the Lease before its next claim.
     pub fn must_look(&self, now: Duration) -> bool {
         self.is_in_doubt() || self.leads_until(now).is_none()
     }
 
-    /// Whether the Lease may not be the one last seen.
+    /// Whether the Lease may have changed since it was last seen.
     pub fn is_in_doubt(&self) -> bool {
         self.now == Now::Unknown
     }
 
-    /// What the Lease says now; `None`: there is none.
+    /// Records the current Lease; `None` means that there is none.
     pub fn saw(&mut self, record: Option<Record>, now: Duration) {
         let Some(record) = record else {
             self.now = Now::Absent;
@@ -132,12 +133,12 @@ impl Election {
         self.now = Now::Seen;
     }
 
-    /// What to write, if anything: the Lease is nobody's, ours, gone, or its holder is.
+    /// The claim to write, if the Lease is free: absent, released, ours, or expired.
     pub fn claim(&self, now: Duration) -> Option<Claim> {
         let (base, is_free) = match (self.now, &self.seen) {
             (Now::Unknown, _) | (Now::Seen, None) => return None,
             (Now::Absent, None) => (None, true),
-            // Its holder does not know yet that somebody deleted it, and makes it anew.
+            // The holder may not have noticed the deletion yet, and re-creates the Lease first.
             (Now::Absent, Some((record, since))) => (None, self.is_free(record, *since, now)),
             (Now::Seen, Some((record, since))) => (
                 Some(ObjectVersion {
@@ -148,7 +149,7 @@ impl Election {
             ),
         };
         let before = self.seen.as_ref().map(|(record, _)| record);
-        // The process before this one had the same name, if its container was started again.
+        // After a restart of the container, the process before this one had the same name.
         let acquires = before.is_none_or(|record| !self.is_mine(record));
         let transitions = before.map_or(0, |record| {
             record.transitions.saturating_add(u32::from(acquires))
@@ -160,8 +161,8 @@ impl Election {
         })
     }
 
-    /// A claim with this `renewed` goes out; its answer may never come. Whole microseconds: the
-    /// API server keeps no more.
+    /// Records a claim with this `renewed` before it is sent; its answer may never come. `renewed`
+    /// must be in whole microseconds, because the API server stores no more.
     pub fn claiming(&mut self, renewed: Timestamp) {
         if self.claimed.len() >= CLAIMS {
             self.claimed.remove(0);
@@ -169,7 +170,7 @@ impl Election {
         self.claimed.push(renewed);
     }
 
-    /// A claim that was made at `asked` was granted, and this is the Lease now.
+    /// Records that the claim sent at `asked` was granted, with the Lease that resulted.
     pub fn won(&mut self, record: Record, asked: Duration, now: Duration) {
         self.claimed.clear();
         self.claimed.extend(record.renewed);
@@ -178,17 +179,17 @@ impl Election {
         self.now = Now::Seen;
     }
 
-    /// A claim was refused, or not answered: somebody may have been faster.
+    /// Records that a claim was refused or not answered: another candidate may have been faster.
     pub fn doubt(&mut self) {
         self.now = Now::Unknown;
     }
 
-    /// Whether the Lease may be ours: a claim was granted once, or never answered.
+    /// Whether the Lease may be ours, because a claim was granted or never answered.
     pub fn may_hold(&self) -> bool {
         !self.claimed.is_empty()
     }
 
-    /// Stops leading. What to give back, if the Lease is ours by all that is known.
+    /// Stops leading. Returns the Lease to release, if it is certainly ours.
     pub fn resign(&mut self) -> Option<ObjectVersion> {
         self.held_until = None;
         let (record, _) = self.seen.as_ref()?;
@@ -205,8 +206,8 @@ impl Election {
             || now.saturating_sub(since) >= duration.max(RELEASED)
     }
 
-    /// Whether this very process wrote it. A name alone proves nothing: the process before this one
-    /// had the same, and so may another.
+    /// Whether this very process wrote the record. The name alone is no proof: the process before
+    /// this one had the same name, and another process may have it too.
     fn is_mine(&self, record: &Record) -> bool {
         let renewed = record.renewed.as_ref();
         record.holder == self.me && renewed.is_some_and(|at| self.claimed.contains(at))

@@ -1,4 +1,4 @@
-//! The core cannot act: no I/O, no clock, no runtime, neither named nor depended on.
+//! The core cannot act: its code names no I/O, clock or runtime, and has no dependency that does.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ const ACTS: &str = "std::{ std::fs std::net std::io std::env std::process std::t
 const DEPENDENCIES: &str =
     "base64 jiff json-patch secrecy serde serde-saphyr serde_json sha2 thiserror wildmatch";
 
-/// What a source names, comments aside, that it must not.
+/// The forbidden names in a source, outside comments.
 fn impurities(source: &str) -> Vec<&str> {
     let code = || {
         source
@@ -39,14 +39,14 @@ fn check(folder: &Path) {
 }
 
 #[test]
-fn no_source_of_the_core_can_act() {
+fn core_sources_name_nothing_that_acts() {
     check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
 }
 
 #[test]
-fn no_dependency_of_the_core_can_act_for_it() {
+fn core_has_only_pure_dependencies() {
     let manifest = include_str!("../Cargo.toml");
-    // The pure ones and those of tests; no third table, say for one platform.
+    // Two tables: the dependencies and those of tests. No third one, such as for one platform.
     assert_eq!(manifest.matches("dependencies").count(), 2);
     let (_, rest) = manifest.split_once("[dependencies]\n").unwrap();
     let section = rest.split("\n[").next().unwrap();
@@ -57,12 +57,12 @@ fn no_dependency_of_the_core_can_act_for_it() {
     assert_eq!(
         names.join(" ").trim_end(),
         DEPENDENCIES,
-        "is the new one pure?"
+        "add a dependency to the list only if it is pure"
     );
 }
 
 #[test]
-fn what_can_act_is_noticed() {
+fn check_finds_sources_that_act() {
     assert_eq!(
         impurities("use std::fs;\n    let now = Timestamp::now();"),
         ["std::fs", "::now("]

@@ -1,8 +1,8 @@
-//! A configuration file.
+//! The configuration file.
 
 use ecr_pull_secrets_core::config::Config;
 
-/// A file is refused in words, or means the same after `--print-config`.
+/// A file is refused with a message, or `--print-config` prints a file with the same meaning.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

@@ -1,6 +1,6 @@
-//! A docker config that somebody else wrote, and our entries.
+//! A docker config of another writer, merged with our entries.
 //!
-//! The bytes are the value of `.dockerconfigjson`. What comes after a NUL, if there is one, is the
+//! The bytes are the value of `.dockerconfigjson`. The bytes after a NUL, if there is one, are the
 //! Secret's annotations: lines of `NAME=VALUE`, without the prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,15 +17,15 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
 
-/// The clock of everything here, in seconds; `2026-01-01T00:00:00Z`.
+/// The current time in this file, in seconds: `2026-01-01T00:00:00Z`.
 const NOW: i64 = 1_767_225_600;
-/// What pods need besides what is there.
+/// The registries that pods need in addition to existing entries.
 const NEEDED: [&str; 2] = [
     "123456789012.dkr.ecr.eu-central-1.amazonaws.com",
     "210987654321.dkr.ecr-fips.us-east-1.amazonaws.com:443",
 ];
 
-/// Merges, and merges again.
+/// A merge keeps foreign content and adds the grants; a second merge changes nothing.
 pub fn check(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == 0);
     let data = parts.next().unwrap_or_default();
@@ -39,7 +39,7 @@ pub fn check(bytes: &[u8]) {
     assert_kept(&raw, &text, |_| false);
 
     let mut hosts: BTreeSet<String> = NEEDED.map(str::to_owned).into();
-    // Those that are there already as well.
+    // Existing hosts get grants as well.
     hosts.extend(config.hosts().take(3).map(str::to_owned));
     let grants: Vec<Grant> = hosts.iter().filter_map(|host| grant(host)).collect();
     let merged = merge(config.clone(), described.clone(), &grants, now());
@@ -50,8 +50,8 @@ pub fn check(bytes: &[u8]) {
     for grant in &grants {
         check_grant(grant, &config, &described, &merged, &after);
     }
-    let is_there = |host: &str| raw["auths"].get(host).is_some();
-    assert!(after.hosts().all(|host| is_there(host) || is_granted(host)));
+    let existed = |host: &str| raw["auths"].get(host).is_some();
+    assert!(after.hosts().all(|host| existed(host) || is_granted(host)));
     check_annotations(&merged, &after, text);
 
     let again = merge(after, read(&merged), &grants, now());
@@ -60,7 +60,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(again.refused, merged.refused);
 }
 
-/// It is in, unless a later one was there, or there was no room.
+/// The grant is merged, unless an existing entry expires later or the Secret is full.
 fn check_grant(
     grant: &Grant,
     config: &DockerConfig,
@@ -85,7 +85,7 @@ fn check_grant(
     assert!(described.0[host].lifetime.expires_at > grant.token.expires_at);
 }
 
-/// They say what is there, in words that are read back.
+/// The annotations describe the entries, and parse back to the same description.
 fn check_annotations(merged: &Merged, after: &DockerConfig, text: &str) {
     assert_eq!(read(merged), merged.content.described);
     let described = &merged.content.described.0;
@@ -99,7 +99,7 @@ fn check_annotations(merged: &Merged, after: &DockerConfig, text: &str) {
     }
 }
 
-/// Every field and every entry but the granted ones is there as it was; `null` is an empty entry.
+/// Every field and every entry but the granted ones is unchanged; `null` counts as an empty entry.
 fn assert_kept(raw: &Value, text: &str, is_granted: impl Fn(&str) -> bool) {
     let written: Value = serde_json::from_str(text).unwrap();
     let written = written.as_object().unwrap();
@@ -122,7 +122,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(NOW).unwrap()
 }
 
-/// A token of 12 hours, of which one has passed.
+/// A grant with a token of 12 hours that was minted an hour ago.
 fn grant(host: &str) -> Option<Grant> {
     let at = |hours: i64| Timestamp::from_second(NOW + hours * 3600).unwrap();
     let authorization = BASE64_STANDARD.encode(format!("AWS:token for {host}"));

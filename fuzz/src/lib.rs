@@ -1,8 +1,8 @@
-//! What must hold for any bytes, one module a fuzz target.
+//! Properties that hold for any bytes, one module for each fuzz target.
 //!
-//! `fuzz/targets` gives these functions to libFuzzer (`make fuzz`), and `core/tests/fuzz` includes
-//! this file and gives them to proptest, on stable and with every other test. A function returns
-//! if all is well, and panics otherwise.
+//! `fuzz/targets` runs these functions under libFuzzer (`make fuzz`). `core/tests/fuzz` includes
+//! this file and runs them under proptest, on stable Rust with every other test. A function panics
+//! if its property does not hold.
 
 pub mod config;
 pub mod docker_config;

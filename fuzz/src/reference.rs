@@ -1,11 +1,11 @@
-//! An image reference, and the ECR host in it.
+//! The image reference, and its ECR host.
 
 use ecr_pull_secrets_core::image::{Reference, Registry};
 
 #[path = "../../core/src/image/oracle.rs"]
 mod oracle;
 
-/// As the text of an `image:` field, and as a key of `auths`.
+/// The bytes as the text of an `image:` field, and as a key of `auths`.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -27,7 +27,7 @@ pub fn check(bytes: &[u8]) {
         Registry::of_image(&format!("{text}/app:1")),
         Some(registry.clone())
     );
-    // The region becomes part of the name of a host that we call, and both go into a metric.
+    // The region becomes part of a host name that we call, and both become metric labels.
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     assert!(registry.region().bytes().all(plain));
     assert!(registry.account().is_none_or(|account| {

@@ -1,4 +1,4 @@
-//! A configuration file.
+//! The configuration file.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ecr_pull_secrets_fuzz::config::check(bytes));

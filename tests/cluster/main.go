@@ -1,14 +1,14 @@
 // Command ecr-pull-secrets-test-cluster is a Kubernetes control plane in one
-// program: it can be each of its parts, and it can run them together for as
-// long as a test needs them.
+// program. It can run as each of its parts, and it can run all of them together
+// for as long as a test needs them.
 //
 //	up        etcd, kube-apiserver and kube-controller-manager on loopback;
 //	          with --node also a node that runs pods
-//	sweep     clears what a killed cluster with a node left
-//	lifeline  a command that never outlives the one who started it
-//	NAME      the program of that name: etcd, kube-apiserver, kubectl, …
+//	sweep     removes what a killed cluster with a node left behind
+//	lifeline  a command that ends at the latest with its starter
+//	NAME      the program with this name: etcd, kube-apiserver, kubectl, …
 //
-// Called through a link named like one of its programs it is that program.
+// Called through a link with the name of a program, it runs as that program.
 // Without --node it needs neither root nor a container engine, and listens on
 // loopback only.
 package main
@@ -52,7 +52,7 @@ func main() {
 			fmt.Fprintf(os.Stderr, "no such program: %s\n%s", verb, usage)
 			os.Exit(2)
 		}
-		// The programs read os.Args: they are to see themselves as argv[0].
+		// The programs read os.Args and expect their own name in argv[0].
 		os.Args = os.Args[1:]
 		os.Exit(run())
 	}

@@ -21,7 +21,7 @@ fn record(holder: &str, renewed: u64) -> Record {
     }
 }
 
-/// A candidate `a` that took the Lease at second 100 and got the answer a second later.
+/// A candidate `a` that claimed the Lease at second 100 and got the answer a second later.
 fn leader() -> Election {
     let mut election = Election::new("a");
     election.saw(None, seconds(100));
@@ -31,7 +31,7 @@ fn leader() -> Election {
 }
 
 #[test]
-fn a_lease_that_is_not_there_is_made() {
+fn absent_lease_is_created() {
     let mut election = Election::new("a");
     assert!(election.must_look(seconds(0)));
     assert_eq!(election.claim(seconds(0)), None);
@@ -41,7 +41,7 @@ fn a_lease_that_is_not_there_is_made() {
 }
 
 #[test]
-fn a_holder_believes_in_itself_from_when_it_asked() {
+fn holder_leads_from_the_sending_of_its_claim() {
     let election = leader();
     assert_eq!(election.leads_until(seconds(109)), Some(seconds(110)));
     assert_eq!(election.leads_until(seconds(110)), None);
@@ -50,7 +50,7 @@ fn a_holder_believes_in_itself_from_when_it_asked() {
 }
 
 #[test]
-fn an_answer_that_comes_too_late_makes_no_leader() {
+fn late_answer_makes_no_leader() {
     let mut election = Election::new("a");
     election.saw(None, seconds(100));
     election.claiming(at(7));
@@ -59,11 +59,11 @@ fn an_answer_that_comes_too_late_makes_no_leader() {
 }
 
 #[test]
-fn a_lease_is_taken_when_nobody_renewed_it_for_its_duration_by_our_own_clock() {
+fn unrenewed_lease_is_taken_after_its_duration() {
     let mut election = Election::new("b");
     election.saw(Some(record("a", 7)), seconds(1000));
     assert_eq!(election.claim(seconds(1014)), None);
-    // A label, say: another version, and nobody renewed.
+    // A label, for example, changes the version without a renewal.
     let labelled = Record {
         version: "8".to_owned(),
         ..record("a", 7)
@@ -77,7 +77,7 @@ fn a_lease_is_taken_when_nobody_renewed_it_for_its_duration_by_our_own_clock() {
 }
 
 #[test]
-fn a_lease_that_was_given_back_is_taken_at_once() {
+fn released_lease_is_taken_at_once() {
     let mut election = Election::new("b");
     election.saw(Some(record("a", 7)), seconds(1000));
     election.saw(Some(record("", 8)), seconds(1002));
@@ -85,7 +85,7 @@ fn a_lease_that_was_given_back_is_taken_at_once() {
 }
 
 #[test]
-fn a_duration_that_a_person_wrote_keeps_nobody_waiting_for_ever() {
+fn huge_lease_duration_is_capped_at_a_minute() {
     let mut election = Election::new("b");
     let forever = Record {
         duration: Some(seconds(1_000_000)),
@@ -104,7 +104,7 @@ fn a_duration_that_a_person_wrote_keeps_nobody_waiting_for_ever() {
 }
 
 #[test]
-fn the_holder_renews_in_the_version_that_is_there() {
+fn holder_renews_the_current_version() {
     let mut election = leader();
     let claim = election.claim(seconds(105)).unwrap();
     assert_eq!(claim.base.unwrap().version, "7");
@@ -125,30 +125,30 @@ fn the_holder_renews_in_the_version_that_is_there() {
 }
 
 #[test]
-fn a_claim_that_was_granted_without_an_answer_is_ours() {
+fn granted_claim_is_ours_without_its_answer() {
     let mut election = leader();
     for renewed in 20..23 {
         election.claiming(at(renewed));
         election.doubt();
     }
     election.saw(Some(record("a", 20)), seconds(120));
-    // Nobody else leads, and it may at once.
+    // No other candidate leads, so this one may claim at once.
     assert!(!election.claim(seconds(120)).unwrap().acquires);
 }
 
 #[test]
-fn the_name_alone_is_not_ours() {
+fn lease_with_our_name_alone_is_not_ours() {
     let mut restarted = Election::new("a");
     restarted.saw(Some(record("a", 7)), seconds(0));
     assert_eq!(restarted.claim(seconds(14)), None);
-    // The time between the two was nobody's.
+    // The Lease had no leader between the two processes.
     let claim = restarted.claim(seconds(15)).unwrap();
     assert_eq!((claim.transitions, claim.acquires), (4, true));
     assert_eq!(restarted.resign(), None);
 }
 
 #[test]
-fn whoever_sees_another_holder_does_not_lead_any_more() {
+fn leader_stops_when_it_sees_another_holder() {
     let mut election = leader();
     election.saw(Some(record("b", 8)), seconds(102));
     assert_eq!(election.leads_until(seconds(102)), None);
@@ -157,7 +157,7 @@ fn whoever_sees_another_holder_does_not_lead_any_more() {
 }
 
 #[test]
-fn a_lease_that_somebody_deleted_is_made_by_its_holder_first() {
+fn deleted_lease_is_recreated_by_its_holder_first() {
     let mut follower = Election::new("b");
     follower.saw(Some(record("a", 7)), seconds(0));
     follower.saw(None, seconds(2));
@@ -170,7 +170,7 @@ fn a_lease_that_somebody_deleted_is_made_by_its_holder_first() {
 }
 
 #[test]
-fn what_is_given_back_is_what_we_hold() {
+fn only_a_held_lease_is_released() {
     let mut election = leader();
     assert_eq!(election.resign().unwrap().version, "7");
     assert_eq!(election.leads_until(seconds(101)), None);
@@ -180,49 +180,49 @@ fn what_is_given_back_is_what_we_hold() {
     assert_eq!(in_doubt.resign(), None);
 }
 
-/// What happens to one candidate at a point in time.
+/// An event at one candidate.
 #[derive(Clone, Copy, Debug)]
-enum Happens {
-    /// It does what is due: a look, a claim, both answered.
+enum ElectionEvent {
+    /// The candidate reads and claims as due, and gets both answers.
     Round,
-    /// The same, and its claim reaches the API server and the answer does not come.
+    /// The claim reaches the API server, but the answer does not come.
     Deaf,
-    /// Its claim leaves and is on its way; whatever was on its way before arrives.
+    /// The candidate sends a claim that stays in flight; its earlier claim arrives.
     Late,
-    /// It dies, and starts anew under its name.
+    /// The candidate dies and restarts under the same name.
     Restarts,
-    /// It gives the Lease back.
+    /// The candidate releases the Lease.
     Resigns,
-    /// Somebody labels the Lease.
+    /// A user labels the Lease.
     Labelled,
 }
 
-fn happenings() -> impl Strategy<Value = Vec<(usize, Happens, u64)>> {
+fn events() -> impl Strategy<Value = Vec<(usize, ElectionEvent, u64)>> {
     let what = prop_oneof![
-        10 => Just(Happens::Round),
-        2 => Just(Happens::Deaf),
-        2 => Just(Happens::Late),
-        1 => Just(Happens::Restarts),
-        1 => Just(Happens::Resigns),
-        1 => Just(Happens::Labelled),
+        10 => Just(ElectionEvent::Round),
+        2 => Just(ElectionEvent::Deaf),
+        2 => Just(ElectionEvent::Late),
+        1 => Just(ElectionEvent::Restarts),
+        1 => Just(ElectionEvent::Resigns),
+        1 => Just(ElectionEvent::Labelled),
     ];
     let pause = prop_oneof![8 => 0..3000_u64, 1 => 0..40_000_u64];
     prop::collection::vec((0..3_usize, what, pause), 1..200)
 }
 
-/// A claim on its way.
-struct Letter {
+/// A claim in flight.
+struct ClaimInFlight {
     claim: Claim,
     renewed: Timestamp,
 }
 
-/// The API server, and three candidates whose clocks have nothing to do with each other.
+/// The API server and three candidates with independent clocks.
 struct Trial {
-    /// Milliseconds.
+    /// Current time in milliseconds.
     now: u64,
     written: u64,
     lease: Option<Record>,
-    candidates: Vec<(Election, Option<Letter>)>,
+    candidates: Vec<(Election, Option<ClaimInFlight>)>,
 }
 
 impl Trial {
@@ -249,13 +249,13 @@ impl Trial {
         (0..3).filter(leads).collect()
     }
 
-    /// What the API server makes of a claim.
-    fn write(&mut self, index: usize, letter: &Letter) -> Option<Record> {
+    /// The API server's answer to a claim: the new Lease, or a refusal.
+    fn write(&mut self, index: usize, sent: &ClaimInFlight) -> Option<Record> {
         let base = self.lease.as_ref().map(|lease| ObjectVersion {
             uid: lease.uid.clone(),
             version: lease.version.clone(),
         });
-        if letter.claim.base != base {
+        if sent.claim.base != base {
             return None;
         }
         self.written += 1;
@@ -263,9 +263,9 @@ impl Trial {
             uid: "uid".to_owned(),
             version: self.written.to_string(),
             holder: name(index),
-            renewed: Some(letter.renewed),
+            renewed: Some(sent.renewed),
             duration: Some(DURATION),
-            transitions: letter.claim.transitions,
+            transitions: sent.claim.transitions,
         };
         let before = self.lease.as_ref().map_or(0, |lease| lease.transitions);
         assert!(lease.transitions >= before);
@@ -273,7 +273,7 @@ impl Trial {
         Some(lease)
     }
 
-    fn claim(&mut self, index: usize) -> Option<Letter> {
+    fn claim(&mut self, index: usize) -> Option<ClaimInFlight> {
         let now = self.clock(index);
         let renewed = at(1_000_000 + self.now * 1000);
         let (election, _) = &mut self.candidates[index];
@@ -282,17 +282,17 @@ impl Trial {
         }
         let claim = election.claim(now)?;
         election.claiming(renewed);
-        Some(Letter { claim, renewed })
+        Some(ClaimInFlight { claim, renewed })
     }
 
-    fn happen(&mut self, index: usize, happens: Happens) {
-        match happens {
-            Happens::Round => {
-                if let Some(letter) = self.claim(index) {
+    fn apply(&mut self, index: usize, event: ElectionEvent) {
+        match event {
+            ElectionEvent::Round => {
+                if let Some(sent) = self.claim(index) {
                     let asked = self.clock(index);
-                    // The answer takes up to four seconds, and so may the claim.
-                    let lease = self.write(index, &letter);
-                    self.now += letter.renewed.as_millisecond().unsigned_abs() * 7 % 4000;
+                    // The answer takes up to four seconds.
+                    let lease = self.write(index, &sent);
+                    self.now += sent.renewed.as_millisecond().unsigned_abs() * 7 % 4000;
                     let now = self.clock(index);
                     let (election, _) = &mut self.candidates[index];
                     match lease {
@@ -301,21 +301,21 @@ impl Trial {
                     }
                 }
             }
-            Happens::Deaf => {
-                if let Some(letter) = self.claim(index) {
-                    self.write(index, &letter);
+            ElectionEvent::Deaf => {
+                if let Some(sent) = self.claim(index) {
+                    self.write(index, &sent);
                     self.candidates[index].0.doubt();
                 }
             }
-            Happens::Late => {
+            ElectionEvent::Late => {
                 let next = self.claim(index);
-                if let Some(letter) = std::mem::replace(&mut self.candidates[index].1, next) {
-                    self.write(index, &letter);
+                if let Some(sent) = std::mem::replace(&mut self.candidates[index].1, next) {
+                    self.write(index, &sent);
                 }
                 self.candidates[index].0.doubt();
             }
-            Happens::Restarts => self.candidates[index].0 = Election::new(&name(index)),
-            Happens::Resigns => {
+            ElectionEvent::Restarts => self.candidates[index].0 = Election::new(&name(index)),
+            ElectionEvent::Resigns => {
                 let base = self.candidates[index].0.resign();
                 let lease = self.lease.as_mut();
                 if let Some(lease) = lease.filter(|lease| {
@@ -327,7 +327,7 @@ impl Trial {
                     lease.holder.clear();
                 }
             }
-            Happens::Labelled => {
+            ElectionEvent::Labelled => {
                 if let Some(lease) = &mut self.lease {
                     self.written += 1;
                     lease.version = self.written.to_string();
@@ -343,19 +343,19 @@ fn name(index: usize) -> String {
 
 proptest! {
     #[test]
-    fn there_is_never_a_second_leader_and_always_a_next_one(happenings in happenings()) {
+    fn leader_is_unique_and_always_followed(events in events()) {
         let mut trial = Trial::new();
-        for (index, happens, pause) in happenings {
-            trial.happen(index, happens);
+        for (index, event, pause) in events {
+            trial.apply(index, event);
             prop_assert!(trial.leaders().len() <= 1, "{:?}", trial.leaders());
             trial.now += pause;
             prop_assert!(trial.leaders().len() <= 1, "{:?}", trial.leaders());
         }
-        // Peace: everybody does its rounds, until the longest Lease and a retry have passed.
+        // Quiet: every candidate does its rounds until a Lease's duration and a retry have passed.
         let end = trial.now + 20_000;
         while trial.now < end && trial.leaders().is_empty() {
             for index in 0..3 {
-                trial.happen(index, Happens::Round);
+                trial.apply(index, ElectionEvent::Round);
             }
             trial.now += 2000;
         }

@@ -1,12 +1,12 @@
-//! Which Amazon ECR registry a host name is, if any.
+//! The Amazon ECR registry that a host name means, if any.
 //!
-//! A private registry is `ACCOUNT.dkr.ecr.REGION.SUFFIX`: twelve digits, `-fips` after `ecr` for
-//! the FIPS twin, a dash in place of the dot of `dkr.ecr` for the dual-stack one, and a suffix that
-//! belongs to the region's partition:
+//! A private registry is `ACCOUNT.dkr.ecr.REGION.SUFFIX`. The account has twelve digits. The FIPS
+//! form has `-fips` after `ecr`, and the dual-stack form has a dash for the dot of `dkr.ecr`. The
+//! suffix belongs to the region's partition:
 //!
 //! | partition | regions | suffixes (the dual-stack one second) |
 //! |---|---|---|
-//! | aws | all others, also ones not heard of | `amazonaws.com`, `on.aws` |
+//! | aws | all others, including unknown ones | `amazonaws.com`, `on.aws` |
 //! | aws-us-gov | `us-gov-…` | `amazonaws.com`, `on.aws` |
 //! | aws-cn | `cn-…` | `amazonaws.com.cn`, `on.amazonwebservices.com.cn` |
 //! | aws-eusc | `eusc-…` | `amazonaws.eu` |
@@ -17,9 +17,10 @@
 //!
 //! Sources: the tests of kubernetes/cloud-provider-aws and awslabs/amazon-ecr-credential-helper,
 //! the endpoint table in docs.aws.amazon.com/general/latest/gr/ecr.html, and `partitions.json` of
-//! the SDKs. The rule is stricter than AWS's own: whole host, case-sensitive (as the kubelet
-//! matches credentials), ASCII, coherent, and no port but 443. A look-alike must get no token, and
-//! the region becomes part of the name of a host that this program calls.
+//! the SDKs. The rule is stricter than AWS's own: it matches the whole host, is case-sensitive (as
+//! the kubelet matches credentials), and accepts only ASCII, a suffix of the region's partition, and
+//! no port but 443. It is strict because a look-alike must get no token, and because the region
+//! becomes part of a host name that this program calls.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -29,17 +30,17 @@ use std::sync::Arc;
 
 use super::reference::Reference;
 
-/// In bytes: what DNS allows for a label. It also keeps the whole host far below the 253 of a name.
+/// 63 bytes, DNS's limit for a label. It also keeps the host far below DNS's 253 bytes for a name.
 const LABEL_LIMIT: usize = 63;
 const ACCOUNT_LENGTH: usize = 12;
-/// The only port that ECR serves. Where an image writes it, the kubelet demands it in the auths key
+/// The only port that ECR serves. If an image names it, the kubelet requires it in the auths key
 /// too.
 const PORT: &str = ":443";
-/// ECR Public has one control plane; every tool calls it in this region.
+/// The region of ECR Public's only control plane.
 const PUBLIC_REGION: &str = "us-east-1";
 
-/// An ECR registry, identified by its host exactly as an image writes it. One allocation; a clone
-/// shares it.
+/// An ECR registry, identified by its host exactly as an image writes it. Cheap to clone: clones
+/// share one allocation.
 #[derive(Clone)]
 pub struct Registry {
     host: Arc<str>,
@@ -50,14 +51,14 @@ pub struct Registry {
 
 #[derive(Clone)]
 enum Kind {
-    /// The account is the first twelve bytes of the host; the region lies here.
+    /// The account is the first twelve bytes of the host, the region is at this range.
     Private {
         region: Range<usize>,
     },
     Public,
 }
 
-/// A part of AWS with credentials of its own: one partition's are useless in another.
+/// A part of AWS with its own credentials, which no other partition accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Partition {
     /// Commercial regions.
@@ -78,28 +79,28 @@ pub enum Partition {
     AwsEusc,
 }
 
-/// Which of a region's ECR API endpoints goes with a registry host: someone who pulls by FIPS or
-/// IPv6 must not be sent elsewhere for the token.
+/// The ECR API endpoint of a region that belongs to a registry host. A registry with FIPS or IPv6
+/// gets its token from an endpoint of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// `api.ecr.REGION.…`
+    /// `api.ecr.REGION.…`.
     Standard,
-    /// `api.ecr-fips.REGION.…`
+    /// `api.ecr-fips.REGION.…`.
     Fips,
     /// `ecr.REGION.api.aws`, reachable by IPv6.
     DualStack,
-    /// `ecr-fips.REGION.api.aws`
+    /// `ecr-fips.REGION.api.aws`.
     DualStackFips,
 }
 
 impl Registry {
-    /// The registry that `image` is pulled from, if it is ECR. A bad reference is *not ours*: the
-    /// kubelet reports it.
+    /// The registry of `image`, if it is ECR. An invalid reference is *not ours*, because the kubelet
+    /// reports it.
     pub fn of_image(image: &str) -> Option<Self> {
         Self::of_host(Reference::parse(image).ok()?.domain())
     }
 
-    /// The registry with this auths key: `HOST` or `HOST:443`, without scheme or path, exactly as
+    /// The registry with this auths key: `HOST` or `HOST:443`, without scheme and path, exactly as
     /// an image writes it.
     pub fn of_host(host: &str) -> Option<Self> {
         let name = host.strip_suffix(PORT).unwrap_or(host);
@@ -116,13 +117,13 @@ impl Registry {
         })
     }
 
-    /// The key in `auths`, `:443` kept where the image has it.
+    /// The key in `auths`, with `:443` if the image has it.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Twelve digits; text, for leading zeros count. None for ECR Public, where an alias in the
-    /// path takes its place.
+    /// The account: twelve digits, as text because leading zeros count. None for ECR Public, which
+    /// has an alias in the path instead.
     pub fn account(&self) -> Option<&str> {
         match self.kind {
             Kind::Private { .. } => Some(&self.host[..ACCOUNT_LENGTH]),
@@ -130,7 +131,7 @@ impl Registry {
         }
     }
 
-    /// The region whose tokens this registry takes; `us-east-1` for ECR Public.
+    /// The region whose tokens open this registry; `us-east-1` for ECR Public.
     pub fn region(&self) -> &str {
         match &self.kind {
             Kind::Private { region } => &self.host[region.clone()],
@@ -138,31 +139,31 @@ impl Registry {
         }
     }
 
-    /// The partition, by the region.
+    /// The partition of the region.
     pub fn partition(&self) -> Partition {
         self.partition
     }
 
-    /// Which AWS API endpoint to ask for the token.
+    /// The AWS API endpoint that mints the token.
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
     }
 
-    /// ECR Public pulls anonymously; the kubelet does not fall back to that once it holds a
-    /// credential.
+    /// Whether this is ECR Public. It allows anonymous pulls, to which the kubelet does not fall
+    /// back once it has a credential.
     pub fn is_public(&self) -> bool {
         matches!(self.kind, Kind::Public)
     }
 }
 
-/// `ACCOUNT.dkr[.-]ecr[-fips].REGION.SUFFIX`
+/// Parses `ACCOUNT.dkr[.-]ecr[-fips].REGION.SUFFIX`.
 fn private(name: &str) -> Option<(Kind, Partition, Endpoint)> {
     let (account, rest) = name.split_once('.')?;
     if account.len() != ACCOUNT_LENGTH || !account.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // AWS's own tools take dot and dash under either suffix. All suffixes are AWS's, so it costs
-    // nothing; the suffix, not the separator, says what the name resolves to.
+    // AWS's own tools accept dot and dash with either suffix. This is safe, because all suffixes are
+    // AWS's. The suffix decides what the name resolves to, not the separator.
     let rest = rest
         .strip_prefix("dkr.ecr")
         .or_else(|| rest.strip_prefix("dkr-ecr"))?;
@@ -190,8 +191,8 @@ fn private(name: &str) -> Option<(Kind, Partition, Endpoint)> {
     ))
 }
 
-/// `[a-z]{2,}(-[a-z]+)+-[0-9]+`, at most one DNS label long. New regions need no release of ours;
-/// hence no list of names.
+/// Whether the text is `[a-z]{2,}(-[a-z]+)+-[0-9]+` and at most one DNS label long. There is no list
+/// of names, so that a new region needs no new release.
 pub(crate) fn is_region(region: &str) -> bool {
     let Some((area, number)) = region.rsplit_once('-') else {
         return false;
@@ -216,8 +217,8 @@ enum Stack {
 }
 
 impl Partition {
-    /// By prefix, as in `partitions.json`; the SDKs also take a region that they do not know for a
-    /// commercial one.
+    /// The partition by prefix, as in `partitions.json`. An unknown region is commercial, as in the
+    /// SDKs.
     fn of_region(region: &str) -> Self {
         const PREFIXES: [(&str, Partition); 7] = [
             ("cn-", Partition::AwsCn),
@@ -234,7 +235,7 @@ impl Partition {
             .map_or(Self::Aws, |&(_, partition)| partition)
     }
 
-    /// None where the suffix is another partition's, or nobody's.
+    /// The network stack of the suffix; none if it is not a suffix of this partition.
     fn stack(self, suffix: &str) -> Option<Stack> {
         let (single, dual) = match self {
             Self::Aws | Self::AwsUsGov => ("amazonaws.com", Some("on.aws")),
@@ -252,7 +253,7 @@ impl Partition {
     }
 }
 
-// Everything else follows from the host, so the host alone is the identity.
+// All other fields follow from the host, so the host alone is the identity.
 
 impl PartialEq for Registry {
     fn eq(&self, other: &Self) -> bool {

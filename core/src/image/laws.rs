@@ -1,4 +1,4 @@
-//! Laws that hold for any text, on references as people write them and on hosts with one flaw.
+//! Laws for any text, for references as people write them, and for hosts with one flaw.
 
 use oci_spec::distribution::Reference as Oci;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use super::oracle::{is_ecr_by_labels, recomposed};
 use super::tests::hosts;
 use super::{InvalidReference, Reference, Registry};
 
-/// References as people write them, and some that they should not.
+/// References as people write them, some of them invalid.
 fn reference_text() -> impl Strategy<Value = String> {
     let domain = prop_oneof![
         3 => Just(String::new()),
@@ -23,7 +23,7 @@ fn reference_text() -> impl Strategy<Value = String> {
         .prop_map(|(domain, path, tag, digest)| domain + &path + &tag + &digest)
 }
 
-fn mutation() -> impl Strategy<Value = String> {
+fn mutated_host() -> impl Strategy<Value = String> {
     let host = select(hosts()).prop_map(str::to_owned);
     let symbols = prop_oneof![
         4 => select(".-:/@_0123456789aceiksuzAEKZ*% \n\t".chars().collect::<Vec<_>>()),
@@ -51,13 +51,13 @@ proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1_000,
         failure_persistence: None,
-        // One text in three is left out below; with more cases asked for, the usual 1,024 are soon gone.
+        // One text in three is rejected below. More cases than the default soon exceed the usual 1,024 rejects.
         max_global_rejects: 1_000_000,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>(), host in "[0-9]{12}\\.dkr.{0,60}") {
+    fn parsers_never_panic(text in any::<String>(), host in "[0-9]{12}\\.dkr.{0,60}") {
         for text in [text, host] {
             let _ = Reference::parse(&text);
             let _ = Registry::of_image(&text);
@@ -66,15 +66,15 @@ proptest! {
     }
 
     #[test]
-    fn the_parts_of_a_reference_make_it_whole_again(text in reference_text()) {
+    fn reference_parts_recompose_to_the_text(text in reference_text()) {
         if let Ok(reference) = Reference::parse(&text) {
             prop_assert_eq!(recomposed(&reference, &text), text);
         }
     }
 
-    /// oci-spec is a port of the original by other hands. Its known differences are left out by name.
+    /// oci-spec is an independent port of the original. Its known differences are excluded by name.
     #[test]
-    fn another_implementation_agrees(text in reference_text()) {
+    fn parser_agrees_with_oci_spec(text in reference_text()) {
         let ours = Reference::parse(&text);
         let first = text.split('/').next().unwrap_or_default();
         let bracketed_ipv6 = text.contains('[');
@@ -82,7 +82,7 @@ proptest! {
             && first.bytes().any(|byte| byte.is_ascii_uppercase());
         let unicode_word = !text.is_ascii();
         let image_id = ours == Err(InvalidReference::ImageId);
-        // Found by this test: go-digest takes lower-case hex only.
+        // Found by this test: go-digest accepts only lower-case hex.
         let upper_case_hex = ours == Err(InvalidReference::Digest)
             && Reference::parse(&text.to_ascii_lowercase()).is_ok();
         let underscore_in_host = ours.is_ok_and(|reference| reference.domain().is_empty());
@@ -100,13 +100,13 @@ proptest! {
             prop_assert_eq!(ours.domain(), theirs.registry());
             prop_assert_eq!(stored.as_str(), theirs.repository());
             prop_assert_eq!(ours.digest(), theirs.digest());
-            // oci-spec itself fills in `latest`.
+            // oci-spec adds the default `latest`.
             prop_assert_eq!(ours.tag().or(ours.digest().is_none().then_some("latest")), theirs.tag());
         }
     }
 
     #[test]
-    fn the_host_of_an_image_is_its_auths_key(text in reference_text()) {
+    fn image_host_is_its_auths_key(text in reference_text()) {
         if let Some(registry) = Registry::of_image(&text) {
             prop_assert_eq!(Registry::of_host(registry.host()), Some(registry.clone()));
             prop_assert_eq!(text.split('/').next(), Some(registry.host()));
@@ -114,14 +114,14 @@ proptest! {
     }
 
     #[test]
-    fn a_key_stands_for_the_images_that_are_written_with_it(host in mutation()) {
+    fn auths_key_matches_images_of_its_host(host in mutated_host()) {
         let by_key = Registry::of_host(&host);
         prop_assert_eq!(&by_key, &Registry::of_image(&format!("{host}/app:1")));
         prop_assert!(by_key.is_none_or(|registry| registry.host() == host));
     }
 
     #[test]
-    fn a_good_host_with_one_flaw_is_ours_only_if_it_is_good_again(host in mutation()) {
+    fn mutated_host_is_ours_only_if_valid(host in mutated_host()) {
         prop_assert_eq!(Registry::of_host(&host).is_some(), is_ecr_by_labels(&host), "{}", host);
     }
 }

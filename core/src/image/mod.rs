@@ -1,10 +1,10 @@
-//! From the text of an `image:` field to the registry that must let it through.
+//! From the text of an `image:` field to the registry that serves it.
 //!
-//! Two steps, both pure and both total: [`mod@reference`] takes the text apart by the grammar that the
-//! kubelet itself uses, and [`ecr`] says whether the host it names is an Amazon ECR registry, and
-//! which. Pod authors choose the text, so nothing here trusts it: a text that is malformed, foreign
-//! or merely looks like ECR is *not ours*, never an error that could stop a pod, and no region or
-//! account leaves this module that has not passed the whole rule.
+//! There are two steps, both pure and total. [`mod@reference`] parses the text by the kubelet's own
+//! grammar. [`ecr`] decides whether its host is an Amazon ECR registry, and which one. Pod authors
+//! choose the text, so this module does not trust it. A malformed text, a foreign host or a
+//! look-alike of ECR is *not ours*, never an error that could stop a pod. Every region or account
+//! that leaves this module has passed the whole rule.
 
 pub mod ecr;
 pub mod reference;

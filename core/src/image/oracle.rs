@@ -1,10 +1,10 @@
-//! The same rules by other means, to compare with. It needs nothing of this crate but what it is
-//! given: the fuzz targets include it as well.
+//! A second implementation of the rules, to compare with. It uses nothing of this crate but its
+//! arguments, because the fuzz targets include it as well.
 
 use super::Reference;
 
-/// What `reference` was parsed from, unless a part went missing. The grammar adds a domain where none is written and
-/// renames one; both are undone here.
+/// The text that `reference` was parsed from, unless a part was lost. The grammar adds a default domain and renames
+/// another; both are undone here.
 pub(super) fn recomposed(reference: &Reference<'_>, text: &str) -> String {
     let mut whole = match reference.domain() {
         "" => String::new(),
@@ -22,7 +22,7 @@ pub(super) fn recomposed(reference: &Reference<'_>, text: &str) -> String {
     whole
 }
 
-/// The rule once more, from the text of the documentation and with other means: labels instead of prefixes.
+/// The ECR rule written from the documentation, with labels instead of prefixes.
 pub(super) fn is_ecr_by_labels(host: &str) -> bool {
     let name = host.strip_suffix(":443").unwrap_or(host);
     if ["public.ecr.aws", "ecr-public.aws.com"].contains(&name) {

@@ -1,31 +1,29 @@
 //! The grammar of image references: `[DOMAIN/]REPOSITORY[:TAG][@DIGEST]`.
 //!
-//! The same language as `ParseNormalizedNamed` of github.com/distribution/reference, which the
-//! kubelet applies before it looks for credentials (k/k `pkg/util/parsers`), byte for byte and
-//! ASCII only: what one takes the other takes, and both find the same domain. Written by hand
-//! because the usual regular expression costs 16 MiB of memory and 38 ms to compile. Borrows from
-//! the text, allocates nothing, and is linear in its length.
+//! It is the same language as that of `ParseNormalizedNamed` of github.com/distribution/reference,
+//! byte for byte and ASCII only. The kubelet applies that function before it looks up credentials
+//! (k/k `pkg/util/parsers`). Both accept the same texts and find the same domain. The parser is
+//! written by hand because the usual regular expression costs 16 MiB of memory and 38 ms to compile.
+//! It borrows from the text, allocates nothing, and is linear in its length.
 //!
 //! It never guesses: a scheme, user info, white space or an upper-case repository makes the whole
 //! text invalid.
 
-/// Where a reference points that names no domain.
+/// The domain of a reference that names none.
 const DOCKER_HUB: &str = "docker.io";
 /// The old name of Docker Hub; the grammar replaces it by [`DOCKER_HUB`].
 const DOCKER_INDEX: &str = "index.docker.io";
-/// What Docker Hub puts in front of a repository of one component: `nginx` is stored as
-/// `library/nginx`.
+/// Docker Hub's prefix for a repository of one component: `nginx` is stored as `library/nginx`.
 const OFFICIAL: &str = "library/";
-/// `RepositoryNameTotalLengthMax`, in bytes, domain not included.
+/// `RepositoryNameTotalLengthMax` in bytes, without the domain.
 const REPOSITORY_LIMIT: usize = 255;
-/// In bytes.
+/// Limit of a tag in bytes.
 const TAG_LIMIT: usize = 128;
-/// The digest algorithms that the kubelet registers (crypto/sha256 and crypto/sha512), with the
-/// length of their hex form.
+/// Digest algorithms that the kubelet registers (crypto/sha256 and crypto/sha512), with the length
+/// of their hex form.
 const ALGORITHMS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
-/// An image reference, taken apart. All parts but a defaulted domain are slices of the text it was
-/// parsed from.
+/// A parsed image reference. All parts but a default domain are slices of the parsed text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference<'a> {
     domain: &'a str,
@@ -34,10 +32,10 @@ pub struct Reference<'a> {
     digest: Option<&'a str>,
 }
 
-/// Why a text is no image reference. The kubelet answers such a text with `InvalidImageName`.
+/// Why a text is not an image reference. The kubelet reports such a text as `InvalidImageName`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    /// Nothing at all: legal in a workload's template, never in a pod.
+    /// An empty text: valid in a workload's template, never in a pod.
     #[error("the image reference is empty")]
     Empty,
     /// Exactly 64 lower-case hex digits.
@@ -51,25 +49,25 @@ pub enum InvalidReference {
     /// `HOST/` or `:TAG`.
     #[error("the repository is empty")]
     EmptyRepository,
-    /// The one mistake in a repository that has a remedy of its own.
+    /// An upper-case letter in the repository, with its own remedy.
     #[error("the repository must be lower-case")]
     UpperCase,
-    /// Two slashes in a row, a leading or trailing separator, white space, anything that is not
+    /// Two slashes in a row, a leading or trailing separator, white space, or a byte that is not
     /// ASCII.
     #[error(
         "the repository must be made of [a-z0-9], separated by one of `.`, `_`, `__`, dashes or `/`"
     )]
     Repository,
-    /// More than 255 bytes, counting the `library/` of Docker Hub.
+    /// More than 255 bytes, including Docker Hub's `library/`.
     #[error("the repository is longer than 255 characters")]
     RepositoryTooLong,
-    /// An empty tag, or one that is not a word.
+    /// An empty tag, or one with an invalid character.
     #[error("the tag must be made of [A-Za-z0-9_.-] and may not begin with a dot or a dash")]
     Tag,
     /// More than 128 bytes.
     #[error("the tag is longer than 128 characters")]
     TagTooLong,
-    /// An unknown algorithm, or a value that is not its length in lower-case hex.
+    /// An unknown algorithm, or a value that is not lower-case hex of the algorithm's length.
     #[error(
         "the digest must be sha256, sha384 or sha512, a colon, and the whole value in lower-case hex"
     )]
@@ -77,7 +75,7 @@ pub enum InvalidReference {
 }
 
 impl<'a> Reference<'a> {
-    /// Takes `text` apart, or says what is wrong with it.
+    /// Parses `text`.
     pub fn parse(text: &'a str) -> Result<Self, InvalidReference> {
         if text.is_empty() {
             return Err(InvalidReference::Empty);
@@ -86,8 +84,8 @@ impl<'a> Reference<'a> {
             return Err(InvalidReference::ImageId);
         }
 
-        // `@` stands in no name and no tag, so the first one begins the digest. A colon may also
-        // begin a port, but a port is always followed by a slash, and a tag never is.
+        // `@` occurs in no name and no tag, so the first one starts the digest. A colon may also
+        // start a port, but a slash follows every port and no tag.
         let (named, digest) = split_at_first(text, '@');
         let last_component = named.rfind('/').unwrap_or(0);
         let (name, tag) = match named[last_component..].find(':') {
@@ -110,52 +108,52 @@ impl<'a> Reference<'a> {
         })
     }
 
-    /// The registry's host, with its port where one is written; `docker.io` where none is.
+    /// The registry's host, with its port if the text has one; `docker.io` if the text names none.
     ///
-    /// Empty for the odd text whose first component has a dot and an underscore
-    /// (`my_host.example/app`): not a host, but good as a part of a path, so the grammar takes the
-    /// whole name for a repository without a registry.
+    /// Empty if the first component has a dot and an underscore (`my_host.example/app`). Such a
+    /// component is not a host but is valid in a path, so the grammar treats the whole name as a
+    /// repository without a registry.
     pub fn domain(&self) -> &'a str {
         self.domain
     }
 
-    /// The path on the registry, as written: `nginx` stays `nginx`, though Docker Hub keeps it
+    /// The path on the registry, as written: `nginx` stays `nginx`, although Docker Hub stores it
     /// under `library/`.
     pub fn repository(&self) -> &'a str {
         self.repository
     }
 
-    /// The tag. None is not `latest` here: that default is the kubelet's.
+    /// The tag. It has no default here: `latest` is the kubelet's default.
     pub fn tag(&self) -> Option<&'a str> {
         self.tag
     }
 
-    /// The digest, `ALGORITHM:HEX`. Where a tag stands beside it, runtimes pull by the digest.
+    /// The digest, `ALGORITHM:HEX`. Runtimes prefer it to a tag.
     pub fn digest(&self) -> Option<&'a str> {
         self.digest
     }
 }
 
-/// `splitDockerDomain` of normalize.go, followed by the check of both halves.
+/// As `splitDockerDomain` of normalize.go, followed by the checks of both parts.
 fn split_domain(name: &str) -> Result<(&str, &str), InvalidReference> {
     let (domain, repository) = match name.split_once('/') {
-        // A bare `HOST` or `HOST:443` lands here too: it is a name on Docker Hub.
+        // A bare `HOST` or `HOST:443` is a name on Docker Hub too.
         None => (DOCKER_HUB, name),
         Some((DOCKER_INDEX, rest)) => (DOCKER_HUB, rest),
         Some((first, rest)) if names_a_host(first) => (first, rest),
         Some(_) => (DOCKER_HUB, name),
     };
-    let repository_is_good = check_repository(repository);
+    let repository_check = check_repository(repository);
     if is_domain(domain) {
-        return repository_is_good.map(|()| (domain, repository));
+        return repository_check.map(|()| (domain, repository));
     }
     if check_repository(name).is_ok() {
         return Ok(("", name));
     }
-    Err(repository_is_good.err().unwrap_or(InvalidReference::Domain))
+    Err(repository_check.err().unwrap_or(InvalidReference::Domain))
 }
 
-/// Whether the part before the first slash is meant as a host rather than as a user of Docker Hub.
+/// Whether the part before the first slash is a host, and not a user of Docker Hub.
 fn names_a_host(first: &str) -> bool {
     first == "localhost"
         || first
@@ -163,11 +161,11 @@ fn names_a_host(first: &str) -> bool {
             .any(|byte| matches!(byte, b'.' | b':') || byte.is_ascii_uppercase())
 }
 
-/// `host[:port]`, where host is a DNS name of any case or `[IPv6]` without a zone. As in the
-/// original, an address is only checked for its characters, and neither names nor ports for their
+/// Whether the text is `host[:port]`, with a DNS name of any case or `[IPv6]` without a zone. As in
+/// the original, addresses are checked only for their characters, and names and ports not for their
 /// length.
 fn is_domain(text: &str) -> bool {
-    let (host_is_good, rest) = match text.strip_prefix('[') {
+    let (host_is_valid, rest) = match text.strip_prefix('[') {
         Some(inner) => {
             let (address, rest) = split_at_first(inner, ']');
             let digits = address
@@ -183,11 +181,11 @@ fn is_domain(text: &str) -> bool {
             (host.split('.').all(is_domain_label), rest)
         }
     };
-    let port_is_good = rest.is_empty()
+    let port_is_valid = rest.is_empty()
         || rest
             .strip_prefix(':')
             .is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    host_is_good && port_is_good
+    host_is_valid && port_is_valid
 }
 
 fn is_domain_label(label: &str) -> bool {
@@ -210,8 +208,8 @@ fn check_repository(repository: &str) -> Result<(), InvalidReference> {
     Err(InvalidReference::Repository)
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`: runs of letters and digits, with exactly one separator
-/// between two of them.
+/// Whether the text is `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`: runs of letters and digits, with exactly
+/// one separator between two runs.
 fn is_path_component(component: &str) -> bool {
     let mut rest = component.trim_start_matches(is_alphanumeric);
     if rest.len() == component.len() {
@@ -244,8 +242,8 @@ fn check_length(domain: &str, repository: &str) -> Result<(), InvalidReference> 
 
 fn check_tag(tag: &str) -> Result<(), InvalidReference> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let begins_well = tag.bytes().next().is_some_and(word);
-    if !begins_well
+    let starts_with_word = tag.bytes().next().is_some_and(word);
+    if !starts_with_word
         || !tag
             .bytes()
             .all(|byte| word(byte) || matches!(byte, b'.' | b'-'))

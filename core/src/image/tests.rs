@@ -1,4 +1,4 @@
-//! The table of hosts, and what it leaves out.
+//! The table of hosts, and cases beyond it.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -33,7 +33,7 @@ fn rows() -> Vec<Row> {
     TABLE.lines().skip(1).map(row).collect()
 }
 
-/// A byte that cannot stand in a TSV is written as in JSON; a quote occurs nowhere.
+/// The table escapes as JSON the bytes that a TSV cannot have; it has no quotes.
 fn unescape(field: &str) -> String {
     serde_json::from_str(&format!("\"{field}\"")).unwrap()
 }
@@ -43,7 +43,7 @@ pub(super) fn hosts() -> Vec<&'static str> {
 }
 
 #[test]
-fn the_table_is_whole() {
+fn table_is_complete() {
     let flavours = |flavour: &str| rows().iter().filter(|row| row.flavour == flavour).count();
     assert_eq!(rows().len(), 122);
     assert_eq!(
@@ -57,7 +57,7 @@ fn the_table_is_whole() {
 }
 
 #[test]
-fn every_row_of_the_table_is_told_apart() {
+fn table_rows_have_their_registries() {
     for row in rows() {
         let registry = Registry::of_image(&row.image);
         let registry = registry.as_ref();
@@ -96,7 +96,7 @@ fn every_row_of_the_table_is_told_apart() {
 }
 
 #[test]
-fn the_invalid_rows_and_only_they_are_no_references() {
+fn only_invalid_rows_fail_to_parse() {
     for row in rows() {
         let reference = Reference::parse(&row.image);
         assert_eq!(
@@ -109,7 +109,7 @@ fn the_invalid_rows_and_only_they_are_no_references() {
 }
 
 #[test]
-fn a_partition_follows_from_the_region() {
+fn partition_follows_from_the_region() {
     for (region, suffix, partition) in [
         ("us-east-1", "amazonaws.com", Partition::Aws),
         ("lala-land-1", "on.aws", Partition::Aws),
@@ -137,7 +137,7 @@ fn a_partition_follows_from_the_region() {
 }
 
 #[test]
-fn a_suffix_of_another_partition_is_nobodys() {
+fn suffix_of_another_partition_is_not_ours() {
     let regions = [
         ("us-east-1", ["amazonaws.com", "on.aws"]),
         ("us-gov-west-1", ["amazonaws.com", "on.aws"]),
@@ -164,7 +164,7 @@ fn a_suffix_of_another_partition_is_nobodys() {
 }
 
 #[test]
-fn a_region_has_a_form_and_a_length() {
+fn region_is_checked_for_form_and_length() {
     let of_region = |region: &str| {
         Registry::of_host(&format!("123456789012.dkr.ecr.{region}.amazonaws.com")).is_some()
     };
@@ -201,7 +201,7 @@ fn a_region_has_a_form_and_a_length() {
 }
 
 #[test]
-fn a_registry_is_its_host_and_a_clone_shares_it() {
+fn registries_with_equal_hosts_are_equal() {
     let text = "123456789012.dkr.ecr.us-east-1.amazonaws.com:443";
     let [registry, twin] = [text, text].map(|host| Registry::of_host(host).unwrap());
     assert!(std::ptr::eq(registry.host(), registry.clone().host()));
@@ -214,7 +214,7 @@ fn a_registry_is_its_host_and_a_clone_shares_it() {
 
     let without_port = Registry::of_host(registry.host().strip_suffix(":443").unwrap()).unwrap();
     assert_ne!(registry, without_port);
-    // One hash for all would be lawful, and turn every map into a list.
+    // A constant hash would be legal, but would turn every map into a list.
     let hash =
         |registry| BuildHasherDefault::<DefaultHasher>::default().hash_one::<&Registry>(registry);
     assert_ne!(hash(&registry), hash(&without_port));
@@ -222,7 +222,7 @@ fn a_registry_is_its_host_and_a_clone_shares_it() {
 }
 
 #[test]
-fn an_auths_key_is_not_a_url_and_not_a_pattern() {
+fn url_or_pattern_is_not_an_auths_key() {
     let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     assert!(Registry::of_host(host).is_some());
     for key in [
@@ -244,7 +244,7 @@ fn an_auths_key_is_not_a_url_and_not_a_pattern() {
 }
 
 #[test]
-fn a_bad_reference_says_what_is_wrong() {
+fn invalid_reference_reports_its_flaw() {
     use InvalidReference::*;
     let tag = "t".repeat(128);
     let hub = "a".repeat(247);
@@ -288,7 +288,7 @@ fn a_bad_reference_says_what_is_wrong() {
         (&format!("a@sha512:{hex}"), Some(Digest)),
         (&format!("a@sha256:{hex}@"), Some(Digest)),
         (&format!("a@sha256:{}A", "a".repeat(63)), Some(Digest)),
-        // The near misses on the other side.
+        // Valid texts close to the invalid ones.
         (&hex[1..], None),
         (&hub, None),
         (&format!("h.io/{}", "a".repeat(255)), None),
@@ -306,7 +306,7 @@ fn a_bad_reference_says_what_is_wrong() {
 }
 
 #[test]
-fn docker_hub_is_the_domain_of_what_names_none() {
+fn docker_hub_is_the_default_domain() {
     for (text, domain, repository) in [
         ("nginx", "docker.io", "nginx"),
         ("host.example", "docker.io", "host.example"),

@@ -1,9 +1,9 @@
-//! The value of `.dockerconfigjson`: what the kubelet reads, as strictly as the kubelet reads it.
+//! The value of `.dockerconfigjson`, parsed as strictly as the kubelet parses it.
 //!
-//! One entry that does not decode makes the kubelet give up on *all* pull secrets of a pod, so
-//! "parses" here means "parses there": `auths` is an object of objects, and every `auth` is base64
-//! of `user:password`. (Go would also take `Auths` for `auths`; nobody writes that, and we do not
-//! look for it.) Values never appear in an error.
+//! One entry that does not decode makes the kubelet ignore *all* pull secrets of a pod. So a text is
+//! valid here only if the kubelet can parse it: `auths` is an object of objects, and every `auth` is
+//! base64 of `user:password`. (Go also accepts `Auths` for `auths`; no known tool writes it, and this
+//! parser does not check for it.) Values never appear in an error.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use crate::image::Registry;
 use crate::token::is_authorization;
 
-/// Base64 as the kubelet takes it: what ends in padding must be padded right, and what does not
-/// must have none. Go does not look at the last bits.
+/// Base64 as the kubelet decodes it: a text that ends in padding must be padded correctly, and any
+/// other text is decoded as unpadded. Go does not check the trailing bits.
 const PADDED: GeneralPurpose = lenient(DecodePaddingMode::RequireCanonical);
 const UNPADDED: GeneralPurpose = lenient(DecodePaddingMode::RequireNone);
 
@@ -29,7 +29,7 @@ const fn lenient(padding: DecodePaddingMode) -> GeneralPurpose {
     )
 }
 
-/// A docker config: host (or host and path) to entry.
+/// A docker config: entries keyed by host, or by host and path.
 #[derive(Clone, Default, PartialEq)]
 pub struct DockerConfig {
     auths: BTreeMap<String, Map<String, Value>>,
@@ -37,35 +37,35 @@ pub struct DockerConfig {
 }
 
 impl std::fmt::Debug for DockerConfig {
-    /// Hosts only.
+    /// Prints hosts only, no credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.auths.keys()).finish()
     }
 }
 
-/// What would break a pod's keyring. It names the place, never the value.
+/// Why a docker config would break a pod's keyring. The message names the place, never the value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Not a JSON object.
     #[error("not a JSON object")]
     Json,
-    /// `auths` is something else.
+    /// `auths` has another type.
     #[error("`auths` is not an object of objects")]
     Auths,
-    /// `HttpHeaders`, which the kubelet decodes and ignores, is something else.
+    /// `HttpHeaders`, which the kubelet decodes and ignores, has another type.
     #[error("`HttpHeaders` is not an object of strings")]
     Headers,
-    /// An entry's field is no string, or its `auth` does not decode.
+    /// A field of an entry is not a string, or its `auth` does not decode.
     #[error("the entry for `{0}` does not decode")]
     Entry(String),
 }
 
 impl DockerConfig {
-    /// Reads a docker config as the kubelet would.
+    /// Parses a docker config as the kubelet does.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] where the kubelet would give up.
+    /// [`Malformed`] if the kubelet would refuse the text.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = match serde_json::from_slice(bytes) {
             Ok(Value::Object(all)) => all,
@@ -94,7 +94,7 @@ impl DockerConfig {
         Ok(Self { auths, rest })
     }
 
-    /// The hosts, in the order of the text.
+    /// The hosts, sorted.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         self.auths.keys().map(String::as_str)
     }
@@ -104,13 +104,13 @@ impl DockerConfig {
         self.auths.get(host)?.get("auth")?.as_str()
     }
 
-    /// Sets the `auth` of a host, and drops whatever else its entry held.
+    /// Sets the `auth` of a host, and drops all other fields of its entry.
     pub fn set_auth(&mut self, host: &str, auth: &str) {
         let entry = Map::from_iter([("auth".to_owned(), Value::from(auth))]);
         self.auths.insert(host.to_owned(), entry);
     }
 
-    /// Whether there is at least one host, and every one is a private ECR registry.
+    /// Whether there is at least one host, and every host is a private ECR registry.
     pub fn is_ecr_only(&self) -> bool {
         !self.auths.is_empty()
             && self
@@ -118,7 +118,7 @@ impl DockerConfig {
                 .all(|host| Registry::of_host(host).is_some_and(|registry| !registry.is_public()))
     }
 
-    /// Whether the host has credentials of the shape that ECR gives out.
+    /// Whether the host has credentials of ECR's format.
     pub fn has_ecr_credentials(&self, host: &str) -> bool {
         let Some(entry) = self.auths.get(host) else {
             return false;
@@ -130,7 +130,7 @@ impl DockerConfig {
         }
     }
 
-    /// Whether there is nothing but the `auth` of such hosts.
+    /// Whether the config has only `auth` fields, and only of hosts for which `is_one` holds.
     pub fn holds_only(&self, is_one: impl Fn(&str) -> bool) -> bool {
         self.rest.is_empty()
             && self
@@ -151,7 +151,8 @@ impl DockerConfig {
     }
 }
 
-/// `DockerConfigEntry` of the kubelet: four strings, and `auth` wins over the first two.
+/// Whether the kubelet can decode the entry into its `DockerConfigEntry`: four strings, of which
+/// `auth` overrides user and password.
 fn decodes(entry: &Map<String, Value>) -> bool {
     let texts = ["username", "password", "email", "auth"]
         .into_iter()
@@ -164,7 +165,8 @@ fn decodes(entry: &Map<String, Value>) -> bool {
         }
 }
 
-/// Base64 of `user:password`, which need not be UTF-8. Go's decoder passes over line breaks.
+/// Whether the text is base64 of `user:password`, not necessarily UTF-8. Go's decoder skips line
+/// breaks.
 fn is_pair(auth: &str) -> bool {
     let text = auth.replace(['\r', '\n'], "");
     let engine = if text.ends_with('=') {
@@ -175,7 +177,7 @@ fn is_pair(auth: &str) -> bool {
     engine.decode(text).is_ok_and(|pair| pair.contains(&b':'))
 }
 
-/// What Go decodes into a string.
+/// Whether Go decodes the value into a string.
 fn is_text(value: &Value) -> bool {
     matches!(value, Value::Null | Value::String(_))
 }

@@ -1,4 +1,4 @@
-//! Whose a Secret of our name is, and whether we may write it.
+//! The owner of a Secret of our name, and whether we may write it.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use super::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE, annotation};
 use crate::cause::Cause;
 use crate::config::Adopt;
 
-/// A Secret as it stands in the cluster.
+/// A Secret as it is in the cluster.
 #[derive(Debug, Default)]
 pub struct Existing<'a> {
-    /// `type`; the API server makes an absent one `Opaque`.
+    /// `type`; the API server sets an absent one to `Opaque`.
     pub secret_type: &'a str,
     /// `immutable`.
     pub immutable: bool,
@@ -30,7 +30,7 @@ impl Existing<'_> {
         self.annotations?.get(name).map(String::as_str)
     }
 
-    /// Whether our label is on it.
+    /// Whether the Secret has our label.
     pub fn is_labelled_ours(&self) -> bool {
         self.labels
             .and_then(|labels| labels.get(MANAGED_BY))
@@ -41,15 +41,15 @@ impl Existing<'_> {
 /// Whether we may write a Secret.
 #[derive(Debug, PartialEq)]
 pub enum Standing {
-    /// It is ours. What it holds is kept where it is sound; unsound content counts as empty.
+    /// Ours. Valid content is kept; malformed content counts as empty.
     Ours(DockerConfig),
-    /// It is somebody else's, and is taken over with everything that it holds.
+    /// Another owner's, adopted with all its content.
     Adopted(DockerConfig),
-    /// Hands off.
+    /// Another owner's, not to be written.
     Foreign(Cause),
 }
 
-/// Judges a Secret of our name.
+/// Decides whether we may write a Secret of our name.
 pub fn standing(secret: &Existing<'_>, adopt: Adopt) -> Standing {
     if secret.secret_type != SECRET_TYPE {
         return Standing::Foreign(Cause::ForeignType);

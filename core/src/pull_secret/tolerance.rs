@@ -1,5 +1,5 @@
-//! Edits that are not fought over: another writer's content that opens every registry needed stays,
-//! and ours is written at the next rotation.
+//! Tolerated edits: another field manager's content stays if it opens every registry needed. Ours is
+//! written at the next rotation.
 
 use std::time::Duration;
 
@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use super::content::{Described, Grant};
 use super::docker_config::DockerConfig;
 
-/// Until when content that somebody else wrote is left as it is; `None` where it lacks a plausible
-/// entry for one of the grants' registries. `described` is what the annotations say: a Secret that
-/// was restored or copied still says when its tokens end. Nothing is left for longer than
-/// `patience`.
+/// The time until which another field manager's content is tolerated, at most `patience` from `now`.
+/// `None` if it lacks a plausible entry for a registry of the grants. `described` is parsed from the
+/// annotations: a restored or copied Secret still has the expiry of its tokens there.
 pub fn tolerated_until(
     config: &DockerConfig,
     described: &Described,
@@ -83,22 +82,22 @@ mod tests {
     }
 
     #[test]
-    fn a_plausible_entry_for_every_registry_is_left_for_as_long_as_it_lasts() {
+    fn plausible_entries_are_tolerated_until_they_expire() {
         let theirs = (ONE, "AWS:theirs");
         assert_eq!(until(&[theirs], &[], &[ONE]), Some(at(700)));
         assert_eq!(until(&[theirs], &[(ONE, 500)], &[ONE]), Some(at(500)));
         assert_eq!(until(&[theirs], &[(ONE, 1000)], &[ONE]), Some(at(700)));
-        // What is said of a registry that nobody asks for does not matter.
+        // The description of a registry without a grant does not matter.
         assert_eq!(until(&[theirs], &[(OTHER, 50)], &[ONE]), Some(at(700)));
         assert_eq!(until(&[], &[], &[]), Some(at(700)));
     }
 
     #[test]
-    fn anything_worse_is_not_left() {
+    fn missing_foreign_or_expiring_entry_is_not_tolerated() {
         let theirs = (ONE, "AWS:theirs");
         assert_eq!(until(&[theirs], &[], &[ONE, OTHER]), None);
         assert_eq!(until(&[(ONE, "joe:password")], &[], &[ONE]), None);
-        // A tenth of its life is not left, or nothing at all.
+        // Less than a tenth of the lifetime remains, or nothing.
         assert_eq!(until(&[theirs], &[(ONE, 110)], &[ONE]), None);
         assert_eq!(until(&[theirs], &[(ONE, 100)], &[ONE]), None);
     }

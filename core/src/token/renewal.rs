@@ -1,8 +1,7 @@
-//! When a token is renewed: at half of its life, and never in a hurry that helps nobody.
+//! When a token is renewed: at half of its lifetime, with retries that back off.
 //!
-//! `expiresAt` of ECR is an upper bound, seldom wrong and never late; an expiry that is missing or
-//! not after the minting says nothing, and the documented 12 hours stand in for it. All points in
-//! time come from the caller.
+//! ECR's `expiresAt` is an upper bound, seldom wrong and never late. If it is absent or not after
+//! the minting, the documented lifetime of 12 hours replaces it. All times come from the caller.
 
 use std::time::Duration;
 
@@ -10,61 +9,61 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Token;
 
-/// How long a token lives by ECR's documentation.
+/// Lifetime of a token by ECR's documentation.
 pub const DOCUMENTED_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// How far the wall clock may be behind the minting before the token's age counts as unknown.
+/// How far the clock may be behind the minting before the token's age counts as unknown.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// An end that is further away was not said by ECR, or by another clock than ours.
+/// Limit of a believable lifetime. A later expiry is not ECR's, or comes from a wrong clock.
 const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
-/// The first pause after a failure, and the shortest that haste allows.
+/// The first pause after a failure, and the shortest limit near the expiry.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause while the old token works.
+/// The longest pause while the old token is valid.
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
-/// The longest pause when there is none that works: pods wait.
+/// The longest pause without a valid token: short, because pods wait.
 const LONGEST_RETRY_WITHOUT: Duration = Duration::from_secs(15);
 
-/// For whoever leads and renews, and for the next one if that one is gone.
+/// The shortest time before a token is overdue: enough for the leader and, if it dies, the next.
 const LEAST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a token stands.
+/// The stage of a token's lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing to do.
     Fresh,
-    /// It works, and it is time for the next one.
+    /// Valid, and due for renewal.
     Due,
-    /// It does not work any more.
+    /// Not valid any more.
     Expired,
 }
 
-/// The end of a token's life, from what AWS said about it.
+/// The expiry of a token: AWS's if it is after the minting, otherwise by the documented lifetime.
 pub fn end_of_life(minted_at: Timestamp, expires_at: Option<Timestamp>) -> Timestamp {
     expires_at
         .filter(|expires_at| *expires_at > minted_at)
         .unwrap_or_else(|| later(minted_at, DOCUMENTED_LIFE))
 }
 
-/// When to renew: at half of the life, or at `max_age` if that comes first.
+/// When a token is due: at half of its lifetime, or at `max_age` if that is earlier.
 pub fn due_at(token: &Token, max_age: Duration) -> Timestamp {
     life_due_at(token.minted_at, token.expires_at, max_age)
 }
 
-/// The same for a token of which only the life is known.
+/// As [`due_at`], for a token of which only the lifetime is known.
 pub fn life_due_at(minted_at: Timestamp, expires_at: Timestamp, max_age: Duration) -> Timestamp {
-    let life = expires_at.duration_since(minted_at).unsigned_abs();
-    later(minted_at, (life / 2).min(max_age))
+    let lifetime = expires_at.duration_since(minted_at).unsigned_abs();
+    later(minted_at, (lifetime / 2).min(max_age))
 }
 
-/// How a token stands at a point in time.
+/// The stage of a token at `now`.
 pub fn stage(token: &Token, max_age: Duration, now: Timestamp) -> Stage {
     life_stage(token.minted_at, token.expires_at, max_age, now)
 }
 
-/// The same for a token of which only the life is known. The two times may come from annotations,
-/// hence in any order.
+/// As [`stage`], for a token of which only the lifetime is known. The two times may come from
+/// annotations, and so in any order.
 pub fn life_stage(
     minted_at: Timestamp,
     expires_at: Timestamp,
@@ -82,32 +81,33 @@ pub fn life_stage(
     }
 }
 
-/// Whether a token that works was not renewed long after it was due, so that somebody else than
-/// whoever is to do it should: a fifth of the life after, or a little more by `jitter` between 0 and
-/// 1, and half a minute at the least.
+/// Whether a valid token is overdue, so that another replica than the leader renews it. It is overdue
+/// a fifth of its lifetime after it was due, or up to three tenths by `jitter` between 0 and 1, and at
+/// least half a minute after it was due.
 pub fn is_overdue(token: &Token, max_age: Duration, now: Timestamp, jitter: f64) -> bool {
-    let life = token
+    let lifetime = token
         .expires_at
         .duration_since(token.minted_at)
         .unsigned_abs();
-    let patience = life.mul_f64(0.2 + jitter.clamp(0.0, 1.0) / 10.0);
+    let patience = lifetime.mul_f64(0.2 + jitter.clamp(0.0, 1.0) / 10.0);
     let overdue_at = later(due_at(token, max_age), patience.max(LEAST_PATIENCE));
     (overdue_at..token.expires_at).contains(&now)
 }
 
-/// Whether a token that was minted and ends then still serves a pod that starts now: a tenth of its
-/// life is left for the pull, its retries and a late node. The two times may come from annotations,
-/// hence in any order.
+/// Whether a token with this lifetime still serves a pod that starts now. A tenth of the lifetime
+/// must remain, for the pull, its retries and a late node. The two times may come from annotations,
+/// and so in any order.
 pub fn serves(minted_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool {
-    let life = expires_at.duration_since(minted_at);
-    now < expires_at && expires_at.duration_since(now) > life / 10
+    let lifetime = expires_at.duration_since(minted_at);
+    now < expires_at && expires_at.duration_since(now) > lifetime / 10
 }
 
-/// How long to wait before asking AWS again, after so many failures in a row (the first is 1), while
-/// there is a token that works until `end`; `jitter` lies between 0 and 1. Pauses double from 1 s.
-/// They get shorter as the old token's end comes near, an eighth of what is left of it, and never
-/// shorter than half a second: an end that has passed, or a clock that says so, is no reason to ask
-/// in a tight loop.
+/// The pause before the next call to AWS, after this number of failures in a row (1 or more).
+/// `end` is the expiry of the old token, if there is one; `jitter` is between 0 and 1.
+///
+/// Pauses double from 1 s. Before the expiry, a pause is at most an eighth of the remaining time. A
+/// pause is never below half a second, so that an expired token or a wrong clock causes no tight
+/// loop.
 pub fn retry_in(end: Option<Timestamp>, failures: u32, now: Timestamp, jitter: f64) -> Duration {
     let left = end
         .map(|end| end.duration_since(now))
@@ -117,21 +117,21 @@ pub fn retry_in(end: Option<Timestamp>, failures: u32, now: Timestamp, jitter: f
     });
     let doublings = failures.saturating_sub(1).min(16);
     let pause = (FIRST_RETRY * 2_u32.pow(doublings)).min(longest);
-    // Of a jitter that is none, the most patient is made.
+    // An invalid jitter counts as the longest one.
     let jitter = Some(jitter)
         .filter(|jitter| (0.0..=1.0).contains(jitter))
         .unwrap_or(1.0);
     pause.mul_f64(0.5 + jitter / 2.0)
 }
 
-/// Whether an end can be true: no token of ECR lives that long.
+/// Whether an expiry is believable: no token of ECR has a longer lifetime.
 pub fn is_believable(expires_at: Timestamp, now: Timestamp) -> bool {
     expires_at.duration_since(now) <= LONGEST_LIFE
 }
 
-/// Whether a token takes the place of another one with this life. The later end wins, unless it is
-/// beyond belief. A token that was minted in the future, by a clock that was wrong, may have a wrong
-/// end as well, and gives way to one that was not.
+/// Whether a token replaces another one with this lifetime. The later expiry wins, unless it is not
+/// believable. A token minted in the future comes from a wrong clock and may have a wrong expiry as
+/// well, so a token that is not from the future also replaces it.
 pub fn supersedes(
     token: &Token,
     minted_at: Timestamp,

@@ -1,12 +1,8 @@
-//! The fuzz targets as property tests: the same functions, on the checked-in corpora, on what is
-//! left of them after some damage, on any bytes, and on bytes of about the right shape.
+//! The fuzz targets as property tests: the same functions on the checked-in corpora, on damaged
+//! corpus files, on any bytes, and on nearly well-formed bytes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test ends where it cannot go on"
-)]
-#![allow(unreachable_pub, reason = "a test has no outside")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic fails the test")]
+#![allow(unreachable_pub, reason = "a test crate has no users")]
 
 mod shapes;
 #[path = "../../../fuzz/src/lib.rs"]
@@ -18,7 +14,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Every file of a target's corpus, and what ever broke it.
+/// Every file of a target's corpus and its regressions.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
     let mut files = Vec::new();
@@ -35,7 +31,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     files.into_iter().map(read).collect()
 }
 
-/// A file of the corpus of which something is missing, doubled, or taken from another one.
+/// A corpus file with parts removed, repeated, or replaced by parts of another file.
 fn damaged(target: &str) -> impl Strategy<Value = Vec<u8>> {
     let corpus = corpus(target);
     let cut = (any::<Index>(), any::<Index>(), 0..40_usize, 0..40_usize);
@@ -61,7 +57,7 @@ macro_rules! target {
             use super::*;
 
             #[test]
-            fn the_corpus() {
+            fn corpus_passes() {
                 let corpus = corpus(stringify!($name));
                 corpus.iter().for_each(|bytes| targets::$name::check(bytes));
             }
@@ -74,17 +70,17 @@ macro_rules! target {
                 })]
 
                 #[test]
-                fn what_is_left_of_the_corpus(bytes in damaged(stringify!($name))) {
+                fn damaged_corpus_passes(bytes in damaged(stringify!($name))) {
                     targets::$name::check(&bytes);
                 }
 
                 #[test]
-                fn any_bytes(bytes in any::<Vec<u8>>()) {
+                fn any_bytes_pass(bytes in any::<Vec<u8>>()) {
                     targets::$name::check(&bytes);
                 }
 
                 #[test]
-                fn bytes_of_about_the_right_shape(bytes in $shape) {
+                fn nearly_well_formed_bytes_pass(bytes in $shape) {
                     targets::$name::check(&bytes);
                 }
             }

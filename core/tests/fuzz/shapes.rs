@@ -1,4 +1,4 @@
-//! Bytes of about the right shape.
+//! Nearly well-formed bytes for each target.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -31,7 +31,7 @@ pub fn reference() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![image(), any].prop_map(String::into_bytes)
 }
 
-/// Any JSON, mostly of the names that mean something here.
+/// Any JSON, mostly with field names that the targets read.
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -54,7 +54,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// One in eight is something else.
+/// The value in seven of eight cases, otherwise any JSON.
 fn mostly(value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
     prop_oneof![7 => value, 1 => anything()].boxed()
 }
@@ -131,8 +131,8 @@ pub fn docker_config() -> impl Strategy<Value = Vec<u8>> {
         let hosts = Vec::from_iter(auths.keys().cloned());
         let mut bytes = serde_json::to_vec(&json!({ "auths": auths, "more": more })).unwrap();
         if is_described {
-            let life = format!("2025-12-31T20:00:00Z/{ends}");
-            let lifetimes = vec![life; hosts.len()].join(",");
+            let lifetime = format!("2025-12-31T20:00:00Z/{ends}");
+            let lifetimes = vec![lifetime; hosts.len()].join(",");
             let hosts = hosts.join(",");
             let text =
                 format!("\0format=1\nregistries={hosts}\nlifetimes={lifetimes}\nidentity=ambient");

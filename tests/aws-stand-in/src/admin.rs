@@ -1,23 +1,23 @@
-//! The admin API: what tests set.
+//! The calls of the admin API with which tests set something.
 //!
-//! | call | body or query | does |
+//! | call | body or query | effect |
 //! |---|---|---|
 //! | `PUT /admin/faults` | [`spec::FaultRule`] | adds a fault |
-//! | `GET /admin/faults` | | lists them |
-//! | `DELETE /admin/faults` | `?region= &principal= &action=` | removes those that say exactly this; all without a query |
+//! | `GET /admin/faults` | | lists the faults |
+//! | `DELETE /admin/faults` | `?region= &principal= &action=` | removes the faults with exactly these; without a query, all |
 //! | `PUT /admin/clock` | [`spec::Clock`] | moves the clock |
 //! | `PUT /admin/principals` | [`spec::User`] | adds a user |
 //! | `GET /admin/principals` | | lists users and sessions, without secrets |
-//! | `PUT`, `GET /admin/roles` | [`spec::Role`] | adds a role; lists them |
-//! | `PUT`, `GET /admin/policy` | [`spec::Policy`] | sets what a principal may do; lists it |
-//! | `DELETE /admin/policy` | `?principal= &region=` | removes the one with exactly these |
-//! | `PUT`, `GET`, `DELETE /admin/absent` | [`spec::Absent`] | makes a repository or tag not exist; lists; undoes |
+//! | `PUT`, `GET /admin/roles` | [`spec::Role`] | adds a role; lists the roles |
+//! | `PUT`, `GET /admin/policy` | [`spec::Policy`] | sets a policy; lists the policies |
+//! | `DELETE /admin/policy` | `?principal= &region=` | removes the policy with exactly these |
+//! | `PUT`, `GET`, `DELETE /admin/absent` | [`spec::Absent`] | removes a repository or tag; lists those removed; restores it |
 //! | `POST /admin/images` | `?repository= &tag=`, a tar | uploads an OCI image layout, answers `{"digest"}` |
-//! | `POST /admin/expire` | [`spec::Expire`] | ends tokens and sessions now |
-//! | `POST /admin/reset` | | as after the start, secrets ever minted excepted |
+//! | `POST /admin/expire` | [`spec::Expire`] | expires tokens and sessions now |
+//! | `POST /admin/reset` | | restores the state after start, but keeps the secrets minted so far |
 //!
-//! What tests read (counts and secrets) is in `admin_query`. Every error is `{"error": "…"}`; a field or parameter that
-//! is not known is a 400 that names it.
+//! `admin_query` has the calls that read counts and secrets. Every error is `{"error": "…"}`. An unknown field or
+//! parameter is a 400 that names it.
 
 use axum::{
     Json, Router,
@@ -55,7 +55,7 @@ pub(crate) fn router() -> Router<Shared> {
         .fallback(async || AdminError(StatusCode::NOT_FOUND, "no such admin call".to_owned()))
 }
 
-/// An answer in the API's one error shape.
+/// An error of the admin API: its status and message.
 pub(crate) struct AdminError(StatusCode, String);
 
 impl AdminError {
@@ -70,7 +70,7 @@ impl IntoResponse for AdminError {
     }
 }
 
-/// A JSON body, whatever content type it claims, read strictly.
+/// A JSON body of any content type, without unknown fields.
 struct Strict<T>(T);
 
 impl<T: DeserializeOwned> FromRequest<Shared> for Strict<T> {
@@ -79,14 +79,14 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Strict<T> {
     async fn from_request(request: Request, state: &Shared) -> Result<Self, AdminError> {
         let body = Bytes::from_request(request, state)
             .await
-            .map_err(|error| AdminError::bad(format!("reading the body: {error}")))?;
+            .map_err(|error| AdminError::bad(format!("cannot read the body: {error}")))?;
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| AdminError::bad(error.to_string()))
     }
 }
 
-/// Query parameters, read strictly.
+/// Query parameters, without unknown ones.
 pub(crate) struct StrictQuery<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Shared> for StrictQuery<T> {
@@ -108,7 +108,7 @@ async fn put_fault(State(shared): State<Shared>, Strict(rule): Strict<spec::Faul
         && !(400..600).contains(&status)
     {
         return Err(AdminError::bad(format!(
-            "status {status} is not one of an error"
+            "status {status} is not an error; use 400 to 599"
         )));
     }
     let answers_a_pull = matches!(
@@ -121,7 +121,7 @@ async fn put_fault(State(shared): State<Shared>, Strict(rule): Strict<spec::Faul
             | Fault::ThrottleException
     );
     if rule.action == Some(Action::Pull) && !answers_a_pull {
-        return Err(AdminError::bad("this fault means nothing to a pull"));
+        return Err(AdminError::bad("a pull cannot have this fault"));
     }
     shared.lock().faults.put(rule);
     DONE
@@ -168,7 +168,7 @@ async fn put_principal(State(shared): State<Shared>, Strict(user): Strict<spec::
     check_arn(&user.arn, ":user/")?;
     if identity::account_of(&user.arn) != Some(user.account.as_str()) {
         return Err(AdminError::bad(format!(
-            "account {} is not that of {}",
+            "account {} is not the account of {}",
             user.account, user.arn
         )));
     }

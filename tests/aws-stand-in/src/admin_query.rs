@@ -1,9 +1,9 @@
-//! The admin API: what tests read.
+//! The calls of the admin API with which tests read something.
 //!
 //! | call | query | answers |
 //! |---|---|---|
 //! | `GET /admin/calls` | `?region= &principal= &action=` | a list of [`spec::CallCount`] |
-//! | `DELETE /admin/calls` | `?region=` | forgets counts of calls and pulls |
+//! | `DELETE /admin/calls` | `?region=` | deletes the counts of calls and pulls |
 //! | `GET /admin/pulls` | `?region= &repository=` | a list of [`spec::PullCount`] |
 //! | `GET /admin/secrets` | | [`spec::Secrets`] |
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{admin::StrictQuery, spec, state::Shared};
 
-/// The routes of this file, below `/admin`.
+/// The routes of these calls, below `/admin`.
 pub(crate) fn router() -> Router<Shared> {
     Router::new()
         .route("/calls", get(calls).delete(clear))
@@ -29,7 +29,7 @@ struct CallFilter {
     action: Option<String>,
 }
 
-fn lets_through(filter: Option<&String>, value: &str) -> bool {
+fn passes(filter: Option<&String>, value: &str) -> bool {
     filter.is_none_or(|filter| filter == value)
 }
 
@@ -39,9 +39,9 @@ async fn calls(
 ) -> Json<Vec<spec::CallCount>> {
     let state = shared.lock();
     let counts = state.calls.calls().filter(|count| {
-        lets_through(filter.region.as_ref(), &count.region)
-            && lets_through(filter.principal.as_ref(), &count.principal)
-            && lets_through(filter.action.as_ref(), &count.action)
+        passes(filter.region.as_ref(), &count.region)
+            && passes(filter.principal.as_ref(), &count.principal)
+            && passes(filter.action.as_ref(), &count.action)
     });
     Json(counts.collect())
 }
@@ -59,8 +59,8 @@ async fn pulls(
 ) -> Json<Vec<spec::PullCount>> {
     let state = shared.lock();
     let counts = state.calls.pulls().filter(|count| {
-        lets_through(filter.region.as_ref(), &count.region)
-            && lets_through(filter.repository.as_ref(), &count.repository)
+        passes(filter.region.as_ref(), &count.region)
+            && passes(filter.repository.as_ref(), &count.repository)
     });
     Json(counts.collect())
 }

@@ -1,7 +1,7 @@
-//! The AWS endpoint: tells ECR and STS calls apart, counts them, lets faults act, and believes or refuses the caller.
+//! The AWS endpoint: tells ECR calls from STS calls, counts them, applies faults, and authenticates the caller.
 //!
-//! Faults of the transport (delay, hang, reset) act on every call. Those that answer act only on calls whose signature
-//! holds, so that a wrong key is never hidden behind a fault.
+//! Faults of the transport (delay, hang, reset) apply to every call. Faults that answer apply only to calls with a valid
+//! signature, so that a fault never hides a wrong key.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -29,10 +29,10 @@ use crate::{
 };
 
 const ECR_TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.";
-/// The longest legal call is a web identity token of 20,000 characters with its form around it.
+/// 256 KiB, because the longest valid call is a form with a web identity token of 20,000 characters.
 const BODY_LIMIT: usize = 256 * 1024;
 
-/// A call as it came.
+/// A call as received.
 struct Call {
     parts: Parts,
     body: Bytes,
@@ -40,20 +40,20 @@ struct Call {
     /// `None` for an action that the service does not have.
     action: Option<Action>,
     action_name: String,
-    /// STS parameters.
+    /// The form fields of an STS call.
     fields: Vec<(String, String)>,
-    /// `-` if the call names none.
+    /// `-` if the call names no region.
     region: String,
 }
 
-/// Answers everything that is neither `/v2/` nor `/admin/`.
+/// Answers every request outside `/v2/` and `/admin/`.
 pub(crate) async fn call(
     State(shared): State<Shared>,
     Extension(reset): Extension<Reset>,
     request: axum::extract::Request,
 ) -> Response {
     if request.method() != Method::POST {
-        return (StatusCode::NOT_FOUND, "only POST: this is ECR and STS\n").into_response();
+        return (StatusCode::NOT_FOUND, "ECR and STS answer only POST\n").into_response();
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
@@ -90,14 +90,14 @@ pub(crate) async fn call(
         Ok(body) => answer(call.protocol, StatusCode::OK, body),
         Err(error) => error.into_response(call.protocol),
     };
-    // Clients that correct their clock read this one.
+    // AWS clients correct their clock by this header.
     if let Ok(date) = HeaderValue::from_str(&clock::http_date(now)) {
         response.headers_mut().insert(header::DATE, date);
     }
     response
 }
 
-/// Counts the call and finds what faults there are for it.
+/// Counts the call and finds the faults that apply to it.
 fn arrive(state: &mut Everything, call: &Call) -> (CallKey, Effects) {
     let principal = call.presumed_principal(state);
     let key = CallKey {
@@ -172,7 +172,7 @@ impl Call {
         }
     }
 
-    /// The signature's scope, or the path `/in/REGION/` for calls that have none.
+    /// The region of the signature's scope; for unsigned calls, that of the path `/in/REGION/`.
     fn named_region(&self) -> String {
         let in_path = || {
             self.parts
@@ -191,7 +191,7 @@ impl Call {
             .to_owned()
     }
 
-    /// Who the call says it is from, before anything is checked: what counts and faults go by.
+    /// The principal that the call claims, before any check. Counts and faults use it.
     fn presumed_principal(&self, state: &Everything) -> Option<Principal> {
         if self.action == Some(Action::AssumeRoleWithWebIdentity) {
             let role = sts::field(&self.fields, "RoleArn")?.to_owned();
@@ -250,7 +250,7 @@ impl Call {
         }
     }
 
-    /// The caller; nobody for the one call that is not signed.
+    /// The caller; `None` for `AssumeRoleWithWebIdentity`, which is not signed.
     fn authenticate(
         &self,
         state: &Everything,

@@ -1,4 +1,4 @@
-//! Who signed a call, and whether the signature holds: key, session token, clock, scope, signature.
+//! Authentication of a signed call: key, session token, clock, scope, signature.
 
 use jiff::Timestamp;
 
@@ -8,10 +8,10 @@ use crate::{
     sigv4::{Authorization, Signable},
 };
 
-/// AWS accepts signatures up to five minutes old or early.
+/// AWS accepts signatures that are at most five minutes old or early.
 const SKEW_SECONDS: i64 = 5 * 60;
 
-/// Why a caller is not believed. `wire` gives each the name that its protocol uses.
+/// Why authentication fails. `wire` has the names that each protocol uses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("Missing Authentication Token")]
@@ -34,7 +34,7 @@ pub(crate) enum Refusal {
     Mismatch,
 }
 
-/// The `Authorization` header, if it can be read as one of this algorithm.
+/// The parsed `Authorization` header, if it is one of Signature Version 4.
 pub(crate) fn authorization<'a>(request: Signable<'a>) -> Result<Authorization<'a>, Refusal> {
     let header = request
         .headers
@@ -46,7 +46,7 @@ pub(crate) fn authorization<'a>(request: Signable<'a>) -> Result<Authorization<'
     Authorization::parse(header).map_err(Refusal::Incomplete)
 }
 
-/// Believes the request, or says why not.
+/// Authenticates the request.
 pub(crate) fn authenticate(
     identities: &Identities,
     request: Signable<'_>,
@@ -88,7 +88,7 @@ fn signed_time(
         Refusal::Incomplete(format!("Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"))
     })?;
 
-    // What a signature does not cover, somebody between could change.
+    // A proxy could change a header that the signature does not cover.
     let must_be_signed = request
         .headers
         .keys()

@@ -1,4 +1,4 @@
-//! How often was what called, and how did it end.
+//! Counts of calls and pulls, by result.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::{
     spec::{CallCount, PullCount, Verdict},
 };
 
-/// Who called what, where.
+/// What calls are counted by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CallKey {
     pub(crate) principal: String,
@@ -22,16 +22,16 @@ struct Tally {
     failed: u64,
 }
 
-/// The counts since the start, or since they were cleared.
+/// The counts since the start or since the last clear.
 #[derive(Default)]
 pub(crate) struct Calls {
     calls: BTreeMap<CallKey, Tally>,
-    /// By region, account, repository, object, verdict.
+    /// Keyed by region, account, repository, object, verdict.
     pulls: BTreeMap<(String, String, String, &'static str, Verdict), u64>,
 }
 
 impl Calls {
-    /// A call has arrived; its end may never come.
+    /// Counts a call that has arrived; it may never end.
     pub(crate) fn arrived(&mut self, key: &CallKey) {
         self.calls.entry(key.clone()).or_default().total += 1;
     }
@@ -95,7 +95,7 @@ impl Calls {
         )
     }
 
-    /// Forgets the counts of one region, or all.
+    /// Deletes the counts of one region, or all.
     pub(crate) fn clear(&mut self, region: Option<&str>) {
         let kept = |of: &str| region.is_some_and(|region| region != of);
         self.calls.retain(|key, _| kept(&key.region));

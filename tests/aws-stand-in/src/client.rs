@@ -1,4 +1,4 @@
-//! The typed way to steer a stand-in from a test.
+//! The typed way to control a stand-in from a test.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), aws_stand_in::client::Error> {
@@ -34,29 +34,29 @@ use crate::{
 
 pub use region::{Region, Total};
 
-/// Why the stand-in could not be asked.
+/// Why a call to the stand-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be written.
-    #[error("writing the request")]
+    /// The request is malformed.
+    #[error("cannot write the request")]
     Request(#[from] http::Error),
-    /// No answer.
-    #[error("asking the stand-in")]
+    /// The stand-in did not answer.
+    #[error("cannot reach the stand-in")]
     Connection(#[from] hyper_util::client::legacy::Error),
-    /// The answer broke off.
-    #[error("reading the stand-in's answer")]
+    /// The answer ended early.
+    #[error("cannot read the stand-in's answer")]
     Body(#[from] hyper::Error),
-    /// The answer is not what it should be.
-    #[error("understanding the stand-in's answer")]
+    /// The answer is not the expected JSON.
+    #[error("cannot parse the stand-in's answer")]
     Json(#[from] serde_json::Error),
-    /// The stand-in refuses.
+    /// The stand-in refused the call.
     #[error("{call} answered {status}: {message}")]
     Refused {
         /// Method and path.
         call: String,
         /// HTTP status.
         status: StatusCode,
-        /// The body.
+        /// Body of the answer.
         message: String,
     },
     /// The registry's answer carries no verdict.
@@ -64,28 +64,28 @@ pub enum Error {
     NoVerdict,
 }
 
-/// Steers a stand-in. Cheap to clone.
+/// A client of a stand-in. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     url: String,
     http: Http<HttpConnector, Full<Bytes>>,
 }
 
-/// What the registry answered.
+/// An answer of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// In the stand-in's words.
+    /// The stand-in's verdict.
     pub verdict: Verdict,
-    /// As a client sees it.
+    /// HTTP status.
     pub status: StatusCode,
-    /// The manifest, or the error.
+    /// Manifest or error.
     pub body: Bytes,
 }
 
 impl Client {
-    /// For a stand-in at `http://ADDRESS:PORT`.
+    /// A client of the stand-in at `http://ADDRESS:PORT`.
     pub fn new(url: &str) -> Self {
-        // Tests run in runtimes of their own, and a pooled connection dies with the runtime that opened it.
+        // Each test has its own runtime, and a pooled connection ends with the runtime that opened it.
         let http = Http::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build_http();
@@ -95,22 +95,22 @@ impl Client {
         }
     }
 
-    /// Where it is: the endpoint of ECR and STS.
+    /// The endpoint of ECR and STS.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A view that sets and counts only what concerns one region.
+    /// A view that sets and counts only what belongs to one region.
     pub fn region(&self, region: &str) -> Region {
         Region::new(self.clone(), region)
     }
 
-    /// Adds a fault, as wide or narrow as the rule says.
+    /// Adds a fault, limited as the rule says.
     pub async fn fault(&self, rule: &FaultRule) -> Result<(), Error> {
         self.put("faults", rule).await
     }
 
-    /// Removes all faults, those of other tests too.
+    /// Removes all faults, including those of other tests.
     pub async fn clear_faults(&self) -> Result<(), Error> {
         self.send(Method::DELETE, "/admin/faults", Bytes::new())
             .await
@@ -137,7 +137,7 @@ impl Client {
         self.put("policy", policy).await
     }
 
-    /// Makes a repository or a tag not exist.
+    /// Removes a repository or a tag.
     pub async fn absent(&self, absent: &Absent) -> Result<(), Error> {
         self.put("absent", absent).await
     }
@@ -153,7 +153,7 @@ impl Client {
         .map(drop)
     }
 
-    /// Ends tokens and sessions now.
+    /// Expires tokens and sessions now.
     pub async fn expire(&self, expire: &Expire) -> Result<(), Error> {
         self.send(
             Method::POST,
@@ -164,7 +164,7 @@ impl Client {
         .map(drop)
     }
 
-    /// Uploads an OCI image layout and says the digest that the tag now has.
+    /// Uploads an OCI image layout and returns the new digest of the tag.
     pub async fn upload(
         &self,
         repository: &str,
@@ -180,29 +180,29 @@ impl Client {
         Ok(answer["digest"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// All counts of calls, of every region.
+    /// The counts of calls in every region.
     pub async fn calls(&self) -> Result<Vec<CallCount>, Error> {
         self.get("/admin/calls").await
     }
 
-    /// All counts of pulls, of every region.
+    /// The counts of pulls in every region.
     pub async fn pulls(&self) -> Result<Vec<PullCount>, Error> {
         self.get("/admin/pulls").await
     }
 
-    /// Everything that must not show in a log.
+    /// Every text that must not appear in a log.
     pub async fn secrets(&self) -> Result<Secrets, Error> {
         self.get("/admin/secrets").await
     }
 
-    /// As after the start; disturbs every other test.
+    /// Restores the state after start; disturbs every other test.
     pub async fn reset(&self) -> Result<(), Error> {
         self.send(Method::POST, "/admin/reset", Bytes::new())
             .await
             .map(drop)
     }
 
-    /// Whether a docker config's `auth` opens `HOST/REPOSITORY:latest`, as a container runtime would ask.
+    /// The verdict on a pull of `HOST/REPOSITORY:latest` with a docker config's `auth`, as a container runtime sends it.
     pub async fn registry_opens(
         &self,
         host: &str,
@@ -215,7 +215,7 @@ impl Client {
             .verdict)
     }
 
-    /// Asks the registry at `host` for a manifest and tells the whole answer. An empty `auth` sends no credentials.
+    /// Gets a manifest from the registry at `host`. An empty `auth` sends no credentials.
     pub async fn registry_get(
         &self,
         host: &str,

@@ -1,9 +1,12 @@
-//! The only source of time, and AWS's ways of writing it.
+//! The only source of time, and AWS's time formats.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-/// The system's time. Everything else works on [`crate::state::State::now`], which adds the offsets that tests set.
-#[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+/// The system's time. All other code uses [`crate::state::State::now`], which adds the offsets that tests set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only reader of the system's clock"
+)]
 pub(crate) fn system_now() -> Timestamp {
     Timestamp::now()
 }
@@ -13,7 +16,7 @@ pub(crate) fn amz_date(time: Timestamp) -> String {
     time.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// Reads `X-Amz-Date`; any other way of writing a time is refused.
+/// Parses `X-Amz-Date`; refuses every other time format.
 pub(crate) fn parse_amz_date(text: &str) -> Option<Timestamp> {
     if text.len() != 16 {
         return None;
@@ -34,13 +37,13 @@ pub(crate) fn http_date(time: Timestamp) -> String {
 
 /// Seconds since 1970 with a fraction, as ECR writes `expiresAt`.
 pub(crate) fn unix_seconds(time: Timestamp) -> f64 {
-    // Milliseconds since 1970 stay far below 2^53, so nothing is lost.
+    // Exact, because milliseconds since 1970 stay far below 2^53.
     #[expect(clippy::cast_precision_loss)]
     let millis = time.as_millisecond() as f64;
     millis / 1000.0
 }
 
-/// Moves a time by seconds, and stays where it is if the result is no time at all.
+/// Adds seconds to a time; returns the time unchanged if the sum is out of range.
 pub(crate) fn after(time: Timestamp, seconds: i64) -> Timestamp {
     time.checked_add(jiff::SignedDuration::from_secs(seconds))
         .unwrap_or(time)
@@ -51,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_formats_agree_with_each_other() {
+    fn time_formats_agree_with_each_other() {
         let time = parse_amz_date("20150830T123600Z").unwrap();
         assert_eq!(amz_date(time), "20150830T123600Z");
         assert_eq!(iso8601(time), "2015-08-30T12:36:00Z");
@@ -60,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ways_of_writing_a_time_are_refused() {
+    fn other_time_formats_are_refused() {
         for text in [
             "",
             "2015-08-30T12:36:00Z",

@@ -13,7 +13,7 @@ use crate::{
     wire::ApiError,
 };
 
-/// Where and when the call is made, and what goes wrong.
+/// Region, time and faults of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) region: &'a str,
@@ -21,14 +21,14 @@ pub(crate) struct Context<'a> {
     pub(crate) effects: &'a Effects,
 }
 
-/// Unknown members are ignored here, as in every JSON 1.1 service of AWS.
+/// Body of the call. Unknown members are ignored, as in every JSON 1.1 service of AWS.
 #[derive(Deserialize)]
 struct Request {
     #[serde(rename = "registryIds")]
     registry_ids: Option<Vec<String>>,
 }
 
-/// Mints a token, or several if the deprecated `registryIds` asks for them.
+/// Mints one token; with the deprecated `registryIds`, one for each id.
 pub(crate) fn get_authorization_token(
     state: &mut State,
     caller: &Principal,

@@ -1,15 +1,15 @@
-//! Which registry a host name means. Written apart from the product's own rule, so that the two check each other.
+//! The registry that a host name means. Independent of the product's own rule, so that the two check each other.
 
 /// A registry: one account's repositories in one region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EcrHost {
     /// Twelve digits.
     pub account: String,
-    /// As the host name writes it.
+    /// Region as the host name writes it.
     pub region: String,
 }
 
-/// Partition, registry suffix, dual-stack registry suffix, and the prefixes of the partition's regions.
+/// Partition, registry suffix, dual-stack registry suffix, prefixes of the partition's regions.
 /// Source: botocore's `partitions.json` and the endpoint tables of the ECR documentation.
 const PARTITIONS: &[(&str, &str, Option<&str>, &[&str])] = &[
     (
@@ -24,7 +24,7 @@ const PARTITIONS: &[(&str, &str, Option<&str>, &[&str])] = &[
     ("aws-iso-e", "cloud.adc-e.uk", None, &["eu-isoe-"]),
     ("aws-iso-f", "csp.hci.ic.gov", None, &["us-isof-"]),
     ("aws-eusc", "amazonaws.eu", None, &["eusc-"]),
-    // Last: every region that no other partition claims.
+    // Last, because it matches every region.
     ("aws", "amazonaws.com", Some("on.aws"), &[""]),
 ];
 
@@ -43,7 +43,7 @@ pub(crate) fn partition(region: &str) -> &'static str {
 }
 
 impl EcrHost {
-    /// Reads `ACCOUNT.dkr.ecr.REGION.SUFFIX` in all its flavours, with or without `:443`.
+    /// Parses `ACCOUNT.dkr.ecr.REGION.SUFFIX`, its FIPS and dual-stack forms included, with or without `:443`.
     pub fn parse(host: &str) -> Option<Self> {
         let host = host.strip_suffix(":443").unwrap_or(host);
         let (account, rest) = host.split_once('.')?;
@@ -76,7 +76,7 @@ impl EcrHost {
         )
     }
 
-    /// The ARN of a repository in it.
+    /// The ARN of a repository in this registry.
     pub fn repository_arn(&self, repository: &str) -> String {
         let Self { account, region } = self;
         format!(
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flavour_names_its_registry() {
+    fn every_host_form_names_its_registry() {
         for (host, region) in [
             ("123456789012.dkr.ecr.us-east-1.amazonaws.com", "us-east-1"),
             (
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn look_alikes_name_none() {
+    fn look_alike_hosts_name_no_registry() {
         for host in [
             "",
             "127.0.0.1:5000",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_name_fits_the_partition() {
+    fn standard_name_has_the_partitions_suffix() {
         let name = |region: &str| {
             EcrHost {
                 account: "123456789012".into(),

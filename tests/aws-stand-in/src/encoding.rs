@@ -1,4 +1,4 @@
-//! Small encodings: hex, SHA-256, percent, base64, random bytes.
+//! Encodings (hex, percent, base64, forms, XML), SHA-256 and random bytes.
 
 use base64::{Engine, engine::general_purpose};
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// An OCI digest of the bytes.
+/// The OCI digest of the bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", sha256_hex(bytes))
 }
@@ -20,12 +20,12 @@ pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
     general_purpose::STANDARD.encode(bytes)
 }
 
-/// Padded base64, read strictly.
+/// Decodes padded base64; refuses any other form.
 pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     general_purpose::STANDARD.decode(text).ok()
 }
 
-/// The unpadded URL-safe base64 of JSON web tokens.
+/// Decodes the unpadded URL-safe base64 of JSON web tokens.
 pub(crate) fn base64url_decode(text: &str) -> Option<Vec<u8>> {
     general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
 }
@@ -37,7 +37,7 @@ pub(crate) fn random(length: usize) -> Result<Vec<u8>, getrandom::Error> {
     Ok(bytes)
 }
 
-/// Random text of `A-Z2-7`, as AWS makes key ids.
+/// Random text of `A-Z2-7`, as in AWS's key ids.
 pub(crate) fn random_id(prefix: &str, length: usize) -> Result<String, getrandom::Error> {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let random = random(length)?;
@@ -47,7 +47,7 @@ pub(crate) fn random_id(prefix: &str, length: usize) -> Result<String, getrandom
     Ok(prefix.chars().chain(text).collect())
 }
 
-/// Percent-encodes as RFC 3986 and SigV4 want it; `keep_slash` leaves `/` alone, for paths.
+/// Percent-encodes as RFC 3986 and SigV4 require; `keep_slash` does not encode `/`, for paths.
 pub(crate) fn percent_encode(text: &[u8], keep_slash: bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for &byte in text {
@@ -63,7 +63,7 @@ pub(crate) fn percent_encode(text: &[u8], keep_slash: bool) -> String {
     encoded
 }
 
-/// Undoes percent-encoding; a `%` that starts no pair stands for itself.
+/// Decodes percent-encoding; a `%` without two hex digits stays a `%`.
 pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percent_encoding_comes_back() {
+    fn percent_encoding_round_trips() {
         let text = "a b/ሴ%+~";
         assert_eq!(
             percent_encode(text.as_bytes(), true),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_read_in_order() {
+    fn form_fields_keep_their_order() {
         let fields = form_fields("Action=AssumeRole&RoleArn=arn%3Aaws&x=a+b&empty");
         let expected = [
             ("Action", "AssumeRole"),

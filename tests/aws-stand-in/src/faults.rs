@@ -1,4 +1,4 @@
-//! Which faults hold for a call, and counting down those that hold for a number of calls only.
+//! Which faults apply to a call, and how often a limited fault still applies.
 
 use std::mem;
 
@@ -7,11 +7,11 @@ use crate::{
     spec::{Action, Fault, FaultRule},
 };
 
-/// The rules in force, those that name least first.
+/// The rules in force, the widest first.
 #[derive(Default)]
 pub(crate) struct Faults(Vec<FaultRule>);
 
-/// What a call needs to be known by.
+/// What rules match a call by.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) region: &'a str,
@@ -19,7 +19,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) action: Action,
 }
 
-/// What the rules add up to for one call.
+/// The combined faults of one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Effects {
     pub(crate) delay_milliseconds: u64,
@@ -39,11 +39,11 @@ impl Faults {
         self.0
             .retain(|old| !(same_selector(old, &rule) && same_kind(&old.fault, &rule.fault)));
         self.0.push(rule);
-        // Stable, so that of two equally narrow rules the later one is applied last and wins.
+        // The sort is stable: of two equally narrow rules, the later one is applied last and wins.
         self.0.sort_by_key(narrowness);
     }
 
-    /// Removes the rules that say exactly this of region, principal and action, where something is asked for.
+    /// Removes the rules with exactly this region, principal and action; `None` matches every rule.
     pub(crate) fn remove(
         &mut self,
         region: Option<&str>,
@@ -61,7 +61,7 @@ impl Faults {
         &self.0
     }
 
-    /// What holds for this call; rules with a number of times are used up by one.
+    /// The faults that apply to this call. Each limited rule among them then applies once less.
     pub(crate) fn apply(&mut self, subject: Subject<'_>) -> Effects {
         let mut effects = Effects::default();
         for rule in self.0.iter_mut().filter(|rule| holds(rule, subject)) {
@@ -99,7 +99,7 @@ fn holds(rule: &FaultRule, subject: Subject<'_>) -> bool {
     );
     let action = match rule.action {
         Some(action) => action == subject.action,
-        // A pull fails only where it is asked for; a short life is meant for tokens before sessions.
+        // Without an action, a fault of the expiry applies to tokens, and no fault applies to pulls.
         None if concerns_expiry => subject.action == Action::GetAuthorizationToken,
         None => subject.action != Action::Pull,
     };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_region_leaves_the_others_alone_and_wins_in_its_own() {
+    fn regional_rule_wins_in_its_region_only() {
         let mut faults = Faults::default();
         faults.put(rule(Some("land-1"), Fault::Lifetime { seconds: 5 }));
         faults.put(rule(None, Fault::Lifetime { seconds: 60 }));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_with_a_number_of_times_is_used_up() {
+    fn limited_rule_ends_after_its_last_call() {
         let mut faults = Faults::default();
         faults.put(FaultRule {
             times: Some(2),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn pulls_and_sessions_are_touched_only_when_named() {
+    fn pulls_and_sessions_fail_only_when_named() {
         let mut faults = Faults::default();
         faults.put(rule(None, Fault::Throttling));
         faults.put(rule(None, Fault::Lifetime { seconds: 5 }));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_fault_put_again_replaces_the_first_and_removal_is_exact() {
+    fn repeated_fault_replaces_and_removal_is_exact() {
         let mut faults = Faults::default();
         faults.put(rule(Some("a"), Fault::Delay { milliseconds: 1 }));
         faults.put(rule(Some("a"), Fault::Delay { milliseconds: 2 }));

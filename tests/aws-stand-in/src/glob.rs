@@ -1,10 +1,10 @@
-//! Globs as IAM writes them: `*` is any text, `?` is one character.
+//! IAM's globs: `*` matches any text, `?` matches one character.
 
-/// Whether the whole text matches.
+/// Whether the pattern matches the whole text.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut rest = text.as_bytes();
     let mut pattern = pattern.as_bytes();
-    // Where to resume when what follows the last `*` turned out not to match.
+    // Where to resume when the text after the last `*` does not match.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.first(), rest.first()) {
@@ -34,7 +34,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn a_star_is_any_text_and_a_question_mark_one_character() {
+    fn star_matches_text_and_question_mark_one_character() {
         for (pattern, text) in [
             ("*", ""),
             ("a*c", "abbc"),

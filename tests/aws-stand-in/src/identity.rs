@@ -1,4 +1,4 @@
-//! Who can call: users with long-term keys, roles, and the sessions that STS has handed out.
+//! The callers: users with long-term keys, roles, and the sessions that STS has issued.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,41 +6,41 @@ use jiff::Timestamp;
 
 use crate::{glob, spec};
 
-/// Somebody who can sign a call.
+/// A caller that can sign.
 #[derive(Clone)]
 pub(crate) struct Principal {
     pub(crate) account: String,
-    /// The caller's ARN, as messages name it: a user, or `assumed-role/NAME/SESSION`.
+    /// ARN as messages name it: a user, or `assumed-role/NAME/SESSION`.
     pub(crate) arn: String,
-    /// The role that the session is of.
+    /// The session's role.
     pub(crate) role_arn: Option<String>,
-    /// As `GetCallerIdentity` names it.
+    /// Id as `GetCallerIdentity` names it.
     pub(crate) user_id: String,
 }
 
 impl Principal {
-    /// What policies are attached to: the user, or the session's role.
+    /// The ARN that policies are attached to: the user, or the session's role.
     pub(crate) fn policy_arn(&self) -> &str {
         self.role_arn.as_deref().unwrap_or(&self.arn)
     }
 
-    /// Whether a glob means this principal or the role behind it.
+    /// Whether a glob matches this principal or its role.
     pub(crate) fn is_meant_by(&self, pattern: &str) -> bool {
         glob::matches(pattern, &self.arn) || glob::matches(pattern, self.policy_arn())
     }
 }
 
-/// A key pair and whose it is.
+/// A secret key and its principal.
 #[derive(Clone)]
 pub(crate) struct Key {
     pub(crate) secret: String,
-    /// Sessions have one, and it must come with every call.
+    /// Token of a session; every call of the session must send it.
     pub(crate) session_token: Option<String>,
     pub(crate) expires: Option<Timestamp>,
     pub(crate) principal: Principal,
 }
 
-/// Everybody there is.
+/// All keys and roles.
 pub(crate) struct Identities {
     keys: HashMap<String, Key>,
     roles: BTreeMap<String, spec::Role>,
@@ -112,7 +112,7 @@ impl Identities {
         self.keys.insert(access_key_id, key);
     }
 
-    /// Ends the sessions of those whom the glob means, or all.
+    /// Expires the sessions whose principal matches the glob, or all.
     pub(crate) fn expire_sessions(&mut self, principal: Option<&str>, now: Timestamp) {
         for key in self
             .keys

@@ -1,4 +1,4 @@
-//! The image that every repository holds until a test uploads another: one layer with one small file.
+//! The image of every repository until a test uploads another one: one layer with one small file.
 
 use std::io;
 
@@ -11,7 +11,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// The same bytes each time for the same repository, so that digests hold across requests.
+/// Generates a repository's image. The bytes depend only on the name, so that digests stay valid across requests.
 pub(crate) fn generate(repository: &str) -> io::Result<Repository> {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",

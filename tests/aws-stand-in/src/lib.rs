@@ -1,18 +1,18 @@
-//! AWS for tests: ECR's `GetAuthorizationToken`, STS, and the registry that asks for the token.
+//! AWS for tests: ECR's `GetAuthorizationToken`, STS, and the registry that requires the token.
 //!
-//! One plain HTTP/1.1 listener plays all three, so that a test can follow a credential from the signed call that mints
-//! it to the pull that spends it. It is meant to be as unforgiving as the real services: signatures are recomputed,
-//! sessions expire, roles check who assumes them, and a token opens the registries of one region for one principal.
+//! One plain HTTP/1.1 listener serves all three. A test can follow a credential from the signed call that mints it to
+//! the pull that uses it. The stand-in is as strict as the real services: it recomputes signatures, sessions expire,
+//! roles check their caller, and a token opens the registries of one region for one principal.
 //!
-//! - [`serve`] runs it inside a test, the `aws-stand-in` binary runs it as a process.
-//! - [`client::Client`] is the typed way to set faults, clocks and policies, and to count calls. Below it is a JSON API
+//! - [`serve`] runs the stand-in inside a test; the `aws-stand-in` binary runs it as a process.
+//! - [`client::Client`] is the typed way to set faults, clocks and policies, and to count calls. It uses a JSON API
 //!   under `/admin/`, whose bodies are the types in [`spec`].
-//! - Tests that run side by side share one stand-in and own a *region* each: every fault, clock, policy and count can
-//!   be limited to one. An unsigned call (`AssumeRoleWithWebIdentity`) names no region; use the endpoint
-//!   `http://…/in/REGION/` for those.
+//! - Tests that run in parallel share one stand-in and own a *region* each: every fault, clock, policy and count can
+//!   be limited to one region. An unsigned call (`AssumeRoleWithWebIdentity`) names no region; use the endpoint
+//!   `http://…/in/REGION/` for it.
 //!
-//! It never writes a credential to a log. The only way to read one back is `GET /admin/secrets`, made so that a test can
-//! search other programs' output for them.
+//! The stand-in never logs a credential. `GET /admin/secrets` is the only way to read one back, so that a test can
+//! search the output of other programs for it.
 
 mod admin;
 mod admin_query;
@@ -46,11 +46,11 @@ pub use ecr_host::EcrHost;
 pub use server::{Handle, serve};
 pub use sigv4::{Signable, sign};
 
-/// The account that exists from the start.
+/// Account that exists from the start.
 pub const DEFAULT_ACCOUNT: &str = "123456789012";
-/// The user that exists from the start, with every right.
+/// User that exists from the start, with every right.
 pub const DEFAULT_ARN: &str = "arn:aws:iam::123456789012:user/default";
-/// The default user's access key: the published example of AWS's signature test suite.
+/// Access key id of the default user: the published example of AWS's signature test suite.
 pub const DEFAULT_ACCESS_KEY_ID: &str = "AKIDEXAMPLE";
-/// The default user's secret key: the published example of AWS's signature test suite.
+/// Secret access key of the default user: the published example of AWS's signature test suite.
 pub const DEFAULT_SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";

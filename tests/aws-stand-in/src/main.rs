@@ -1,4 +1,4 @@
-//! The stand-in as a process: prints one JSON line with its address, and ends on SIGTERM or SIGINT.
+//! The stand-in as a process: prints its address as one line of JSON, and ends on SIGTERM or SIGINT.
 
 use std::{io::Write, net::SocketAddr, process::ExitCode};
 
@@ -12,7 +12,7 @@ use tokio::{
 #[derive(Parser)]
 #[command(version)]
 struct Args {
-    /// Where to listen; port 0 takes a free one, which the first line on stdout names.
+    /// Address to listen on; port 0 takes a free port, which the first line on stdout names.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
@@ -23,7 +23,7 @@ async fn main() -> ExitCode {
     match run(listen).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("aws-stand-in: serving on {listen}: {error}");
+            eprintln!("aws-stand-in: cannot serve on {listen}: {error}");
             ExitCode::FAILURE
         }
     }

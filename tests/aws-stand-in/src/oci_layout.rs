@@ -1,4 +1,4 @@
-//! Repositories' content, and how a test uploads it: an OCI image layout in a tar.
+//! The content of repositories, and its upload: an OCI image layout in a tar.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ use crate::{encoding, image};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Why an upload is no image layout.
+/// Why an upload is not an OCI image layout.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LayoutError {
-    #[error("reading the tar: {0}")]
+    #[error("cannot read the tar: {0}")]
     Archive(#[from] io::Error),
     #[error("the tar holds no {0}: it is not an OCI image layout")]
     Missing(String),
-    #[error("reading {name}: {error}")]
+    #[error("cannot parse {name}: {error}")]
     Json {
         name: String,
         error: serde_json::Error,
@@ -30,7 +30,7 @@ pub(crate) enum LayoutError {
     Empty,
 }
 
-/// Uploaded repositories; all others hold the generated image.
+/// The uploaded repositories; every other repository holds the generated image.
 #[derive(Default)]
 pub(crate) struct Images(HashMap<String, Repository>);
 
@@ -43,7 +43,7 @@ pub(crate) struct Repository {
     blobs: HashMap<String, Bytes>,
 }
 
-/// What a manifest request answers.
+/// A manifest as the registry answers it.
 pub(crate) struct Manifest {
     pub(crate) digest: String,
     pub(crate) media_type: String,
@@ -66,7 +66,7 @@ struct Descriptor {
 }
 
 impl Images {
-    /// What a repository holds.
+    /// The content of a repository.
     pub(crate) fn open(&self, repository: &str) -> io::Result<Repository> {
         match self.0.get(repository) {
             Some(uploaded) => Ok(uploaded.clone()),
@@ -74,7 +74,7 @@ impl Images {
         }
     }
 
-    /// Adds an image under a tag and says its digest. From then on only uploaded tags exist in the repository.
+    /// Adds an image under a tag and returns its digest. From then on, only uploaded tags exist in the repository.
     pub(crate) fn upload(
         &mut self,
         repository: &str,
@@ -97,7 +97,7 @@ impl Repository {
         digest
     }
 
-    /// Says that a blob is a manifest.
+    /// Marks a blob as a manifest.
     pub(crate) fn add_manifest(&mut self, digest: &str, media_type: &str) {
         self.media_types
             .insert(digest.to_owned(), media_type.to_owned());
@@ -107,7 +107,7 @@ impl Repository {
         self.every_tag = Some(digest);
     }
 
-    /// By tag or by digest.
+    /// The manifest of a tag or a digest.
     pub(crate) fn manifest(&self, reference: &str) -> Option<Manifest> {
         let digest = if reference.starts_with("sha256:") {
             reference
@@ -167,7 +167,7 @@ impl Repository {
             [only] => Ok(only.digest.clone()),
             many => Ok(match many.iter().find(named) {
                 Some(descriptor) => descriptor.digest.clone(),
-                // Nobody says which one is meant, so the tag is the whole: one image for several platforms.
+                // No manifest has the tag's name, so the tag is the index: one image for several platforms.
                 None => {
                     let digest = self.add_blob(index_bytes);
                     self.add_manifest(&digest, INDEX);
@@ -177,7 +177,7 @@ impl Repository {
         }
     }
 
-    /// Notes the media types of all manifests, those of indexes within the index too.
+    /// Records the media types of all manifests, including those of nested indexes.
     fn add_index(&mut self, index: &Index) -> Result<(), LayoutError> {
         for descriptor in &index.manifests {
             let Descriptor {

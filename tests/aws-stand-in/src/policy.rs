@@ -1,8 +1,8 @@
-//! What a principal may do, and AWS's words for it when it may not.
+//! What a principal may do, and AWS's message when it may not.
 
 use crate::{EcrHost, glob, identity::Principal, spec::Policy};
 
-/// All policies that tests have set; without one, everything is allowed.
+/// The policies that tests have set. Without a policy, everything is allowed.
 #[derive(Default)]
 pub(crate) struct Policies(Vec<Policy>);
 
@@ -36,7 +36,7 @@ impl Policies {
             .max_by_key(|policy| (policy.principal.is_some(), policy.region.is_some()))
     }
 
-    /// Whether the principal may mint here; an error is AWS's message.
+    /// Checks that the principal may mint in the region; the error is AWS's message.
     pub(crate) fn check_mint(&self, principal: &Principal, region: &str) -> Result<(), String> {
         const ACTION: &str = "ecr:GetAuthorizationToken";
         if self
@@ -53,7 +53,7 @@ impl Policies {
         Ok(())
     }
 
-    /// Whether the principal may do `action` with a repository; an error is AWS's message.
+    /// Checks that the principal may do `action` with a repository; the error is AWS's message.
     pub(crate) fn check_pull(
         &self,
         principal: &Principal,
@@ -73,7 +73,7 @@ impl Policies {
         } else if principal.account == registry.account {
             no_policy("identity", action)
         } else {
-            // Across accounts it is usually the repository's own policy that is missing.
+            // Across accounts, usually the repository's own policy is missing.
             no_policy("resource", action)
         };
         Err(denied(
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_policy_everything_is_allowed() {
+    fn everything_is_allowed_without_a_policy() {
         assert!(pull(&Policies::default(), "210987654321", "app").is_ok());
         assert!(
             Policies::default()
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_principal_action_and_resource() {
+    fn refusal_names_principal_action_and_resource() {
         let mut policies = Policies::default();
         let allow = vec!["123456789012/team-a/*".to_owned()];
         let deny = vec!["*/team-a/secret".to_owned()];
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_that_names_more_holds_alone() {
+    fn narrowest_policy_applies_alone() {
         let mut policies = Policies::default();
         policies.put(Policy {
             deny_get_authorization_token: true,

@@ -1,4 +1,4 @@
-//! The registry under `/v2/`: reading only, and only with a token of `GetAuthorizationToken`.
+//! The registry under `/v2/`: read-only, and only with a token of `GetAuthorizationToken`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     state::{Shared, State as Everything},
 };
 
-/// What is asked for in a repository.
+/// The requested object of a repository.
 struct Wanted<'a> {
     repository: &'a str,
     kind: Kind,
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// `GET /v2/`: whether the credential holds at all.
+/// `GET /v2/`: whether the credential is valid.
 pub(crate) async fn ping(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     let (registry, host) = registry(&uri, &headers);
     let result = registry.ok_or_else(no_registry).and_then(|registry| {
@@ -128,7 +128,7 @@ pub(crate) async fn object(
 }
 
 fn effects(state: &mut Everything, registry: &EcrHost, headers: &HeaderMap) -> Effects {
-    // Looked up without checking: a fault for a principal also meets its expired tokens.
+    // Found without a check, because a fault for a principal also applies to its expired tokens.
     let principal: Option<Principal> = password(headers)
         .ok()
         .and_then(|password| Some(state.tokens.find(&password)?.principal.clone()));
@@ -140,7 +140,7 @@ fn effects(state: &mut Everything, registry: &EcrHost, headers: &HeaderMap) -> E
     state.faults.apply(subject)
 }
 
-/// The repository, if the caller may read it and it exists.
+/// The repository, if it exists and the caller may read it.
 fn open(
     state: &Everything,
     registry: &EcrHost,
@@ -179,7 +179,7 @@ fn open(
         return Err(manifest_unknown());
     }
     state.images.open(repository).map_err(|error| {
-        let message = format!("making an image for {repository}: {error}");
+        let message = format!("cannot generate an image for {repository}: {error}");
         RegistryError::new(
             Verdict::Faulted,
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -254,7 +254,7 @@ fn digest_header(response: &mut Response, digest: &str) {
     }
 }
 
-/// The whole, or the one range that is asked for. Several ranges are answered with the whole, as HTTP allows.
+/// The whole blob, or the one range requested. Several ranges are answered with the whole blob, as HTTP allows.
 fn ranged(bytes: Bytes, range: Option<&str>) -> Response {
     const TYPE: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/octet-stream");
     let accepts = (header::ACCEPT_RANGES, "bytes");

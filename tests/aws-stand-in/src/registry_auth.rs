@@ -1,4 +1,4 @@
-//! Who pulls from which registry, and whether the credential opens it. Wording and statuses as ECR's.
+//! The registry that a pull names, and whether the credential opens it. Messages and statuses are those of ECR.
 
 use axum::{
     Json,
@@ -39,7 +39,7 @@ impl RegistryError {
         }
     }
 
-    /// The answer; `host` is what the challenge names.
+    /// The answer; the challenge names `host`.
     pub(crate) fn into_response(self, host: &str) -> Response {
         let mut response = if self.verdict == Verdict::Unauthenticated {
             let challenge =
@@ -74,8 +74,8 @@ pub(crate) fn describe(response: &mut Response, verdict: Verdict) {
     }
 }
 
-/// The registry that a request is for: its `Host`, else the `ns` that containerd tells mirrors, else `X-Registry-Host`.
-/// The text is what was named, for the challenge.
+/// The registry of a request: its `Host`, else the `ns` that containerd sends to mirrors, else `X-Registry-Host`.
+/// The text is the host as named there, for the challenge.
 pub(crate) fn registry(uri: &Uri, headers: &HeaderMap) -> (Option<EcrHost>, String) {
     let header = |name: &str| {
         headers
@@ -122,14 +122,14 @@ pub(crate) fn password(headers: &HeaderMap) -> Result<String, RegistryError> {
         .ok_or_else(invalid)
 }
 
-/// Whether the password opens the registries of `region` now.
+/// The token of the password, if it opens the registries of `region` now.
 pub(crate) fn token<'a>(
     state: &'a State,
     password: &str,
     region: &str,
 ) -> Result<&'a Token, RegistryError> {
     let token = state.tokens.find(password).ok_or_else(invalid)?;
-    // Another region cannot open the token, and ECR tells clients then what it tells those who come late.
+    // Another region cannot decrypt the token; ECR then answers the same as for an expired token.
     let verdict = if token.region != region {
         Verdict::WrongRegion
     } else if token.expires <= state.now(region) {

@@ -1,6 +1,6 @@
-//! The listener: accepts connections, hands requests to the router, and can cut a connection with a TCP reset.
+//! The listener: accepts connections, passes requests to the router, and can close a connection with a TCP reset.
 //!
-//! `axum::serve` gives the connection away for good; the reset fault needs it back, hence a loop of our own.
+//! It has its own accept loop, because `axum::serve` does not return the connection that the reset fault needs.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -17,26 +17,26 @@ use tower::ServiceExt;
 
 use crate::{admin, api, client::Client, registry, state::Shared};
 
-/// Lets a handler cut the connection that its request came on. Found in the request's extensions.
+/// A handler's way to reset the connection of its request. In the request's extensions.
 #[derive(Clone)]
 pub(crate) struct Reset(Arc<Notify>);
 
 impl Reset {
-    /// Cuts the connection; never returns, for there is nobody left to answer.
+    /// Resets the connection; never returns, because there is no connection left to answer on.
     pub(crate) async fn now(&self) -> std::convert::Infallible {
         self.0.notify_one();
         std::future::pending().await
     }
 }
 
-/// A running stand-in. It stops when this is dropped.
+/// A running stand-in. Dropping the handle stops it.
 pub struct Handle {
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 impl Handle {
-    /// `http://ADDRESS:PORT`, without a slash at the end.
+    /// `http://ADDRESS:PORT`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -72,12 +72,12 @@ fn router(state: Shared) -> Router {
 }
 
 async fn accept(listener: TcpListener, router: Router) {
-    // Owned here, so that aborting this task also ends every connection.
+    // Owned by this task, so that aborting it also ends every connection.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // An error here is the peer's or the file table's; the next connection may be fine.
+                // The error is the peer's, or no file descriptor is free; the next accept may succeed.
                 if let Ok((stream, _)) = accepted {
                     connections.spawn(connection(stream, router.clone()));
                 }
@@ -99,7 +99,7 @@ async fn connection(stream: TcpStream, router: Router) {
     tokio::select! {
         _ = &mut connection => {}
         () = notify.notified() => {
-            // With a linger time of zero, closing sends RST instead of FIN.
+            // With a linger time of zero, the close sends RST instead of FIN.
             let stream = connection.into_parts().io.into_inner();
             let _ = stream.set_zero_linger();
         }

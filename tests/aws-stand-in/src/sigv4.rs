@@ -1,7 +1,6 @@
 //! AWS Signature Version 4: the canonical request, the string to sign, the signature.
 //!
-//! Source: "Create a signed AWS API request" in the IAM User Guide. Knows nothing of keys' owners or of clocks; see
-//! `authenticate` for those.
+//! Source: "Create a signed AWS API request" in the IAM User Guide. `authenticate` checks the key's owner and the clock.
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
@@ -19,11 +18,11 @@ const BLOCK: usize = 64;
 /// The parts of a request that a signature covers.
 #[derive(Clone, Copy)]
 pub struct Signable<'a> {
-    /// Upper case.
+    /// Method in upper case.
     pub method: &'a str,
-    /// As sent, percent-encoding included.
+    /// Path as sent, with its percent-encoding.
     pub path: &'a str,
-    /// As sent, without the question mark.
+    /// Query as sent, without the question mark.
     pub query: &'a str,
     /// All headers.
     pub headers: &'a HeaderMap,
@@ -31,7 +30,7 @@ pub struct Signable<'a> {
     pub body: &'a [u8],
 }
 
-/// A read `Authorization` header.
+/// A parsed `Authorization` header.
 pub(crate) struct Authorization<'a> {
     pub(crate) access_key_id: &'a str,
     /// `YYYYMMDD`.
@@ -43,7 +42,7 @@ pub(crate) struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    /// Reads the header; an error is a sentence in AWS's words.
+    /// Parses the header; the error is AWS's message.
     pub(crate) fn parse(header: &'a str) -> Result<Self, String> {
         let parameters = header
             .strip_prefix(ALGORITHM)
@@ -63,7 +62,7 @@ impl<'a> Authorization<'a> {
         let signed_headers = parameter("SignedHeaders")?.split(';').collect();
         let signature = parameter("Signature")?;
 
-        // A key id holds no slash, so the scope is what follows the first one.
+        // A key id has no slash, so everything after the first slash is the scope.
         let parts: Vec<&str> = credential.split('/').collect();
         let [access_key_id, date, region, service, "aws4_request"] = parts[..] else {
             return Err(
@@ -82,7 +81,7 @@ impl<'a> Authorization<'a> {
         })
     }
 
-    /// Whether the signature is the one that `secret` makes.
+    /// Whether `secret` makes this signature.
     pub(crate) fn is_made_with(
         &self,
         secret: &str,
@@ -95,8 +94,8 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// Makes the `Authorization` header of a request whose `x-amz-date` header says `time`. All headers are signed.
-/// For tests that must say exactly what is on the wire.
+/// The `Authorization` header of a request whose `x-amz-date` header is `time`. All headers are signed.
+/// For tests that set every byte on the wire.
 pub fn sign(
     access_key_id: &str,
     secret: &str,
@@ -148,7 +147,7 @@ fn canonical_request(request: Signable<'_>, signed_headers: &[&str]) -> String {
         canonical_headers.push_str(&format!("{name}:{}\n", values.join(",")));
     }
     let names = signed_headers.join(";");
-    // Services other than S3 encode the path as sent once more.
+    // Services other than S3 percent-encode the sent path a second time.
     let (path, query, body) = (
         percent_encode(path.as_bytes(), true),
         query.join("&"),
@@ -157,7 +156,7 @@ fn canonical_request(request: Signable<'_>, signed_headers: &[&str]) -> String {
     format!("{method}\n{path}\n{query}\n{canonical_headers}\n{names}\n{body}")
 }
 
-/// A header's value without outer white space, and with inner runs of it as one blank.
+/// A header's value without outer white space, and with each inner run of white space as one blank.
 fn squeeze(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
@@ -182,7 +181,7 @@ fn signature(secret: &str, scope: [&str; 3], time: Timestamp, canonical_request:
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // The constructor that takes a whole block cannot fail; HMAC itself defines how a key becomes one.
+    // The constructor that takes a whole block cannot fail. RFC 2104 defines how a key becomes a block.
     let mut block = [0; BLOCK];
     if key.len() > BLOCK {
         block[..32].copy_from_slice(&Sha256::digest(key));

@@ -1,4 +1,4 @@
-//! The values that AWS publishes in its Signature Version 4 test suite.
+//! Checks against the values of AWS's published Signature Version 4 test suite.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -103,7 +103,7 @@ fn header(case: &Case, secret: &str) -> String {
 }
 
 #[test]
-fn the_published_examples_come_out() {
+fn published_examples_are_reproduced() {
     for case in CASES {
         let header = header(case, crate::DEFAULT_SECRET_ACCESS_KEY);
         let authorization = Authorization::parse(&header).unwrap();
@@ -112,7 +112,7 @@ fn the_published_examples_come_out() {
 }
 
 #[test]
-fn the_published_examples_are_verified_and_nothing_else() {
+fn only_the_published_example_is_verified() {
     let case = &CASES[0];
     let header = header(case, crate::DEFAULT_SECRET_ACCESS_KEY);
     let authorization = Authorization::parse(&header).unwrap();
@@ -141,7 +141,7 @@ fn the_published_examples_are_verified_and_nothing_else() {
 }
 
 #[test]
-fn a_header_that_lacks_something_says_what() {
+fn incomplete_header_names_the_missing_part() {
     let error = |header| Authorization::parse(header).err().unwrap();
     assert!(error("Bearer x").contains("algorithm"));
     assert!(error("AWS4-HMAC-SHA256 SignedHeaders=host, Signature=1").contains("'Credential'"));
@@ -156,7 +156,7 @@ fn a_header_that_lacks_something_says_what() {
 }
 
 #[test]
-fn a_key_longer_than_a_block_is_hashed_first() {
+fn key_longer_than_a_block_is_hashed() {
     // RFC 4231, test case 6.
     let mac = hmac(
         &[0xaa; 131],

@@ -1,55 +1,55 @@
 //! The bodies of the admin API, shared by the server and [`crate::client`].
 //!
-//! Reading is strict: an unknown field is an error that names it, so that a misspelt fault is not a test that passes.
+//! Parsing is strict: an unknown field is an error that names it. Otherwise a test with a misspelt fault would pass.
 
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong. In JSON: `"hang"`, `{"delay": {"milliseconds": 500}}`, and so on.
+/// A fault. In JSON: `"hang"`, `{"delay": {"milliseconds": 500}}`, and so on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// Tokens (or, with an STS action, sessions) live this long instead of 12 h (1 h); may be negative.
-    /// Without an action it concerns `GetAuthorizationToken` only.
+    /// Another lifetime of tokens than 12 h; with an STS action, another lifetime of sessions than 1 h.
+    /// Without an action, only for `GetAuthorizationToken`.
     Lifetime {
-        /// From now, in seconds.
+        /// Seconds from now; may be negative.
         seconds: i64,
     },
-    /// `expiresAt` says this, while the token lives its usual life. With a negative number: what moto does.
+    /// Another `expiresAt`, while the token keeps its usual lifetime. With a negative number: as moto answers.
     StatedLifetime {
-        /// From now, in seconds.
+        /// Seconds from now; may be negative.
         seconds: i64,
     },
-    /// `expiresAt` is left out of the answer, which the API model allows.
+    /// An answer without `expiresAt`, which the API model allows.
     NoExpiry,
-    /// The answer comes late.
+    /// A late answer.
     Delay {
-        /// Added to the answer's time.
+        /// Milliseconds added to the answer's time.
         milliseconds: u64,
     },
-    /// The connection stays open and nothing is ever said.
+    /// No answer, while the connection stays open.
     Hang,
-    /// The connection is cut by a TCP reset.
+    /// A TCP reset of the connection.
     Reset,
-    /// The call is refused, in the shape of the protocol it came in.
+    /// A refusal in the call's protocol.
     Error {
-        /// Such as `ServerException`.
+        /// Code such as `ServerException`.
         code: String,
         /// HTTP status.
         status: u16,
-        /// For people.
+        /// Message for people.
         message: String,
     },
     /// `ThrottlingException` with HTTP 400 (STS: `Throttling`; the registry: `TOOMANYREQUESTS` with 429).
     Throttling,
     /// `ThrottleException` with HTTP 429, which the Rust SDK does not retry.
     ThrottleException,
-    /// HTTP 200 with nothing in it: `authorizationData` is an empty list, an STS result has no credentials.
+    /// HTTP 200 without content: `authorizationData` is an empty list, an STS result has no credentials.
     Empty,
-    /// HTTP 200 with a body that breaks off.
+    /// HTTP 200 with a truncated body.
     Malformed,
 }
 
-/// The calls a fault can be limited to.
+/// The action that a fault can be limited to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are AWS's")]
 pub enum Action {
@@ -57,12 +57,12 @@ pub enum Action {
     GetCallerIdentity,
     AssumeRole,
     AssumeRoleWithWebIdentity,
-    /// Not of AWS: everything asked of the registry under `/v2/`.
+    /// Not an action of AWS: every request to the registry under `/v2/`.
     Pull,
 }
 
 impl Action {
-    /// As AWS and the counts write it.
+    /// The name that AWS and the counts use.
     pub fn name(self) -> &'static str {
         match self {
             Self::GetAuthorizationToken => "GetAuthorizationToken",
@@ -74,37 +74,37 @@ impl Action {
     }
 }
 
-/// Body of `PUT /admin/faults`. What is left out matches everything, except that the registry is only touched by
-/// `"action": "Pull"`. A rule with the same region, principal, action and kind of fault is replaced.
-/// Where several rules set the same thing, the one that names more wins.
+/// Body of `PUT /admin/faults`. An absent field matches everything, except that only `"action": "Pull"` matches the
+/// registry. The rule replaces one with the same region, principal, action and kind of fault.
+/// Of several rules with the same kind of fault, the narrowest wins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// The region of the signature's scope, or of the registry's host name.
+    /// Region of the signature's scope, or of the registry's host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// A glob for the caller's ARN, or for the ARN of the role that it has assumed (or asks for with a web identity).
+    /// Glob for the caller's ARN, or for the ARN of the role that it has assumed or requests with a web identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    /// One call only.
+    /// The only action to match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
-    /// The rule is gone after it has been applied this often.
+    /// Number of calls after which the rule ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
 /// Body of `PUT /admin/clock`: how far this stand-in's clock is ahead of the system's. A region's offset is added to
-/// the global one. It moves everything: signatures, sessions, tokens.
+/// the global offset. The clock decides on signatures, sessions and tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clock {
     /// All regions if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// May be negative.
+    /// Seconds ahead of the system's clock; may be negative.
     pub offset_seconds: i64,
 }
 
@@ -112,13 +112,13 @@ pub struct Clock {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
-    /// Such as `AKIA…`; a user with the same id is replaced.
+    /// Id such as `AKIA…`; a user with the same id is replaced.
     pub access_key_id: String,
     /// Any text.
     pub secret_access_key: String,
     /// Twelve digits.
     pub account: String,
-    /// Such as `arn:aws:iam::123456789012:user/name`.
+    /// ARN such as `arn:aws:iam::123456789012:user/name`.
     pub arn: String,
 }
 
@@ -126,18 +126,18 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
-    /// Such as `arn:aws:iam::123456789012:role/name`; a role with the same ARN is replaced.
+    /// ARN such as `arn:aws:iam::123456789012:role/name`; a role with the same ARN is replaced.
     pub arn: String,
-    /// Callers of `AssumeRole` must send it.
+    /// External id that callers of `AssumeRole` must send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// Who may call `AssumeRole`: account numbers, or globs for the caller's ARN or for that of its role.
+    /// The callers that may call `AssumeRole`: account numbers, or globs for the ARN of the caller or its role.
     #[serde(default)]
     pub trusts: Vec<String>,
-    /// Who may call `AssumeRoleWithWebIdentity`.
+    /// The identities that may call `AssumeRoleWithWebIdentity`.
     #[serde(default)]
     pub web_identities: Vec<WebIdentity>,
-    /// `MaxSessionDuration`: 3600 to 43200.
+    /// `MaxSessionDuration` in seconds: 3600 to 43200.
     #[serde(default = "default_session_seconds")]
     pub max_session_seconds: i64,
 }
@@ -146,31 +146,31 @@ fn default_session_seconds() -> i64 {
     3600
 }
 
-/// A subject that a role trusts.
+/// A web identity that a role trusts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebIdentity {
-    /// The token's `iss`, compared exactly.
+    /// The token's exact `iss`.
     pub issuer: String,
-    /// A glob for the token's `sub`.
+    /// Glob for the token's `sub`.
     pub subject: String,
 }
 
-/// Body of `PUT /admin/policy`. The one that names more (principal before region) holds alone; with none at all
+/// Body of `PUT /admin/policy`. Only the narrowest policy (principal before region) applies. Without a policy,
 /// everything is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The exact ARN of a user or role; everybody if left out.
+    /// Exact ARN of a user or role; every principal if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// All regions if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Refuses the call that mints.
+    /// Whether `GetAuthorizationToken` is refused.
     #[serde(default)]
     pub deny_get_authorization_token: bool,
-    /// Refuses pulls.
+    /// Repositories that may be pulled.
     #[serde(default)]
     pub pull: PullRights,
 }
@@ -179,10 +179,10 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullRights {
-    /// Everything if left out.
+    /// Allowed repositories; every repository if absent.
     #[serde(default = "everything")]
     pub allow: Vec<String>,
-    /// Nothing if left out.
+    /// Refused repositories; none if absent.
     #[serde(default)]
     pub deny: Vec<String>,
 }
@@ -200,31 +200,31 @@ fn everything() -> Vec<String> {
     vec!["*".to_owned()]
 }
 
-/// Body of `PUT /admin/absent`: a repository, or one tag of it, that does not exist. Every other one does.
+/// Body of `PUT /admin/absent`: a repository, or one of its tags, that does not exist. All others exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Absent {
     /// All regions if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Its name, without the host.
+    /// Repository name without the host.
     pub repository: String,
-    /// The whole repository if left out.
+    /// Tag; the whole repository if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
 }
 
-/// Body of `POST /admin/expire`: what is out expires now, whatever its `expiresAt` said.
+/// Body of `POST /admin/expire`: tokens and sessions that expire now, even if their `expiresAt` is later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expire {
-    /// Registry tokens of one region only.
+    /// The only region whose registry tokens expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// A glob for the ARN, or for that of the assumed role.
+    /// Glob for the ARN of the principal or its assumed role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    /// STS sessions too; they belong to no region.
+    /// Whether STS sessions expire too; they belong to no region.
     #[serde(default)]
     pub sessions: bool,
 }
@@ -233,17 +233,17 @@ pub struct Expire {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallCount {
-    /// The caller's ARN; `unknown` for a key that does not exist; the role for a web identity.
+    /// ARN of the caller; `unknown` for a key that does not exist; the role for a web identity.
     pub principal: String,
-    /// `-` if the call named none.
+    /// Region; `-` if the call names none.
     pub region: String,
-    /// Such as `AssumeRole`.
+    /// Action such as `AssumeRole`.
     pub action: String,
-    /// All that arrived. What is neither succeeded nor failed is still open, or was given up by the caller.
+    /// Calls that arrived. A call that has neither succeeded nor failed is still open, or its caller gave up.
     pub total: u64,
-    /// Answered with HTTP 200, empty and malformed answers included.
+    /// Calls answered with HTTP 200, including empty and malformed answers.
     pub succeeded: u64,
-    /// Refused or cut.
+    /// Calls refused or reset.
     pub failed: u64,
 }
 
@@ -251,33 +251,33 @@ pub struct CallCount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullCount {
-    /// Of the registry asked.
+    /// Region of the registry.
     pub region: String,
-    /// Of the registry asked.
+    /// Account of the registry.
     pub account: String,
-    /// Its name, without the host.
+    /// Repository name without the host.
     pub repository: String,
     /// `manifest` or `blob`.
     pub object: String,
-    /// What the registry made of it.
+    /// Verdict of the registry.
     pub verdict: Verdict,
-    /// How often.
+    /// Number of requests.
     pub total: u64,
 }
 
-/// What the registry makes of a request. Also sent with each answer, in the header [`VERDICT_HEADER`].
+/// The registry's verdict on a request. Each answer carries it in the header [`VERDICT_HEADER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// 200: the credential holds and the object is there.
+    /// 200: the credential is valid and the object exists.
     Accepted,
     /// 401: no Basic credentials.
     Unauthenticated,
     /// 400: credentials that ECR has not minted.
     InvalidToken,
-    /// 403: minted in another region. Clients are told that the token has expired, as ECR does.
+    /// 403: minted in another region. The message says that the token has expired, as ECR's does.
     WrongRegion,
-    /// 403.
+    /// 403: an expired token.
     Expired,
     /// 403: the principal has no right to this repository.
     Denied,
@@ -287,31 +287,31 @@ pub enum Verdict {
     ManifestUnknown,
     /// 404: no such blob.
     BlobUnknown,
-    /// Whatever a fault for `Pull` says.
+    /// The status that a fault for `Pull` sets.
     Faulted,
 }
 
 /// The response header that carries the [`Verdict`].
 pub const VERDICT_HEADER: &str = "x-stand-in-verdict";
 
-/// Answer of `GET /admin/secrets`: everything that must not show in a log, from the start of the process.
+/// Answer of `GET /admin/secrets`: every text that must not appear in a log, since the start of the process.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secrets {
     /// Registry passwords.
     pub passwords: Vec<String>,
-    /// The same as `GetAuthorizationToken` answered them, base64 of `AWS:PASSWORD`.
+    /// The same passwords as in the answers of `GetAuthorizationToken`: base64 of `AWS:PASSWORD`.
     pub authorization_tokens: Vec<String>,
-    /// Of users and sessions.
+    /// Secret keys of users and sessions.
     pub secret_access_keys: Vec<String>,
-    /// Of sessions.
+    /// Tokens of sessions.
     pub session_tokens: Vec<String>,
-    /// That callers have presented.
+    /// Tokens that callers have presented.
     pub web_identity_tokens: Vec<String>,
 }
 
 impl Secrets {
-    /// All of them, whatever they are.
+    /// The secrets of every kind.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         let Self {
             passwords,

@@ -1,4 +1,4 @@
-//! Everything the stand-in remembers, behind one lock that no await is held across.
+//! The stand-in's state, behind one lock that is never held across an await.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +24,7 @@ pub(crate) struct Shared(Arc<Mutex<State>>);
 
 impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A handler that panicked has left counts and maps, all of which are usable at any moment.
+        // Safe after a panic, because counts and maps are usable after every single change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -39,11 +39,11 @@ pub(crate) struct State {
     pub(crate) images: Images,
     pub(crate) absent: HashSet<Absent>,
     pub(crate) clocks: Clocks,
-    /// Sees everything that is minted, and survives a reset.
+    /// Every credential minted; a reset keeps them.
     pub(crate) secrets: Secrets,
 }
 
-/// Offsets from the system's clock, in seconds.
+/// Offsets ahead of the system's clock, in seconds.
 #[derive(Default)]
 pub(crate) struct Clocks {
     pub(crate) global: i64,
@@ -60,7 +60,7 @@ impl State {
         )
     }
 
-    /// Whether a test has said that a repository, or a tag of it, does not exist.
+    /// Whether a test has removed a repository, or one of its tags.
     pub(crate) fn is_absent(&self, region: &str, repository: &str, tag: Option<&str>) -> bool {
         self.absent.iter().any(|absent| {
             absent.region.as_deref().is_none_or(|named| named == region)
@@ -69,7 +69,7 @@ impl State {
         })
     }
 
-    /// As after the start, except that the secrets ever minted stay known.
+    /// Restores the state after start, but keeps the secrets minted so far.
     pub(crate) fn reset(&mut self) {
         let secrets = std::mem::take(&mut self.secrets);
         *self = Self {
@@ -78,7 +78,7 @@ impl State {
         };
     }
 
-    /// Every secret there is or was.
+    /// Every secret since the start of the process.
     pub(crate) fn all_secrets(&self) -> Secrets {
         let mut secrets = self.secrets.clone();
         secrets

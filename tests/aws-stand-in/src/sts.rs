@@ -1,4 +1,4 @@
-//! STS: who am I, and sessions for those whom a role trusts.
+//! STS: the caller's identity, and sessions for the callers that a role trusts.
 
 use jiff::Timestamp;
 
@@ -15,10 +15,10 @@ use crate::{
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const VERSION: &str = "2011-06-15";
-/// Random bytes behind a session token; real ones have some hundred characters and no fixed size.
+/// Random bytes of a session token; real tokens have several hundred characters and no fixed size.
 const SESSION_TOKEN_BYTES: usize = 600;
 
-/// What is asked, where and when, and what goes wrong.
+/// Fields, region, time and faults of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) fields: &'a [(String, String)],
@@ -35,7 +35,7 @@ pub(crate) fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'
         .map(|(_, value)| value.as_str())
 }
 
-/// Does what was asked; the caller is known for all but a web identity.
+/// Performs the action; a call with a web identity has no caller.
 pub(crate) fn perform(
     state: &mut State,
     action: Action,
@@ -90,10 +90,10 @@ fn assume_role(
     let trusted = role
         .trusts
         .iter()
-        .any(|who| *who == caller.account || caller.is_meant_by(who));
-    // A role that asks for no id accepts any; one that asks never says that it was the id.
-    let id_holds = role.external_id.is_none() || role.external_id.as_deref() == external_id;
-    if !trusted || !id_holds {
+        .any(|trust| *trust == caller.account || caller.is_meant_by(trust));
+    // A role without an external id accepts any id. The refusal of a wrong id does not name the id as its cause.
+    let id_matches = role.external_id.is_none() || role.external_id.as_deref() == external_id;
+    if !trusted || !id_matches {
         return Err(denied());
     }
     let seconds = asked.session_seconds(role, caller.role_arn.is_some())?;
@@ -142,7 +142,7 @@ fn assume_role_with_web_identity(
         + &element("Provider", &provider))
 }
 
-/// Makes the session's key and describes it.
+/// Makes the session's key and its part of the answer.
 fn session(
     state: &mut State,
     role: &spec::Role,
@@ -153,7 +153,7 @@ fn session(
     let Context { now, effects, .. } = context;
     let account = account_of(&role.arn).unwrap_or_default();
     let (prefix, path) = role.arn.split_once(":role/").unwrap_or((&role.arn, ""));
-    // Sessions are named by the role's name without its path.
+    // A session's ARN has the role's name without its path.
     let name = path.rsplit('/').next().unwrap_or(path);
     let partition = prefix.split(':').nth(1).unwrap_or("aws");
     let arn = format!(

@@ -1,16 +1,16 @@
-//! What STS checks of a request for a session before it asks who may have it. Limits: the STS API model.
+//! STS's checks of a session request before the trust check. The limits are those of the STS API model.
 
 use crate::{spec, sts::field, wire::ApiError};
 
 const SHORTEST_SECONDS: i64 = 900;
 const LONGEST_SECONDS: i64 = 43200;
 const DEFAULT_SECONDS: i64 = 3600;
-/// A session that was made from a session lives at most an hour.
+/// Limit of a session that was made from another session: one hour.
 const LONGEST_CHAINED_SECONDS: i64 = 3600;
 
 type Fields = [(String, String)];
 
-/// The parameters that both ways to assume a role share.
+/// The parameters that both assume calls share.
 pub(crate) struct Asked<'a> {
     pub(crate) role_arn: &'a str,
     pub(crate) session_name: &'a str,
@@ -39,7 +39,7 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// How long the session lives, if it may live that long.
+    /// The session's lifetime in seconds, if the role allows it.
     pub(crate) fn session_seconds(
         &self,
         role: &spec::Role,
@@ -59,7 +59,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The external id, if there is one and it is one.
+/// The external id, if the call has a valid one.
 pub(crate) fn external_id(fields: &Fields) -> Result<Option<&str>, ApiError> {
     let Some(id) = field(fields, "ExternalId") else {
         return Ok(None);
@@ -69,10 +69,10 @@ pub(crate) fn external_id(fields: &Fields) -> Result<Option<&str>, ApiError> {
     Ok(Some(id))
 }
 
-/// The web identity token, of which only the length is checked here.
+/// The web identity token, with only its length checked.
 pub(crate) fn web_identity_token(fields: &Fields) -> Result<&str, ApiError> {
     let token = required(fields, "WebIdentityToken", "webIdentityToken")?;
-    // The value itself stays out of the message: it is a credential.
+    // The message does not quote the value, because it is a credential.
     if !(4..=20_000).contains(&token.len()) {
         let message = "1 validation error detected: Value at 'webIdentityToken' failed to satisfy constraint: \
                        Member must have length between 4 and 20000";
@@ -106,7 +106,7 @@ fn required<'a>(fields: &'a Fields, name: &str, member: &str) -> Result<&'a str,
     })
 }
 
-/// `[\w…]*`, ASCII, as the API model has it.
+/// Checks for `[\w…]*` in ASCII, as the API model requires.
 fn grammar(value: &str, member: &str, others: &str) -> Result<(), ApiError> {
     let allowed = |character: char| {
         character.is_ascii_alphanumeric() || character == '_' || others.contains(character)

@@ -1,4 +1,4 @@
-//! Registry tokens: how they look, and what each one opens.
+//! Registry tokens: their format, and what each one opens.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use serde_json::json;
 
 use crate::{clock, encoding, identity::Principal};
 
-/// Real tokens live twelve hours.
+/// Lifetime of real tokens: twelve hours.
 pub(crate) const LIFETIME_SECONDS: i64 = 12 * 3600;
-/// Sizes of the encrypted parts, chosen so that a password has some 2,700 characters as real ones do.
+/// Sizes of the encrypted parts. With them a password has about 2,700 characters, as real passwords have.
 const PAYLOAD_BYTES: usize = 1320;
 const DATA_KEY_BYTES: usize = 140;
 
-/// What a password stands for.
+/// What a password opens.
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) principal: Principal,
@@ -21,12 +21,12 @@ pub(crate) struct Token {
     pub(crate) expires: Timestamp,
 }
 
-/// Every token ever minted, by password.
+/// Every minted token, keyed by its password.
 #[derive(Default)]
 pub(crate) struct Tokens(HashMap<String, Token>);
 
 impl Tokens {
-    /// Mints a password that no other call has got.
+    /// Mints a unique password.
     pub(crate) fn mint(&mut self, token: Token) -> Result<String, getrandom::Error> {
         let password = password(token.expires)?;
         self.0.insert(password.clone(), token);
@@ -59,12 +59,12 @@ fn password(expires: Timestamp) -> Result<String, getrandom::Error> {
     Ok(encoding::base64(inner.to_string()))
 }
 
-/// What `GetAuthorizationToken` answers for a password.
+/// A password as `GetAuthorizationToken` answers it.
 pub(crate) fn authorization_token(password: &str) -> String {
     encoding::base64(format!("AWS:{password}"))
 }
 
-/// A time that many seconds from now.
+/// The expiry of a token that is minted now; `lifetime` is in seconds.
 pub(crate) fn expiry(now: Timestamp, lifetime: Option<i64>) -> Timestamp {
     clock::after(now, lifetime.unwrap_or(LIFETIME_SECONDS))
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_has_the_size_and_the_fields_of_a_real_one() {
+    fn password_has_a_real_ones_size_and_fields() {
         let expires = clock::parse_amz_date("20300101T000000Z").unwrap();
         let password = password(expires).unwrap();
         assert!((2600..2800).contains(&password.len()), "{}", password.len());

@@ -1,14 +1,14 @@
-//! Web identity tokens: the form of a JWT and its claims. The signature is not checked, for no key is known.
+//! Web identity tokens: the format of a JWT and its claims. The signature is not checked, because no key is known.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::{clock, encoding, glob, identity::account_of, spec, wire::ApiError};
 
-/// The audience that roles for workloads ask for.
+/// The audience that roles for workloads require.
 pub(crate) const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// What the token says, as far as a role looks at it.
+/// The claims of a token that a role checks.
 #[derive(Debug)]
 pub(crate) struct Claims {
     pub(crate) issuer: String,
@@ -36,7 +36,7 @@ enum Audience {
 }
 
 impl Claims {
-    /// Reads a token that has the form, the audience, and is not expired.
+    /// Parses a token; refuses a wrong format, a wrong audience, or an expired token.
     pub(crate) fn read(token: &str, now: Timestamp) -> Result<Self, ApiError> {
         let payload = parse(token).ok_or_else(|| {
             let message = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)";
@@ -70,7 +70,7 @@ impl Claims {
     }
 }
 
-/// An account knows the issuers that some role of it trusts.
+/// Checks that a role of the account trusts the issuer: an account knows no other issuer.
 pub(crate) fn check_provider<'a>(
     mut roles: impl Iterator<Item = &'a spec::Role>,
     account: &str,

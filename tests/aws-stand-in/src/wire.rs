@@ -1,4 +1,4 @@
-//! How answers and refusals look on the wire: JSON 1.1 for ECR, the query protocol's XML for STS.
+//! Answers and refusals on the wire: JSON 1.1 for ECR, the query protocol's XML for STS.
 
 use axum::{
     body::Body,
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{authenticate::Refusal, encoding, spec::Fault};
 
-/// In which a call came and wants its answer.
+/// Protocol of a call and its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// ECR.
@@ -18,7 +18,7 @@ pub(crate) enum Protocol {
     Query,
 }
 
-/// A refusal, not yet in the shape of a protocol.
+/// A refusal, before it is written in a protocol.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
 pub(crate) struct ApiError {
@@ -36,7 +36,7 @@ impl ApiError {
         }
     }
 
-    /// Each service has its own names for an unbelieved caller.
+    /// The refusal of a caller that is not authenticated; each service has its own names for it.
     pub(crate) fn refusal(protocol: Protocol, refusal: &Refusal) -> Self {
         let (json, query) = match refusal {
             Refusal::Missing => (
@@ -59,7 +59,7 @@ impl ApiError {
         Self::new(status, code, refusal.to_string())
     }
 
-    /// The refusal that a fault asks for, if it asks for one.
+    /// The refusal that a fault causes, if it causes one.
     pub(crate) fn fault(protocol: Protocol, fault: &Fault) -> Option<Self> {
         match fault {
             Fault::Error {
@@ -138,7 +138,7 @@ pub(crate) fn answer(protocol: Protocol, status: StatusCode, body: impl Into<Bod
     response
 }
 
-/// A UUID; of no meaning to anybody, so one without randomness will do where the system has none.
+/// A random UUID. Nothing depends on it, so it is all zeros where the system has no random source.
 pub(crate) fn request_id() -> String {
     let hex = encoding::hex(&encoding::random(16).unwrap_or_else(|_| vec![0; 16]));
     format!(

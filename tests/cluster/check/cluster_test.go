@@ -1,11 +1,11 @@
 //go:build node && linux
 
-// Package check holds the checks of the cluster with a node, on a real one:
+// Package check tests a real cluster with a node:
 //
 //	go test -tags node -v ./check
 //
-// They need root, and tools.sh builds what they start. They promise to leave
-// the machine as it was, which is also what half of them are about.
+// The tests need root; tools.sh builds the programs that they start. They leave
+// the machine as it was, and about half of them check exactly that.
 package check
 
 import (
@@ -47,7 +47,7 @@ type cluster struct {
 	}
 }
 
-// tool is the path of a tool, built if need be.
+// tool is the path of a tool, which tools.sh builds if it is missing.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	command := exec.Command("../tools.sh", name)
@@ -59,7 +59,7 @@ func tool(t *testing.T, name string) string {
 	return strings.TrimSpace(string(path))
 }
 
-// up starts a cluster with a node, which ends with the test at the latest.
+// up starts a cluster with a node, which ends at the latest with the test.
 func up(t *testing.T, folder string, args ...string) *cluster {
 	t.Helper()
 	started := time.Now()
@@ -88,7 +88,7 @@ func up(t *testing.T, folder string, args ...string) *cluster {
 	return c
 }
 
-// end ends the cluster the usual way, unless it has ended.
+// end closes stdin, which ends the cluster, and waits for its end.
 func (c *cluster) end() {
 	c.input.Close()
 	_ = c.process.Wait()
@@ -98,12 +98,12 @@ func (c *cluster) line() []byte {
 	c.t.Helper()
 	line, err := c.answers.ReadBytes('\n')
 	if err != nil {
-		c.t.Fatalf("the cluster says nothing: %v", err)
+		c.t.Fatalf("cannot read a line of the cluster: %v", err)
 	}
 	return line
 }
 
-// command gives a command on stdin, which has to succeed.
+// command sends a command on stdin and fails the test unless it succeeds.
 func (c *cluster) command(text string) {
 	c.t.Helper()
 	fmt.Fprintln(c.input, text)
@@ -136,7 +136,7 @@ func (c *cluster) apply(objects ...object) {
 	}
 }
 
-// await waits until kubectl's output for a pod is as wanted.
+// await waits until a field of a pod has the wanted value.
 func (c *cluster) await(pod, path, want string) {
 	c.t.Helper()
 	var got string
@@ -154,7 +154,7 @@ func (c *cluster) awaitReady(pod string) {
 	c.await(pod, `{.status.conditions[?(@.type=="Ready")].status}`, "True")
 }
 
-// clusterIP is the address of a Service of port 80.
+// clusterIP is the cluster IP of a Service.
 func (c *cluster) clusterIP(service string) string {
 	c.t.Helper()
 	ip, err := c.kubectl("", "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
@@ -164,7 +164,7 @@ func (c *cluster) clusterIP(service string) string {
 	return ip
 }
 
-// get fetches a URL from this machine, as soon as that works.
+// get fetches a URL from this machine, with retries until it works.
 func get(t *testing.T, url string) string {
 	t.Helper()
 	client := &http.Client{Timeout: 2 * time.Second}
@@ -188,7 +188,7 @@ func get(t *testing.T, url string) string {
 
 type object = map[string]any
 
-// pod makes one that serves the Service of the same name.
+// pod makes a pod and a Service of the same name that leads to it.
 func pod(name string, spec object) []object {
 	metadata := object{"name": name, "labels": object{"app": name}}
 	return []object{
@@ -199,7 +199,7 @@ func pod(name string, spec object) []object {
 	}
 }
 
-// container is a spec with one container.
+// container makes a pod spec with one container.
 func container(image string, more object) object {
 	made := object{"name": "main", "image": image}
 	for name, value := range more {
@@ -208,7 +208,7 @@ func container(image string, more object) object {
 	return object{"containers": []object{made}}
 }
 
-// buildApp writes the application's image.
+// buildApp builds the application and writes its image.
 func buildApp(t *testing.T, name string) (path string) {
 	t.Helper()
 	folder := t.TempDir()
@@ -222,8 +222,8 @@ func buildApp(t *testing.T, name string) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The kubelet wants a pull secret for whatever has the content of an image
-	// that was pulled with one: no two images may be alike.
+	// The content of each image is unique: the kubelet requires a pull secret for
+	// every image with the content of an image that was pulled with one.
 	content = append(content, name...)
 	archive, err := image.Program(name, runtime.GOARCH, "app", content)
 	if err != nil {

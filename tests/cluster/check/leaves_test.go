@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-func TestNothingIsLeft(t *testing.T) {
-	before := look(t)
+func TestClusterLeavesNothingOnTheMachine(t *testing.T) {
+	before := observe(t)
 	folder := filepath.Join(t.TempDir(), "c")
 	for _, each := range []struct {
 		name string
 		end  func(t *testing.T, c *cluster)
 	}{
-		{"at the end of stdin", func(_ *testing.T, c *cluster) { c.input.Close() }},
+		{"at end of stdin", func(_ *testing.T, c *cluster) { c.input.Close() }},
 		{"after SIGTERM", func(_ *testing.T, c *cluster) { _ = c.process.Process.Signal(syscall.SIGTERM) }},
 		{"after SIGINT", func(_ *testing.T, c *cluster) { _ = c.process.Process.Signal(syscall.SIGINT) }},
 		{"after SIGKILL and a sweep", func(t *testing.T, c *cluster) {
@@ -41,29 +41,29 @@ func TestNothingIsLeft(t *testing.T) {
 	} {
 		t.Run(each.name, func(t *testing.T) {
 			c := up(t, folder)
-			// A pod with a network, a volume in memory, and a token.
+			// The pod has a network, a volume in memory, and a token.
 			c.apply(pod("some", container(c.report.Node.PauseImage, nil))...)
 			c.awaitReady("some")
-			during := look(t)
-			if missing := silent(before, during); len(missing) > 0 {
-				t.Errorf("a cluster that runs does not show among %s", missing)
+			during := observe(t)
+			for _, each := range unexpectedKinds(before, during) {
+				t.Error(each)
 			}
 			started := time.Now()
 			each.end(t, c)
 			_ = c.process.Wait()
-			t.Logf("gone after %s", time.Since(started).Round(time.Millisecond))
-			compare(t, before, look(t))
+			t.Logf("ended after %s", time.Since(started).Round(time.Millisecond))
+			compare(t, before, observe(t))
 			if _, err := os.Stat(folder); !os.IsNotExist(err) {
-				t.Errorf("%s is still there (%v)", folder, err)
+				t.Errorf("%s still exists (%v)", folder, err)
 			}
 		})
 	}
 }
 
-// machine is the state that a cluster could change, by kind.
+// machine is the state of the machine that a cluster could change, by kind.
 type machine map[string][]string
 
-func look(t *testing.T) machine {
+func observe(t *testing.T) machine {
 	t.Helper()
 	found := machine{
 		"processes in namespaces": confinedProcesses(t),
@@ -83,13 +83,13 @@ func look(t *testing.T) machine {
 	return found
 }
 
-// silent are the kinds that ought to show a cluster, but do not: the others
-// are never to show one.
-func silent(before, during machine) []string {
+// unexpectedKinds reports the kinds of state that do not change while a cluster
+// runs although they must, and those that change although they must not.
+func unexpectedKinds(before, during machine) []string {
 	var kinds []string
 	for _, kind := range []string{"processes in namespaces", "routes", "links", "control groups"} {
 		if slices.Equal(before[kind], during[kind]) {
-			kinds = append(kinds, kind)
+			kinds = append(kinds, "a running cluster does not change the "+kind)
 		}
 	}
 	for kind := range maps.Keys(before) {
@@ -97,7 +97,7 @@ func silent(before, during machine) []string {
 		case "processes in namespaces", "routes", "links", "control groups":
 		default:
 			if !slices.Equal(before[kind], during[kind]) {
-				kinds = append(kinds, "other kinds than "+kind)
+				kinds = append(kinds, "a running cluster changes the "+kind)
 			}
 		}
 	}
@@ -109,19 +109,19 @@ func compare(t *testing.T, before, after machine) {
 	for kind := range before {
 		for _, each := range after[kind] {
 			if !slices.Contains(before[kind], each) {
-				t.Errorf("left among %s: %s", kind, each)
+				t.Errorf("added to the %s: %s", kind, each)
 			}
 		}
 		for _, each := range before[kind] {
 			if !slices.Contains(after[kind], each) {
-				t.Errorf("missing among %s: %s", kind, each)
+				t.Errorf("removed from the %s: %s", kind, each)
 			}
 		}
 	}
 }
 
-// confinedProcesses are those that are not in our process namespace, and not
-// dead: whoever inherits a dead one reaps it when it likes.
+// confinedProcesses are the live processes outside our process namespace. A
+// zombie does not count: its new parent may reap it much later.
 func confinedProcesses(t *testing.T) []string {
 	t.Helper()
 	ours, err := os.Readlink("/proc/self/ns/pid")
@@ -145,13 +145,14 @@ func confinedProcesses(t *testing.T) []string {
 	return found
 }
 
-// controlGroups leaves out those of whoever runs this, which come and go.
+// controlGroups are the control groups of clusters and those near the root.
+// Deeper ones belong to other programs of the machine, and come and go.
 func controlGroups(t *testing.T) []string {
 	t.Helper()
 	var found []string
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {
-			return nil //nolint:nilerr // it went away
+			return nil //nolint:nilerr // the group was removed meanwhile
 		}
 		if strings.Contains(path, "ecr-pull-secrets") || strings.Contains(path, "kubepods") || strings.Count(path, "/") < 5 {
 			found = append(found, path)

@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-func TestPodsOnTheNode(t *testing.T) {
+func TestPodsRunOnTheNode(t *testing.T) {
 	app := buildApp(t, appImage)
 	private := serveImage(t, buildApp(t, "private"))
 	c := up(t, filepath.Join(t.TempDir(), "c"), "--image", app, "--registry", ecrHost+"="+private.URL)
 
-	t.Run("an imported image runs without any privilege", func(t *testing.T) {
+	t.Run("imported image runs without privileges", func(t *testing.T) {
 		c.t = t
 		spec := container(appImage, object{"securityContext": object{
 			"readOnlyRootFilesystem": true, "runAsNonRoot": true, "allowPrivilegeEscalation": false,
@@ -35,11 +35,11 @@ func TestPodsOnTheNode(t *testing.T) {
 		c.apply(pod("ordinary", container(appImage, object{"securityContext": object{"runAsUser": 0}}))...)
 		c.awaitReady("ordinary")
 		if got := factsOf(t, c, "ordinary"); got["write"] != "done" || strings.Trim(got["CapEff"], "0") == "" {
-			t.Errorf("the contrast does not show: %v", got)
+			t.Errorf("an ordinary pod has no privileges either: %v", got)
 		}
 	})
 
-	t.Run("a Service leads to its pod, from the machine, from pods, and from that pod itself", func(t *testing.T) {
+	t.Run("Service is reached from machine, pods and its own pod", func(t *testing.T) {
 		c.t = t
 		for _, from := range []string{"confined", "ordinary"} {
 			there := "http://" + c.clusterIP("ordinary") + "/cat?file=/etc/hostname"
@@ -50,7 +50,7 @@ func TestPodsOnTheNode(t *testing.T) {
 		}
 	})
 
-	t.Run("a Service leads to its pod from the node, where the API server calls webhooks", func(t *testing.T) {
+	t.Run("Service is reached from the node, as webhooks are", func(t *testing.T) {
 		c.t = t
 		spec := container(appImage, nil)
 		spec["hostNetwork"] = true
@@ -64,14 +64,14 @@ func TestPodsOnTheNode(t *testing.T) {
 
 	t.Run("pods reach the API server through its Service", func(t *testing.T) {
 		c.t = t
-		// It speaks TLS, and says so to who does not.
+		// The server requires TLS, and its answer to plain HTTP says so.
 		there := url.QueryEscape("http://" + c.clusterIP("kubernetes") + ":443/")
 		if got := get(t, "http://"+c.clusterIP("ordinary")+"/get?url="+there); !strings.Contains(got, "HTTPS server") {
 			t.Errorf("the answer is %q", got)
 		}
 	})
 
-	t.Run("pods reach a shared port of the machine", func(t *testing.T) {
+	t.Run("pods reach the machine's shared port", func(t *testing.T) {
 		c.t = t
 		other := serveImage(t, app)
 		c.command("host-port " + other.port(t))
@@ -81,26 +81,26 @@ func TestPodsOnTheNode(t *testing.T) {
 		}
 	})
 
-	t.Run("an image of the registry needs a pull secret", func(t *testing.T) {
+	t.Run("registry image needs a pull secret", func(t *testing.T) {
 		c.t = t
 		c.apply(pod("without", container(ecrHost+"/app:1", nil))...)
 		c.await("without", "{.status.containerStatuses[0].state.waiting.reason}", "ImagePullBackOff")
 		if private.served.Load() > 0 {
-			t.Error("the registry gave an image away")
+			t.Error("the registry served an image without credentials")
 		}
 		c.apply(pullSecret("pull", ecrHost))
 		c.apply(pod("with", withPullSecret(container(ecrHost+"/app:1", nil)))...)
 		c.awaitReady("with")
 	})
 
-	t.Run("the registry has a name with its port too", func(t *testing.T) {
+	t.Run("registry is found by its name with port", func(t *testing.T) {
 		c.t = t
 		c.apply(pullSecret("pull", ecrHost, ecrHost+":443"))
 		c.apply(pod("port", withPullSecret(container(ecrHost+":443/other:1", nil)))...)
 		c.awaitReady("port")
 	})
 
-	t.Run("a volume can be an image of the registry", func(t *testing.T) {
+	t.Run("registry image can be a volume", func(t *testing.T) {
 		c.t = t
 		spec := container(appImage, object{"volumeMounts": []object{{"name": "data", "mountPath": "/data"}}})
 		spec["volumes"] = []object{{"name": "data", "image": object{"reference": ecrHost + "/data:1"}}}
@@ -111,7 +111,7 @@ func TestPodsOnTheNode(t *testing.T) {
 		}
 	})
 
-	t.Run("an image and a registry can come later", func(t *testing.T) {
+	t.Run("image and registry can be added later", func(t *testing.T) {
 		c.t = t
 		c.command("image " + buildApp(t, "cluster.test/late:1"))
 		c.apply(pod("late", container("cluster.test/late:1", nil))...)
@@ -124,7 +124,7 @@ func TestPodsOnTheNode(t *testing.T) {
 		c.apply(pod("later", spec)...)
 		c.awaitReady("later")
 		if other.served.Load() == 0 {
-			t.Error("the registry was not asked")
+			t.Error("the registry received no request")
 		}
 	})
 

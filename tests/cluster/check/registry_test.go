@@ -22,7 +22,8 @@ const (
 	password = "a token of twelve hours"
 )
 
-// registry serves one image under any name and tag, to who knows the password.
+// registry serves one image under any name and tag, to clients that send the
+// password.
 type registry struct {
 	*httptest.Server
 	served atomic.Int64
@@ -92,7 +93,7 @@ func readArchive(t *testing.T, path string) map[string][]byte {
 	}
 }
 
-// pullSecret holds the registry's password for these hosts.
+// pullSecret makes a Secret with the registry's password for these hosts.
 func pullSecret(name string, hosts ...string) object {
 	entries := object{}
 	for _, each := range hosts {
@@ -100,7 +101,7 @@ func pullSecret(name string, hosts ...string) object {
 	}
 	content, err := json.Marshal(object{"auths": entries})
 	if err != nil {
-		panic(err) // strings only: cannot fail
+		panic(err) // cannot fail: strings only
 	}
 	return object{
 		"apiVersion": "v1", "kind": "Secret", "metadata": object{"name": name},

@@ -14,7 +14,7 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/pki"
 )
 
-func TestAWebhookInAPodIsCalledThroughItsService(t *testing.T) {
+func TestWebhookPodIsCalledThroughItsService(t *testing.T) {
 	authority, identity := issue(t)
 	app := buildApp(t, appImage)
 	c := up(t, filepath.Join(t.TempDir(), "c"), "--image", app)
@@ -33,7 +33,7 @@ func TestAWebhookInAPodIsCalledThroughItsService(t *testing.T) {
 	c.awaitDenial("denied on webhook")
 }
 
-func TestAServiceWithARouteLeadsToTheMachineAndTheRestIsReal(t *testing.T) {
+func TestOnlyServiceWithRouteLeadsToTheMachine(t *testing.T) {
 	authority, identity := issue(t)
 	app := buildApp(t, appImage)
 	folder := t.TempDir()
@@ -63,7 +63,7 @@ func TestAServiceWithARouteLeadsToTheMachineAndTheRestIsReal(t *testing.T) {
 	c.awaitDenial("denied on " + host)
 }
 
-// awaitDenial tries to make what the webhook is asked about.
+// awaitDenial creates ConfigMaps until the webhook denies one.
 func (c *cluster) awaitDenial(with string) {
 	c.t.Helper()
 	var output string
@@ -73,7 +73,7 @@ func (c *cluster) awaitDenial(with string) {
 			return
 		}
 	}
-	c.t.Fatalf("no denial with %q, but %q", with, output)
+	c.t.Fatalf("the answer is %q, want a denial with %q", output, with)
 }
 
 func issue(t *testing.T) (authority []byte, identity pki.Pair) {

@@ -9,7 +9,7 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// What a node needs. They build on Linux only.
+// The programs of a node, which build on Linux only.
 func init() {
 	programs["kube-scheduler"] = func() int { return cli.Run(scheduler.NewSchedulerCommand()) }
 	programs["kube-proxy"] = func() int { return cli.Run(kubeproxy.NewProxyCommand()) }

@@ -1,10 +1,10 @@
-// Package component holds the programs of a Kubernetes control plane that this
-// binary can be: etcd, kube-apiserver, kube-controller-manager and kubectl,
+// Package component has the programs of a Kubernetes control plane that this
+// binary can run as: etcd, kube-apiserver, kube-controller-manager and kubectl,
 // each with its own flags, exactly as its release ships it.
 //
-// It is the only package that imports Kubernetes, so that everything else
-// builds and tests in a second. Another program is one more entry in the table.
-// Nothing here starts a process or knows of the cluster that `up` makes.
+// No other package imports Kubernetes, so the others build and test within a
+// second. To add a program, add an entry to the table. The package starts no
+// process and does not know the cluster of `up`.
 package component
 
 import (
@@ -21,8 +21,8 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
-// programs maps the name of a program to its main function, which reads
-// os.Args as if the program had been started by that name.
+// programs maps the name of a program to its main function, which reads os.Args
+// as if the program had been started under that name.
 var programs = map[string]func() int{
 	"etcd":                    runEtcd,
 	"kube-apiserver":          func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
@@ -30,13 +30,13 @@ var programs = map[string]func() int{
 	"kubectl":                 runKubectl,
 }
 
-// Lookup returns the program of that name.
+// Lookup returns the program with this name.
 func Lookup(name string) (run func() int, ok bool) {
 	run, ok = programs[name]
 	return run, ok
 }
 
-// runEtcd returns only after an orderly end; etcd exits by itself otherwise.
+// runEtcd returns only after an orderly end; otherwise etcd exits by itself.
 func runEtcd() int {
 	etcdmain.Main(os.Args)
 	return 0
@@ -45,7 +45,7 @@ func runEtcd() int {
 func runKubectl() int {
 	command := kubectl.NewDefaultKubectlCommand()
 	if err := cli.RunNoErrOutput(command); err != nil {
-		// Prints the error the way kubectl does, and exits with its code.
+		// Prints the error as kubectl does, and exits with its code.
 		kubectlutil.CheckErr(err)
 	}
 	return 0

@@ -1,7 +1,7 @@
-// Command pause does nothing until it is told to end: the program of the
-// container that holds a pod's namespaces open, and the smallest application
-// that a test can run. It is the first process of its container, so it also
-// reaps what others leave to it. It opens no file and no connection.
+// Command pause does nothing until SIGINT or SIGTERM ends it. It is the program
+// of the container that keeps a pod's namespaces open, and the smallest
+// application that a test can run. As the first process of its container it
+// also reaps orphaned processes. It opens no file and no connection.
 package main
 
 import (

@@ -20,7 +20,7 @@ fn base64(pair: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn what_the_kubelet_reads_is_read() {
+fn config_valid_for_the_kubelet_is_parsed() {
     for (text, hosts) in [
         ("{}", 0),
         ("null", 0),
@@ -42,7 +42,7 @@ fn what_the_kubelet_reads_is_read() {
         json!({"auth": base64("joe:x")}),
         json!({"auth": base64("joe:x:y")}),
         json!({"auth": base64(":")}),
-        // Without padding, with line breaks, with stray bits at the end, not UTF-8: all fine for Go.
+        // Go accepts a text without padding, with line breaks, with trailing bits, or not in UTF-8.
         json!({"auth": BASE64_STANDARD_NO_PAD.encode("joe:pass")}),
         json!({"auth": "am9l\nOnBh\r\nc3M="}),
         json!({"auth": "am9lOnBhc3N="}),
@@ -54,7 +54,7 @@ fn what_the_kubelet_reads_is_read() {
 }
 
 #[test]
-fn what_would_break_a_keyring_is_malformed_and_says_where() {
+fn config_that_breaks_the_keyring_is_malformed() {
     for text in [
         "",
         " ",
@@ -123,7 +123,7 @@ fn what_would_break_a_keyring_is_malformed_and_says_where() {
 }
 
 #[test]
-fn an_error_names_the_place_and_not_the_value() {
+fn error_names_the_place_but_not_the_value() {
     let text = with_entry(json!({"auth": "hunter2", "password": "hunter2"})).unwrap_err();
     assert_eq!(text.to_string(), "the entry for `host` does not decode");
     let config = parse(&json!({"auths": {"host": {"password": "hunter2"}}, "hunter2": 1})).unwrap();
@@ -131,7 +131,7 @@ fn an_error_names_the_place_and_not_the_value() {
 }
 
 #[test]
-fn hosts_come_in_the_order_of_the_text() {
+fn hosts_are_sorted() {
     let config =
         parse(&json!({"auths": {"b": {}, "a": {"auth": base64("x:y")}, "c": {}}})).unwrap();
     assert_eq!(config.hosts().collect::<Vec<_>>(), ["a", "b", "c"]);
@@ -140,9 +140,9 @@ fn hosts_come_in_the_order_of_the_text() {
     assert_eq!(config.auth("d"), None);
 }
 
-/// Another name or password beside a new `auth` would contradict it in other readers.
+/// An old user or password beside a new `auth` would contradict it in other readers.
 #[test]
-fn a_new_auth_takes_the_place_of_the_whole_entry() {
+fn new_auth_replaces_the_whole_entry() {
     let mut config = parse(&json!({"auths": {
         "host": {"auth": base64("a:b"), "username": "a", "password": "b", "email": "c", "future": 1},
         "other": {"username": "a"},
@@ -158,7 +158,7 @@ fn a_new_auth_takes_the_place_of_the_whole_entry() {
 }
 
 #[test]
-fn only_private_ecr_registries_and_at_least_one_make_it_ecr_only() {
+fn ecr_only_config_has_only_private_ecr_hosts() {
     let of = |hosts: &[&str]| {
         let mut config = DockerConfig::default();
         for host in hosts {
@@ -177,12 +177,12 @@ fn only_private_ecr_registries_and_at_least_one_make_it_ecr_only() {
 }
 
 #[test]
-fn credentials_of_ecr_are_told_from_others() {
+fn ecr_credentials_are_recognised() {
     for (entry, wanted) in [
         (json!({"auth": base64("AWS:x")}), true),
         (json!({"auth": base64("joe:x")}), false),
         (json!({"auth": base64("AWS:")}), false),
-        // What decides is `auth`, as in the kubelet.
+        // `auth` decides, as in the kubelet.
         (
             json!({"auth": base64("joe:x"), "username": "AWS", "password": "x"}),
             false,
@@ -234,7 +234,7 @@ fn json_values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The same as [`json_values`] with the shape of a docker config, so that many of them are sound.
+/// As [`json_values`], but with the shape of a docker config, so that many of them are valid.
 fn configs() -> impl Strategy<Value = Value> {
     let entry = prop_oneof![
         2 => proptest::collection::btree_map(
@@ -248,9 +248,9 @@ fn configs() -> impl Strategy<Value = Value> {
     (auths, json_values()).prop_map(|(auths, other)| json!({"auths": auths, "future": other}))
 }
 
-/// JSON's usual short cut is off by the last digit.
+/// The fast float parser of `serde_json` can be wrong in the last digit.
 #[test]
-fn a_number_comes_out_as_it_went_in() {
+fn numbers_round_trip_exactly() {
     let text = r#"{"auths":{"x":{"a":-5.133620894288347e224,"b":0.1,"c":18446744073709551615}}}"#;
     let config = DockerConfig::parse(text.as_bytes()).unwrap();
     assert_eq!(config.to_json(), text.replace("e224", "e+224"));
@@ -258,13 +258,13 @@ fn a_number_comes_out_as_it_went_in() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), value in json_values()) {
+    fn parser_never_panics(bytes in any::<Vec<u8>>(), value in json_values()) {
         let _ = DockerConfig::parse(&bytes);
         let _ = parse(&value);
     }
 
     #[test]
-    fn what_was_read_is_written_and_read_again_the_same(value in prop_oneof![json_values(), configs()]) {
+    fn parsed_config_round_trips(value in prop_oneof![json_values(), configs()]) {
         let Ok(config) = parse(&value) else { return Ok(()) };
         let again = DockerConfig::parse(config.to_json().as_bytes());
         prop_assert_eq!(again.as_ref(), Ok(&config));
@@ -272,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn a_new_auth_touches_nothing_else(value in configs(), host in "[a-z.]{1,5}", password in "[a-z]{1,3}") {
+    fn new_auth_changes_nothing_else(value in configs(), host in "[a-z.]{1,5}", password in "[a-z]{1,3}") {
         let Ok(mut config) = parse(&value) else { return Ok(()) };
         let auth = base64(format!("AWS:{password}"));
         let mut wanted: Value = serde_json::from_str(&config.to_json()).unwrap();

@@ -15,7 +15,7 @@ fn map(name: &str, value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(name.to_owned(), value.to_owned())])
 }
 
-/// Somebody's docker config, as `kubectl create secret docker-registry` makes it.
+/// Another owner's docker config, as `kubectl create secret docker-registry` makes it.
 fn foreign(docker_config: &str) -> Existing<'_> {
     Existing {
         secret_type: SECRET_TYPE,
@@ -30,14 +30,14 @@ fn parsed(text: &str) -> DockerConfig {
 }
 
 #[test]
-fn the_names_are_those_that_others_rely_on() {
+fn label_and_annotation_names_are_fixed() {
     assert_eq!(MANAGED_BY, "app.kubernetes.io/managed-by");
     assert_eq!(OWNER, "ecr-pull-secrets");
     assert_eq!(annotation::ADOPT, "ecr-pull-secrets.dev/adopt");
 }
 
 #[test]
-fn our_label_makes_it_ours_and_nothing_else_does() {
+fn only_our_label_makes_a_secret_ours() {
     let ours = map(MANAGED_BY, OWNER);
     let helm = map(MANAGED_BY, "Helm");
     let near = map("app.kubernetes.io/name", OWNER);
@@ -60,7 +60,7 @@ fn our_label_makes_it_ours_and_nothing_else_does() {
 }
 
 #[test]
-fn ours_is_ours_whatever_it_holds_and_whatever_may_be_adopted() {
+fn labelled_secret_is_ours_with_any_content() {
     let labels = map(MANAGED_BY, OWNER);
     for adopt in EVERY_ADOPT {
         for (content, kept) in [
@@ -79,7 +79,7 @@ fn ours_is_ours_whatever_it_holds_and_whatever_may_be_adopted() {
 }
 
 #[test]
-fn a_foreign_secret_is_taken_over_as_far_as_the_configuration_goes() {
+fn foreign_secret_is_adopted_as_configured() {
     let asked = map(annotation::ADOPT, "true");
     let cases = [
         // annotation, content: never, annotated, ecr-only, all
@@ -111,7 +111,7 @@ fn a_foreign_secret_is_taken_over_as_far_as_the_configuration_goes() {
 }
 
 #[test]
-fn only_the_word_true_hands_a_secret_over() {
+fn only_annotation_value_true_allows_adoption() {
     for value in ["", "false", "True", "yes", "1", " true"] {
         let annotations = map(annotation::ADOPT, value);
         let secret = Existing {
@@ -128,9 +128,9 @@ fn only_the_word_true_hands_a_secret_over() {
     }
 }
 
-/// Server-side apply would leave the other keys in place, in a Secret that then is ours.
+/// Server-side apply would keep the other keys, in a Secret that is then ours.
 #[test]
-fn a_secret_with_other_keys_is_not_taken_over() {
+fn secret_with_other_keys_is_not_adopted() {
     for keys in [vec![DATA_KEY, "password"], vec!["a"], vec!["a", DATA_KEY]] {
         let secret = Existing {
             keys: keys.clone(),
@@ -145,7 +145,7 @@ fn a_secret_with_other_keys_is_not_taken_over() {
 }
 
 #[test]
-fn each_kind_of_foreign_secret_has_its_cause() {
+fn each_foreign_secret_gets_its_cause() {
     let labels = map(MANAGED_BY, OWNER);
     for labels in [None, Some(&labels)] {
         for adopt in EVERY_ADOPT {
@@ -189,10 +189,10 @@ fn each_kind_of_foreign_secret_has_its_cause() {
 }
 
 proptest! {
-    /// The safety of it: without a word from its owner, or from the operator, nothing is touched
-    /// that another credential would be lost with.
+    /// Without the consent of its owner or the operator, no Secret is adopted that has another
+    /// credential to lose.
     #[test]
-    fn what_is_taken_over_is_labelled_annotated_or_ecr_alone(
+    fn adopted_secret_is_labelled_annotated_or_ecr_only(
         secret_type in select(vec![SECRET_TYPE, "Opaque"]),
         immutable in any::<bool>(),
         label in proptest::option::of(select(vec![OWNER, "Helm"])),

@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// Noon on some day.
+/// Noon on a fixed day.
 fn noon() -> Timestamp {
     at(1_700_000_000 / (24 * HOUR) * 24 * HOUR + 12 * HOUR)
 }
@@ -31,7 +31,7 @@ fn token(minted_at: Timestamp, expires_at: Option<Timestamp>) -> Token {
 }
 
 #[test]
-fn a_token_lives_for_twelve_hours_unless_aws_says_when_it_ends() {
+fn lifetime_is_twelve_hours_without_a_valid_expiry() {
     for (said, wanted) in [
         (None, noon() + hours(12)),
         (Some(noon() - hours(1)), noon() + hours(12)),
@@ -47,9 +47,10 @@ fn a_token_lives_for_twelve_hours_unless_aws_says_when_it_ends() {
 }
 
 #[test]
-fn it_is_renewed_at_half_of_its_life_or_at_the_greatest_age() {
-    let due =
-        |life: i64, max_age: Duration| due_at(&token(noon(), Some(noon() + hours(life))), max_age);
+fn due_time_is_half_lifetime_or_max_age() {
+    let due = |lifetime: i64, max_age: Duration| {
+        due_at(&token(noon(), Some(noon() + hours(lifetime))), max_age)
+    };
     assert_eq!(due(12, SIX_HOURS), noon() + hours(6));
     assert_eq!(due(2, SIX_HOURS), noon() + hours(1));
     assert_eq!(due(36, SIX_HOURS), noon() + hours(6));
@@ -61,7 +62,7 @@ fn it_is_renewed_at_half_of_its_life_or_at_the_greatest_age() {
 }
 
 #[test]
-fn it_changes_its_stage_to_the_nanosecond() {
+fn stage_changes_exactly_at_its_limits() {
     let token = token(noon(), Some(noon() + hours(12)));
     let stage = |now| stage(&token, SIX_HOURS, now);
     assert_eq!(stage(noon()), Stage::Fresh);
@@ -72,9 +73,9 @@ fn it_changes_its_stage_to_the_nanosecond() {
     assert_eq!(stage(Timestamp::MAX), Stage::Expired);
 }
 
-/// With a clock that was wrong, or is, the age of the token means nothing; a new one is cheap.
+/// A clock that is or was wrong says nothing about the token's age, and a new token is cheap.
 #[test]
-fn a_clock_that_went_back_by_more_than_five_minutes_makes_it_due() {
+fn token_is_due_after_clock_goes_back() {
     let token = token(noon(), None);
     let stage = |now| stage(&token, SIX_HOURS, now);
     let five_minutes = SignedDuration::from_mins(5);
@@ -84,9 +85,9 @@ fn a_clock_that_went_back_by_more_than_five_minutes_makes_it_due() {
 }
 
 #[test]
-fn it_is_overdue_a_fifth_of_its_life_after_it_was_due_and_until_its_end() {
-    let overdue = |life: i64, jitter, after: i64| {
-        let token = token(noon(), Some(noon() + SignedDuration::from_secs(life)));
+fn token_is_overdue_a_fifth_of_lifetime_later() {
+    let overdue = |lifetime: i64, jitter, after: i64| {
+        let token = token(noon(), Some(noon() + SignedDuration::from_secs(lifetime)));
         is_overdue(&token, SIX_HOURS, at(noon().as_second() + after), jitter)
     };
     let day = 12 * HOUR;
@@ -99,13 +100,13 @@ fn it_is_overdue_a_fifth_of_its_life_after_it_was_due_and_until_its_end() {
         assert!(overdue(day, jitter, begins));
     }
     assert!(overdue(day, 0.0, day - 1) && !overdue(day, 0.0, day));
-    // Half a minute is what a hand-over takes.
+    // A change of the leader takes half a minute.
     assert!(!overdue(90, 0.0, 74) && overdue(90, 0.0, 75));
     assert!((0..=60).all(|after| !overdue(20, 0.0, after)));
 }
 
 #[test]
-fn it_serves_until_a_tenth_of_its_life_is_left() {
+fn token_serves_until_a_tenth_of_lifetime_remains() {
     let serves = |now| serves(noon(), noon() + hours(10), now);
     assert!(serves(noon()));
     assert!(serves(noon() + hours(9) - NANOSECOND));
@@ -113,9 +114,9 @@ fn it_serves_until_a_tenth_of_its_life_is_left() {
     assert!(!serves(noon() + hours(10)));
 }
 
-/// Annotations can be edited by hand.
+/// A user can edit annotations.
 #[test]
-fn a_life_that_ends_before_it_starts_serves_nobody_after_its_end() {
+fn reversed_lifetime_does_not_serve_after_its_expiry() {
     let serves = |now| serves(noon() + hours(100), noon(), now);
     assert!(!serves(noon() + hours(1)));
     assert!(!serves(noon() + NANOSECOND));
@@ -123,7 +124,7 @@ fn a_life_that_ends_before_it_starts_serves_nobody_after_its_end() {
 }
 
 #[test]
-fn pauses_double_and_stay_within_what_is_left_of_the_token() {
+fn pauses_double_within_the_remaining_lifetime() {
     let token = token(noon(), Some(noon() + hours(12)));
     let pause = |failures, now| retry_in(Some(token.expires_at), failures, now, 1.0).as_secs_f64();
     let in_time = noon() + hours(6);
@@ -136,19 +137,19 @@ fn pauses_double_and_stay_within_what_is_left_of_the_token() {
     );
     assert!((pause(100, noon() + hours(12) - SignedDuration::from_secs(80)) - 10.0).abs() < 1e-9);
     assert!((pause(100, noon() + hours(12) - NANOSECOND) - 1.0).abs() < 1e-9);
-    // Nothing is left that haste could save, and pods wait.
+    // The token has expired, and pods wait.
     assert!((pause(100, noon() + hours(12)) - 15.0).abs() < 1e-9);
     assert!((retry_in(None, 100, noon(), 1.0).as_secs_f64() - 15.0).abs() < 1e-9);
     assert_eq!(
         retry_in(None, 1, noon(), 0.0),
         Duration::from_millis(500),
-        "jitter takes half at most"
+        "jitter shortens a pause by at most half"
     );
 }
 
-/// The clock of a node without time service may be anywhere, and come back.
+/// The clock of a node without a time service may jump away and back.
 #[test]
-fn a_clock_that_jumps_costs_one_renewal_in_either_direction() {
+fn clock_jump_costs_one_renewal_in_either_direction() {
     let old = token(noon(), Some(noon() + hours(12)));
     for jump in [-72, -1, 7, 72].map(hours) {
         let now = noon() + jump;
@@ -160,7 +161,7 @@ fn a_clock_that_jumps_costs_one_renewal_in_either_direction() {
                 supersedes(&new, old.minted_at, old.expires_at, now),
                 "{jump:?}"
             );
-            // And the clock is put right again.
+            // Then the clock is corrected.
             if jump.is_positive() {
                 assert_eq!(stage(&new, SIX_HOURS, noon()), Stage::Due, "{jump:?}");
             }
@@ -169,7 +170,7 @@ fn a_clock_that_jumps_costs_one_renewal_in_either_direction() {
 }
 
 #[test]
-fn a_token_from_the_future_gives_way_to_one_from_the_present() {
+fn present_token_supersedes_one_from_the_future() {
     let lives = |minted_at: i64, expires_at: i64| {
         token(
             noon() + SignedDuration::from_secs(minted_at),
@@ -182,12 +183,12 @@ fn a_token_from_the_future_gives_way_to_one_from_the_present() {
     let newer = lives(60, 12 * HOUR + 60);
     assert!(wins(&newer, &present) && !wins(&present, &newer));
     assert!(!wins(&present, &present.clone()));
-    // Of a clock that is an hour ahead, and took the end from it.
+    // From a clock that is an hour ahead, with an expiry by that clock.
     let ahead = lives(HOUR, 13 * HOUR);
     assert!(wins(&present, &ahead));
-    // It works, and a replica whose clock is right must not refuse it while AWS is down.
+    // The token is valid, and a replica with a correct clock must accept it while AWS is down.
     assert!(wins(&ahead, &present));
-    // Nobody mints such a thing.
+    // ECR mints no such token.
     let incredible = lives(0, 25 * HOUR);
     assert!(wins(&present, &incredible) && !wins(&incredible, &present));
     assert!(wins(&lives(-HOUR, 1), &incredible));
@@ -198,7 +199,7 @@ fn a_token_from_the_future_gives_way_to_one_from_the_present() {
 }
 
 #[test]
-fn the_ends_of_time_are_no_trouble() {
+fn extreme_times_cause_no_panic() {
     for minted_at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
         for expires_at in [None, Some(Timestamp::MIN), Some(Timestamp::MAX)] {
             let token = token(minted_at, expires_at);
@@ -226,13 +227,13 @@ fn time() -> impl Strategy<Value = Timestamp> {
         .prop_map(|(second, nanosecond)| Timestamp::new(second, nanosecond).unwrap())
 }
 
-/// As AWS gives them, and as it should not.
+/// Tokens with an expiry as AWS sets it, and with an invalid one.
 fn tokens() -> impl Strategy<Value = Token> {
-    let life = prop_oneof![4 => 1..100_000_i64, 1 => -100_000..1_i64];
-    (time(), proptest::option::of(life)).prop_map(|(minted_at, life)| {
+    let lifetime = prop_oneof![4 => 1..100_000_i64, 1 => -100_000..1_i64];
+    (time(), proptest::option::of(lifetime)).prop_map(|(minted_at, lifetime)| {
         token(
             minted_at,
-            life.map(|seconds| minted_at + SignedDuration::from_secs(seconds)),
+            lifetime.map(|seconds| minted_at + SignedDuration::from_secs(seconds)),
         )
     })
 }
@@ -243,22 +244,22 @@ fn ages() -> impl Strategy<Value = Duration> {
 
 proptest! {
     #[test]
-    fn the_time_to_renew_lies_within_the_life_and_the_greatest_age(token in tokens(), max_age in ages()) {
+    fn due_time_is_within_lifetime_and_max_age(token in tokens(), max_age in ages()) {
         let due = due_at(&token, max_age);
         let age = due.duration_since(token.minted_at);
-        let life = token.expires_at.duration_since(token.minted_at);
-        prop_assert!(life > SignedDuration::ZERO);
+        let lifetime = token.expires_at.duration_since(token.minted_at);
+        prop_assert!(lifetime > SignedDuration::ZERO);
         prop_assert!(token.minted_at <= due && due < token.expires_at);
         prop_assert!(age.unsigned_abs() <= max_age);
-        prop_assert!(age <= life / 2);
-        // And not sooner than one of the two asks for.
-        prop_assert!(age.unsigned_abs() == max_age || age == life / 2);
+        prop_assert!(age <= lifetime / 2);
+        // And it is exactly one of the two limits.
+        prop_assert!(age.unsigned_abs() == max_age || age == lifetime / 2);
     }
 
     #[test]
-    fn a_token_never_gets_younger(token in tokens(), max_age in ages(), one in time(), other in time(), near in any::<bool>()) {
+    fn stage_never_goes_back_in_time(token in tokens(), max_age in ages(), one in time(), other in time(), near in any::<bool>()) {
         let near = |time: Timestamp| if near {
-            // Within two days of the minting, where something happens.
+            // Within two days of the minting, when the stage changes.
             token.minted_at + SignedDuration::from_secs(time.as_second() % (48 * HOUR))
         } else {
             time.max(token.minted_at)
@@ -273,34 +274,34 @@ proptest! {
     }
 
     #[test]
-    fn only_a_token_that_lives_is_fresh_or_serves(token in tokens(), max_age in ages(), now in time()) {
-        let dead = now >= token.expires_at;
-        prop_assert_eq!(stage(&token, max_age, now) == Stage::Expired, dead);
-        prop_assert!(!(dead && serves(token.minted_at, token.expires_at, now)));
+    fn expired_token_is_neither_fresh_nor_serves(token in tokens(), max_age in ages(), now in time()) {
+        let expired = now >= token.expires_at;
+        prop_assert_eq!(stage(&token, max_age, now) == Stage::Expired, expired);
+        prop_assert!(!(expired && serves(token.minted_at, token.expires_at, now)));
     }
 
     #[test]
-    fn no_lifetime_serves_beyond_its_end(one in time(), other in time(), now in time()) {
+    fn no_lifetime_serves_beyond_its_expiry(one in time(), other in time(), now in time()) {
         if serves(one, other, now) {
             prop_assert!(now < other);
         }
     }
 
-    /// The pods that start while the next token is being minted must have one that works.
+    /// Pods that start during the minting of the next token need a valid one.
     #[test]
-    fn a_token_that_is_fresh_serves(token in tokens(), now in time()) {
+    fn fresh_token_serves(token in tokens(), now in time()) {
         if stage(&token, SIX_HOURS, now) == Stage::Fresh {
             prop_assert!(serves(token.minted_at, token.expires_at, now));
         }
     }
 
     #[test]
-    fn a_retry_neither_hammers_nor_comes_too_late(
+    fn retry_is_neither_too_early_nor_too_late(
         token in proptest::option::of(tokens()), failures in any::<u32>(), now in time(),
         near in 0..HOUR * 13, jitter in 0.0..1.0_f64,
     ) {
         let now = match &token {
-            // Within the life or shortly after it.
+            // Within the lifetime or shortly after it.
             Some(token) if near % 2 == 0 => token.minted_at + SignedDuration::from_secs(near),
             _ => now,
         };
@@ -316,18 +317,18 @@ proptest! {
         prop_assert!(pause <= longest, "{pause:?} {left:?}");
     }
 
-    /// A failure more never makes the next attempt come sooner, for the same jitter.
+    /// With the same jitter, one more failure never shortens the pause.
     #[test]
-    fn patience_grows(token in tokens(), failures in 0..40_u32, now in time(), jitter in 0.0..1.0_f64) {
+    fn pause_grows_with_each_failure(token in tokens(), failures in 0..40_u32, now in time(), jitter in 0.0..1.0_f64) {
         let pause = |failures| retry_in(Some(token.expires_at), failures, now, jitter);
         prop_assert!(pause(failures) <= pause(failures + 1));
     }
 
-    /// AWS fails from the time that a token is due until it ends: how often is it asked, and how
-    /// close to the end for the last time?
+    /// AWS fails from the time that a token is due until its expiry. The test limits the number of
+    /// calls, and the time from the last call to the expiry.
     #[test]
-    fn an_outage_is_asked_about_to_its_end_and_not_too_often(life in 20..200_000_i64, jitter in 0.0..1.0_f64) {
-        let token = token(noon(), Some(noon() + SignedDuration::from_secs(life)));
+    fn outage_is_retried_until_expiry_at_limited_rate(lifetime in 20..200_000_i64, jitter in 0.0..1.0_f64) {
+        let token = token(noon(), Some(noon() + SignedDuration::from_secs(lifetime)));
         let mut now = due_at(&token, SIX_HOURS);
         let (mut asked, mut last) = (0_u32, now);
         while now < token.expires_at {
@@ -340,9 +341,9 @@ proptest! {
         prop_assert!(token.expires_at.duration_since(last) <= SignedDuration::from_secs(1));
     }
 
-    /// Of two believable tokens, one wins: two replicas never exchange them for ever.
+    /// Of two believable tokens, only one wins, so two replicas never replace them in turn for ever.
     #[test]
-    fn of_two_tokens_of_the_past_one_wins(one in tokens(), other in tokens(), now in time()) {
+    fn one_of_two_past_tokens_supersedes_the_other(one in tokens(), other in tokens(), now in time()) {
         let wins = |one: &Token, other: &Token| supersedes(one, other.minted_at, other.expires_at, now);
         prop_assert!(!wins(&one, &one.clone()));
         if one.minted_at <= now && other.minted_at <= now {

@@ -1,4 +1,4 @@
-//! The client's view of one region, so that tests that run side by side do not meet.
+//! The client's view of one region. It keeps tests that run in parallel apart.
 
 use bytes::Bytes;
 use http::Method;
@@ -6,7 +6,7 @@ use http::Method;
 use super::{Client, Error, encode};
 use crate::spec::{Absent, Action, CallCount, Clock, Expire, Fault, FaultRule, Policy, PullCount};
 
-/// One region of a stand-in: what a test owns.
+/// The region of a stand-in that a test owns.
 #[derive(Clone)]
 pub struct Region {
     client: Client,
@@ -21,12 +21,12 @@ impl Region {
         }
     }
 
-    /// Its name.
+    /// The region's name.
     pub fn name(&self) -> &str {
         &self.region
     }
 
-    /// The client for everything.
+    /// The client of the whole stand-in.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -36,7 +36,7 @@ impl Region {
         format!("{}/in/{}/", self.client.url, self.region)
     }
 
-    /// The standard host name of an account's registry here.
+    /// The standard host name of an account's registry in this region.
     pub fn host(&self, account: &str) -> String {
         crate::EcrHost {
             account: account.to_owned(),
@@ -45,7 +45,7 @@ impl Region {
         .name()
     }
 
-    /// A rule for this region, to be narrowed further.
+    /// A fault rule for this region; the caller may narrow it further.
     pub fn rule(&self, fault: Fault) -> FaultRule {
         FaultRule {
             region: Some(self.region.clone()),
@@ -56,12 +56,12 @@ impl Region {
         }
     }
 
-    /// From now on, until it is cleared.
+    /// Adds a fault that lasts until it is cleared.
     pub async fn fault(&self, fault: Fault) -> Result<(), Error> {
         self.client.fault(&self.rule(fault)).await
     }
 
-    /// For the next calls only.
+    /// Adds a fault for the next `times` calls.
     pub async fn fault_times(&self, fault: Fault, times: u64) -> Result<(), Error> {
         self.client
             .fault(&FaultRule {
@@ -71,7 +71,7 @@ impl Region {
             .await
     }
 
-    /// For one action only; the registry's is [`Action::Pull`].
+    /// Adds a fault for one action; that of the registry is [`Action::Pull`].
     pub async fn fault_of(&self, action: Action, fault: Fault) -> Result<(), Error> {
         self.client
             .fault(&FaultRule {
@@ -90,7 +90,7 @@ impl Region {
             .map(drop)
     }
 
-    /// Moves this region's clock, in seconds from the system's.
+    /// Sets this region's clock, in seconds ahead of the system's clock.
     pub async fn clock(&self, offset_seconds: i64) -> Result<(), Error> {
         self.client
             .clock(&Clock {
@@ -110,7 +110,7 @@ impl Region {
             .await
     }
 
-    /// Ends this region's registry tokens now.
+    /// Expires this region's registry tokens now.
     pub async fn expire_tokens(&self) -> Result<(), Error> {
         self.client
             .expire(&Expire {
@@ -120,7 +120,7 @@ impl Region {
             .await
     }
 
-    /// Makes a repository, or a tag of it, not exist here.
+    /// Removes a repository, or one of its tags, in this region.
     pub async fn absent(&self, repository: &str, tag: Option<&str>) -> Result<(), Error> {
         let region = Some(self.region.clone());
         self.client
@@ -132,14 +132,14 @@ impl Region {
             .await
     }
 
-    /// The counts of calls here.
+    /// The counts of calls in this region.
     pub async fn calls(&self) -> Result<Vec<CallCount>, Error> {
         self.client
             .get(&format!("/admin/calls?region={}", encode(&self.region)))
             .await
     }
 
-    /// The counts of one action here, over all callers.
+    /// The counts of one action in this region, summed over all callers.
     pub async fn total(&self, action: Action) -> Result<Total, Error> {
         let calls = self.calls().await?;
         let mine = calls.iter().filter(|count| count.action == action.name());
@@ -150,14 +150,14 @@ impl Region {
         }))
     }
 
-    /// The counts of pulls here.
+    /// The counts of pulls in this region.
     pub async fn pulls(&self) -> Result<Vec<PullCount>, Error> {
         self.client
             .get(&format!("/admin/pulls?region={}", encode(&self.region)))
             .await
     }
 
-    /// Forgets the counts of this region.
+    /// Deletes the counts of this region.
     pub async fn clear_counts(&self) -> Result<(), Error> {
         let path = format!("/admin/calls?region={}", encode(&self.region));
         self.client
@@ -170,10 +170,10 @@ impl Region {
 /// A sum of [`CallCount`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// All that arrived.
+    /// Calls that arrived.
     pub total: u64,
-    /// Answered with HTTP 200.
+    /// Calls answered with HTTP 200.
     pub succeeded: u64,
-    /// Refused or cut.
+    /// Calls refused or reset.
     pub failed: u64,
 }

@@ -1,4 +1,4 @@
-//! The admin API is strict: what it does not understand, it names.
+//! The admin API is strict: an error names the part that it does not know.
 
 use http::Method;
 use http_body_util::Full;
@@ -21,7 +21,7 @@ async fn refusal(world: &World, method: Method, path: &str, body: &str) -> Strin
 }
 
 #[tokio::test]
-async fn a_field_that_is_not_known_is_named() {
+async fn error_names_the_unknown_field() {
     let world = world().await;
     for (path, body) in [
         ("faults", r#"{"fault": "hang", "misspelt": 1}"#),
@@ -53,7 +53,7 @@ async fn a_field_that_is_not_known_is_named() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn contradictory_settings_are_refused() {
     let world = world().await;
     for (path, body, expected) in [
         (
@@ -85,7 +85,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_put_can_be_read_back_without_secrets() {
+async fn settings_are_read_back_without_secrets() {
     let world = world().await;
     world.client.role(&crate::support::role()).await.unwrap();
     let get = async |path: &str| {

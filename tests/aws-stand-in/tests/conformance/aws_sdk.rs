@@ -1,4 +1,4 @@
-//! The real AWS SDK for Rust as an outside check: what it signs is believed, what it is told it understands.
+//! The real AWS SDK for Rust as an outside check: the stand-in accepts its signatures, and it parses the answers.
 
 use std::{io::Write, time::Duration};
 
@@ -35,7 +35,7 @@ async fn good_config(world: &World) -> SdkConfig {
     config(world, keys(aws_stand_in::DEFAULT_SECRET_ACCESS_KEY)).await
 }
 
-/// Mints with the configuration and opens the registry of `account` with the result.
+/// Mints with the configuration and opens the registry of `account` with the token.
 async fn verdict(world: &World, config: &SdkConfig, account: &str) -> Verdict {
     let answer = aws_sdk_ecr::Client::new(config)
         .get_authorization_token()
@@ -57,7 +57,7 @@ async fn verdict(world: &World, config: &SdkConfig, account: &str) -> Verdict {
 }
 
 #[tokio::test]
-async fn long_term_keys_mint_a_token_that_opens_the_registry() {
+async fn long_term_keys_mint_a_valid_token() {
     let world = world().await;
     let config = good_config(&world).await;
     assert_eq!(
@@ -73,7 +73,7 @@ async fn long_term_keys_mint_a_token_that_opens_the_registry() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_an_error_with_its_code() {
+async fn wrong_secret_is_refused_with_its_code() {
     let world = world().await;
     let config = config(&world, keys("wrong")).await;
     let error = aws_sdk_ecr::Client::new(&config)
@@ -91,7 +91,7 @@ async fn a_wrong_secret_is_an_error_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_role_is_assumed_with_its_external_id() {
+async fn role_is_assumed_with_its_external_id() {
     let world = world().await;
     world
         .client
@@ -125,9 +125,9 @@ async fn a_role_is_assumed_with_its_external_id() {
     assert!(format!("{error:?}").contains("AccessDenied"), "{error:?}");
 }
 
-/// The SDK reads its environment only from the process, so the default chain runs in a process of its own.
+/// The default chain runs in its own process, because the SDK reads only the process's environment.
 #[tokio::test]
-async fn the_default_chain_finds_keys_and_web_identities_in_the_environment() {
+async fn default_chain_reads_environment_credentials() {
     let world = world().await;
     world.client.role(&role()).await.unwrap();
     let mut token = tempfile::NamedTempFile::new().unwrap();
@@ -148,7 +148,7 @@ async fn the_default_chain_finds_keys_and_web_identities_in_the_environment() {
         let output = tokio::process::Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "aws_sdk::mint_with_what_the_environment_says",
+                "aws_sdk::environment_credentials_mint_a_token",
                 "--ignored",
             ])
             .env_clear()
@@ -190,8 +190,8 @@ async fn the_default_chain_finds_keys_and_web_identities_in_the_environment() {
 }
 
 #[tokio::test]
-#[ignore = "the other half of the test above, which starts it with an environment"]
-async fn mint_with_what_the_environment_says() {
+#[ignore = "the test above starts it with an environment"]
+async fn environment_credentials_mint_a_token() {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     aws_sdk_ecr::Client::new(&config)
         .get_authorization_token()
@@ -201,7 +201,7 @@ async fn mint_with_what_the_environment_says() {
 }
 
 #[tokio::test]
-async fn throttling_is_retried_and_the_429_form_is_not() {
+async fn throttling_is_retried_except_as_429() {
     let world = world().await;
     let config = good_config(&world).await;
     let ecr = aws_sdk_ecr::Client::new(&config);
@@ -241,7 +241,7 @@ async fn throttling_is_retried_and_the_429_form_is_not() {
 }
 
 #[tokio::test]
-async fn odd_answers_come_through_as_the_sdk_documents_them() {
+async fn sdk_reports_odd_answers_as_documented() {
     let world = world().await;
     let config = good_config(&world).await;
     let ecr = aws_sdk_ecr::Client::new(&config);

@@ -1,4 +1,4 @@
-//! `GetAuthorizationToken` on the wire: the answer, and who is refused.
+//! `GetAuthorizationToken` on the wire: the answer, and the refusals.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::support::{Caller, REGION, USER, now, send, user, world};
 use aws_stand_in::spec::{Action, Expire, Policy};
 
 #[tokio::test]
-async fn the_answer_has_the_shape_and_the_size_of_a_real_one() {
+async fn answer_has_a_real_ones_shape_and_size() {
     let world = world().await;
     let answer = Caller::default().mint(&world).await;
     assert_eq!(answer.headers["content-type"], "application/x-amz-json-1.1");
@@ -33,7 +33,7 @@ async fn the_answer_has_the_shape_and_the_size_of_a_real_one() {
 }
 
 #[tokio::test]
-async fn every_call_answers_another_token_for_the_callers_own_account() {
+async fn each_call_mints_a_new_own_account_token() {
     let world = world().await;
     let (user, caller) = user("210987654321", "other");
     world.client.user(&user).await.unwrap();
@@ -49,7 +49,7 @@ async fn every_call_answers_another_token_for_the_callers_own_account() {
 }
 
 #[tokio::test]
-async fn the_deprecated_registry_ids_answer_one_entry_each_and_are_checked() {
+async fn deprecated_registry_ids_are_checked_and_answered_each() {
     let world = world().await;
     let ask = async |ids: Value| {
         let body = json!({"registryIds": ids}).to_string();
@@ -63,7 +63,7 @@ async fn the_deprecated_registry_ids_answer_one_entry_each_and_are_checked() {
 }
 
 #[tokio::test]
-async fn a_caller_who_is_not_who_he_says_is_refused_in_awss_words() {
+async fn unauthenticated_caller_is_refused_with_awss_message() {
     let world = world().await;
     let refused = async |caller: Caller| caller.mint(&world).await.ecr_error();
     let default = Caller::default;
@@ -77,7 +77,7 @@ async fn a_caller_who_is_not_who_he_says_is_refused_in_awss_words() {
     assert!(message.starts_with("The request signature we calculated does not match"));
 
     let (status, code, message) = refused(Caller {
-        key: "AKIANOBODY".into(),
+        key: "AKIAUNKNOWN".into(),
         ..default()
     })
     .await;
@@ -111,7 +111,7 @@ async fn a_caller_who_is_not_who_he_says_is_refused_in_awss_words() {
 }
 
 #[tokio::test]
-async fn a_clock_more_than_five_minutes_off_is_refused_in_both_directions() {
+async fn clock_skew_beyond_five_minutes_is_refused() {
     let world = world().await;
     let mint = async |skew| {
         Caller {
@@ -139,7 +139,7 @@ async fn a_clock_more_than_five_minutes_off_is_refused_in_both_directions() {
 }
 
 #[tokio::test]
-async fn the_stand_ins_own_clock_can_be_off_too_in_one_region() {
+async fn regional_clock_offset_moves_only_its_region() {
     let world = world().await;
     world.region.clock(3600).await.unwrap();
     assert_eq!(
@@ -169,7 +169,7 @@ async fn the_stand_ins_own_clock_can_be_off_too_in_one_region() {
 }
 
 #[tokio::test]
-async fn what_was_changed_after_signing_or_never_signed_is_refused() {
+async fn changed_or_unsigned_request_is_refused() {
     let world = world().await;
     let mut request = Caller::default().ecr_request(&world, "{}");
     *request.body_mut() = r#"{"registryIds":["111111111111"]}"#.to_owned().into();
@@ -217,7 +217,7 @@ async fn what_was_changed_after_signing_or_never_signed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_scope_of_another_day_is_refused() {
+async fn scope_of_another_day_is_refused() {
     let world = world().await;
     let mut request = Caller::default().ecr_request(&world, "{}");
     let today = request.headers()["x-amz-date"].to_str().unwrap()[..8].to_owned();
@@ -235,7 +235,7 @@ async fn a_scope_of_another_day_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unknown_operation_is_refused() {
+async fn unknown_operation_is_refused() {
     let world = world().await;
     let mut request = Caller::default().ecr_request(&world, "{}");
     let target = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories";
@@ -249,7 +249,7 @@ async fn an_unknown_operation_is_refused() {
 }
 
 #[tokio::test]
-async fn a_policy_that_denies_the_call_names_principal_and_action() {
+async fn policy_denial_names_principal_and_action() {
     let world = world().await;
     let policy = Policy {
         principal: Some(USER.to_owned()),
@@ -290,7 +290,7 @@ async fn calls_are_counted_by_principal_region_and_action() {
     .mint(&world)
     .await;
     Caller {
-        key: "AKIANOBODY".into(),
+        key: "AKIAUNKNOWN".into(),
         ..Caller::default()
     }
     .mint(&world)
@@ -335,7 +335,7 @@ async fn calls_are_counted_by_principal_region_and_action() {
 }
 
 #[tokio::test]
-async fn every_secret_can_be_asked_for_also_after_a_reset() {
+async fn secrets_stay_readable_after_a_reset() {
     let world = world().await;
     let data = Caller::default().mint(&world).await.authorization();
     let token = data["authorizationToken"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Each fault, as a caller meets it.
+//! Each fault, as the caller sees it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn verdict(world: &World, answer: &Answer) -> Verdict {
 }
 
 #[tokio::test]
-async fn a_short_life_is_said_and_kept() {
+async fn short_lifetime_is_stated_and_enforced() {
     let world = world().await;
     let answer = minted_under(&world, Fault::Lifetime { seconds: 60 }).await;
     assert!((55..=60).contains(&seconds_left(&answer)));
@@ -40,7 +40,7 @@ async fn a_short_life_is_said_and_kept() {
 }
 
 #[tokio::test]
-async fn a_stated_life_is_said_and_not_kept() {
+async fn stated_lifetime_is_not_enforced() {
     let world = world().await;
     let answer = minted_under(&world, Fault::StatedLifetime { seconds: -3600 }).await;
     assert!(seconds_left(&answer) < -3590);
@@ -48,7 +48,7 @@ async fn a_stated_life_is_said_and_not_kept() {
 }
 
 #[tokio::test]
-async fn the_expiry_can_be_left_out() {
+async fn answer_can_lack_the_expiry() {
     let world = world().await;
     let answer = minted_under(&world, Fault::NoExpiry).await;
     assert!(answer.authorization().get("expiresAt").is_none());
@@ -56,7 +56,7 @@ async fn the_expiry_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn a_delay_is_waited() {
+async fn answer_waits_for_the_delay() {
     let world = world().await;
     world
         .region
@@ -69,7 +69,7 @@ async fn a_delay_is_waited() {
 }
 
 #[tokio::test]
-async fn a_hanging_call_is_counted_as_open_and_hurts_no_other() {
+async fn hanging_call_counts_as_open_without_delaying_others() {
     let world = world().await;
     world.region.fault(Fault::Hang).await.unwrap();
     assert!(
@@ -96,7 +96,7 @@ async fn a_hanging_call_is_counted_as_open_and_hurts_no_other() {
 }
 
 #[tokio::test]
-async fn a_reset_cuts_the_connection() {
+async fn reset_closes_the_connection() {
     let world = world().await;
     world.region.fault_times(Fault::Reset, 1).await.unwrap();
     let error = try_send(Caller::default().ecr_request(&world, "{}"))
@@ -117,7 +117,7 @@ async fn a_reset_cuts_the_connection() {
 }
 
 #[tokio::test]
-async fn an_error_has_the_shape_of_its_protocol() {
+async fn error_has_its_protocols_shape() {
     let world = world().await;
     let error = Fault::Error {
         code: "ServerException".into(),
@@ -139,7 +139,7 @@ async fn an_error_has_the_shape_of_its_protocol() {
 }
 
 #[tokio::test]
-async fn throttling_comes_in_both_of_awss_ways() {
+async fn throttling_has_both_of_awss_forms() {
     let world = world().await;
     let answer = minted_under(&world, Fault::Throttling).await;
     assert_eq!(
@@ -157,7 +157,7 @@ async fn throttling_comes_in_both_of_awss_ways() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_a_success_with_nothing_in_it() {
+async fn empty_answer_is_a_success_without_content() {
     let world = world().await;
     let answer = minted_under(&world, Fault::Empty).await;
     assert_eq!(
@@ -173,7 +173,7 @@ async fn an_empty_answer_is_a_success_with_nothing_in_it() {
 }
 
 #[tokio::test]
-async fn a_malformed_answer_breaks_off() {
+async fn malformed_answer_is_truncated() {
     let world = world().await;
     let answer = minted_under(&world, Fault::Malformed).await;
     assert_eq!(answer.status, 200);
@@ -181,7 +181,7 @@ async fn a_malformed_answer_breaks_off() {
 }
 
 #[tokio::test]
-async fn the_first_calls_fail_and_then_it_is_fine() {
+async fn limited_fault_fails_only_the_first_calls() {
     let world = world().await;
     world
         .region
@@ -196,7 +196,7 @@ async fn the_first_calls_fail_and_then_it_is_fine() {
 }
 
 #[tokio::test]
-async fn a_fault_keeps_to_its_region_its_principal_and_its_action() {
+async fn fault_applies_to_its_region_principal_and_action() {
     let world = world().await;
     world.client.role(&role()).await.unwrap();
     let session = Caller::session(&Caller::default().assume(&world, &[]).await);
@@ -247,7 +247,7 @@ async fn a_fault_keeps_to_its_region_its_principal_and_its_action() {
 }
 
 #[tokio::test]
-async fn a_wrong_signature_is_not_hidden_by_a_fault() {
+async fn fault_does_not_hide_a_wrong_signature() {
     let world = world().await;
     world.region.fault(Fault::Throttling).await.unwrap();
     let caller = Caller {

@@ -1,9 +1,9 @@
-//! Whether the stand-in answers as AWS does: raw signed calls for what is on the wire, and the real SDK from outside.
+//! Tests that the stand-in answers as AWS does: with raw signed calls for the wire format, and with the real SDK.
 
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "clippy exempts only functions marked as tests, not what they share"
+    reason = "clippy exempts only functions marked as tests, not their shared functions"
 )]
 
 mod admin;

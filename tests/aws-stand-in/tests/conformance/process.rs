@@ -1,4 +1,4 @@
-//! The stand-in as a process: one line, and an end on SIGTERM.
+//! The stand-in as a process: one line of output, and an end on SIGTERM.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 #[tokio::test]
-async fn the_process_says_where_it_is_and_ends_on_a_signal() {
+async fn process_prints_its_address_and_ends_on_sigterm() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_aws-stand-in"))
         .args(["--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -27,9 +27,9 @@ async fn the_process_says_where_it_is_and_ends_on_a_signal() {
         .unwrap();
     assert!(killed.success());
     assert!(child.wait().unwrap().success());
-    line_is_the_only_one(stdout);
+    assert_no_more_lines(stdout);
 }
 
-fn line_is_the_only_one(stdout: impl BufRead) {
+fn assert_no_more_lines(stdout: impl BufRead) {
     assert_eq!(stdout.lines().count(), 0);
 }

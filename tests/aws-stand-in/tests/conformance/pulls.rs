@@ -1,4 +1,4 @@
-//! What is read from a repository once it is open.
+//! Reads of a repository with a valid credential.
 
 use aws_stand_in::spec::{Action, Fault, Verdict};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn an_image_can_be_pulled_whole() {
+async fn image_is_pulled_with_all_its_blobs() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     assert_eq!(get(&world, "/v2/", &auth).await.status, 200);
@@ -78,7 +78,7 @@ async fn an_image_can_be_pulled_whole() {
         manifest["layers"][0]["digest"]
     );
 
-    // Another repository holds another image, and not the blobs of this one.
+    // Another repository holds another image, without the blobs of this one.
     let other = get(
         &world,
         &format!("/v2/other/manifests/{manifest_digest}"),
@@ -91,7 +91,7 @@ async fn an_image_can_be_pulled_whole() {
 }
 
 #[tokio::test]
-async fn a_head_says_what_a_get_would_and_a_range_is_a_part() {
+async fn head_matches_get_and_range_returns_a_part() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     let manifest = get(&world, "/v2/app/manifests/latest", &auth).await;

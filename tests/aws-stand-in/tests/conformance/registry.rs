@@ -13,7 +13,7 @@ use crate::{
 
 const OTHER_ACCOUNT: &str = "210987654321.dkr.ecr.test-land-1.amazonaws.com";
 
-/// What the registry says, its message and code included.
+/// The registry's verdict, status, code and message.
 async fn refused(world: &World, host: &str, auth: &str) -> (Verdict, u16, String, String) {
     let opened = world
         .client
@@ -32,7 +32,7 @@ async fn refused(world: &World, host: &str, auth: &str) -> (Verdict, u16, String
 }
 
 #[tokio::test]
-async fn a_token_opens_every_registry_of_its_region() {
+async fn token_opens_every_registry_of_its_region() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     for host in [
@@ -55,7 +55,7 @@ async fn a_token_opens_every_registry_of_its_region() {
 }
 
 #[tokio::test]
-async fn without_credentials_there_is_a_challenge() {
+async fn request_without_credentials_is_challenged() {
     let world = world().await;
     for path in ["/v2/", "/v2/app/manifests/latest"] {
         let request = Request::get(format!("{}{path}", world.client.url())).header("host", HOST);
@@ -70,7 +70,7 @@ async fn without_credentials_there_is_a_challenge() {
 }
 
 #[tokio::test]
-async fn what_ecr_has_not_minted_is_refused() {
+async fn credential_not_minted_by_ecr_is_refused() {
     let world = world().await;
     let minted = auth(&world, &Caller::default()).await;
     let password = String::from_utf8(STANDARD.decode(&minted).unwrap()).unwrap();
@@ -87,7 +87,7 @@ async fn what_ecr_has_not_minted_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_opens_nothing_in_another_region() {
+async fn token_opens_nothing_in_another_region() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     let elsewhere = "123456789012.dkr.ecr.elsewhere-1.amazonaws.com";
@@ -103,7 +103,7 @@ async fn a_token_opens_nothing_in_another_region() {
 }
 
 #[tokio::test]
-async fn an_expired_token_opens_nothing_and_a_new_one_does() {
+async fn expired_token_is_refused_and_new_one_accepted() {
     let world = world().await;
     let old = auth(&world, &Caller::default()).await;
     world.region.expire_tokens().await.unwrap();
@@ -128,7 +128,7 @@ async fn an_expired_token_opens_nothing_and_a_new_one_does() {
 }
 
 #[tokio::test]
-async fn twelve_hours_later_a_token_has_expired() {
+async fn token_expires_after_twelve_hours() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     world.region.clock(12 * 3600 - 10).await.unwrap();
@@ -138,7 +138,7 @@ async fn twelve_hours_later_a_token_has_expired() {
 }
 
 #[tokio::test]
-async fn the_principals_rights_at_the_time_of_the_pull_decide() {
+async fn principals_rights_are_checked_at_pull_time() {
     let world = world().await;
     let (other, caller) = user("123456789012", "other");
     world.client.user(&other).await.unwrap();
@@ -191,7 +191,7 @@ async fn the_principals_rights_at_the_time_of_the_pull_decide() {
 }
 
 #[tokio::test]
-async fn the_registry_is_named_by_host_then_ns_then_a_header() {
+async fn host_then_ns_then_header_name_the_registry() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     let ask = async |path: &str, host: &str, header: &str| {
@@ -216,7 +216,7 @@ async fn the_registry_is_named_by_host_then_ns_then_a_header() {
 }
 
 #[tokio::test]
-async fn what_is_absent_is_not_found_and_comes_back() {
+async fn absent_repository_is_not_found_until_restored() {
     let world = world().await;
     let auth = auth(&world, &Caller::default()).await;
     world.region.absent("gone", None).await.unwrap();

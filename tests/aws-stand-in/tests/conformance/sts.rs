@@ -1,4 +1,4 @@
-//! STS: who may have which role, for how long, and what the session is then worth.
+//! STS: which caller may assume which role, for how long, and what its session may do.
 
 use aws_stand_in::spec::{Action, Expire, Fault, FaultRule, Role};
 
@@ -22,7 +22,7 @@ pub(crate) async fn identity(world: &World, caller: &Caller) -> Answer {
 }
 
 #[tokio::test]
-async fn a_caller_learns_who_he_is() {
+async fn caller_learns_its_identity() {
     let world = world().await;
     let answer = identity(&world, &Caller::default()).await;
     assert_eq!(answer.headers["content-type"], "text/xml");
@@ -36,7 +36,7 @@ async fn a_caller_learns_who_he_is() {
 }
 
 #[tokio::test]
-async fn an_unbelieved_caller_gets_stss_names_for_it() {
+async fn unauthenticated_caller_gets_stss_error_names() {
     let world = world().await;
     let refused = async |caller: Caller| {
         let answer = identity(&world, &caller).await;
@@ -48,7 +48,7 @@ async fn an_unbelieved_caller_gets_stss_names_for_it() {
     let mismatch = (403, "SignatureDoesNotMatch".to_owned());
     assert_eq!(
         refused(Caller {
-            key: "AKIANOBODY".into(),
+            key: "AKIAUNKNOWN".into(),
             ..default()
         })
         .await,
@@ -81,7 +81,7 @@ async fn an_unbelieved_caller_gets_stss_names_for_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_action_or_version_is_refused() {
+async fn unknown_action_or_version_is_refused() {
     let world = world().await;
     for fields in [
         [("Action", "GetSessionToken"), ("Version", "2011-06-15")],
@@ -93,7 +93,7 @@ async fn an_unknown_action_or_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_trusted_caller_gets_a_session_that_acts_in_the_roles_account() {
+async fn trusted_callers_session_acts_in_the_roles_account() {
     let world = world_with(role()).await;
     let answer = Caller::default().assume(&world, &[]).await;
     assert!(answer.xml("AccessKeyId").starts_with("ASIA"));
@@ -108,7 +108,7 @@ async fn a_trusted_caller_gets_a_session_that_acts_in_the_roles_account() {
 }
 
 #[tokio::test]
-async fn a_session_key_is_worth_nothing_without_its_token() {
+async fn session_key_is_refused_without_its_token() {
     let world = world_with(role()).await;
     let session = Caller::session(&Caller::default().assume(&world, &[]).await);
     for token in [None, Some("another".to_owned())] {
@@ -128,7 +128,7 @@ async fn a_session_key_is_worth_nothing_without_its_token() {
 }
 
 #[tokio::test]
-async fn an_expired_session_is_refused_by_both_services() {
+async fn expired_session_is_refused_by_both_services() {
     let world = world_with(role()).await;
     let session = Caller::session(&Caller::default().assume(&world, &[]).await);
     let expire = Expire {
@@ -150,7 +150,7 @@ async fn an_expired_session_is_refused_by_both_services() {
 }
 
 #[tokio::test]
-async fn a_session_expires_by_itself() {
+async fn session_expires_by_itself() {
     let world = world_with(role()).await;
     let rule = FaultRule {
         action: Some(Action::AssumeRole),
@@ -165,7 +165,7 @@ async fn a_session_expires_by_itself() {
 }
 
 #[tokio::test]
-async fn a_role_is_refused_alike_whether_it_is_unknown_or_does_not_trust() {
+async fn unknown_and_untrusting_role_are_refused_alike() {
     let world = world_with(Role {
         trusts: vec!["999999999999".into()],
         ..role()
@@ -173,7 +173,7 @@ async fn a_role_is_refused_alike_whether_it_is_unknown_or_does_not_trust() {
     .await;
     let expected =
         format!("User: {USER} is not authorized to perform: sts:AssumeRole on resource: ");
-    for arn in [ROLE, "arn:aws:iam::210987654321:role/nobody"] {
+    for arn in [ROLE, "arn:aws:iam::210987654321:role/unknown"] {
         let answer = Caller::default().assume(&world, &[("RoleArn", arn)]).await;
         assert_eq!(
             answer.sts_error(),
@@ -183,7 +183,7 @@ async fn a_role_is_refused_alike_whether_it_is_unknown_or_does_not_trust() {
 }
 
 #[tokio::test]
-async fn trust_goes_by_account_by_user_and_by_role() {
+async fn role_trusts_by_account_user_or_role() {
     let (stranger, as_stranger) = user("999999999999", "stranger");
     let hop = "arn:aws:iam::123456789012:role/hop";
     for (trust, user_may, session_may, stranger_may) in [
@@ -221,7 +221,7 @@ async fn trust_goes_by_account_by_user_and_by_role() {
 }
 
 #[tokio::test]
-async fn an_external_id_must_be_the_roles() {
+async fn external_id_must_match_the_roles() {
     let world = world_with(Role {
         external_id: Some("our-id".into()),
         ..role()
@@ -258,7 +258,7 @@ async fn an_external_id_must_be_the_roles() {
 }
 
 #[tokio::test]
-async fn names_and_durations_keep_to_the_api_model() {
+async fn names_and_durations_follow_the_api_model() {
     let world = world_with(role()).await;
     let long = "x".repeat(65);
     for (field, value) in [
@@ -270,7 +270,7 @@ async fn names_and_durations_keep_to_the_api_model() {
         ("RoleArn", "not-an-arn-at-all-but-long"),
         ("DurationSeconds", "899"),
         ("DurationSeconds", "43201"),
-        // Within the API's limits, and beyond the role's own.
+        // Within the API's limits, but beyond the role's.
         ("DurationSeconds", "7201"),
     ] {
         let answer = Caller::default().assume(&world, &[(field, value)]).await;
@@ -291,7 +291,7 @@ async fn names_and_durations_keep_to_the_api_model() {
 }
 
 #[tokio::test]
-async fn a_chained_session_lives_an_hour_at_most() {
+async fn chained_session_lives_at_most_an_hour() {
     let world = world_with(Role {
         trusts: vec!["*".into()],
         ..role()

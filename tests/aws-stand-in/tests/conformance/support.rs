@@ -1,4 +1,4 @@
-//! A stand-in for one test, and calls that are signed by hand.
+//! A stand-in for one test, and calls signed by hand.
 
 use aws_stand_in::{
     Handle, Signable,
@@ -39,7 +39,7 @@ pub(crate) async fn world() -> World {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the stand-in runs in another clock's place"
+    reason = "tests compare with the stand-in's clock"
 )]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
@@ -61,7 +61,7 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The text of the first XML element of that name.
+    /// The text of the first XML element with this name.
     pub(crate) fn xml(&self, name: &str) -> &str {
         let rest = self
             .text()
@@ -70,7 +70,7 @@ impl Answer {
         rest.split_once('<').map_or("", |(text, _)| text)
     }
 
-    /// Status, code and message of an ECR error, with the header checked against the body.
+    /// Status, code and message of an ECR error. Checks the header against the body.
     pub(crate) fn ecr_error(&self) -> (u16, String, String) {
         let body = self.json();
         let code = body["__type"].as_str().unwrap().to_owned();
@@ -86,7 +86,7 @@ impl Answer {
         (self.status.as_u16(), self.xml("Code"), self.xml("Message"))
     }
 
-    /// The one authorization of a good ECR answer.
+    /// The only authorization of a successful ECR answer.
     pub(crate) fn authorization(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json()["authorizationData"][0].clone()
@@ -110,7 +110,7 @@ pub(crate) async fn try_send(
     })
 }
 
-/// Somebody who signs, with every part open to be made wrong.
+/// A caller that signs. A test can make each part wrong.
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) key: String,
@@ -118,7 +118,7 @@ pub(crate) struct Caller {
     pub(crate) session_token: Option<String>,
     pub(crate) region: &'static str,
     pub(crate) service: Option<&'static str>,
-    /// Seconds that the caller's clock is ahead.
+    /// Seconds by which the caller's clock is ahead.
     pub(crate) skew: i64,
 }
 
@@ -165,7 +165,7 @@ impl Caller {
         send(self.signed(world, "sts", &headers, &form(fields))).await
     }
 
-    /// `AssumeRole` of [`ROLE`], with more or other fields.
+    /// Calls `AssumeRole` for [`ROLE`], with added or replaced fields.
     pub(crate) async fn assume(&self, world: &World, more: &[(&str, &str)]) -> Answer {
         let mut fields = vec![("Action", "AssumeRole"), ("Version", "2011-06-15")];
         for default in [("RoleArn", ROLE), ("RoleSessionName", "session")] {
@@ -282,7 +282,7 @@ pub(crate) fn user(account: &str, name: &str) -> (User, Caller) {
     )
 }
 
-/// A token as an issuer would sign it, with the claims changed as a test wants.
+/// A token as an issuer signs it, with the test's changes to the claims.
 pub(crate) fn web_identity_token(changes: &Value) -> String {
     let mut claims = json!({
         "iss": ISSUER,

@@ -1,4 +1,4 @@
-//! Images that a test brings itself.
+//! Images that a test uploads.
 
 use aws_stand_in::spec::Verdict;
 use bytes::Bytes;
@@ -29,7 +29,7 @@ fn archive(files: &[(String, String)]) -> Bytes {
     archive.into_inner().unwrap().into()
 }
 
-/// A layout with these manifests, each under a name.
+/// An OCI image layout with these manifests, each under a name.
 fn layout(manifests: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut files = vec![(
         "oci-layout".to_owned(),
@@ -58,7 +58,7 @@ fn layout(manifests: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn an_uploaded_image_is_served_and_other_tags_are_gone() {
+async fn uploaded_image_replaces_all_other_tags() {
     let world = world().await;
     let data = Caller::default().mint(&world).await.authorization();
     let auth = data["authorizationToken"].as_str().unwrap();
@@ -91,7 +91,7 @@ async fn an_uploaded_image_is_served_and_other_tags_are_gone() {
 }
 
 #[tokio::test]
-async fn of_several_images_the_one_of_that_name_is_taken_or_the_index() {
+async fn tag_selects_its_named_image_or_the_index() {
     let world = world().await;
     let data = Caller::default().mint(&world).await.authorization();
     let auth = data["authorizationToken"].as_str().unwrap();
@@ -115,7 +115,7 @@ async fn of_several_images_the_one_of_that_name_is_taken_or_the_index() {
 }
 
 #[tokio::test]
-async fn what_is_no_layout_is_refused_with_the_reason() {
+async fn invalid_layout_is_refused_with_the_reason() {
     let world = world().await;
     let refusal = async |files: &[(String, String)]| {
         world

@@ -1,4 +1,4 @@
-//! STS: sessions for workloads whose issuer a role trusts.
+//! STS: sessions for workloads with an issuer that a role trusts.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::{
     support::{Answer, Caller, ROLE, SUBJECT, World, form, now, role, send, web_identity_token},
 };
 
-/// An unsigned call with a web identity.
+/// Sends an unsigned call with a web identity.
 async fn exchange(world: &World, token: &str, more: &[(&str, &str)]) -> Answer {
     let mut fields = vec![
         ("Action", "AssumeRoleWithWebIdentity"),
@@ -28,7 +28,7 @@ async fn exchange(world: &World, token: &str, more: &[(&str, &str)]) -> Answer {
 }
 
 #[tokio::test]
-async fn a_web_identity_gets_a_session_and_counts_for_the_role() {
+async fn web_identity_gets_a_session_of_its_role() {
     let world = world_with(role()).await;
     let token = web_identity_token(&json!({}));
     let answer = exchange(&world, &token, &[]).await;
@@ -52,7 +52,7 @@ async fn a_web_identity_gets_a_session_and_counts_for_the_role() {
 }
 
 #[tokio::test]
-async fn a_web_identity_that_does_not_hold_is_refused() {
+async fn invalid_web_identity_is_refused() {
     let world = world_with(role()).await;
     let past = now().as_second() - 1;
     for (changes, code) in [
@@ -83,7 +83,7 @@ async fn a_web_identity_that_does_not_hold_is_refused() {
             "{bad}"
         );
     }
-    let other_role = [("RoleArn", "arn:aws:iam::210987654321:role/nobody")];
+    let other_role = [("RoleArn", "arn:aws:iam::210987654321:role/unknown")];
     let answer = exchange(&world, &good, &other_role).await;
     assert_eq!(
         answer.sts_error(),

@@ -1,13 +1,13 @@
-// Command app is an application for the checks of this folder: it answers HTTP
-// on port 8080 with what it sees from within its container. It changes nothing.
+// Command app is the application for the checks of this folder. It answers HTTP
+// on port 8080 with what its container sees. It changes nothing.
 //
-//	/facts       who it is and what it may do, as JSON
-//	/get?url=    what it gets from there
-//	/cat?file=   what is in that file
-//	/deny        an admission webhook that denies everything
+//	/facts       its process status and whether it can write, as JSON
+//	/get?url=    the body at a URL
+//	/cat?file=   the content of a file
+//	/deny        an admission webhook that denies every request
 //
-// With the arguments ADDRESS FOLDER it answers there, and in TLS, with tls.crt
-// and tls.key from that folder.
+// With the arguments ADDRESS FOLDER it serves TLS at ADDRESS, with tls.crt and
+// tls.key from FOLDER.
 package main
 
 import (
@@ -73,7 +73,7 @@ func deny(to http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// facts are the lines of /proc/self/status, and whether a file can be made.
+// facts are the lines of /proc/self/status, and whether it can write a file.
 func facts() map[string]string {
 	found := map[string]string{}
 	status, _ := os.ReadFile("/proc/self/status")

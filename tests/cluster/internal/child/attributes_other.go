@@ -6,7 +6,7 @@ import "syscall"
 
 const hasParentDeathSignal = false
 
-// attributes adds ours to those that a command has.
+// attributes adds ours to a command's own attributes.
 func attributes(of *syscall.SysProcAttr) *syscall.SysProcAttr {
 	if of == nil {
 		of = &syscall.SysProcAttr{}

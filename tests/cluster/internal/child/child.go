@@ -1,9 +1,9 @@
-// Package child starts processes that do not outlive this one.
+// Package child starts processes that do not outlive this process.
 //
-// A child has its own process group, so that Ctrl-C reaches this program alone
-// and the order of the end is ours. On Linux the kernel kills the child when
-// this process dies, however it dies; elsewhere a SIGKILL of this process
-// leaves its children behind.
+// A child has its own process group: Ctrl-C then reaches only this program,
+// which decides on the order in which children end. On Linux the kernel kills
+// the child when this process ends in any way; elsewhere a SIGKILL of this
+// process leaves its children behind.
 package child
 
 import (
@@ -15,21 +15,21 @@ import (
 	"syscall"
 )
 
-// Child is a process that was started. It is reaped as soon as it ends.
+// Child is a started process. It is reaped as soon as it ends.
 type Child struct {
 	command *exec.Cmd
 	done    chan struct{}
 }
 
-// children are the processes that were started and not yet waited for.
+// children are the started processes that are not yet reaped.
 var (
 	lock     sync.Mutex
 	children = map[int]bool{}
 )
 
-// spawn hands work to one thread that lives as long as this process: the
-// kernel's parent death signal fires at the end of the *thread* that forked,
-// and the Go runtime ends threads as it sees fit.
+// spawn passes work to one thread that lives as long as this process. The
+// kernel sends the parent death signal at the end of the *thread* that forked,
+// and the Go runtime ends threads at any time.
 var spawn = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
 	go func() {
@@ -41,13 +41,13 @@ var spawn = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// Start starts the command. Its input and output must be files, or nil. What it leaves
-// running in its process group when it ends is killed.
+// Start starts the command. Its input and output must be files, or nil. When it
+// ends, the rest of its process group is killed.
 func Start(command *exec.Cmd) (*Child, error) {
 	command.SysProcAttr = attributes(command.SysProcAttr)
 	started := make(chan error)
 	spawn() <- func() {
-		// Held across the start: see ReapOrphans.
+		// Held across the start, so that ReapOrphans never sees an unknown child.
 		lock.Lock()
 		defer lock.Unlock()
 		err := command.Start()
@@ -61,7 +61,7 @@ func Start(command *exec.Cmd) (*Child, error) {
 	}
 	c := &Child{command: command, done: make(chan struct{})}
 	go func() {
-		_ = command.Wait() // the state, read through ExitCode, says it all
+		_ = command.Wait() // ExitCode reads the result from the state
 		lock.Lock()
 		delete(children, command.Process.Pid)
 		lock.Unlock()
@@ -74,7 +74,7 @@ func Start(command *exec.Cmd) (*Child, error) {
 // Pid is the process id, which is also the id of its process group.
 func (c *Child) Pid() int { return c.command.Process.Pid }
 
-// Done is closed once the process has ended and was waited for.
+// Done is closed once the process has ended and is reaped.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
 // Signal sends a signal to the whole process group.
@@ -87,17 +87,17 @@ func (c *Child) Signal(signal syscall.Signal) error {
 	}
 }
 
-// Kill ends the process at once, frozen or not, and returns when it is gone.
+// Kill ends the process at once, frozen or not, and returns once it has ended.
 func (c *Child) Kill() {
 	if err := c.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH) {
-		// The group could not be signalled; the process itself always can.
+		// The group cannot be signalled; the process itself always can.
 		_ = c.command.Process.Kill()
 	}
 	<-c.done
 }
 
-// ExitCode is the code of a process that has ended, or 128 and the number of
-// the signal that ended it, as a shell reports it.
+// ExitCode is the exit code of an ended process, or 128 plus the number of the
+// signal that ended it, as a shell reports it.
 func (c *Child) ExitCode() int {
 	<-c.done
 	status := c.command.ProcessState.Sys().(syscall.WaitStatus)

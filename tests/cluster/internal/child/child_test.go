@@ -14,8 +14,8 @@ import (
 
 const limit = 10 * time.Second
 
-// parent makes the test binary a program that starts a child, prints the
-// child's process id and waits to be killed.
+// parent is the environment variable that makes the test binary a program that
+// starts a child, prints the child's process id and waits to be killed.
 const parent = "CHILD_TEST_PARENT"
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-func TestKillEndsAFrozenProcess(t *testing.T) {
+func TestKillEndsFrozenProcess(t *testing.T) {
 	started, err := Start(exec.Command("sleep", "600"))
 	if err != nil {
 		t.Fatal(err)
@@ -40,11 +40,11 @@ func TestKillEndsAFrozenProcess(t *testing.T) {
 	}
 	started.Kill()
 	if code := started.ExitCode(); code != 128+9 {
-		t.Fatalf("exit code %d, want that of SIGKILL", code)
+		t.Fatalf("exit code %d, want the one of SIGKILL", code)
 	}
 }
 
-func TestTheExitCodeIsTheProcess(t *testing.T) {
+func TestExitCodeIsReported(t *testing.T) {
 	started, err := Start(exec.Command("sh", "-c", "exit 7"))
 	if err != nil {
 		t.Fatal(err)
@@ -53,13 +53,13 @@ func TestTheExitCodeIsTheProcess(t *testing.T) {
 		t.Fatalf("exit code %d, want 7", code)
 	}
 	if err := started.Signal(syscall.SIGTERM); err == nil {
-		t.Fatal("a signal to a process that has ended")
+		t.Fatal("a signal to an ended process succeeds")
 	}
 }
 
-func TestAChildDiesWithItsKilledParent(t *testing.T) {
+func TestChildEndsWithItsKilledParent(t *testing.T) {
 	if !hasParentDeathSignal {
-		t.Skip("needs Linux: no parent death signal here")
+		t.Skip("needs Linux: this system has no parent death signal")
 	}
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), parent+"=1")
@@ -76,7 +76,7 @@ func TestAChildDiesWithItsKilledParent(t *testing.T) {
 	awaitEnd(t, pid)
 }
 
-func TestWhatAChildLeavesBehindEndsWithIt(t *testing.T) {
+func TestProcessGroupEndsWithTheChild(t *testing.T) {
 	output, input, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -111,12 +111,12 @@ func awaitEnd(t *testing.T, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); alive(pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("process %d is still there", pid)
+			t.Fatalf("process %d still runs", pid)
 		}
 	}
 }
 
-// alive counts a zombie as dead: who inherits it reaps it when it likes.
+// alive counts a zombie as dead: its new parent may reap it much later.
 func alive(pid int) bool {
 	state, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

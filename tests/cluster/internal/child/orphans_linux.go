@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReapOrphans makes this process take leave of processes that others left to
-// it, as the first process of a namespace has to. Children are not touched:
-// whoever started them waits for them.
+// ReapOrphans makes this process reap orphaned processes, as the first process
+// of a namespace must. It does not reap children, because Start waits for them.
 func ReapOrphans() {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
@@ -33,7 +32,7 @@ func reapOne() bool {
 		return false
 	}
 	if children[pid] {
-		// It hides the next one until it is waited for.
+		// The child hides other ended processes until Start has reaped it.
 		lock.Unlock()
 		time.Sleep(time.Millisecond)
 		lock.Lock()
@@ -43,9 +42,9 @@ func reapOne() bool {
 	return true
 }
 
-// endedProcess is a process that can be waited for, or 0. It stays that.
+// endedProcess is the id of an ended process, or 0. It does not reap it.
 func endedProcess() int {
-	// A siginfo_t of SIGCHLD, on 64 bits.
+	// The layout of siginfo_t for SIGCHLD on 64 bits.
 	var info struct {
 		_   [4]int32
 		pid int32

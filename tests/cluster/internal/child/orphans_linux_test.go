@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOrphansAreReapedAndChildrenAreNot(t *testing.T) {
-	// What children leave behind becomes ours, as with a namespace's first process.
+func TestOrphansAreReapedWithoutChildren(t *testing.T) {
+	// This process then adopts orphans, as the first process of a namespace does.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -34,15 +34,15 @@ func TestOrphansAreReapedAndChildrenAreNot(t *testing.T) {
 		if code := started.ExitCode(); code != 7 {
 			t.Fatalf("exit code %d, want 7", code)
 		}
-		awaitNothing(t, pid)
+		awaitReaped(t, pid)
 	}
 	if len(children) > 0 {
 		t.Errorf("%d children are still known", len(children))
 	}
 }
 
-// awaitNothing waits until there is not even a dead process of that id.
-func awaitNothing(t *testing.T, pid int) {
+// awaitReaped waits until not even a zombie has this process id.
+func awaitReaped(t *testing.T, pid int) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
 		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); os.IsNotExist(err) {
@@ -50,7 +50,7 @@ func awaitNothing(t *testing.T, pid int) {
 		}
 		if time.Now().After(deadline) {
 			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-			t.Fatalf("process %d is still there:\n%s", pid, status)
+			t.Fatalf("process %d still exists:\n%s", pid, status)
 		}
 	}
 }

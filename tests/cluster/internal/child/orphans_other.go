@@ -2,5 +2,5 @@
 
 package child
 
-// ReapOrphans does nothing: there are no process namespaces here.
+// ReapOrphans does nothing, because this system has no process namespaces.
 func ReapOrphans() {}

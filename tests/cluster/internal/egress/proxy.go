@@ -1,13 +1,13 @@
 // Package egress carries the API server's calls into the cluster to loopback.
 //
 // kube-apiserver dials an admission webhook's Service at its cluster IP, which
-// needs kube-proxy, and kube-proxy needs root. Its egress selector hands those
-// connections to a CONNECT proxy instead, here on a Unix socket, and the proxy
-// goes where the routes say. So Service and registration stay as a user would
-// install them, and the API server's resolver, TLS server name and connection
-// pool are the real ones. The bytes pass through untouched. Nothing is dialled
-// that is not on loopback: a cluster IP could be somebody's real address. Only
-// in a network that is the cluster's own, the rest is what it seems to be.
+// needs kube-proxy, and kube-proxy needs root. Instead, its egress selector
+// passes those connections to this CONNECT proxy on a Unix socket, and the proxy
+// dials the address of the Service's route. So Service and registration stay as
+// a user installs them, and the API server's resolver, TLS server name and
+// connection pool are the real ones. The proxy does not change the bytes. It
+// dials loopback only, because a cluster IP could be a real address elsewhere.
+// In a network of the cluster's own, it dials all other addresses directly.
 package egress
 
 import (
@@ -25,9 +25,9 @@ import (
 )
 
 const (
-	// The API server gives its webhooks 30 s at most.
+	// The API server waits at most 30 s for a webhook.
 	dialTimeout = 30 * time.Second
-	// The socket is local: whoever connects has its request ready.
+	// The socket is local, and a client sends its request at once.
 	requestTimeout = 10 * time.Second
 )
 
@@ -35,19 +35,20 @@ const (
 type Proxy struct {
 	// Services is the range of cluster IPs.
 	Services netip.Prefix
-	// Find says which Service has a cluster IP.
+	// Find returns the Service with a cluster IP.
 	Find func(ctx context.Context, ip netip.Addr) (route.Service, error)
-	// Routes says what is behind a Service.
+	// Routes has the addresses behind each Service.
 	Routes *route.Table
-	// Loopback connects to an address on it; nil is for this process's own.
+	// Loopback connects to a loopback address of the machine; nil means that this
+	// process is in the machine's network.
 	Loopback func(ctx context.Context, network, address string) (net.Conn, error)
-	// Real is whether this process's network is the cluster's: where no route
-	// leads, a Service and all else can be dialled.
+	// Real is whether this process is in the cluster's network. A Service without a
+	// route, and any other address, can then be dialled directly.
 	Real bool
 }
 
-// errReal is for a target that no route leads to, where that is no problem.
-var errReal = errors.New("it can be dialled")
+// errReal marks a target without a route that can be dialled directly.
+var errReal = errors.New("the target can be dialled directly")
 
 // Serve accepts connections until the listener is closed.
 func (p *Proxy) Serve(listener net.Listener) error {
@@ -57,7 +58,7 @@ func (p *Proxy) Serve(listener net.Listener) error {
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("accepting egress connections: %w", err)
+			return fmt.Errorf("cannot accept egress connections: %w", err)
 		}
 		go p.handle(connection.(*net.UnixConn))
 	}
@@ -71,7 +72,7 @@ func (p *Proxy) handle(client *net.UnixConn) {
 		return
 	}
 	if request.Method != http.MethodConnect {
-		refuse(client, http.StatusMethodNotAllowed, errors.New("only CONNECT is served here"))
+		refuse(client, http.StatusMethodNotAllowed, errors.New("only CONNECT is supported"))
 		return
 	}
 
@@ -85,7 +86,7 @@ func (p *Proxy) handle(client *net.UnixConn) {
 	}
 	defer server.Close()
 
-	// What follows may idle for as long as the two keep it open.
+	// The connection may idle as long as both sides keep it open.
 	_ = client.SetDeadline(time.Time{})
 	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 		return
@@ -93,7 +94,7 @@ func (p *Proxy) handle(client *net.UnixConn) {
 	splice(client, server)
 }
 
-// dial opens the connection that the API server asked for.
+// dial opens the connection that the API server requests.
 func (p *Proxy) dial(ctx context.Context, target string) (*net.TCPConn, error) {
 	dial := new(net.Dialer).DialContext
 	address, err := p.resolve(ctx, target)
@@ -112,7 +113,7 @@ func (p *Proxy) dial(ctx context.Context, target string) (*net.TCPConn, error) {
 	return connection.(*net.TCPConn), nil
 }
 
-// resolve turns a cluster IP into an address behind its Service.
+// resolve maps a cluster IP to an address behind its Service.
 func (p *Proxy) resolve(ctx context.Context, target string) (string, error) {
 	at, err := netip.ParseAddrPort(target)
 	if err != nil {
@@ -136,20 +137,20 @@ func (p *Proxy) resolve(ctx context.Context, target string) (string, error) {
 	}
 	address, ok := p.Routes.Next(service)
 	if !ok {
-		// The words of the kernel, as with a Service without endpoints.
+		// The kernel's message, as for a Service without endpoints.
 		return "", fmt.Errorf("dial tcp %s: connect: connection refused (no route for service %s)", target, service)
 	}
 	return address, nil
 }
 
-// refuse puts the reason where the API server's own error shows it: in the
-// status line.
+// refuse puts the reason into the status line, because the API server's own
+// error shows it.
 func refuse(client io.Writer, code int, reason error) {
 	fmt.Fprintf(client, "HTTP/1.1 %d %s\r\nContent-Length: 0\r\n\r\n", code, reason)
 }
 
-// splice copies both ways until both sides are done. An orderly end of one
-// direction is passed on as such; an error ends both, as it would on one wire.
+// splice copies in both directions until both have ended. It passes on the
+// orderly end of one direction; an error ends both, as on a single connection.
 func splice(client *net.UnixConn, server *net.TCPConn) {
 	done := make(chan struct{})
 	go func() {

@@ -22,8 +22,8 @@ var (
 	clusterIP = netip.MustParseAddr("10.0.0.7")
 )
 
-// proxyTo serves a proxy for one Service with these addresses and returns the
-// path of its socket.
+// proxyTo runs a proxy for one Service with these addresses and returns the path
+// of its socket.
 func proxyTo(t *testing.T, addresses ...string) string {
 	t.Helper()
 	var table route.Table
@@ -48,7 +48,7 @@ func proxyTo(t *testing.T, addresses ...string) string {
 	return socket
 }
 
-// connect asks for a target and returns the connection and the status line.
+// connect requests a target and returns the connection and the status line.
 func connect(t *testing.T, socket, target string) (net.Conn, string) {
 	t.Helper()
 	connection, err := net.Dial("unix", socket)
@@ -65,7 +65,8 @@ func connect(t *testing.T, socket, target string) (net.Conn, string) {
 	return connection, response.Status
 }
 
-// echo listens, and answers each connection with what it reads up to its end.
+// echo runs a server that reads each connection to its end and sends the bytes
+// back.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -87,20 +88,20 @@ func echo(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func TestACallToAClusterIPReachesTheRouteAndEndsBothWays(t *testing.T) {
+func TestClusterIPCallReachesItsRouteAndEnd(t *testing.T) {
 	connection, status := connect(t, proxyTo(t, echo(t)), "10.0.0.7:443")
 	if status != "200 OK" {
 		t.Fatalf("status %q", status)
 	}
 	io.WriteString(connection, "ping")
-	// The echo answers only at the end of what we say: the end is passed on.
+	// The echo answers only after our end, so the proxy must pass the end on.
 	connection.(*net.UnixConn).CloseWrite()
 	if answer, err := io.ReadAll(connection); err != nil || string(answer) != "ping" {
 		t.Fatalf("answer %q, %v", answer, err)
 	}
 }
 
-func TestTheReasonOfARefusalIsInTheStatusLine(t *testing.T) {
+func TestStatusLineHasTheRefusalsReason(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -112,11 +113,11 @@ func TestTheReasonOfARefusalIsInTheStatusLine(t *testing.T) {
 		name, target, want string
 		addresses          []string
 	}{
-		{"a service without addresses", "10.0.0.7:443", "connection refused", nil},
-		{"an address where nobody listens", "10.0.0.7:443", "connection refused", []string{down}},
-		{"a cluster IP of no service", "10.0.0.8:443", "no service there", nil},
-		{"an address outside", "192.0.2.1:443", "neither a cluster IP nor on loopback", nil},
-		{"a name", "example.com:443", "want IP:PORT", nil},
+		{"service without addresses", "10.0.0.7:443", "connection refused", nil},
+		{"address without a listener", "10.0.0.7:443", "connection refused", []string{down}},
+		{"cluster IP without a service", "10.0.0.8:443", "no service there", nil},
+		{"address outside the cluster", "192.0.2.1:443", "neither a cluster IP nor on loopback", nil},
+		{"host name", "example.com:443", "want IP:PORT", nil},
 	} {
 		t.Run(each.name, func(t *testing.T) {
 			_, status := connect(t, proxyTo(t, each.addresses...), each.target)
@@ -127,11 +128,11 @@ func TestTheReasonOfARefusalIsInTheStatusLine(t *testing.T) {
 	}
 }
 
-func TestInTheClustersOwnNetworkOnlyRoutesAreDifferent(t *testing.T) {
+func TestOnlyRoutesAreRedirectedInTheClustersNetwork(t *testing.T) {
 	other := route.Service{Namespace: "a", Name: "other"}
 	services := map[netip.Addr]route.Service{clusterIP: webhook, clusterIP.Next(): other}
 	var table route.Table
-	table.Set(route.Route{Service: webhook}) // leads nowhere, on purpose
+	table.Set(route.Route{Service: webhook}) // no address, so that resolve fails
 	proxy := &Proxy{
 		Services: netip.MustParsePrefix("10.0.0.0/16"),
 		Routes:   &table,

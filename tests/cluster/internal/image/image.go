@@ -1,6 +1,6 @@
-// Package image makes a container image of one program, as a tar of an OCI
-// image layout. It is reproducible, runs nothing and needs no container engine.
-// The program must not need another file: there is none.
+// Package image makes a container image with one program, as a tar of an OCI
+// image layout. The image is reproducible; to make it runs no program and needs
+// no container engine. It has no other file, so the program must not need one.
 package image
 
 import (
@@ -17,15 +17,15 @@ const (
 	mediaConfig   = "application/vnd.oci.image.config.v1+json"
 	mediaLayer    = "application/vnd.oci.image.layer.v1.tar"
 
-	// What containerd calls an image that it imports. The standard's own
-	// annotation holds a tag only.
+	// The annotation that containerd names an imported image by. The standard's own
+	// annotation has only a tag.
 	nameAnnotation = "io.containerd.image.name"
 )
 
 type object = map[string]any
 
-// Program makes the image of this name, whose entrypoint is the program at
-// /NAME-OF-THE-PROGRAM, for this architecture (as Go names it).
+// Program makes an image with this name and this architecture (as Go names it).
+// Its entrypoint is /PROGRAM, with this content.
 func Program(name, architecture, program string, content []byte) ([]byte, error) {
 	var layer bytes.Buffer
 	if err := write(&layer, file{name: program, mode: 0o755, content: content}); err != nil {
@@ -96,7 +96,7 @@ func hexOf(content []byte) string {
 func marshal(content object) []byte {
 	encoded, err := json.Marshal(content)
 	if err != nil {
-		panic(err) // strings and numbers only: cannot fail
+		panic(err) // cannot fail: strings and numbers only
 	}
 	return encoded
 }

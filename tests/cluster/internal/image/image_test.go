@@ -15,7 +15,7 @@ type descriptor struct {
 	Annotations map[string]string
 }
 
-func TestTheLayoutLeadsFromItsNameToTheProgram(t *testing.T) {
+func TestLayoutLeadsFromNameToProgram(t *testing.T) {
 	made, err := Program("host.test/name:1", "amd64", "pause", []byte("program"))
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestTheLayoutLeadsFromItsNameToTheProgram(t *testing.T) {
 	}
 	read(t, files["index.json"], &index)
 	if name := index.Manifests[0].Annotations["io.containerd.image.name"]; name != "host.test/name:1" {
-		t.Errorf("the image is called %q", name)
+		t.Errorf("the image has the name %q", name)
 	}
 	read(t, follow(index.Manifests[0]), &manifest)
 	read(t, follow(manifest.Config), &config)

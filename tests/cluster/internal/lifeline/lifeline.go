@@ -1,7 +1,7 @@
-// Package lifeline runs one command for somebody who may die without notice.
+// Package lifeline runs one command that ends at the latest with its starter.
 //
-// The command lives as long as the writing end of this program's stdin is
-// open: a pipe that the kernel closes when its owner ends, crashed or killed.
+// The command runs as long as the writing end of this program's stdin is open:
+// the kernel closes that pipe when the starter ends, also by a crash or a kill.
 // stdout and stderr are the command's own; it gets no stdin.
 package lifeline
 
@@ -17,10 +17,10 @@ import (
 )
 
 const usage = `usage: lifeline -- COMMAND [ARGUMENT…]
-Kills COMMAND at the end of its own stdin. Lines on stdin: freeze, thaw, terminate, kill.
+Kills COMMAND when the stdin of lifeline ends. Lines on stdin: freeze, thaw, interrupt, terminate, kill.
 `
 
-// signals are the lines that stdin takes. There is no answer to them.
+// signals maps each line on stdin to its signal. Lines get no answer.
 var signals = map[string]syscall.Signal{
 	"freeze":    syscall.SIGSTOP,
 	"thaw":      syscall.SIGCONT,
@@ -39,7 +39,7 @@ func Main(args []string) int {
 		return 2
 	}
 
-	// Before the start: a signal that arrives in between is not to kill us.
+	// Before the start, so that a signal in between does not kill this process.
 	forward := make(chan os.Signal, 8)
 	signal.Notify(forward, syscall.SIGTERM, syscall.SIGINT)
 
@@ -51,12 +51,12 @@ func Main(args []string) int {
 		return 127
 	}
 
-	cut := make(chan struct{})
+	stdinEnded := make(chan struct{})
 	go func() {
-		defer close(cut)
+		defer close(stdinEnded)
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 			if wanted, ok := signals[lines.Text()]; ok {
-				_ = running.Signal(wanted) // already gone: Done says so
+				_ = running.Signal(wanted) // fails only for an ended command, and Done reports that
 			} else {
 				fmt.Fprintf(os.Stderr, "lifeline: unknown line on stdin: %q\n", lines.Text())
 			}
@@ -67,7 +67,7 @@ func Main(args []string) int {
 		select {
 		case received := <-forward:
 			_ = running.Signal(received.(syscall.Signal))
-		case <-cut:
+		case <-stdinEnded:
 			running.Kill()
 			return running.ExitCode()
 		case <-running.Done():

@@ -1,10 +1,9 @@
-// Package mirror makes containerd pull the images of a registry from somewhere
-// else: from a stand-in on this machine's loopback, in plain HTTP.
+// Package mirror makes containerd pull the images of a registry from a stand-in
+// on this machine's loopback, in plain HTTP.
 //
-// The image's name, the pull secret that the kubelet finds for it, and how
-// containerd logs in stay as they are with the real registry. containerd reads
-// the files at each pull, so that a change needs no restart. It never lets
-// anything else than loopback be called.
+// The image's name, the kubelet's choice of a pull secret, and containerd's
+// login stay as with the real registry. containerd reads the files at each pull,
+// so a change needs no restart. A mirror is always on loopback.
 package mirror
 
 import (
@@ -16,15 +15,15 @@ import (
 	"strings"
 )
 
-// Mirror is a registry and where its images really are.
+// Mirror is a registry and the address that serves its images instead.
 type Mirror struct {
-	// Host is the registry in an image's name, without a port.
+	// Host is the registry's host in an image's name, without a port.
 	Host string
-	// At is where the registry is: on 127.0.0.1.
+	// At is the address of the stand-in, on 127.0.0.1.
 	At netip.AddrPort
 }
 
-// Parse reads HOST=http://127.0.0.1:PORT.
+// Parse parses HOST=http://127.0.0.1:PORT.
 func Parse(text string) (Mirror, error) {
 	host, address, found := strings.Cut(text, "=")
 	if !found {
@@ -33,9 +32,9 @@ func Parse(text string) (Mirror, error) {
 	return New(host, address)
 }
 
-// New makes a mirror of a host from the URL of a registry.
+// New makes a mirror of a host from the URL of the stand-in.
 func New(host, address string) (Mirror, error) {
-	// It becomes the name of a folder.
+	// The host becomes the name of a folder.
 	if host == "" || strings.ContainsAny(host, "/:") || strings.HasPrefix(host, ".") {
 		return Mirror{}, fmt.Errorf("%q: want the host of a registry, without scheme and port", host)
 	}
@@ -50,15 +49,15 @@ func New(host, address string) (Mirror, error) {
 	return Mirror{Host: host, At: made}, nil
 }
 
-// Write puts the mirror into containerd's folder of registries, for the host
-// as it is and for HOST:443, which is the same registry with another name.
+// Write puts the mirror into containerd's folder of registries, for HOST and for
+// HOST:443, which is another name of the same registry.
 func (m Mirror) Write(folder string) error {
 	for _, name := range []string{m.Host, m.Host + "_443_"} {
 		sub := filepath.Join(folder, name)
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return err
 		}
-		// Renamed into place: a pull may be reading it.
+		// Renamed into place, because a pull may read the file at the same time.
 		unfinished := filepath.Join(sub, ".hosts.toml")
 		if err := os.WriteFile(unfinished, []byte(m.hosts()), 0o600); err != nil {
 			return err
@@ -70,8 +69,8 @@ func (m Mirror) Write(folder string) error {
 	return nil
 }
 
-// hosts names the stand-in as the server as well: what containerd falls back to
-// would be the registry itself otherwise.
+// hosts names the stand-in as the server as well. Otherwise containerd would
+// fall back to the real registry.
 func (m Mirror) hosts() string {
 	return fmt.Sprintf("server = %[1]q\n\n[host.%[1]q]\ncapabilities = [\"pull\", \"resolve\"]\n", "http://"+m.At.String())
 }

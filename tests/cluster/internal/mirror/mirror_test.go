@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAMirrorIsAHostAndAnAddressOnLoopback(t *testing.T) {
+func TestParseAcceptsOnlyLoopbackMirrors(t *testing.T) {
 	got, err := Parse("1.dkr.ecr.eu-central-1.amazonaws.com=http://127.0.0.1:80/")
 	want := Mirror{Host: "1.dkr.ecr.eu-central-1.amazonaws.com", At: netip.MustParseAddrPort("127.0.0.1:80")}
 	if err != nil || got != want {
@@ -24,7 +24,7 @@ func TestAMirrorIsAHostAndAnAddressOnLoopback(t *testing.T) {
 	}
 }
 
-func TestTheLastMirrorOfAHostHoldsWithAndWithoutItsPort(t *testing.T) {
+func TestLastMirrorAppliesWithAndWithoutPort(t *testing.T) {
 	folder := t.TempDir()
 	for _, at := range []string{"127.0.0.1:1", "127.0.0.1:2"} {
 		if err := (Mirror{Host: "a.b", At: netip.MustParseAddrPort(at)}).Write(folder); err != nil {

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// How long the kernel may take to see that a group's last process is gone.
+// cgroupsLimit is how long the kernel may take to notice the end of a group's
+// last process.
 const cgroupsLimit = 10 * time.Second
 
-// hierarchies reads the mount points of control groups, of both versions, off
-// the content of /proc/mounts.
+// hierarchies finds the mount points of control groups, of both versions, in the
+// content of /proc/mounts.
 func hierarchies(mounts string) []string {
 	var found []string
 	for line := range strings.Lines(mounts) {
@@ -28,7 +29,7 @@ func hierarchies(mounts string) []string {
 	return found
 }
 
-// cgroupFolders are the folders of the cluster, one in each hierarchy.
+// cgroupFolders are the cluster's folders, one in each hierarchy.
 func cgroupFolders() ([]string, error) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -41,8 +42,8 @@ func cgroupFolders() ([]string, error) {
 	return folders, nil
 }
 
-// makeCgroups makes the parents of all groups of pods. The kubelet wants them
-// there, with the controllers that it uses.
+// makeCgroups makes the parents of all groups of pods. The kubelet requires
+// them, with the controllers that it uses.
 func makeCgroups() error {
 	folders, err := cgroupFolders()
 	if err != nil {
@@ -50,28 +51,28 @@ func makeCgroups() error {
 	}
 	for _, folder := range folders {
 		if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("making a control group: %w", err)
+			return fmt.Errorf("cannot make a control group: %w", err)
 		}
 		if err := enableControllers(filepath.Dir(folder)); err != nil {
 			return err
 		}
-		// Version 1: nothing can enter a cpuset that has neither CPUs nor memory.
+		// Version 1: no process can enter a cpuset without CPUs and memory.
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 			inherited, err := os.ReadFile(filepath.Join(filepath.Dir(folder), name))
 			if err != nil {
-				continue // not this hierarchy, or version 2, which inherits by itself
+				continue // another hierarchy, or version 2, which inherits by itself
 			}
 			if err := os.WriteFile(filepath.Join(folder, name), inherited, 0); err != nil {
-				return fmt.Errorf("setting up a control group: %w", err)
+				return fmt.Errorf("cannot set up a control group: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// enableControllers hands the controllers that a kubelet wants to the groups of
-// a hierarchy of version 2. It is usual that somebody has done so at boot; if
-// not, this stays, as a container engine would leave it.
+// enableControllers enables the controllers that a kubelet requires in a
+// hierarchy of version 2. Usually the init system has enabled them at boot. If
+// not, they stay enabled, as a container engine would leave them.
 func enableControllers(root string) error {
 	available, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,14 +88,14 @@ func enableControllers(root string) error {
 	}
 	for _, each := range missingControllers(string(available), string(enabled)) {
 		if err := os.WriteFile(control, []byte("+"+each), 0); err != nil {
-			return fmt.Errorf("enabling the controller %s: %w", each, err)
+			return fmt.Errorf("cannot enable the controller %s: %w", each, err)
 		}
 	}
 	return nil
 }
 
-// missingControllers are those that a kubelet wants and the kernel has, but
-// nobody has enabled.
+// missingControllers are the controllers that a kubelet requires and the kernel
+// has, but that are not enabled.
 func missingControllers(available, enabled string) []string {
 	var missing []string
 	for _, each := range []string{"cpu", "cpuset", "memory", "hugetlb", "pids"} {
@@ -105,8 +106,8 @@ func missingControllers(available, enabled string) []string {
 	return missing
 }
 
-// removeCgroups removes the groups of a cluster whose processes are dead, or
-// about to be.
+// removeCgroups removes the groups of a cluster whose processes are dead or
+// about to end.
 func removeCgroups() error {
 	folders, err := cgroupFolders()
 	if err != nil {
@@ -119,15 +120,15 @@ func removeCgroups() error {
 				break
 			}
 			if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
-				return fmt.Errorf("removing control groups: %w", err)
+				return fmt.Errorf("cannot remove control groups: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// removeGroup removes a group and those in it, the innermost first. The files
-// in the folders are the kernel's: they go with the folder.
+// removeGroup removes a group and the groups in it, the innermost first. The
+// kernel removes the files in a folder together with it.
 func removeGroup(root string) error {
 	var groups []string
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -16,12 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where Confine puts the machine's network namespace.
+// machineNetwork is the file descriptor of the machine's network namespace,
+// which Confine passes.
 const machineNetwork = 3
 
 const dialTimeout = 30 * time.Second
 
-// Inside is the cluster's view of the machine, from within its namespaces.
+// Inside is the cluster's access to the machine from within its namespaces.
 type Inside struct {
 	network   *os.File // the machine's
 	processes *os.File // the machine's /proc
@@ -30,11 +31,11 @@ type Inside struct {
 	shared map[int]bool
 }
 
-// Enter sets the namespaces up, in the process that Confine prepared. The
-// cluster's folder must exist.
+// Enter sets up the namespaces. Only the process that Confine prepared may call
+// it. The cluster's folder must exist.
 func Enter(folder string) (*Inside, error) {
 	if os.Getpid() != 1 {
-		return nil, errors.New("this is for `up --node` to call")
+		return nil, errors.New("this process is not the first of its namespace: start it by `up --node`")
 	}
 	unix.CloseOnExec(machineNetwork)
 	if err := nameFirstProcess(); err != nil {
@@ -55,14 +56,14 @@ func Enter(folder string) (*Inside, error) {
 	return inside, connect(inside.network)
 }
 
-// Pid translates the id of one of our processes to what the machine calls it.
+// Pid translates the id of one of our processes to its id on the machine.
 func (i *Inside) Pid(pid int) int {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return 0 // it has just ended
+		return 0 // the process has just ended
 	}
 	defer unix.Close(process)
-	// What it shows depends on the /proc in which one looks.
+	// The machine's /proc shows the machine's ids.
 	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/self/fdinfo/%d", i.processes.Fd(), process))
 	if err != nil {
 		return 0
@@ -76,9 +77,9 @@ func (i *Inside) Pid(pid int) int {
 	return 0
 }
 
-// Dial connects to a literal address in the machine's network.
+// Dial connects to an IP address in the machine's network.
 func (i *Inside) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	// A socket belongs to the network of the thread that makes it, for good.
+	// A socket stays in the network of the thread that makes it.
 	runtime.LockOSThread()
 	ours, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -88,18 +89,18 @@ func (i *Inside) Dial(ctx context.Context, network, address string) (net.Conn, e
 	defer ours.Close()
 	if err := unix.Setns(int(i.network.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("entering the machine's network: %w", err)
+		return nil, fmt.Errorf("cannot enter the machine's network: %w", err)
 	}
 	connection, err := new(net.Dialer).DialContext(ctx, network, address)
-	// Else the thread stays locked, and ends with its goroutine.
+	// If the return fails, the thread stays locked and ends with its goroutine.
 	if unix.Setns(int(ours.Fd()), unix.CLONE_NEWNET) == nil {
 		runtime.UnlockOSThread()
 	}
 	return connection, err
 }
 
-// Share makes a port on the machine's loopback reachable: on the node's own
-// loopback, for containerd, and at the node's address, for pods.
+// Share makes a port on the machine's loopback reachable: on the node's loopback
+// for containerd, and at the node's address for pods.
 func (i *Inside) Share(port int) error {
 	i.lock.Lock()
 	defer i.lock.Unlock()
@@ -113,7 +114,7 @@ func (i *Inside) Share(port int) error {
 			for _, each := range opened {
 				each.Close()
 			}
-			return fmt.Errorf("sharing port %d of the machine: %w", port, err)
+			return fmt.Errorf("cannot share port %d of the machine: %w", port, err)
 		}
 		opened = append(opened, listener)
 	}
@@ -140,7 +141,7 @@ func (i *Inside) carry(client *net.TCPConn, to string) {
 	defer cancel()
 	connection, err := i.Dial(ctx, "tcp", to)
 	if err != nil {
-		_ = client.SetLinger(0) // a reset: what a closed port answers
+		_ = client.SetLinger(0) // resets the connection, as a closed port does
 		return
 	}
 	defer connection.Close()

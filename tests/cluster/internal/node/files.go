@@ -6,22 +6,22 @@ import (
 	"runtime"
 )
 
-// Paths as the node's programs see them: their usual ones, each of them private
-// to the cluster and below its folder.
+// Paths as the node's programs see them: the usual ones, each private to the
+// cluster and below its folder.
 const (
 	Socket     = "/run/containerd/containerd.sock"
 	kubeletDir = "/var/lib/kubelet"
 	podLogs    = "/var/log/pods"
 
-	// PauseImage is the name of the image that holds pods open, and of the
-	// smallest application. Nobody serves it: it is imported.
+	// PauseImage is the name of the image that keeps a pod's namespaces open. It is
+	// also the smallest application. No registry serves it: it is imported.
 	PauseImage = "cluster.test/pause:1"
 )
 
 type object = map[string]any
 
-// Containerd is its configuration, given the folders of CNI plugins, of the
-// network's definition and of registries.
+// Containerd is containerd's configuration. Its arguments are the folders of CNI
+// plugins, of the network's definition and of registries.
 func Containerd(plugins, networks, registries string) []byte {
 	return fmt.Appendf(nil, `version = 3
 disabled_plugins = ['io.containerd.nri.v1.nri']
@@ -43,8 +43,8 @@ conf_dir = %q
 `, PauseImage, registries, plugins, networks)
 }
 
-// Network is the pods' network: a bridge, which is there already, and
-// addresses from a list in a file. Nothing is masqueraded, as nothing leaves.
+// Network is the pods' network: an existing bridge, and addresses from a list in
+// a file. It needs no masquerading, because no packet leaves the cluster.
 func Network() []byte {
 	return marshal(object{
 		"cniVersion": "1.0.0",
@@ -53,7 +53,7 @@ func Network() []byte {
 			"type":        "bridge",
 			"bridge":      bridge,
 			"isGateway":   true,
-			"hairpinMode": true, // a pod that calls its own Service
+			"hairpinMode": true, // a pod can call its own Service
 			"ipam": object{
 				"type":   "host-local",
 				"ranges": [][]object{{{"subnet": pods, "gateway": Address}}},
@@ -63,8 +63,9 @@ func Network() []byte {
 	})
 }
 
-// Kubelet is its configuration. As little as possible differs from the default:
-// what it does with pull secrets, images and pods is what a test is about.
+// Kubelet is the kubelet's configuration. It differs as little as possible from
+// the default, because tests check what the kubelet does with pull secrets,
+// images and pods.
 func Kubelet(authority, resolver, pluginDir string) []byte {
 	never := "0%"
 	return marshal(object{
@@ -77,17 +78,17 @@ func Kubelet(authority, resolver, pluginDir string) []byte {
 		"cgroupRoot":               "/" + cgroup,
 		"failCgroupV1":             false,
 		"failSwapOn":               false,
-		// The kernel's settings look the way it wants them: see mounts.go.
+		// The kernel's settings appear as the kubelet requires them: see mounts_linux.go.
 		"protectKernelDefaults": true,
 		"oomScoreAdj":           0,
 		"podLogsDir":            podLogs,
 		"volumePluginDir":       pluginDir,
 		"resolvConf":            resolver,
-		// Nothing serves DNS: a query fails at once. Without an address every pod
-		// would get a warning event.
+		// No server answers DNS: a query fails at once. Without an address, every pod
+		// would get a warning Event.
 		"clusterDomain": "cluster.local",
 		"clusterDNS":    []string{Address},
-		// A full disk of the machine is not the cluster's business.
+		// A full disk of the machine does not affect the cluster.
 		"enforceNodeAllocatable":      []string{},
 		"imageGCHighThresholdPercent": 100,
 		"evictionHard": object{
@@ -97,7 +98,7 @@ func Kubelet(authority, resolver, pluginDir string) []byte {
 	})
 }
 
-// KubeletFlags are those of what has no place in the configuration.
+// KubeletFlags are the kubelet's settings that exist only as flags.
 func KubeletFlags(kubeconfig, configuration string) []string {
 	return []string{
 		"--config=" + configuration,
@@ -109,32 +110,32 @@ func KubeletFlags(kubeconfig, configuration string) []string {
 	}
 }
 
-// ProxyFlags are those of kube-proxy.
+// ProxyFlags are the flags of kube-proxy.
 func ProxyFlags(kubeconfig string) []string {
 	return []string{
 		"--kubeconfig=" + kubeconfig,
 		"--hostname-override=" + Name,
 		"--proxy-mode=iptables",
 		"--cluster-cidr=" + pods,
-		// Pods share a bridge: an answer would take the short way back, past the
-		// rule that has to restore the Service's address, where bridges do not pass
-		// through iptables.
+		// Pods share a bridge. Where bridged packets do not pass through iptables, an
+		// answer would go directly to the client pod. The rule that restores the
+		// Service's address would then not see it.
 		"--masquerade-all",
 		"--oom-score-adj=0",
-		// These settings can be read-only, and are the machine's.
+		// These settings belong to the machine and can be read-only.
 		"--conntrack-max-per-core=0",
 		"--conntrack-tcp-timeout-established=0",
 		"--conntrack-tcp-timeout-close-wait=0",
 	}
 }
 
-// Architecture is that of the images that run here.
+// Architecture is the architecture of the images that this machine runs.
 const Architecture = runtime.GOARCH
 
 func marshal(content object) []byte {
 	encoded, err := json.MarshalIndent(content, "", "  ")
 	if err != nil {
-		panic(err) // strings, numbers and lists only: cannot fail
+		panic(err) // cannot fail: strings, numbers and lists only
 	}
 	return encoded
 }

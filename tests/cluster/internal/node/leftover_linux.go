@@ -14,23 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How long the kernel may take to end all that a killed cluster ran.
+// endLimit is how long the kernel may take to end the processes of a killed
+// cluster.
 const endLimit = 10 * time.Second
 
-// clearUp removes what there may be of a cluster that has ended, or was killed
-// just now. Nobody but its own processes can be in the way.
+// clearUp removes the remains of a cluster that has ended or was just killed.
+// Only the cluster's own processes can delay it.
 func clearUp() error {
 	return errors.Join(endFirstProcess(), removeWire(), removeCgroups())
 }
 
-// nameFirstProcess makes this process known to endFirstProcess, also while it
-// is dying and has no command line any more.
+// nameFirstProcess gives this process the name that endFirstProcess finds it by.
+// The name stays readable while the process ends and has no command line left.
 func nameFirstProcess() error {
 	return os.WriteFile("/proc/self/comm", []byte(firstProcess), 0)
 }
 
-// endFirstProcess waits until the kernel has ended a killed cluster's first
-// process: that is the last one to go.
+// endFirstProcess kills the first process of a killed cluster and waits for its
+// end. It is the last process of its namespace to end.
 func endFirstProcess() error {
 	statuses, err := filepath.Glob("/proc/[0-9]*/status")
 	if err != nil {
@@ -39,14 +40,14 @@ func endFirstProcess() error {
 	for _, each := range statuses {
 		status, err := os.ReadFile(each)
 		if err != nil || !isFirstProcess(string(status)) {
-			continue // it ended, or is somebody else
+			continue // it has ended, or is another process
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(each)))
 		if err != nil {
 			return err
 		}
 		if err := endProcess(pid); err != nil {
-			return fmt.Errorf("ending process %d of a killed cluster: %w", pid, err)
+			return fmt.Errorf("cannot end process %d of a killed cluster: %w", pid, err)
 		}
 	}
 	return nil
@@ -64,7 +65,7 @@ func endProcess(pid int) error {
 	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	// Readable once it has ended.
+	// The file is readable once the process has ended.
 	for deadline := time.Now().Add(endLimit); ; {
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, max(0, int(time.Until(deadline).Milliseconds())))
 		switch {
@@ -72,14 +73,15 @@ func endProcess(pid int) error {
 		case err != nil:
 			return err
 		case ready == 0:
-			return fmt.Errorf("it is still there after %s", endLimit)
+			return fmt.Errorf("it still runs after %s", endLimit)
 		default:
 			return nil
 		}
 	}
 }
 
-// isFirstProcess reads the content of /proc/PID/status.
+// isFirstProcess tells from the content of /proc/PID/status whether the process
+// is the first of a cluster.
 func isFirstProcess(status string) bool {
 	var named, first bool
 	for line := range strings.Lines(status) {
@@ -94,8 +96,8 @@ func isFirstProcess(status string) bool {
 	return named && first
 }
 
-// removeWire is only ahead of the kernel, which removes the wire some time
-// after the network namespace at its other end.
+// removeWire removes the wire before the kernel does, which takes some time
+// after the end of the network namespace at its other end.
 func removeWire() error {
 	found, err := netlink.LinkByName(machineWire)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
@@ -105,7 +107,7 @@ func removeWire() error {
 		err = netlink.LinkDel(found)
 	}
 	if err != nil && !errors.Is(err, syscall.ENODEV) {
-		return fmt.Errorf("removing the link %s: %w", machineWire, err)
+		return fmt.Errorf("cannot remove the link %s: %w", machineWire, err)
 	}
 	return nil
 }

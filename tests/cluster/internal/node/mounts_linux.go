@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overlaid are folders of the machine in which the node's programs have paths
-// of their own: the cluster writes to a layer in its folder.
+// overlaid are folders of the machine with paths that the node's programs use.
+// The cluster writes to an overlay layer in its own folder.
 var overlaid = []string{"/var/lib", "/var/log"}
 
-// settings of the kernel that are not in any namespace, and the values that a
-// kubelet insists on. It finds them, and changes nothing.
+// settings are kernel settings outside of namespaces, with the values that a
+// kubelet requires. The kubelet reads these values and changes nothing.
 var settings = map[string]string{
 	"vm/overcommit_memory":      "1",
 	"vm/panic_on_oom":           "0",
@@ -24,15 +24,15 @@ var settings = map[string]string{
 	"kernel/keys/root_maxbytes": "25000000",
 }
 
-// mountAll makes the cluster's view of the file system. Nothing of it is seen
-// from outside.
+// mountAll makes the cluster's view of the file system. The machine does not see
+// these mounts.
 func mountAll(folder string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("leaving the machine's mounts: %w", err)
+		return fmt.Errorf("cannot leave the machine's mounts: %w", err)
 	}
-	// Among each other, mounts do propagate: a pod may ask for it.
+	// Within the cluster mounts propagate, because a pod may require that.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
-		return fmt.Errorf("sharing mounts with pods: %w", err)
+		return fmt.Errorf("cannot share mounts with pods: %w", err)
 	}
 	for _, each := range overlaid {
 		if err := overlay(each, filepath.Join(folder, "node", strings.ReplaceAll(each, "/", "-"))); err != nil {
@@ -50,7 +50,7 @@ func mountAll(folder string) error {
 		}
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mounting /proc: %w", err)
+		return fmt.Errorf("cannot mount /proc: %w", err)
 	}
 	return pinSettings(filepath.Join(folder, "node", "settings"))
 }
@@ -64,13 +64,12 @@ func overlay(lower, layers string) error {
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", lower, escape(upper), escape(work))
 	if err := unix.Mount("overlay", lower, "overlay", 0, options); err != nil {
-		return fmt.Errorf("mounting an overlay on %s: %w", lower, err)
+		return fmt.Errorf("cannot mount an overlay on %s: %w", lower, err)
 	}
 	return nil
 }
 
-// escape protects the two characters that mean something in the options of an
-// overlay.
+// escape escapes the two special characters in the options of an overlay.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(path)
 }
@@ -86,7 +85,7 @@ func bindFolder(source, target string) error {
 
 func bind(source, target string) error {
 	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mounting %s on %s: %w", source, target, err)
+		return fmt.Errorf("cannot mount %s on %s: %w", source, target, err)
 	}
 	return nil
 }

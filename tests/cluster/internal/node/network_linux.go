@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connect makes the cluster's network: the pods' bridge, and the wire to the
-// machine, at whose end the machine gets an address and one route.
+// connect makes the cluster's network: the pods' bridge and the wire to the
+// machine. The machine gets one address and one route at its end of the wire.
 func connect(machine *os.File) error {
 	outside, err := netlink.NewHandleAt(netns.NsHandle(machine.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("entering the machine's network: %w", err)
+		return fmt.Errorf("cannot enter the machine's network: %w", err)
 	}
 	defer outside.Close()
 	if err := checkFree(outside); err != nil {
@@ -32,10 +32,10 @@ func connect(machine *os.File) error {
 	added := netlink.NewVeth(netlink.LinkAttrs{Name: wire})
 	added.PeerName, added.PeerNamespace = machineWire, netlink.NsFd(int(machine.Fd()))
 	if err := inside.LinkAdd(added); err != nil {
-		return fmt.Errorf("making the wire to the machine: %w", err)
+		return fmt.Errorf("cannot make the wire to the machine: %w", err)
 	}
 	if err := inside.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}); err != nil {
-		return fmt.Errorf("making the bridge: %w", err)
+		return fmt.Errorf("cannot make the bridge: %w", err)
 	}
 	for _, each := range []struct {
 		on      *netlink.Handle
@@ -49,22 +49,22 @@ func connect(machine *os.File) error {
 		{outside, machineWire, HostAddress, wireBits},
 	} {
 		if err := setUp(each.on, each.link, each.address, each.bits); err != nil {
-			return fmt.Errorf("setting up the link %s: %w", each.link, err)
+			return fmt.Errorf("cannot set up the link %s: %w", each.link, err)
 		}
 	}
 	if err := outside.RouteAdd(&netlink.Route{Dst: parse(network), Gw: net.ParseIP(wireEnd)}); err != nil {
-		return fmt.Errorf("adding the route to the cluster: %w", err)
+		return fmt.Errorf("cannot add the route to the cluster: %w", err)
 	}
-	// From the node, a cluster IP must lead somewhere before kube-proxy's rules
-	// get to see the packet. There is no default route: nothing leaves.
+	// The node needs a route to cluster IPs, or a packet never reaches kube-proxy's
+	// rules. There is no default route, because no packet leaves the cluster.
 	toPods, err := inside.LinkByName(bridge)
 	if err != nil {
 		return err
 	}
 	if err := inside.RouteAdd(&netlink.Route{Dst: parse(Services), LinkIndex: toPods.Attrs().Index}); err != nil {
-		return fmt.Errorf("adding the route to Services: %w", err)
+		return fmt.Errorf("cannot add the route to Services: %w", err)
 	}
-	// This is the setting of the cluster's own network.
+	// This setting belongs to the cluster's network namespace.
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 }
 
@@ -83,16 +83,16 @@ func setUp(on *netlink.Handle, name, address string, bits int) error {
 func parse(constant string) *net.IPNet {
 	_, parsed, err := net.ParseCIDR(constant)
 	if err != nil {
-		panic(err) // a constant
+		panic(err) // cannot fail: the text is a constant
 	}
 	return parsed
 }
 
-// checkFree refuses a machine that has our addresses in use.
+// checkFree refuses a machine that already uses the cluster's addresses.
 func checkFree(machine *netlink.Handle) error {
 	routes, err := machine.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		return fmt.Errorf("listing the machine's routes: %w", err)
+		return fmt.Errorf("cannot list the machine's routes: %w", err)
 	}
 	for _, each := range routes {
 		if each.Dst != nil && overlaps(each.Dst) {
@@ -102,8 +102,8 @@ func checkFree(machine *netlink.Handle) error {
 	return nil
 }
 
-// overlaps leaves out wider routes, the default one included: what they lead to
-// is hardly at our addresses.
+// overlaps is whether a route is to the cluster's addresses. Wider routes, such
+// as the default route, do not count: they hardly lead to these addresses.
 func overlaps(route *net.IPNet) bool {
 	other, err := netip.ParsePrefix(route.String())
 	ours := netip.MustParsePrefix(network)

@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-func TestOnlyTheFirstProcessOfANamespaceIsEnded(t *testing.T) {
+func TestOnlyFirstProcessOfNamespaceIsEnded(t *testing.T) {
 	for status, want := range map[string]bool{
 		"Name:\tecr-test-node\nPid:\t7\nNSpid:\t7\t1\n":    true,
-		"Name:\tecr-test-node\nPid:\t7\nNSpid:\t7\n":       false, // it does what it says, but on the machine
+		"Name:\tecr-test-node\nPid:\t7\nNSpid:\t7\n":       false, // the same name, but in the machine's process namespace
 		"Name:\tecr-test-node\nPid:\t7\nNSpid:\t7\t2\n":    false,
-		"Name:\tsomebody-else\nPid:\t7\nNSpid:\t7\t3\t1\n": false,
+		"Name:\tother-process\nPid:\t7\nNSpid:\t7\t3\t1\n": false,
 		"Name:\tecr-test-node-2\nPid:\t7\nNSpid:\t7\t1\n":  false,
 		"Name:\tecr-test-node\nPid:\t7\nNSpid:\t9\t7\t1\n": true,
 	} {
@@ -20,7 +20,7 @@ func TestOnlyTheFirstProcessOfANamespaceIsEnded(t *testing.T) {
 	}
 }
 
-func TestARouteOfTheMachineIsInTheWayIfItOverlaps(t *testing.T) {
+func TestOverlappingRouteOfTheMachineIsFound(t *testing.T) {
 	for route, want := range map[string]bool{
 		"0.0.0.0/0":      false,
 		"10.0.0.0/8":     false,
@@ -39,7 +39,7 @@ func TestARouteOfTheMachineIsInTheWayIfItOverlaps(t *testing.T) {
 	}
 }
 
-func TestAFolderThatTheClusterCannotSeeIsRefused(t *testing.T) {
+func TestFolderHiddenFromTheClusterIsRefused(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/tmp/c": true, "/home/runner/c": true, "/variable/c": true,
 		"/run/c": false, "/run": false, "/var/lib/c": false, "/var/log": false, "/tmp/../run/c": false,
@@ -50,7 +50,7 @@ func TestAFolderThatTheClusterCannotSeeIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPathWithACommaIsOneOptionOfAnOverlay(t *testing.T) {
+func TestCommaInOverlayPathIsEscaped(t *testing.T) {
 	if got, want := escape(`/a,b\c`), `/a\,b\\c`; got != want {
 		t.Fatalf("%q, want %q", got, want)
 	}

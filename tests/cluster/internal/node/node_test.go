@@ -21,7 +21,7 @@ func TestHierarchiesOfBothVersionsAreFound(t *testing.T) {
 	}
 }
 
-func TestControllersThatAKubeletWantsAreEnabledOnce(t *testing.T) {
+func TestOnlyMissingControllersAreEnabled(t *testing.T) {
 	got := missingControllers("cpuset cpu io memory pids rdma\n", "cpu pids\n")
 	want := []string{"cpuset", "memory"}
 	if !reflect.DeepEqual(got, want) {
@@ -29,10 +29,10 @@ func TestControllersThatAKubeletWantsAreEnabledOnce(t *testing.T) {
 	}
 }
 
-func TestGroupsAreRemovedFromTheInside(t *testing.T) {
+func TestControlGroupsAreRemovedInnermostFirst(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "a")
 	if err := removeGroup(root); err != nil {
-		t.Fatalf("a group that is not there: %v", err)
+		t.Fatalf("removing an absent group: %v", err)
 	}
 	if err := os.MkdirAll(filepath.Join(root, "b", "c"), 0o700); err != nil {
 		t.Fatal(err)
@@ -41,11 +41,11 @@ func TestGroupsAreRemovedFromTheInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(root); !os.IsNotExist(err) {
-		t.Fatalf("%s is still there (%v)", root, err)
+		t.Fatalf("%s still exists (%v)", root, err)
 	}
 }
 
-func TestWhatIsMissingIsNamedInOneCommand(t *testing.T) {
+func TestErrorNamesInstallCommandForMissingPrograms(t *testing.T) {
 	folder := t.TempDir()
 	t.Setenv("PATH", folder)
 	_, err := Find(filepath.Join(folder, "containerd"))
@@ -76,7 +76,7 @@ func TestWhatIsMissingIsNamedInOneCommand(t *testing.T) {
 	}
 }
 
-func TestTheAddressesFitTogether(t *testing.T) {
+func TestAddressRangesDoNotOverlap(t *testing.T) {
 	all, services := netip.MustParsePrefix(network), netip.MustParsePrefix(Services)
 	ofPods := netip.MustParsePrefix(pods)
 	wireRange := netip.PrefixFrom(netip.MustParseAddr(HostAddress), wireBits).Masked()
@@ -96,12 +96,12 @@ func TestTheAddressesFitTogether(t *testing.T) {
 	}
 }
 
-func TestTheKubeletsGroupsAreTheOnesThatAreRemoved(t *testing.T) {
+func TestKubeletUsesTheRemovedControlGroup(t *testing.T) {
 	var read struct{ CgroupRoot string }
 	if err := json.Unmarshal(Kubelet("ca", "resolv", "plugins"), &read); err != nil {
 		t.Fatal(err)
 	}
 	if read.CgroupRoot != "/"+cgroup {
-		t.Fatalf("the kubelet uses %s", read.CgroupRoot)
+		t.Fatalf("the kubelet uses the control group %s", read.CgroupRoot)
 	}
 }

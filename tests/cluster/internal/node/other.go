@@ -11,10 +11,10 @@ import (
 
 var errLinux = errors.New("a cluster with a node needs Linux")
 
-// Reservation cannot be had here.
+// Reservation does not exist on this system.
 type Reservation struct{}
 
-// Inside is never entered here.
+// Inside does not exist on this system.
 type Inside struct{}
 
 // Reserve fails.
@@ -32,7 +32,7 @@ func CheckFolder(string) error { return errLinux }
 // Enter fails.
 func Enter(string) (*Inside, error) { return nil, errLinux }
 
-// Pid changes nothing.
+// Pid returns the id unchanged.
 func (*Inside) Pid(pid int) int { return pid }
 
 // Dial fails.

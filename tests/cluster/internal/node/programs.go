@@ -9,26 +9,27 @@ import (
 	"strings"
 )
 
-// Programs are paths of what a node needs and this program is not.
+// Programs are the paths of a node's programs that are not part of this program.
 type Programs struct {
-	// Containerd, its shim and its command line are in one folder.
+	// Containerd, its shim and its command line ctr, all in one folder.
 	Containerd, Shim, Ctr string
 	// Plugins is the folder of the CNI plugins.
 	Plugins string
 }
 
-// aptPackages is what Debian and Ubuntu call the rest, by a file of each.
+// aptPackages are Debian's and Ubuntu's packages of the other programs, each with
+// one of its programs.
 var aptPackages = []struct{ name, program string }{
 	{"runc", "runc"},
 	{"iptables", "iptables"},
 	{"containernetworking-plugins", ""},
 }
 
-// pluginFolders are where distributions put CNI plugins.
+// pluginFolders are the folders in which distributions put CNI plugins.
 var pluginFolders = []string{"/usr/lib/cni", "/opt/cni/bin"}
 
-// Find looks for the programs: containerd at this path, or on PATH if it is
-// empty. The error is what to do about all that is missing.
+// Find finds the programs: containerd at this path, or on PATH if the path is
+// empty. The error says how to install everything that is missing.
 func Find(containerd string) (Programs, error) {
 	var found Programs
 	var missing []string
@@ -65,8 +66,8 @@ func Find(containerd string) (Programs, error) {
 	return found, errors.Join(problems...)
 }
 
-// SearchPath is where the node's programs look for others. root's PATH does not
-// always have the folders of administration.
+// SearchPath is the PATH of the node's programs. root's PATH does not always have
+// the sbin folders.
 func SearchPath() string {
 	return strings.TrimPrefix(os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin", ":")
 }

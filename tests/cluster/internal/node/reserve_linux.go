@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// An address in the abstract namespace: it leaves no file, and the kernel frees
-// it with the process.
+// reservation is a socket address in the abstract namespace: it leaves no file,
+// and the kernel frees it at the end of the process.
 const reservation = "@ecr-pull-secrets-test-node"
 
 // Reservation is the right to run the machine's one cluster with a node.
@@ -22,8 +22,8 @@ type Reservation struct {
 	lock net.Listener
 }
 
-// Reserve takes the machine for the cluster in a folder, and clears what a
-// cluster that was killed left. It fails if another one runs.
+// Reserve reserves the machine for the cluster in a folder, and removes what a
+// killed cluster left behind. It fails while another cluster runs.
 func Reserve(folder string) (*Reservation, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a cluster with a node needs root")
@@ -44,14 +44,14 @@ func Reserve(folder string) (*Reservation, error) {
 	return r, nil
 }
 
-// Release clears what is not cleared by the kernel, and lets the next one in.
-// The cluster's processes must be dead.
+// Release removes what the kernel does not remove, and frees the machine for the
+// next cluster. The cluster's processes must have ended.
 func (r *Reservation) Release() error {
 	defer r.lock.Close()
 	return clearUp()
 }
 
-// answer tells whoever asks who has the machine.
+// answer sends the text to every client: it names the owner of the machine.
 func answer(lock net.Listener, text string) {
 	for {
 		connection, err := lock.Accept()
@@ -74,8 +74,8 @@ func owner() string {
 	return string(text)
 }
 
-// Confine prepares a command to run in namespaces of its own, as the first
-// process there: what it starts ends with it. It is to call Enter.
+// Confine prepares a command to run in its own namespaces, as their first
+// process: everything that it starts ends with it. The command must call Enter.
 func (r *Reservation) Confine(command *exec.Cmd) error {
 	machine, err := os.Open("/proc/self/ns/net")
 	if err != nil {
@@ -88,8 +88,8 @@ func (r *Reservation) Confine(command *exec.Cmd) error {
 	return makeCgroups()
 }
 
-// CheckFolder refuses folders that the cluster could not see, because it has
-// something else there.
+// CheckFolder refuses folders that the cluster cannot see, because it mounts
+// other folders over them.
 func CheckFolder(path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {

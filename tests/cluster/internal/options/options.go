@@ -1,5 +1,5 @@
-// Package options reads the command line of `up` and merges what its user adds
-// to the flags of a component. It is pure: no file, no process, no environment.
+// Package options parses the command line of `up` and merges the user's flags
+// for a component with ours. It is pure: no file, no process, no environment.
 package options
 
 import (
@@ -19,13 +19,14 @@ import (
 
 // Options is the command line of `up`.
 type Options struct {
-	// Dir holds everything the cluster writes. It goes away with the cluster.
+	// Dir is the folder of everything that the cluster writes. It is removed with
+	// the cluster.
 	Dir string
-	// Keep leaves Dir behind, for a look at logs and data.
+	// Keep keeps Dir after the end, for inspection of logs and data.
 	Keep bool
 	// Audit makes kube-apiserver write an audit log at level Metadata.
 	Audit bool
-	// Wait is how long the cluster may take to become ready.
+	// Wait is the time limit for the cluster to become ready.
 	Wait time.Duration
 	// Routes are the services that have addresses from the start.
 	Routes []route.Route
@@ -33,35 +34,35 @@ type Options struct {
 	Node bool
 	// Containerd is the path of containerd, or empty for the one on PATH.
 	Containerd string
-	// Images are archives of images that the node has from the start.
+	// Images are archives of images that are imported at the start.
 	Images []string
-	// Mirrors are registries that the node finds elsewhere from the start.
+	// Mirrors are the registries whose images a stand-in serves from the start.
 	Mirrors []mirror.Mirror
-	// Ports are those on this machine's loopback that pods reach.
+	// Ports are the ports on this machine's loopback that pods reach.
 	Ports []int
-	// Arguments are flags for a component, by its name, beside ours.
+	// Arguments are the user's flags for a component, keyed by its name.
 	Arguments map[string][]string
 }
 
-// Components whose flags can be added to, in the order in which they start.
+// Components are the components that take flags of the user, in the order in
+// which they start.
 var Components = []string{
 	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet",
 }
 
-// ofNode are the flags that mean something with a node only.
+// ofNode are the flags that need a node.
 var ofNode = []string{"containerd", "image", "registry", "host-port", "kube-scheduler-arg", "kube-proxy-arg", "kubelet-arg"}
 
-// Parse reads the arguments after `up`. What it has to say to the user on the
-// way, help included, goes to the writer.
+// Parse parses the arguments after `up`. It writes help and errors to the writer.
 func Parse(args []string, output io.Writer) (Options, error) {
 	options := Options{Arguments: map[string][]string{}}
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
 	flags.SetOutput(output)
-	flags.StringVar(&options.Dir, "dir", "", "folder of the cluster: absent, empty, or left over by a cluster that died (required)")
-	flags.BoolVar(&options.Keep, "keep", false, "leave the folder behind")
+	flags.StringVar(&options.Dir, "dir", "", "folder of the cluster: absent, empty, or left behind by a killed cluster (required)")
+	flags.BoolVar(&options.Keep, "keep", false, "keep the folder after the end")
 	flags.BoolVar(&options.Audit, "audit", false, "write an audit log")
-	flags.DurationVar(&options.Wait, "wait", 2*time.Minute, "how long the cluster may take to become ready")
-	flags.Func("service", "`NAMESPACE/NAME=HOST:PORT,…`: where the API server's calls to a Service go (repeatable)", func(text string) error {
+	flags.DurationVar(&options.Wait, "wait", 2*time.Minute, "time limit for the cluster to become ready")
+	flags.Func("service", "`NAMESPACE/NAME=HOST:PORT,…`: addresses for the API server's calls to a Service (repeatable)", func(text string) error {
 		parsed, err := route.Parse(text)
 		if err == nil {
 			options.Routes = append(options.Routes, parsed)
@@ -71,17 +72,17 @@ func Parse(args []string, output io.Writer) (Options, error) {
 	flags.BoolVar(&options.Node, "node", false, "add a node that runs pods (needs root and Linux)")
 	flags.StringVar(&options.Containerd, "containerd", "", "`path` of containerd, with its shim and ctr beside it (default: the one on PATH)")
 	flags.Func("image", "`path` of an archive of images, for the node (repeatable)", func(text string) error {
-		// Absolute, as the folder changes.
+		// Absolute, because the working directory changes.
 		path, err := filepath.Abs(text)
 		options.Images = append(options.Images, path)
 		return err
 	})
-	flags.Func("registry", "`HOST=http://127.0.0.1:PORT`: where the node finds the images of a registry (repeatable)", func(text string) error {
+	flags.Func("registry", "`HOST=http://127.0.0.1:PORT`: address that serves the images of a registry (repeatable)", func(text string) error {
 		parsed, err := mirror.Parse(text)
 		options.Mirrors = append(options.Mirrors, parsed)
 		return err
 	})
-	flags.Func("host-port", "a `port` on this machine's loopback that pods are to reach (repeatable)", func(text string) error {
+	flags.Func("host-port", "a `port` on this machine's loopback that pods reach (repeatable)", func(text string) error {
 		parsed, err := ParsePort(text)
 		options.Ports = append(options.Ports, parsed)
 		return err
@@ -118,7 +119,7 @@ func Parse(args []string, output io.Writer) (Options, error) {
 	return options, nil
 }
 
-// ParsePort reads the number of a TCP port.
+// ParsePort parses the number of a TCP port.
 func ParsePort(text string) (int, error) {
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
@@ -127,9 +128,8 @@ func ParsePort(text string) (int, error) {
 	return int(port), nil
 }
 
-// Merge puts extra flags behind ours and drops those of ours that have the
-// name of an extra one: some flags are lists, where a second value would add
-// and not replace.
+// Merge appends the extra flags to ours and drops each flag of ours with the name
+// of an extra one. Some flags are lists, to which a second value would be added.
 func Merge(ours, extra []string) []string {
 	replaced := map[string]bool{}
 	for _, argument := range extra {

@@ -38,7 +38,7 @@ func TestParseReadsEveryFlag(t *testing.T) {
 	}
 }
 
-func TestParseRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestParseRefusesInvalidCommandLines(t *testing.T) {
 	for _, args := range [][]string{
 		{},
 		{"--keep"},

@@ -1,7 +1,6 @@
 // Package pki makes the certificates and keys of one cluster: an authority, a
-// serving certificate, client certificates, and the key that signs tokens of
-// ServiceAccounts. They are worth nothing outside of their cluster and last for
-// a week. It writes no file.
+// serving certificate, client certificates, and the signing key of ServiceAccount
+// tokens. They are valid only in their cluster, for a week. It writes no file.
 package pki
 
 import (
@@ -20,7 +19,7 @@ import (
 
 const (
 	lifetime = 7 * 24 * time.Hour
-	// A clock that is set back a little between two processes is no reason to fail.
+	// backdating tolerates a clock that is set back a little between two processes.
 	backdating = time.Hour
 )
 
@@ -28,11 +27,11 @@ const (
 type Authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
-	// PEM is the authority's certificate.
+	// PEM is the authority's certificate as PEM.
 	PEM []byte
 }
 
-// Pair is a certificate and its key, both PEM.
+// Pair is a certificate and its key, both as PEM.
 type Pair struct {
 	Certificate, Key []byte
 }
@@ -78,7 +77,7 @@ func (a *Authority) Server(hosts ...string) (Pair, error) {
 	return a.issue(template)
 }
 
-// Client makes a client certificate: its common name is the user, its
+// Client makes a client certificate: the common name is the user, the
 // organisations are the user's groups.
 func (a *Authority) Client(user string, groups ...string) (Pair, error) {
 	template, err := newTemplate(pkix.Name{CommonName: user, Organization: groups})
@@ -103,8 +102,8 @@ func (a *Authority) issue(template *x509.Certificate) (Pair, error) {
 	return Pair{Certificate: encode("CERTIFICATE", der), Key: keyPEM}, err
 }
 
-// SigningKey makes the key for ServiceAccount tokens, PEM. It is RSA as in
-// every managed cluster: whoever verifies the tokens from outside expects that.
+// SigningKey makes the signing key of ServiceAccount tokens, as PEM. It is RSA as
+// in every managed cluster, because outside verifiers of the tokens expect that.
 func SigningKey() ([]byte, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

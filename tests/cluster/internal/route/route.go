@@ -1,5 +1,5 @@
-// Package route holds which local addresses stand behind a Service, and whose
-// turn it is. It is pure: it opens no connection and asks no API server.
+// Package route has the local addresses behind each Service, and the next one in
+// turn. It is pure: it opens no connection and calls no API server.
 package route
 
 import (
@@ -17,13 +17,14 @@ type Service struct {
 
 func (s Service) String() string { return s.Namespace + "/" + s.Name }
 
-// Route is what one Service leads to. No address means that nobody listens.
+// Route is the addresses behind one Service. A Service without an address
+// refuses connections.
 type Route struct {
 	Service   Service
 	Addresses []string // HOST:PORT each
 }
 
-// Parse reads NAMESPACE/NAME=HOST:PORT,HOST:PORT.
+// Parse parses NAMESPACE/NAME=HOST:PORT,HOST:PORT.
 func Parse(text string) (Route, error) {
 	service, addresses, found := strings.Cut(text, "=")
 	if !found {
@@ -32,8 +33,8 @@ func Parse(text string) (Route, error) {
 	return New(service, addresses)
 }
 
-// New makes a route from NAMESPACE/NAME and a list of addresses with commas
-// between them, which may be empty.
+// New makes a route from NAMESPACE/NAME and a list of addresses, separated by
+// commas, which may be empty.
 func New(service, addresses string) (Route, error) {
 	namespace, name, found := strings.Cut(service, "/")
 	if !found || namespace == "" || name == "" || strings.Contains(name, "/") {
@@ -52,8 +53,8 @@ func New(service, addresses string) (Route, error) {
 	return made, nil
 }
 
-// checkAddress admits literal loopback addresses only: nothing of a test may
-// be reachable from, or reach, another machine.
+// checkAddress accepts only loopback IP addresses, because a test must not reach
+// another machine or be reachable from there.
 func checkAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -68,7 +69,7 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// Table is the routes in force. It is safe for use by many at once.
+// Table is the routes in force. It is safe for concurrent use.
 type Table struct {
 	lock   sync.Mutex
 	routes map[Service]*turns
@@ -79,8 +80,8 @@ type turns struct {
 	next      int
 }
 
-// Set replaces what a Service leads to. Only new connections see it, as with a
-// Service whose endpoints change.
+// Set replaces the addresses of a Service. Only new connections use them, as with
+// a Service whose endpoints change.
 func (t *Table) Set(r Route) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
@@ -90,15 +91,15 @@ func (t *Table) Set(r Route) {
 	t.routes[r.Service] = &turns{addresses: r.Addresses}
 }
 
-// Has says whether a route was set for a Service.
+// Has is whether a Service has a route.
 func (t *Table) Has(service Service) bool {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	return t.routes[service] != nil
 }
 
-// Next returns the address for the next connection to a Service: each in turn.
-// It reports false when the Service leads nowhere.
+// Next returns the address for the next connection to a Service, each in turn.
+// It returns false for a Service without an address.
 func (t *Table) Next(service Service) (address string, ok bool) {
 	t.lock.Lock()
 	defer t.lock.Unlock()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestParseReadsAServiceAndItsAddresses(t *testing.T) {
+func TestParseReadsServiceAndAddresses(t *testing.T) {
 	for text, want := range map[string]Route{
 		"a/b=127.0.0.1:1":             {Service{"a", "b"}, []string{"127.0.0.1:1"}},
 		"a/b=127.0.0.1:1,[::1]:65535": {Service{"a", "b"}, []string{"127.0.0.1:1", "[::1]:65535"}},
@@ -20,7 +20,7 @@ func TestParseReadsAServiceAndItsAddresses(t *testing.T) {
 	}
 }
 
-func TestParseRefusesWhatIsNotARouteToLoopback(t *testing.T) {
+func TestParseRefusesRoutesOutsideLoopback(t *testing.T) {
 	for _, text := range []string{
 		"", "a/b", "b=127.0.0.1:1", "/b=127.0.0.1:1", "a/=127.0.0.1:1", "a/b/c=127.0.0.1:1",
 		"a/b=127.0.0.1", "a/b=127.0.0.1:0", "a/b=127.0.0.1:65536", "a/b=127.0.0.1:https",
@@ -32,7 +32,7 @@ func TestParseRefusesWhatIsNotARouteToLoopback(t *testing.T) {
 	}
 }
 
-func TestConnectionsGoToEachAddressInTurn(t *testing.T) {
+func TestConnectionsUseEachAddressInTurn(t *testing.T) {
 	var table Table
 	service := Service{"a", "b"}
 	table.Set(Route{service, []string{"one", "two"}})
@@ -43,7 +43,7 @@ func TestConnectionsGoToEachAddressInTurn(t *testing.T) {
 	}
 }
 
-func TestAServiceWithoutAddressesLeadsNowhere(t *testing.T) {
+func TestServiceWithoutAddressesHasNoNext(t *testing.T) {
 	var table Table
 	service := Service{"a", "b"}
 	if got, ok := table.Next(service); ok {
@@ -51,7 +51,7 @@ func TestAServiceWithoutAddressesLeadsNowhere(t *testing.T) {
 	}
 	table.Set(Route{service, []string{"one"}})
 	if _, ok := table.Next(service); !ok {
-		t.Fatal("Next of a routed service leads nowhere")
+		t.Fatal("Next of a routed service returns no address")
 	}
 	table.Set(Route{service, nil})
 	if got, ok := table.Next(service); ok {

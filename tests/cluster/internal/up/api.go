@@ -21,12 +21,12 @@ import (
 const (
 	callTimeout  = 5 * time.Second
 	pollInterval = 50 * time.Millisecond
-	// How long a cluster IP is known to be a Service's. Short, as an address can
-	// go to another Service; long enough for a burst of new connections.
+	// serviceMemory is how long the Service of a cluster IP is cached. Short, because
+	// an address can go to another Service; long enough for a burst of connections.
 	serviceMemory = time.Second
 )
 
-// api asks the cluster as its administrator.
+// api calls the cluster's API as its administrator.
 type api struct {
 	at     endpoints
 	client *http.Client
@@ -47,7 +47,7 @@ func newAPI(at endpoints, with *credentials) *api {
 		at: at,
 		client: &http.Client{
 			Timeout: callTimeout,
-			// No proxy from the environment: everything is on loopback.
+			// No proxy from the environment, because everything is on loopback.
 			Transport: &http.Transport{TLSClientConfig: &tls.Config{
 				RootCAs:      roots,
 				Certificates: []tls.Certificate{with.administratorIdentity},
@@ -57,7 +57,7 @@ func newAPI(at endpoints, with *credentials) *api {
 	}
 }
 
-// get fetches a URL. An answer other than 200 is an error.
+// get fetches a URL. Any status but 200 is an error.
 func (a *api) get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -88,13 +88,14 @@ func (a *api) serverReady(ctx context.Context) error {
 	return err
 }
 
-// defaultAccount is there once the controllers work: a pod needs it.
+// defaultAccount checks for the default ServiceAccount: a pod needs it, and the
+// controllers make it once they run.
 func (a *api) defaultAccount(ctx context.Context) error {
 	_, err := a.get(ctx, a.at.serverURL()+"/api/v1/namespaces/default/serviceaccounts/default")
 	return err
 }
 
-// nodeReady is the case when the scheduler will use the node.
+// nodeReady checks that the scheduler can use the node.
 func (a *api) nodeReady(ctx context.Context) error {
 	body, err := a.get(ctx, a.at.serverURL()+"/api/v1/nodes/"+node.Name)
 	if err != nil {
@@ -109,10 +110,10 @@ func (a *api) nodeReady(ctx context.Context) error {
 		}
 	}
 	if err := json.Unmarshal(body, &read); err != nil {
-		return fmt.Errorf("reading the node: %w", err)
+		return fmt.Errorf("cannot parse the node: %w", err)
 	}
 	if taints := read.Spec.Taints; len(taints) > 0 {
-		return fmt.Errorf("it has the taint %s", taints[0].Key)
+		return fmt.Errorf("the node has the taint %s", taints[0].Key)
 	}
 	for _, each := range read.Status.Conditions {
 		if each.Type == "Ready" && each.Status != "True" {
@@ -122,17 +123,16 @@ func (a *api) nodeReady(ctx context.Context) error {
 	return nil
 }
 
-// proxyReady asks the API server through its Service, which is kube-proxy's
-// doing.
+// proxyReady calls the API server through its Service, which needs kube-proxy.
 func (a *api) proxyReady(ctx context.Context) error {
-	// A packet that came too early is lost.
+	// A packet that is sent too early is lost, so each attempt is short.
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, err := a.get(ctx, "https://"+a.at.kubernetes+"/readyz")
 	return err
 }
 
-// serviceAt says which Service has this cluster IP.
+// serviceAt returns the Service with this cluster IP.
 func (a *api) serviceAt(ctx context.Context, ip netip.Addr) (route.Service, error) {
 	a.lock.Lock()
 	known, ok := a.services[ip]
@@ -151,7 +151,7 @@ func (a *api) serviceAt(ctx context.Context, ip netip.Addr) (route.Service, erro
 		}
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return route.Service{}, fmt.Errorf("reading the services at %s: %w", ip, err)
+		return route.Service{}, fmt.Errorf("cannot parse the services at %s: %w", ip, err)
 	}
 	if len(list.Items) == 0 {
 		return route.Service{}, fmt.Errorf("no service has the cluster IP %s", ip)
@@ -164,7 +164,7 @@ func (a *api) serviceAt(ctx context.Context, ip netip.Addr) (route.Service, erro
 	return found, nil
 }
 
-// await asks until there is no error, at most for so long.
+// await repeats a check until it succeeds, at most until the limit.
 func await(ctx context.Context, limit time.Duration, what string, ask func(context.Context) error) error {
 	for deadline := time.Now().Add(limit); ; {
 		err := ask(ctx)

@@ -13,13 +13,12 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/route"
 )
 
-// report is the line of JSON that says that the cluster is ready. Paths are
-// absolute.
+// report is the line of JSON that reports a ready cluster. Paths are absolute.
 type report struct {
 	Kubeconfig string         `json:"kubeconfig"`
 	Server     string         `json:"server"`
 	CA         string         `json:"ca"`
-	Etcd       string         `json:"etcd"` // in the cluster's own network
+	Etcd       string         `json:"etcd"` // reachable in the cluster's network
 	Kubectl    string         `json:"kubectl"`
 	Logs       string         `json:"logs"`
 	AuditLog   string         `json:"audit_log,omitempty"`
@@ -27,8 +26,8 @@ type report struct {
 	Pids       map[string]int `json:"pids"`
 }
 
-// cluster is a control plane, and the way from it to the webhooks of a test.
-// It may have a node.
+// cluster is a control plane and its way to the webhooks of a test. It may have a
+// node.
 type cluster struct {
 	in         *folder
 	limit      time.Duration
@@ -37,13 +36,13 @@ type cluster struct {
 	routes     *route.Table
 	egress     net.Listener
 	report     report
-	// Both nil in a cluster without a node.
+	// Both are nil in a cluster without a node.
 	inside *node.Inside
 	node   *runtime
 }
 
-// newCluster writes what the components read. Nothing runs afterwards. With a
-// node, this process is inside of its namespaces.
+// newCluster writes the files that the components read, and starts nothing. With
+// a node, this process is already inside its namespaces.
 func newCluster(in *folder, wanted options.Options, inside *node.Inside, died func(error)) (*cluster, error) {
 	at, err := newEndpoints(inside != nil)
 	if err != nil {
@@ -51,7 +50,7 @@ func newCluster(in *folder, wanted options.Options, inside *node.Inside, died fu
 	}
 	with, err := issue(in, at, inside != nil)
 	if err != nil {
-		return nil, fmt.Errorf("making credentials: %w", err)
+		return nil, fmt.Errorf("cannot make credentials: %w", err)
 	}
 	made := &cluster{
 		in:         in,
@@ -75,7 +74,7 @@ func newCluster(in *folder, wanted options.Options, inside *node.Inside, died fu
 		serverFlags = append(serverFlags, withNodeFlags(with)...)
 		made.components.outside = inside.Pid
 	}
-	// kube-proxy leads to real Services, unless somebody wants it otherwise.
+	// With a node, kube-proxy leads to real Services, so routes are optional.
 	if inside == nil || len(wanted.Routes) > 0 {
 		selection, err := in.write("egress.yaml", []byte(egressSelection))
 		if err != nil {
@@ -120,10 +119,10 @@ func newCluster(in *folder, wanted options.Options, inside *node.Inside, died fu
 	return made, made.components.link("kubectl")
 }
 
-// boot starts everything and returns when pods can be created in the namespace
+// boot starts everything and returns once pods can be created in the namespace
 // `default`.
 func (c *cluster) boot(ctx context.Context) error {
-	// The egress socket has a relative name, for us and for the API server.
+	// The egress socket has a relative path, for this process and the API server.
 	if err := os.Chdir(c.in.path); err != nil {
 		return err
 	}
@@ -133,7 +132,7 @@ func (c *cluster) boot(ctx context.Context) error {
 		}
 	}
 	prepared := c.prepareNode(ctx)
-	// kube-apiserver waits for etcd by itself, which saves a second.
+	// Does not wait for etcd: kube-apiserver does, which saves a second.
 	if _, err := c.components.start("etcd"); err != nil {
 		return err
 	}
@@ -162,11 +161,11 @@ func (c *cluster) start(ctx context.Context, name string) error {
 	return await(ctx, c.limit, name+" is not ready", started.ready)
 }
 
-// openEgress takes up the API server's connections to webhooks.
+// openEgress accepts the API server's connections to webhooks.
 func (c *cluster) openEgress() error {
 	listener, err := net.Listen("unix", egressSocket)
 	if err != nil {
-		return fmt.Errorf("listening for egress connections: %w", err)
+		return fmt.Errorf("cannot listen for egress connections: %w", err)
 	}
 	c.egress = listener
 	proxy := &egress.Proxy{Services: c.api.at.services, Find: c.api.serviceAt, Routes: c.routes}
@@ -181,7 +180,7 @@ func (c *cluster) openEgress() error {
 	return nil
 }
 
-// tearDown ends every process and returns when they are gone.
+// tearDown kills every process and returns once they have ended.
 func (c *cluster) tearDown() {
 	c.components.stopAll()
 	if c.egress != nil {

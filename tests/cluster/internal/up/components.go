@@ -15,24 +15,24 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/child"
 )
 
-// component is one process of the cluster, through all its restarts.
+// component is one process of the cluster, across its restarts.
 type component struct {
 	name string
 	args []string
-	// ready asks whether it serves; nil where there is nothing to ask.
+	// ready checks whether it serves; nil if it has no such check.
 	ready func(context.Context) error
-	// program is the path of what runs, or empty for this program.
+	// program is the path of its program, or empty for this program.
 	program string
 
 	running *child.Child // nil when stopped
 }
 
-// components are the processes of a cluster. When one ends without having been
-// told to, `died` learns of it.
+// components are the processes of a cluster. An unexpected end of a process is
+// reported to `died`.
 type components struct {
 	in   *folder
 	died func(error)
-	// outside is what a process id is called outside of the cluster.
+	// outside translates a process id to the machine's id.
 	outside func(pid int) int
 
 	lock  sync.Mutex
@@ -53,8 +53,8 @@ func (c *components) add(added *component) error {
 	return nil
 }
 
-// link makes a program available in the folder of the cluster, by its name:
-// the one of KUBEBUILDER_ASSETS if it is there, or else this one's.
+// link links a program into the cluster's folder, under its name: that of
+// KUBEBUILDER_ASSETS if it exists, otherwise this program.
 func (c *components) link(name string) error {
 	target, err := os.Executable()
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *components) link(name string) error {
 	return os.Symlink(target, c.in.at("bin", name))
 }
 
-// start starts a component that does not run. It does not wait for readiness.
+// start starts a stopped component. It does not wait for readiness.
 func (c *components) start(name string) (*component, error) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
@@ -81,29 +81,29 @@ func (c *components) start(name string) (*component, error) {
 		return nil, err
 	}
 	if found.running != nil {
-		return nil, fmt.Errorf("%s runs already", name)
+		return nil, fmt.Errorf("%s already runs", name)
 	}
 
 	log, err := os.OpenFile(c.log(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the child has its own
+	defer log.Close() // the child has its own descriptor
 	command := exec.Command(c.in.at("bin", name), found.args...)
 	command.Dir = c.in.path
 	command.Env = environment(os.Environ())
 	command.Stdout, command.Stderr = log, log
 	running, err := child.Start(command)
 	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", name, err)
+		return nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}
 	found.running = running
 	go c.watch(found, running)
 	return found, nil
 }
 
-// watch waits for the end of a process and tells whether it was wanted: who
-// wants it takes the process out first.
+// watch waits for the end of a process and reports an unexpected end. An intended
+// end clears `running` first.
 func (c *components) watch(of *component, process *child.Child) {
 	<-process.Done()
 	c.lock.Lock()
@@ -114,7 +114,7 @@ func (c *components) watch(of *component, process *child.Child) {
 	}
 }
 
-// stop kills a component and returns when it is gone.
+// stop kills a component and returns once it has ended.
 func (c *components) stop(name string) error {
 	c.lock.Lock()
 	defer c.lock.Unlock()
@@ -128,7 +128,7 @@ func (c *components) stop(name string) error {
 	return nil
 }
 
-// signal sends a signal to a component that runs.
+// signal sends a signal to a running component.
 func (c *components) signal(name string, signal syscall.Signal) error {
 	c.lock.Lock()
 	defer c.lock.Unlock()
@@ -139,8 +139,8 @@ func (c *components) signal(name string, signal syscall.Signal) error {
 	return found.running.Signal(signal)
 }
 
-// stopAll kills every component, the last one first. SIGKILL, as there is
-// nothing to save: the data goes away, or is read by no other cluster.
+// stopAll kills every component, the last one first. It uses SIGKILL, because no
+// later cluster reads the data.
 func (c *components) stopAll() {
 	c.lock.Lock()
 	defer c.lock.Unlock()
@@ -152,7 +152,7 @@ func (c *components) stopAll() {
 	}
 }
 
-// pids are the process ids of the components that run.
+// pids are the process ids of the running components.
 func (c *components) pids() map[string]int {
 	c.lock.Lock()
 	defer c.lock.Unlock()
@@ -184,8 +184,8 @@ func (c *components) findRunning(name string) (*component, error) {
 
 func (c *components) log(name string) string { return c.in.at("logs", name+".log") }
 
-// environment leaves out what would change a component behind our back: an
-// HTTP proxy between the API server and its webhooks, and etcd's own settings.
+// environment removes the variables that would change a component: an HTTP proxy
+// between the API server and its webhooks, and etcd's own settings.
 func environment(of []string) []string {
 	return slices.DeleteFunc(slices.Clone(of), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
@@ -194,7 +194,7 @@ func environment(of []string) []string {
 	})
 }
 
-// tail returns the last lines of a file, as well as they can be read.
+// tail returns the last lines of a file, or the error that prevents it.
 func tail(path string) string {
 	const lines = 30
 	content, err := os.ReadFile(path)

@@ -15,16 +15,16 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/options"
 )
 
-// insideVerb is the verb with which this program starts itself in the
-// namespaces of a node, with the arguments of `up`.
+// insideVerb is the verb with which this program starts itself in the namespaces
+// of a node. Its arguments are those of `up`.
 const insideVerb = "inside"
 
-// errSaid is a failure that the process inside has explained on stderr.
-var errSaid = errors.New("the cluster failed")
+// errReported is a failure that the process inside has reported on stderr.
+var errReported = errors.New("the cluster failed")
 
-// runConfined runs a cluster with a node: a process of this program that is the
-// first in namespaces of its own, where it is `up` itself. Its end is that of
-// everything in there. What the kernel does not clear is cleared here.
+// runConfined runs a cluster with a node: it starts this program as the first
+// process of new namespaces, where that process acts as `up`. Everything in the
+// namespaces ends with it. This function removes what the kernel does not remove.
 func runConfined(ctx context.Context, wanted options.Options, args []string, end context.CancelCauseFunc) (err error) {
 	if _, err := node.Find(wanted.Containerd); err != nil {
 		return err
@@ -60,7 +60,7 @@ func runConfined(ctx context.Context, wanted options.Options, args []string, end
 	running, err := child.Start(command)
 	reader.Close()
 	if err != nil {
-		return fmt.Errorf("opening namespaces: %w", err)
+		return fmt.Errorf("cannot open namespaces: %w", err)
 	}
 	defer running.Kill()
 	go func() {
@@ -70,16 +70,17 @@ func runConfined(ctx context.Context, wanted options.Options, args []string, end
 	}()
 	select {
 	case <-ctx.Done():
-		return nil // that was asked for
+		return nil // a requested end
 	case <-running.Done():
 		if running.ExitCode() == 128+int(syscall.SIGKILL) {
-			return errors.New("somebody killed the cluster")
+			return errors.New("the cluster was killed by SIGKILL")
 		}
-		return errSaid
+		return errReported
 	}
 }
 
-// Inside is `up` in the namespaces of a node. Nobody else calls it.
+// Inside is `up` in the namespaces of a node. Only this program's own `up` calls
+// it.
 func Inside(args []string) int {
 	wanted, err := options.Parse(args, os.Stderr)
 	if err == nil {
@@ -101,7 +102,7 @@ func runInside(wanted options.Options) error {
 	if err != nil {
 		return err
 	}
-	in := &folder{path: path} // claimed by who started us
+	in := &folder{path: path} // claimed by the parent process
 	for name, value := range map[string]string{
 		"PATH":   in.at("bin") + ":" + node.SearchPath(),
 		"TMPDIR": in.at("tmp"),
@@ -120,8 +121,8 @@ func runInside(wanted options.Options) error {
 	return runCluster(ctx, in, wanted, inside, lines, end)
 }
 
-// Sweep clears what a cluster with a node left behind that was killed: the next
-// one would do so as well. The kernel has ended its processes.
+// Sweep removes what a killed cluster with a node left behind, as the next
+// cluster would. The kernel has already ended its processes.
 func Sweep(args []string) int {
 	if len(args) > 1 {
 		fmt.Fprintln(os.Stderr, "usage: sweep [DIR]")

@@ -12,7 +12,7 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/route"
 )
 
-// answer is the line of JSON that every command on stdin gets, in order.
+// answer is the line of JSON that answers a command on stdin, in order.
 type answer struct {
 	Command string         `json:"command"`
 	OK      bool           `json:"ok"`
@@ -20,7 +20,7 @@ type answer struct {
 	Pids    map[string]int `json:"pids"`
 }
 
-// serve carries out one command after the other until the context ends.
+// serve executes one command after the other until the context ends.
 func (c *cluster) serve(ctx context.Context, lines <-chan string, output io.Writer) error {
 	for {
 		select {
@@ -31,13 +31,13 @@ func (c *cluster) serve(ctx context.Context, lines <-chan string, output io.Writ
 			if len(words) == 0 {
 				continue
 			}
-			said := answer{Command: strings.Join(words, " "), OK: true}
+			reply := answer{Command: strings.Join(words, " "), OK: true}
 			if err := c.execute(ctx, words[0], words[1:]); err != nil {
-				said.OK, said.Error = false, err.Error()
+				reply.OK, reply.Error = false, err.Error()
 			}
-			said.Pids = c.components.pids()
-			if err := json.NewEncoder(output).Encode(said); err != nil {
-				return fmt.Errorf("answering a command: %w", err)
+			reply.Pids = c.components.pids()
+			if err := json.NewEncoder(output).Encode(reply); err != nil {
+				return fmt.Errorf("cannot answer a command: %w", err)
 			}
 		}
 	}
@@ -59,7 +59,7 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 	case "thaw":
 		act = func(name string) error { return c.components.signal(name, syscall.SIGCONT) }
 	default:
-		return fmt.Errorf("no such command: %q; there are start, stop, freeze, thaw, route, image, registry and host-port", verb)
+		return fmt.Errorf("no such command: %q; use start, stop, freeze, thaw, route, image, registry or host-port", verb)
 	}
 	if len(arguments) != 1 {
 		return fmt.Errorf("want: %s NAME", verb)
@@ -69,7 +69,7 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 
 func (c *cluster) route(arguments []string) error {
 	if c.routes == nil {
-		return errors.New("the API server goes to real Services: `up --service` makes it take routes")
+		return errors.New("the API server calls real Services: start the cluster with `up --service` to use routes")
 	}
 	if len(arguments) != 1 && len(arguments) != 2 {
 		return errors.New("want: route NAMESPACE/NAME [HOST:PORT,…]")

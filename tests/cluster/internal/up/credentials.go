@@ -8,15 +8,15 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/pki"
 )
 
-// credentials are the files that the components authenticate with, and what
-// this program itself uses.
+// credentials are the credentials of the components, as files, and those of this
+// program.
 type credentials struct {
-	authority           string // paths
+	authority           string // these are paths
 	serving, servingKey string
 	signingKey          string
-	administrator       string // kubeconfigs
+	administrator       string // these are kubeconfigs
 	controllerManager   string
-	// Of a cluster with a node only.
+	// Empty without a node.
 	scheduler, proxy, kubelet       string
 	kubeletClient, kubeletClientKey string
 
@@ -87,14 +87,14 @@ func issue(in *folder, at endpoints, withNode bool) (*credentials, error) {
 	return made, nil
 }
 
-// credential is a file, and where its path goes.
+// credential is a file, and the field that gets its path.
 type credential struct {
 	path    *string
 	name    string
 	content []byte
 }
 
-// user is somebody who gets a kubeconfig.
+// user is a user of the API server with a kubeconfig.
 type user struct {
 	path   *string
 	file   string
@@ -102,8 +102,8 @@ type user struct {
 	groups []string
 }
 
-// kubeconfig is self-contained, so that it can be copied. It is JSON, which is
-// YAML too.
+// kubeconfig makes a kubeconfig without references to files, so that it can be
+// copied. It is JSON, which is also YAML.
 func kubeconfig(at endpoints, authority []byte, user string, identity pki.Pair) []byte {
 	type object = map[string]any
 	const cluster = "test"
@@ -120,7 +120,7 @@ func kubeconfig(at endpoints, authority []byte, user string, identity pki.Pair) 
 		"current-context": cluster,
 	}, "", "  ")
 	if err != nil {
-		panic(err) // strings and bytes only: cannot fail
+		panic(err) // cannot fail: strings and bytes only
 	}
 	return content
 }

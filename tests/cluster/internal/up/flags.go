@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// Relative to the folder of the cluster, where every component runs: the
-	// path of a Unix socket ends after some hundred bytes, a folder's may not.
+	// egressSocket is relative to the cluster's folder, in which every component
+	// runs. The path of a Unix socket has at most about a hundred bytes; that of the
+	// folder may be longer.
 	egressSocket = "egress.sock"
 )
 
@@ -22,24 +23,24 @@ egressSelections:
     transport: {uds: {udsName: ` + egressSocket + `}}
 `
 
-// auditPolicy notes who did what, with the annotations of admission, and no
-// body: a body would put tokens on disk.
+// auditPolicy logs user, action and the annotations of admission. It logs no
+// body, because a body would put tokens on disk.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 `
 
-// endpoints are the addresses of the components, and of Services.
+// endpoints are the addresses of the components and of Services.
 type endpoints struct {
 	etcd, etcdPeer string         // http URLs
 	server         netip.AddrPort // serves https
 	services       netip.Prefix
-	kubernetes     string // the API server's cluster IP: the first one, by rule
+	kubernetes     string // the API server's cluster IP: always the first of the range
 }
 
-// newEndpoints finds ports for a control plane on loopback, or, with a node, on
-// the node's own network.
+// newEndpoints finds ports for a control plane on loopback or, with a node, in
+// the node's network.
 func newEndpoints(withNode bool) (endpoints, error) {
 	ports, err := freePorts(3)
 	if err != nil {
@@ -53,7 +54,7 @@ func newEndpoints(withNode bool) (endpoints, error) {
 		kubernetes: "10.0.0.1",
 	}
 	if withNode {
-		// The usual port: all of them are free there.
+		// The usual port, because every port is free in that network.
 		made.server = netip.AddrPortFrom(netip.MustParseAddr(node.Address), 6443)
 		made.services = netip.MustParsePrefix(node.Services)
 		made.kubernetes = node.Kubernetes
@@ -73,7 +74,7 @@ func etcdFlags(in *folder, at endpoints) []string {
 		"--initial-advertise-peer-urls=" + at.etcdPeer,
 		"--initial-cluster=test=" + at.etcdPeer,
 		"--unsafe-no-fsync",
-		// The default of 2 GiB ends a long test with many objects.
+		// A long test with many objects exceeds the default of 2 GiB.
 		"--quota-backend-bytes=8589934592",
 	}
 }
@@ -93,18 +94,18 @@ func apiServerFlags(in *folder, at endpoints, with *credentials) []string {
 		"--service-account-key-file=" + with.signingKey,
 		"--service-account-signing-key-file=" + with.signingKey,
 		"--service-cluster-ip-range=" + at.services.String(),
-		// A webhook's Service is dialled at its cluster IP, as without the flag.
+		// The API server dials a webhook's Service at its cluster IP, as by default.
 		"--enable-aggregator-routing=false",
 		"--allow-privileged=true",
 	}
 }
 
-// withoutNode: loopback is no valid endpoint of the Service `kubernetes`, and no
-// pod runs that could want one.
+// withoutNodeFlags disable the endpoints of the Service `kubernetes`: loopback is
+// not a valid endpoint, and no pod runs that could use one.
 func withoutNodeFlags() []string { return []string{"--endpoint-reconciler-type=none"} }
 
-// withNodeFlags make the API server reach kubelets, and keep them to their own
-// pods.
+// withNodeFlags let the API server reach kubelets, and restrict each kubelet to
+// its own pods.
 func withNodeFlags(with *credentials) []string {
 	return []string{
 		"--kubelet-client-certificate=" + with.kubeletClient,
@@ -129,8 +130,8 @@ func controllerManagerFlags(with *credentials) []string {
 		"--root-ca-file=" + with.authority,
 		"--use-service-account-credentials=true",
 		"--leader-elect=false",
-		"--secure-port=0", // nobody asks it anything
-		// Each controller is held to 20 writes a second by default; a thousand
+		"--secure-port=0", // it needs no server
+		// By default, each controller writes at most 20 times a second. A thousand
 		// namespaces, each with its ServiceAccount, would take minutes.
 		"--kube-api-qps=1000",
 		"--kube-api-burst=2000",

@@ -7,18 +7,17 @@ import (
 	"syscall"
 )
 
-// marker is a file in the folder of every cluster. It tells a folder that is
-// ours to empty from somebody's home, and its lock a live cluster from one that
-// was killed.
+// marker is a file in the folder of every cluster. A folder without it is never
+// emptied. Its lock tells a running cluster from a killed one.
 const marker = ".ecr-pull-secrets-test-cluster"
 
-// folder is where one cluster keeps all that it writes.
+// folder is the folder of everything that one cluster writes.
 type folder struct {
 	path string
 	lock *os.File
 }
 
-// claim makes the folder, or takes over what a dead cluster left there.
+// claim makes the folder, or takes over and empties that of a killed cluster.
 func claim(path string) (*folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -32,7 +31,7 @@ func claim(path string) (*folder, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(filepath.Join(path, marker)); err != nil && len(entries) > 0 {
-		return nil, fmt.Errorf("%s is neither empty nor the folder of a test cluster: choose another", path)
+		return nil, fmt.Errorf("%s is neither empty nor the folder of a test cluster: choose another folder", path)
 	}
 	lock, err := os.OpenFile(filepath.Join(path, marker), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -40,7 +39,7 @@ func claim(path string) (*folder, error) {
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("%s belongs to a cluster that is running: %w", path, err)
+		return nil, fmt.Errorf("%s belongs to a running cluster: %w", path, err)
 	}
 	for _, entry := range entries {
 		if entry.Name() == marker {
@@ -58,18 +57,18 @@ func claim(path string) (*folder, error) {
 	return &folder{path: path, lock: lock}, nil
 }
 
-// at returns the absolute path of something in the folder.
+// at returns an absolute path in the folder.
 func (f *folder) at(elements ...string) string {
 	return filepath.Join(append([]string{f.path}, elements...)...)
 }
 
-// write puts bytes into a file of the folder that only its owner may read.
+// write writes a file in the folder that only its owner may read.
 func (f *folder) write(name string, content []byte) (path string, err error) {
 	path = f.at(name)
 	return path, os.WriteFile(path, content, 0o600)
 }
 
-// release gives the folder up, and removes it unless it is to be kept.
+// release unlocks the folder, and removes it unless keep is set.
 func (f *folder) release(keep bool) error {
 	defer f.lock.Close()
 	if keep {

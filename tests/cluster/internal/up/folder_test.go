@@ -6,21 +6,21 @@ import (
 	"testing"
 )
 
-func TestAForeignFolderIsLeftAlone(t *testing.T) {
+func TestForeignFolderIsRefused(t *testing.T) {
 	path := t.TempDir()
 	file := filepath.Join(path, "precious")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := claim(path); err == nil {
-		t.Fatal("claimed a folder that holds somebody's file")
+		t.Fatal("claimed a folder with a foreign file")
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestWhatADeadClusterLeftIsCleared(t *testing.T) {
+func TestKilledClustersFolderIsEmptied(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new")
 	dead, err := claim(path)
 	if err != nil {
@@ -31,21 +31,21 @@ func TestWhatADeadClusterLeftIsCleared(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := claim(path); err == nil {
-		t.Fatal("claimed the folder of a cluster that runs")
+		t.Fatal("claimed the folder of a running cluster")
 	}
-	dead.lock.Close() // as the kernel does for a process that is killed
+	dead.lock.Close() // as the kernel does for a killed process
 
 	next, err := claim(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
-		t.Fatalf("%s is still there (%v)", left, err)
+		t.Fatalf("%s still exists (%v)", left, err)
 	}
 	if err := next.release(false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
-		t.Fatalf("%s is still there (%v)", path, err)
+		t.Fatalf("%s still exists (%v)", path, err)
 	}
 }

@@ -17,20 +17,20 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/options"
 )
 
-// nodeReport is what there is to know of a node.
+// nodeReport describes a node.
 type nodeReport struct {
 	Name string `json:"name"`
 	// HostIP is this machine's address for pods.
 	HostIP string `json:"host_ip"`
-	// NodeIP is the node's address, where pods find the shared ports as well.
+	// NodeIP is the node's address, which also has the shared ports for pods.
 	NodeIP string `json:"node_ip"`
-	// PauseImage is an application that does nothing.
+	// PauseImage is the image of an application that does nothing.
 	PauseImage string `json:"pause_image"`
 	// Containerd is the path of containerd's socket, for ctr.
 	Containerd string `json:"containerd"`
 }
 
-// runtime is what a node has beside its components: images, registries, and
+// runtime is the part of a node beside its components: images, registries, and
 // ports of the machine.
 type runtime struct {
 	in       *folder
@@ -38,7 +38,7 @@ type runtime struct {
 	images   []string
 	mirrors  []mirror.Mirror
 	ports    []int
-	// start is where the user's paths begin.
+	// start is the folder that the user's paths are relative to.
 	start string
 }
 
@@ -53,7 +53,7 @@ func newRuntime(in *folder, wanted options.Options) (*runtime, error) {
 	}
 	pause, err := writePause(in)
 	if err != nil {
-		return nil, fmt.Errorf("making the pause image: %w", err)
+		return nil, fmt.Errorf("cannot make the pause image: %w", err)
 	}
 	return &runtime{
 		in:       in,
@@ -65,7 +65,7 @@ func newRuntime(in *folder, wanted options.Options) (*runtime, error) {
 	}, nil
 }
 
-// writePause makes the image from the program that was built beside this one.
+// writePause makes the image from the program beside this one.
 func writePause(in *folder) (path string, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -91,11 +91,11 @@ func (r *runtime) report() *nodeReport {
 		HostIP:     node.HostAddress,
 		NodeIP:     node.Address,
 		PauseImage: node.PauseImage,
-		Containerd: r.in.at(node.Socket), // where /run really is
+		Containerd: r.in.at(node.Socket), // the cluster's /run is in its folder
 	}
 }
 
-// nodeComponents writes what the components of a node read.
+// nodeComponents writes the files that the components of a node read.
 func nodeComponents(in *folder, with *credentials, programs node.Programs) ([]*component, error) {
 	for _, each := range []string{"networks", "registries", "plugins"} {
 		if err := os.MkdirAll(in.at("node", each), 0o700); err != nil {
@@ -115,7 +115,7 @@ func nodeComponents(in *folder, with *credentials, programs node.Programs) ([]*c
 			return nil, err
 		}
 	}
-	// containerd finds it on PATH.
+	// containerd finds the shim on PATH.
 	if err := os.Symlink(programs.Shim, in.at("bin", filepath.Base(programs.Shim))); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,8 @@ func containerdReady(ctx context.Context) error {
 	return err
 }
 
-// prepareNode does what needs no API server. The channel yields its outcome.
+// prepareNode does everything that needs no API server. The channel yields its
+// result.
 func (c *cluster) prepareNode(ctx context.Context) <-chan error {
 	outcome := make(chan error, 1)
 	if c.node == nil {
@@ -172,8 +173,8 @@ func (c *cluster) prepareNode(ctx context.Context) <-chan error {
 	return outcome
 }
 
-// bootNode starts the node's components, once there is an API server, and
-// waits until pods can run and reach Services.
+// bootNode starts the node's components, which need an API server, and waits
+// until pods can run and reach Services.
 func (c *cluster) bootNode(ctx context.Context, prepared <-chan error) error {
 	if c.node == nil {
 		return nil
@@ -213,12 +214,12 @@ func (r *runtime) load(path string) error {
 		return err
 	}
 	if running.ExitCode() != 0 {
-		return fmt.Errorf("importing %s: %s; the end of the log:\n%s", path, running.State(), tail(log.Name()))
+		return fmt.Errorf("cannot import %s: %s; the end of the log:\n%s", path, running.State(), tail(log.Name()))
 	}
 	return nil
 }
 
-// mirror makes containerd find a registry's images on the machine's loopback.
+// mirror makes containerd pull a registry's images from the machine's loopback.
 func (c *cluster) mirror(of mirror.Mirror) error {
 	if err := c.inside.Share(int(of.At.Port())); err != nil {
 		return err

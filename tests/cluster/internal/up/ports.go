@@ -7,17 +7,16 @@ import (
 	"net"
 )
 
-// Ports are taken from below the range from which kernels take the source ports
-// of outgoing connections (from 32768 on Linux): a component that is stopped
-// and started again finds its port free, and nobody who calls it meanwhile
-// connects to itself.
+// Ports are below the range of source ports for outgoing connections (from 32768
+// on Linux). So a restarted component finds its port free, and a client that
+// calls a stopped component never connects to itself.
 const (
 	firstPort = 20000
 	lastPort  = 32000
 )
 
-// freePorts picks ports on which nobody listens now. They are picked at random,
-// so that clusters that start at the same time do not meet.
+// freePorts picks free ports at random, so that clusters that start at the same
+// time hardly pick the same ones.
 func freePorts(count int) ([]int, error) {
 	var ports []int
 	for range 1000 {
@@ -26,7 +25,7 @@ func freePorts(count int) ([]int, error) {
 		if err != nil {
 			continue
 		}
-		// Held until all are found, or one could be found twice.
+		// Held until all are found, so that no port is picked twice.
 		defer listener.Close()
 		if ports = append(ports, port); len(ports) == count {
 			return ports, nil

@@ -1,14 +1,14 @@
-// Package up runs a control plane, and perhaps a node, for as long as somebody
-// needs it.
+// Package up runs a control plane, and optionally a node, until its caller ends
+// it.
 //
-// It promises that nothing is left of the cluster when stdin ends, on SIGINT,
-// SIGTERM or SIGHUP, and when a component dies: the processes are killed and
-// waited for, the folder is removed. On Linux the processes die with this one
-// even if it is killed; the next cluster in the same folder then clears it.
+// It leaves nothing of the cluster when stdin ends, on SIGINT, SIGTERM or SIGHUP,
+// and when a component dies: it kills and reaps the processes, and removes the
+// folder. On Linux the processes end with this process even if it is killed; the
+// next cluster in the same folder then empties it.
 //
-// stdout carries one line of JSON when the cluster is ready, and one for each
-// command on stdin: nothing else. It listens on loopback only and needs no root;
-// with a node it needs root, and package node says what it promises then.
+// stdout has one line of JSON once the cluster is ready, and one for each command
+// on stdin, and nothing else. Without a node, the cluster listens on loopback
+// only and needs no root; package node says what holds with a node.
 package up
 
 import (
@@ -27,11 +27,11 @@ import (
 	"ecr-pull-secrets.dev/tests/cluster/internal/options"
 )
 
-// errOver is the end that was asked for.
+// errOver is a requested end.
 var errOver = errors.New("the cluster is over")
 
-// Main runs `up` with these arguments and returns the exit code: 0 for an end
-// that was asked for, 1 when something failed, 2 for a wrong command line.
+// Main runs `up` with these arguments and returns the exit code: 0 for a requested
+// end, 1 for a failure, 2 for a wrong command line.
 func Main(args []string) int {
 	wanted, err := options.Parse(args, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
@@ -42,7 +42,7 @@ func Main(args []string) int {
 		return 2
 	}
 	if err := run(wanted, args); err != nil {
-		if !errors.Is(err, errSaid) {
+		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "up:", err)
 		}
 		return 1
@@ -66,7 +66,7 @@ func run(wanted options.Options, args []string) (err error) {
 	return runCluster(ctx, in, wanted, nil, lines, end)
 }
 
-// runCluster runs a cluster in a folder that is claimed until the context ends.
+// runCluster runs a cluster in a claimed folder until the context ends.
 func runCluster(ctx context.Context, in *folder, wanted options.Options, inside *node.Inside,
 	lines <-chan string, end context.CancelCauseFunc) error {
 	made, err := newCluster(in, wanted, inside, end)
@@ -87,17 +87,17 @@ func runCluster(ctx context.Context, in *folder, wanted options.Options, inside 
 }
 
 func endOnSignal(end context.CancelCauseFunc) {
-	// Nobody reads stdout any more: that would end this process without removing
-	// the folder. It must not be waited for either: whoever asks for SIGPIPE gets
-	// it for sockets as well, and a peer that hangs up is no reason to end.
+	// SIGPIPE for a closed stdout would end this process before it removes the
+	// folder. Nor may it request an end: it would then come for sockets as well, and
+	// a peer that closes its connection must not end the cluster.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() { end(fmt.Errorf("%w: %s", errOver, <-signals)) }()
 }
 
-// readCommands passes the lines of stdin on. Its end is the end of the cluster,
-// also while commands wait for their turn.
+// readCommands passes on the lines of stdin. The end of stdin ends the cluster,
+// even while commands wait for their turn.
 func readCommands(input io.Reader, lines chan<- string, end context.CancelCauseFunc) {
 	for scanner := bufio.NewScanner(input); scanner.Scan(); {
 		lines <- scanner.Text()

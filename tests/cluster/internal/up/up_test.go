@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAPeerThatHangsUpDoesNotEndTheCluster(t *testing.T) {
+func TestClosedPeerDoesNotEndTheCluster(t *testing.T) {
 	ctx, end := context.WithCancelCause(t.Context())
 	endOnSignal(end)
 
@@ -19,11 +19,11 @@ func TestAPeerThatHangsUpDoesNotEndTheCluster(t *testing.T) {
 	defer syscall.Close(pair[0])
 	syscall.Close(pair[1])
 	if _, err := syscall.Write(pair[0], []byte("x")); !errors.Is(err, syscall.EPIPE) {
-		t.Fatalf("writing to nobody: %v", err)
+		t.Fatalf("writing to a closed peer: %v", err)
 	}
 
-	// Of two signals that wait, the one with the lower number is seen first:
-	// SIGPIPE, if it is seen at all.
+	// Of two pending signals, the one with the lower number is delivered first:
+	// SIGPIPE, if it is delivered at all.
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
