@@ -5,6 +5,7 @@
 //! is lost: each of their writes may be late or repeated.
 
 mod attend;
+mod candidates;
 mod cleanup;
 mod pods;
 mod provision;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use self::candidates::Candidates;
 use self::reports::Reports;
 use self::term::Term;
 use crate::engine::Engine;
@@ -48,6 +50,7 @@ pub(crate) async fn run(
         let term = Arc::new(Term {
             engine: engine.clone(),
             reports: reports.clone(),
+            candidates: Candidates::default(),
         });
         let is_leading = *leads.borrow_and_update();
         let mut loops = JoinSet::new();

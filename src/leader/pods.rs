@@ -26,9 +26,6 @@ pub(crate) const AT_A_TIME: usize = 16;
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
-    // Of an earlier leadership.
-    term.reports
-        .with_candidates(|candidates| candidates.clear());
     tokio::join!(watch(&term), recreate::run(&term));
 }
 

@@ -1,19 +1,19 @@
-//! `repair.recreatePods`: missed pods that wait are deleted, for their controllers to make them anew.
+//! `repair.recreatePods`: deletes missed pods that wait, so that their controllers re-create them.
 //!
-//! At most once a pod, and only one that a controller owns and of which nothing has ever run. What
-//! the controller makes in its place may lack the reference as well, if the API server still does
-//! not reach us: that one is left, or deleting would have no end.
+//! A pod is deleted at most once, and only if a controller owns it and none of its containers has
+//! ever run. The new pod may lack the reference as well, if the API server still cannot reach a
+//! replica. That pod stays, or the deletions would never end.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::candidates::Candidate;
 use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
@@ -21,30 +21,16 @@ use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::pods::{Phase, Seen};
 use crate::cluster::refusal::chain;
 
-/// From the start of a leadership to the first deletion. Who leads may have started just now, and
-/// the API server hears of it a little later.
-const SETTLED: Duration = Duration::from_secs(10);
-/// The age of the youngest pod that is deleted. The API server tells ages in whole seconds, and what
-/// comes after a deletion must be told from what was there before.
-const YOUNGEST: SignedDuration = SignedDuration::from_secs(2);
-/// Between two looks at the queue.
-const TURN: Duration = Duration::from_millis(500);
-/// So many may wait; the others are seen again.
-const QUEUE: usize = 4096;
+/// The time from the begin of a term to the first deletion. The leader may have started just now,
+/// and the API server calls it a little later.
+const SETTLE_TIME: Duration = Duration::from_secs(10);
+/// The least age of a pod that is deleted. The API server gives ages in whole seconds, and a pod
+/// that comes after a deletion must be told from one that was there before.
+const MIN_AGE: SignedDuration = SignedDuration::from_secs(2);
+/// The time between two looks at the candidates.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A pod that may be deleted.
-#[derive(Debug)]
-pub(super) struct Candidate {
-    about: ObjectReference,
-    version: Option<String>,
-    controller: String,
-    created: Timestamp,
-}
-
-/// Candidates, in the order in which they were seen.
-pub(super) type Candidates = VecDeque<Candidate>;
-
-/// Enters a missed pod, if it is one to delete.
+/// Adds a missed pod to the candidates, if it may be deleted.
 pub(super) fn consider(term: &Term, pod: &Seen) {
     let (Some(controller), Some(created)) = (&pod.controller, pod.created) else {
         return;
@@ -61,39 +47,31 @@ pub(super) fn consider(term: &Term, pod: &Seen) {
         controller: controller.clone(),
         created,
     };
-    term.reports.with_candidates(|candidates| {
-        if candidates.len() < QUEUE {
-            candidates.push_back(candidate);
-        }
-    });
+    term.candidates.add(candidate);
 }
 
-/// Deletes for ever.
+/// Runs until it is dropped.
 pub(super) async fn run(term: &Term) {
     if !term.engine.live.snapshot().repair.recreate_pods {
         return std::future::pending().await;
     }
-    sleep_until(Instant::now() + SETTLED).await;
+    sleep_until(Instant::now() + SETTLE_TIME).await;
     loop {
         let now = clock::now();
-        let is_due = |candidate: &Candidate| now.duration_since(candidate.created) >= YOUNGEST;
-        let due = term.reports.with_candidates(|candidates| {
-            let due = candidates.iter().position(is_due);
-            due.and_then(|index| candidates.remove(index))
-        });
-        match due {
+        let is_due = |candidate: &Candidate| now.duration_since(candidate.created) >= MIN_AGE;
+        match term.candidates.take(is_due) {
             Some(candidate) => {
                 if recreate(term, &candidate, now).await == Deletion::Unclear {
-                    term.reports.with_candidates(|all| all.push_back(candidate));
-                    sleep(TURN).await;
+                    term.candidates.add(candidate);
+                    sleep(CHECK_INTERVAL).await;
                 }
             }
-            None => sleep(TURN).await,
+            None => sleep(CHECK_INTERVAL).await,
         }
     }
 }
 
-/// What came of it.
+/// The outcome of a deletion.
 #[derive(PartialEq, Eq)]
 enum Deletion {
     Over,
@@ -110,7 +88,7 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     } = candidate;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&about.namespace), text(&about.name), text(&about.uid));
-    // Admission leaves the reference out where a Secret would break the pod's keyring.
+    // Admission leaves the reference out where the Secret would break the pod's keyring.
     if term.engine.ledger.is_doubtful(&namespace)
         || !term.reports.may_recreate(controller, *created, now)
     {
@@ -132,10 +110,11 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
         Ok(Ok(_)) => {
             claim.done();
             info!(namespace, pod = name, "deleted a pod without its reference");
-            let note = "deleted, so that its controller makes it anew, with a reference to the pull Secret";
+            let note =
+                "deleted, so that its controller re-creates it with a reference to the pull Secret";
             term.engine.events.say(about, "PodRecreated", note).await;
         }
-        // It changed, and has been entered again; or it is gone.
+        // It changed, and the watch brings it again; or it is gone.
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
         Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
             let error = &status.message;

@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::recreate::Candidates;
 use crate::cluster::client::Clients;
 use crate::cluster::exclusions::Exclusions;
 
@@ -43,7 +42,6 @@ struct Memory {
     /// Namespaces in which the watch saw a pod that names the pull Secret, since the last sweep.
     used: HashSet<Box<str>>,
     exclusions: Arc<Exclusions>,
-    candidates: Candidates,
 }
 
 /// Whether something is to be done.
@@ -133,11 +131,6 @@ impl Reports {
             *first = now;
         }
         is_older(first)
-    }
-
-    /// The pods that may be deleted.
-    pub(super) fn with_candidates<T>(&self, work: impl FnOnce(&mut Candidates) -> T) -> T {
-        work(&mut self.lock().candidates)
     }
 
     /// A pod in this namespace names the pull Secret.

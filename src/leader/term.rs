@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::candidates::Candidates;
 use super::reports::Reports;
 use crate::engine::Engine;
 
@@ -9,4 +10,5 @@ use crate::engine::Engine;
 pub(super) struct Term {
     pub(super) engine: Arc<Engine>,
     pub(super) reports: Arc<Reports>,
+    pub(super) candidates: Candidates,
 }
