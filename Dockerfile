@@ -28,11 +28,12 @@ ENV RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-re
 COPY Cargo.toml Cargo.lock ./
 COPY core/Cargo.toml core/
 COPY tests/aws-stand-in/Cargo.toml tests/aws-stand-in/
+COPY tests/house/Cargo.toml tests/house/
 COPY benches/do-nothing/Cargo.toml benches/do-nothing/
-RUN mkdir -p src core/src tests/suite tests/aws-stand-in/src tests/aws-stand-in/tests/conformance benches/do-nothing/src \
+RUN mkdir -p src core/src tests/suite tests/aws-stand-in/src tests/aws-stand-in/tests/conformance tests/house/src benches/do-nothing/src \
  && touch src/lib.rs core/src/lib.rs tests/aws-stand-in/src/lib.rs \
  && echo 'fn main() {}' | tee src/main.rs tests/suite/main.rs tests/aws-stand-in/src/main.rs tests/aws-stand-in/tests/conformance/main.rs \
-      benches/main.rs benches/do-nothing/src/main.rs \
+      tests/house/src/main.rs benches/main.rs benches/do-nothing/src/main.rs \
  && cargo build --locked --release --bin ecr-pull-secrets --target "$(cat /target)"
 
 COPY core/src core/src

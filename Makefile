@@ -29,7 +29,7 @@ help: ## list the goals
 	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: check
-check: format lint unit docs dependencies tls go manifests-check scripts ## format, lints, unit and property tests: no cluster
+check: format lint unit docs dependencies tls go manifests-check scripts house ## format, lints, unit and property tests: no cluster
 
 .PHONY: test
 test: check smoke suite ## every test, what CI runs
@@ -122,6 +122,10 @@ manifests-check:
 scripts:
 	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'shellcheck is not installed: checking only the syntax of the scripts'; fi
 	for script in $$(git ls-files '*.sh' .ci/run); do bash -n $$script; done
+
+# No cycles between files.
+house:
+	cargo run --quiet --locked --package house
 
 smoke:
 	fuzz/run.sh --smoke

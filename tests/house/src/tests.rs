@@ -1,0 +1,24 @@
+use std::path::Path;
+
+use super::*;
+
+/// A small repository in which each check finds something.
+fn broken(check: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/broken");
+    findings(check, &root).unwrap()
+}
+
+#[test]
+fn cycle_is_reported_with_files_and_lines() {
+    assert_eq!(
+        broken("cycles"),
+        ["cycle of 3 files:\
+            \n  core/src/plan.rs takes from core/src/plan/facts.rs:\
+            \n    core/src/plan.rs:3: self::facts::Facts\
+            \n    core/src/plan.rs:7: Facts\
+            \n  core/src/plan/facts.rs takes from core/src/rules.rs:\
+            \n    core/src/plan/facts.rs:2: crate::rules::Rules\
+            \n  core/src/rules.rs takes from core/src/plan.rs:\
+            \n    core/src/rules.rs:4: super::plan::Plan"]
+    );
+}
