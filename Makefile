@@ -123,7 +123,7 @@ scripts:
 	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'shellcheck is not installed: checking only the syntax of the scripts'; fi
 	for script in $$(git ls-files '*.sh' .ci/run); do bash -n $$script; done
 
-# No cycles between files.
+# No cycles between files, type names used once.
 house:
 	cargo run --quiet --locked --package house
 

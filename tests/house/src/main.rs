@@ -1,4 +1,4 @@
-//! `house [cycles]`: checks the sources of the repository in the current directory.
+//! `house [cycles] [names]`: checks the sources of the repository in the current directory.
 //!
 //! Prints each finding with file and line. Exit code: 0 without a finding, 1 with one, 2 if the check cannot run.
 
@@ -6,6 +6,7 @@ mod cycles;
 mod edges;
 mod failure;
 mod imports;
+mod names;
 mod resolve;
 mod tree;
 
@@ -19,12 +20,12 @@ use crate::tree::Tree;
 /// Crate roots of each `src` folder. Files of two folders cannot form a cycle: Cargo forbids it between crates.
 const CRATES: [&str; 3] = ["core/src/lib.rs", "src/lib.rs", "src/main.rs"];
 
-const CHECKS: [&str; 1] = ["cycles"];
+const CHECKS: [&str; 2] = ["cycles", "names"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) = wanted.iter().find(|name| !CHECKS.contains(&name.as_str())) {
-        eprintln!("house: unknown check {unknown}: want cycles");
+        eprintln!("house: unknown check {unknown}: want cycles or names");
         return ExitCode::from(2);
     }
     match run(&wanted) {
@@ -60,6 +61,7 @@ fn run(wanted: &[String]) -> Result<bool, Failure> {
 fn findings(check: &str, root: &Path) -> Result<Vec<String>, Failure> {
     match check {
         "cycles" => Ok(trees(root)?.iter().flat_map(cycles::findings).collect()),
+        "names" => Ok(names::findings(&trees(root)?)),
         _ => Ok(Vec::new()),
     }
 }

@@ -22,3 +22,11 @@ fn cycle_is_reported_with_files_and_lines() {
             \n    core/src/rules.rs:4: super::plan::Plan"]
     );
 }
+
+#[test]
+fn duplicate_type_is_reported_with_its_places() {
+    assert_eq!(
+        broken("names"),
+        ["type Plan ×2:\n  core/src/plan.rs:6\n  src/lib.rs:4"]
+    );
+}
