@@ -81,7 +81,7 @@ clean: ## remove build outputs, but keep tools and cluster binaries
 	rm -rf target $(CARGO_TARGET_DIR)
 
 # The parts of check and test.
-.PHONY: format lint unit docs dependencies tls go manifests-check scripts smoke suite
+.PHONY: format lint unit docs dependencies tls go manifests-check scripts house smoke suite
 
 format:
 	cargo fmt --all --check
@@ -123,7 +123,7 @@ scripts:
 	@if type shellcheck >/dev/null 2>&1; then git ls-files '*.sh' .ci/run | xargs shellcheck --severity=warning; else echo 'shellcheck is not installed: checking only the syntax of the scripts'; fi
 	for script in $$(git ls-files '*.sh' .ci/run); do bash -n $$script; done
 
-# No cycles between files, type names used once.
+# No cycles between files, type names used once, plain English.
 house:
 	cargo run --quiet --locked --package house
 

@@ -10,4 +10,12 @@ pub(crate) enum Failure {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot parse {}: {source}", path.display())]
     Parse { path: PathBuf, source: syn::Error },
+    #[error("cannot list the files of the repository: {0}")]
+    List(String),
+    #[error("cannot use {path}:{line}: {reason}")]
+    WordList {
+        path: &'static str,
+        line: usize,
+        reason: &'static str,
+    },
 }

@@ -1,4 +1,4 @@
-//! `house [cycles] [names]`: checks the sources of the repository in the current directory.
+//! `house [cycles] [names] [words]`: checks the sources of the repository in the current directory.
 //!
 //! Prints each finding with file and line. Exit code: 0 without a finding, 1 with one, 2 if the check cannot run.
 
@@ -6,9 +6,13 @@ mod cycles;
 mod edges;
 mod failure;
 mod imports;
+mod lexer;
 mod names;
+mod prose;
 mod resolve;
 mod tree;
+mod word_list;
+mod words;
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -20,12 +24,12 @@ use crate::tree::Tree;
 /// Crate roots of each `src` folder. Files of two folders cannot form a cycle: Cargo forbids it between crates.
 const CRATES: [&str; 3] = ["core/src/lib.rs", "src/lib.rs", "src/main.rs"];
 
-const CHECKS: [&str; 2] = ["cycles", "names"];
+const CHECKS: [&str; 3] = ["cycles", "names", "words"];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) = wanted.iter().find(|name| !CHECKS.contains(&name.as_str())) {
-        eprintln!("house: unknown check {unknown}: want cycles or names");
+        eprintln!("house: unknown check {unknown}: want cycles, names or words");
         return ExitCode::from(2);
     }
     match run(&wanted) {
@@ -62,7 +66,7 @@ fn findings(check: &str, root: &Path) -> Result<Vec<String>, Failure> {
     match check {
         "cycles" => Ok(trees(root)?.iter().flat_map(cycles::findings).collect()),
         "names" => Ok(names::findings(&trees(root)?)),
-        _ => Ok(Vec::new()),
+        _ => words::findings(root),
     }
 }
 

@@ -30,3 +30,9 @@ fn duplicate_type_is_reported_with_its_places() {
         ["type Plan ×2:\n  core/src/plan.rs:6\n  src/lib.rs:4"]
     );
 }
+
+#[test]
+fn words_are_reported_in_documents_comments_and_names() {
+    let expected: Vec<&str> = include_str!("../fixtures/words.txt").lines().collect();
+    assert_eq!(broken("words"), expected);
+}
