@@ -29,7 +29,7 @@ mod run;
 mod telemetry;
 mod token;
 
-pub use command::run;
+pub use command::execute;
 
 /// The HTTPS port without what it answers: for the benches that compare handlers on it.
 pub mod https_port {

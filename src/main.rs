@@ -33,7 +33,7 @@ fn ended<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
 async fn run() -> ExitCode {
     // The first to install one wins, and nobody was earlier.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    ecr_pull_secrets::run().await
+    ecr_pull_secrets::execute().await
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use crate::cli::{Cli, Command};
 
 /// Parses the command line, runs the verb, and gives its exit code.
-pub async fn run() -> ExitCode {
+pub async fn execute() -> ExitCode {
     let Cli { command, global } = Cli::parse();
     let result = match command {
         Command::Serve(serve) => serve::serve(&global, *serve).await,
