@@ -16,7 +16,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
 ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
 export RUSTUP_TOOLCHAIN := $(shell PATH='$(PATH)' tests/demo/machine.sh)
 ifneq ($(or $(.SHELLSTATUS),0),0)
-$(error this machine is not ready, see above)
+$(error this machine is not ready: the lines before this one say why)
 endif
 $(shell tests/demo/claim.sh $(CARGO_TARGET_DIR))
 endif

@@ -1,7 +1,7 @@
 //! The object graph: built here, and started elsewhere.
 //!
 //! A verb builds one [`Engine`]. `serve` starts its watches and lets the loops run; a verb that
-//! asks one question uses what it needs, and no watch runs. Building talks to no one.
+//! asks one question uses what it needs, and no watch runs. Building makes no call.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -110,8 +110,8 @@ impl Engine {
         (Arc::new(engine), event_writer)
     }
 
-    /// Of these registries, the ones that the rules allow in a namespace, each with the identity
-    /// that opens it.
+    /// The registries of these that the rules allow in a namespace, each with the identity that
+    /// opens it.
     pub(crate) fn allowed(
         &self,
         namespace: &str,

@@ -9,7 +9,7 @@
 //! `pull_secret::ensure`, in this order. To see which parts there are, read `engine`; to see what
 //! runs, read `run` and `leader`.
 //!
-//! What is public here is what the program, the suite and the benches use.
+//! What is public is what the program, the suite and the benches use.
 
 mod admission;
 mod aws;

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What comes of it, at once: whoever still resolves a name on a thread of its own is not waited for.
+/// The result of the work, at once: a thread that still resolves a name is not waited for.
 fn ended<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     let result = runtime.block_on(work);
     runtime.shutdown_background();
@@ -31,7 +31,7 @@ fn ended<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
 }
 
 async fn run() -> ExitCode {
-    // The first to install one wins, and nobody was earlier.
+    // No provider was installed before, so this cannot fail.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     ecr_pull_secrets::execute().await
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_hangs_keeps_no_process() {
+    fn hanging_thread_does_not_keep_the_process() {
         let (hold, held) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         thread::spawn(move || {

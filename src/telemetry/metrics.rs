@@ -24,17 +24,17 @@ pub(crate) struct Admitted {
     cause: &'static str,
 }
 
-/// Who caused a write of a pull Secret.
+/// The reason for a write of a pull Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label's values")]
 pub enum Trigger {
-    /// A pod on its way in.
+    /// A pod that is being created.
     admission,
     /// A newer token.
     rotation,
-    /// A pod that waits for a Secret that is missing, stale or spoilt.
+    /// A pod that waits for a Secret that is missing, stale or corrupt.
     repair,
-    /// A namespace that is to have it without waiting for a pod.
+    /// A namespace that gets its Secret before it has a pod.
     provision,
 }
 
@@ -198,13 +198,13 @@ impl Default for Metrics {
         let certificate_reloads = Family::default();
         registry.register(
             "certificate_reloads",
-            "Certificates taken up",
+            "Loaded certificates",
             certificate_reloads.clone(),
         );
         let secrets_foreign = Gauge::default();
         registry.register(
             "secrets_foreign",
-            "Secrets of the pull Secret's name that belong to somebody else",
+            "Secrets of the pull Secret's name of another owner",
             secrets_foreign.clone(),
         );
         let pods_missing_reference = Counter::default();
@@ -283,7 +283,7 @@ impl Metrics {
         self.token_requests.get_or_create(&Result { result }).inc();
     }
 
-    /// Counts an attempt to take up a certificate; `result` is `ok` or `error`.
+    /// Counts an attempt to load a certificate; `result` is `ok` or `error`.
     pub(crate) fn certificate_reloaded(&self, result: &'static str) {
         self.certificate_reloads
             .get_or_create(&Result { result })

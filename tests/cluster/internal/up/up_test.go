@@ -22,7 +22,7 @@ func TestClosedPeerDoesNotEndTheCluster(t *testing.T) {
 		t.Fatalf("writing to a closed peer: %v", err)
 	}
 
-	// Of two pending signals, the one with the lower number is delivered first:
+	// The kernel delivers the pending signal with the lower number first:
 	// SIGPIPE, if it is delivered at all.
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
