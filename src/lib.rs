@@ -23,6 +23,7 @@ mod engine;
 mod exit;
 mod https;
 mod leader;
+mod mounted;
 mod probes;
 mod pull_secret;
 mod run;

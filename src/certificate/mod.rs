@@ -1,4 +1,4 @@
-//! The serving certificate: what is served, and where it comes from.
+//! The serving certificate: the pair that is served, and its two sources.
 
 mod chain;
 pub(crate) mod files;

@@ -1,13 +1,12 @@
 //! The certificate that the listener serves: one pair, swapped in one step for new connections.
 //!
-//! Where it comes from is for others to know: files that somebody else keeps ([`super::files`]), or a
-//! Secret that the replicas keep themselves ([`super::self_signed`]). Whatever they bring must parse and
-//! fit together, and what is not good at the moment, or not for our Service, never replaces what is.
+//! A pair comes from mounted files ([`super::files`]), or from a Secret that the replicas manage
+//! ([`super::self_signed`]). It must parse, and key and certificate must fit together. A pair that
+//! is invalid at the moment, or not for our Service, never replaces a better one.
 
-use std::path::PathBuf;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use arc_swap::ArcSwapOption;
 use ecr_pull_secrets_core::cause::Cause;
@@ -24,84 +23,78 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
-use super::chain::{NotOurs, Path, fits, validity};
+use super::chain::{ChainError, LeafPath, UnfitLeaf, check_fit, validity};
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
-/// How often is looked whether the end has come.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often it is said again that it has.
-const REMIND: Duration = Duration::from_secs(60 * 60);
+/// The interval between two checks for expiry.
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval between two reports of the same expiry.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// Why a pair is not taken up.
+/// The reason why a pair is not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertificateError {
-    /// One of the files cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// `tls.crt` holds no certificate, or something else besides.
     #[error("tls.crt: {0}")]
-    Chain(String),
-    /// `tls.key` holds no private key.
+    Chain(#[from] ChainError),
     #[error("tls.key holds no private key in PKCS#8, PKCS#1 or SEC1")]
     Key,
-    /// They do not fit together.
     #[error("tls.key does not belong to tls.crt: {0}")]
     Mismatch(rustls::Error),
-    /// It is not good at the moment, and the one that is served is.
+    /// The pair is invalid at the moment, and the served pair is valid.
     #[error(
-        "tls.crt with its intermediate certificates is good from {not_before} to {not_after}, and the one that is served is good now"
+        "tls.crt with its intermediate certificates is valid from {not_before} to {not_after}, and the served pair is valid now"
     )]
-    NotGoodNow {
-        /// The first moment.
+    NotValidNow {
         not_before: Timestamp,
-        /// The end.
         not_after: Timestamp,
     },
-    /// It breaks off where the one that is served goes on.
+    /// The chain lacks an issuer that the served chain has.
     #[error(
-        "tls.crt lacks the certificate of {0} that signed it, and the one that is served has one: it must hold the whole chain"
+        "tls.crt lacks the certificate of its issuer {0}, and the served pair has it: put the whole chain into tls.crt"
     )]
     Shortened(String),
-    /// It is another's, and the one that is served is ours.
-    #[error("tls.crt is not for our Service, and the one that is served is: {0}")]
-    Elsewhere(#[from] NotOurs),
+    /// The pair is for another name, and the served pair is for the Service.
+    #[error("tls.crt is not for our Service, and the served pair is: {0}")]
+    Unfit(#[from] UnfitLeaf),
 }
 
-/// What the API server calls us, if this is our namespace.
+impl CertificateError {
+    /// Whether the same pair may load later, when the served pair has expired.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::NotValidNow { .. } | Self::Shortened(_))
+    }
+}
+
+/// The DNS name by which the API server calls us, if this is our namespace.
 pub fn service(namespace: &str) -> String {
     format!("{OWNER}.{namespace}.svc")
 }
 
-/// A certificate with its chain and key, ready to be served.
+/// A certificate with its chain and key.
 pub(crate) struct Pair {
     certified: Arc<CertifiedKey>,
-    terms: Terms,
+    validity: PairValidity,
 }
 
-/// When a certificate with its chain is good.
+/// The validity of a leaf, alone and with its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(super) struct PairValidity {
     pub(super) leaf: Validity,
-    /// Of the leaf and the intermediate certificates above it. Who trusts one of these himself does
-    /// not need those above, so that an end of this one is no certain end.
+    /// The time in which the leaf and its intermediate certificates are all valid. The pair may
+    /// outlive it: a verifier that trusts an intermediate certificate ignores those above.
     pub(super) chain: Validity,
 }
 
-impl Terms {
-    /// More is better.
-    fn worth(self, now: Timestamp) -> u8 {
+impl PairValidity {
+    /// The rank of the pair. A higher one is better.
+    fn rank(self, now: Timestamp) -> u8 {
         u8::from(self.leaf.covers(now)) + u8::from(self.chain.covers(now))
     }
 }
 
 impl Pair {
-    /// Reads PEM: the chain, leaf first, and a key in PKCS#8, PKCS#1 or SEC1.
+    /// Parses PEM: the chain, leaf first, and a key in PKCS#8, PKCS#1 or SEC1.
     ///
     /// # Errors
     ///
@@ -111,16 +104,12 @@ impl Pair {
         key: &[u8],
         provider: &CryptoProvider,
     ) -> Result<Self, CertificateError> {
-        let bad_chain = |error: &dyn std::error::Error| CertificateError::Chain(error.to_string());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
-            .map_err(|error| bad_chain(&error))?;
-        let leaf = chain
-            .first()
-            .ok_or_else(|| CertificateError::Chain("no certificate".to_owned()))?;
-        let leaf = validity(leaf).map_err(CertificateError::Chain)?;
-        let path = Path::of(&chain).map_err(CertificateError::Chain)?;
-        let terms = Terms {
+            .map_err(ChainError::Pem)?;
+        let leaf = validity(chain.first().ok_or(ChainError::Empty)?)?;
+        let path = LeafPath::of(&chain)?;
+        let validity = PairValidity {
             leaf,
             chain: path.validity().unwrap_or(leaf),
         };
@@ -129,13 +118,13 @@ impl Pair {
             CertifiedKey::from_der(chain, key, provider).map_err(CertificateError::Mismatch)?;
         Ok(Self {
             certified: Arc::new(certified),
-            terms,
+            validity,
         })
     }
 
-    /// Of the leaf.
-    pub(crate) fn validity(&self) -> Validity {
-        self.terms.leaf
+    /// The validity of the leaf.
+    pub(crate) fn leaf_validity(&self) -> Validity {
+        self.validity.leaf
     }
 
     /// The leaf in DER.
@@ -146,11 +135,11 @@ impl Pair {
 
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.terms.fmt(f)
+        self.validity.fmt(f)
     }
 }
 
-/// What the listener serves: whatever was taken up last.
+/// The pair that the listener serves: the last one that was loaded.
 #[derive(Debug, Default)]
 pub(super) struct Resolver(pub(super) ArcSwapOption<CertifiedKey>);
 
@@ -160,30 +149,30 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// Whether a certificate is served, and for how long it is good.
+/// Whether a certificate is served, and its validity.
 #[derive(Clone, Debug)]
-pub(crate) struct Served(watch::Receiver<Option<Terms>>);
+pub(crate) struct Served(watch::Receiver<Option<PairValidity>>);
 
 impl Served {
-    /// Of the leaf. None: there is none yet.
+    /// The validity of the served leaf, if there is one.
     pub(crate) fn validity(&self) -> Option<Validity> {
-        self.0.borrow().map(|terms| terms.leaf)
+        self.0.borrow().map(|validity| validity.leaf)
     }
 }
 
 /// The certificate that is served.
 pub struct Certificate {
     pub(super) resolver: Arc<Resolver>,
-    /// Of the keys.
+    /// The provider of the keys.
     pub(crate) provider: Arc<CryptoProvider>,
-    /// What the API server calls us.
+    /// The DNS name of the Service.
     service: String,
     pub(super) metrics: Metrics,
-    pub(super) served: watch::Sender<Option<Terms>>,
+    pub(super) served: watch::Sender<Option<PairValidity>>,
 }
 
 impl Certificate {
-    /// None yet; see [`service`].
+    /// Serves no pair yet. [`service`] gives the DNS name.
     pub fn new(provider: Arc<CryptoProvider>, service: String, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             resolver: Arc::default(),
@@ -194,7 +183,7 @@ impl Certificate {
         })
     }
 
-    /// The configuration of the listener. It never changes; the certificate behind it does.
+    /// The TLS configuration of the listener. It never changes, although the pair behind it does.
     ///
     /// # Errors
     ///
@@ -208,39 +197,42 @@ impl Certificate {
         Ok(config)
     }
 
-    /// Whether a certificate is served.
+    /// A handle for readiness.
     pub(crate) fn served(&self) -> Served {
         Served(self.served.subscribe())
     }
 
-    /// Serves this one from now on.
+    /// Serves this pair from now on.
     ///
     /// # Errors
     ///
-    /// [`CertificateError::NotGoodNow`], [`CertificateError::Shortened`] or
-    /// [`CertificateError::Elsewhere`]: the present one stays.
-    pub(crate) fn take_up(&self, pair: &Pair) -> Result<(), CertificateError> {
+    /// [`CertificateError::NotValidNow`], [`CertificateError::Shortened`] or
+    /// [`CertificateError::Unfit`]: the served pair stays.
+    pub(crate) fn load(&self, pair: &Pair) -> Result<(), CertificateError> {
         let now = clock::now();
-        let worth = |terms: Terms| terms.worth(now);
-        let present = *self.served.borrow();
-        let Terms { leaf, chain } = pair.terms;
-        if worth(pair.terms) < present.map_or(0, worth) {
-            return Err(CertificateError::NotGoodNow {
+        let rank = |validity: PairValidity| validity.rank(now);
+        let served = *self.served.borrow();
+        let PairValidity { leaf, chain } = pair.validity;
+        if rank(pair.validity) < served.map_or(0, rank) {
+            return Err(CertificateError::NotValidNow {
                 not_before: chain.not_before,
                 not_after: chain.not_after,
             });
         }
-        let present_of_ours = self.resolver.0.load_full();
-        let present_of_ours = present_of_ours.filter(|present| self.fits(present).is_ok());
-        if present.is_some_and(|terms| terms.chain.covers(now))
-            && let Some(present) = &present_of_ours
-            && let (Ok(path), Ok(whole)) = (Path::of(&pair.certified.cert), Path::of(&present.cert))
-            && let Some(missing) = path.lacks_of(&whole)
+        let served_for_us = self.resolver.0.load_full();
+        let served_for_us = served_for_us.filter(|served| self.check_fit(served).is_ok());
+        if served.is_some_and(|validity| validity.chain.covers(now))
+            && let Some(served) = &served_for_us
+            && let (Ok(path), Ok(whole)) = (
+                LeafPath::of(&pair.certified.cert),
+                LeafPath::of(&served.cert),
+            )
+            && let Some(missing) = path.missing_issuer(&whole)
         {
             return Err(CertificateError::Shortened(missing));
         }
-        if let Err(error) = self.fits(&pair.certified) {
-            if present_of_ours.is_some() {
+        if let Err(error) = self.check_fit(&pair.certified) {
+            if served_for_us.is_some() {
                 return Err(error.into());
             }
             warn!(%error, "the API server will refuse the serving certificate: it is not for our Service");
@@ -251,51 +243,53 @@ impl Certificate {
         self.metrics.certificate_expiry.set(end);
         self.metrics.certificate_reloaded("ok");
         let (not_before, not_after) = (chain.not_before, chain.not_after);
-        info!(%not_before, %not_after, leaf_not_after = %leaf.not_after, "serving certificate taken up");
-        self.served.send_replace(Some(pair.terms));
+        info!(%not_before, %not_after, leaf_not_after = %leaf.not_after, "serving certificate loaded");
+        self.served.send_replace(Some(pair.validity));
         Ok(())
     }
 
-    fn fits(&self, certified: &CertifiedKey) -> Result<(), NotOurs> {
+    fn check_fit(&self, certified: &CertifiedKey) -> Result<(), UnfitLeaf> {
         let leaf = certified.cert.first();
-        leaf.map_or(Ok(()), |leaf| fits(leaf, &self.service))
+        leaf.map_or(Ok(()), |leaf| check_fit(leaf, &self.service))
     }
 
-    /// Counts and tells that something was not taken up.
-    pub(super) fn refused(&self, error: &str) {
+    /// Counts and logs a pair that cannot be loaded.
+    pub(super) fn report_unusable(&self, error: &dyn std::error::Error) {
         let cause = Cause::CertificateUnusable;
         let is_served = self.served.borrow().is_some();
         let remedy = cause.remedy();
-        warn!(cause = cause.name(), error, is_served, remedy, "{cause}");
+        warn!(cause = cause.name(), %error, is_served, remedy, "{cause}");
         self.metrics.certificate_reloaded("error");
     }
 
-    /// Says when the end of what is served has come, and again every hour, for ever.
+    /// Logs when the served pair expires, and again every hour. Never returns.
     pub(crate) async fn report_expiry(self: Arc<Self>) {
-        let mut tick = interval(LOOK);
-        let mut said: Option<(Terms, &str, Instant)> = None;
+        let mut tick = interval(EXPIRY_CHECK_INTERVAL);
+        let mut reported: Option<(PairValidity, &str, Instant)> = None;
         loop {
             let now = tick.tick().await;
-            let ended = self
+            let expired = self
                 .served
                 .borrow()
-                .filter(|terms| terms.chain.not_after <= clock::now());
-            let Some(terms) = ended else {
-                said = None;
+                .filter(|validity| validity.chain.not_after <= clock::now());
+            let Some(validity) = expired else {
+                reported = None;
                 continue;
             };
-            let part = if terms.leaf.not_after <= clock::now() {
+            let part = if validity.leaf.not_after <= clock::now() {
                 "leaf"
             } else {
                 "intermediate"
             };
-            let is_said = |(about, of, when)| (about, of) == (terms, part) && now < when + REMIND;
-            if said.is_some_and(is_said) {
+            let is_reported = |(of, of_part, at)| {
+                (of, of_part) == (validity, part) && now < at + REMINDER_INTERVAL
+            };
+            if reported.is_some_and(is_reported) {
                 continue;
             }
-            said = Some((terms, part, now));
+            reported = Some((validity, part, now));
             let cause = Cause::CertificateExpired;
-            let (not_after, remedy) = (terms.chain.not_after, cause.remedy());
+            let (not_after, remedy) = (validity.chain.not_after, cause.remedy());
             warn!(cause = cause.name(), %not_after, part, remedy, "{cause}");
         }
     }

@@ -1,37 +1,37 @@
-//! The life of a self-signed serving certificate: when it is made, renewed, and by which CA.
+//! The lifetimes of a self-signed CA and its leaf, and the next step of their renewal.
 //!
-//! The API server trusts the CAs in the registration's `caBundle`. So a new CA is announced there
-//! first, signs its first leaf an *overlap* later, and the old one goes when that leaf has been
-//! served for an overlap. A leaf that would end before its overlap does, because the lifetime was
-//! raised, is replaced earlier. Which of these steps comes next follows from what is held and from the
-//! time alone; there is nothing to remember, and any replica may take it. One step at a time.
+//! The API server trusts the CAs in the registration's `caBundle`. So a new CA is first added there
+//! and signs its first leaf an *overlap* later. The old CA is removed when that leaf has been
+//! served for an overlap. If the lifetime was raised, an old leaf may expire before the overlap
+//! ends; it is replaced earlier. The next step follows from the stored certificates and the time
+//! alone, so any replica may take it. Each call takes one step.
 //!
-//! A leaf lives for the configured lifetime and is renewed at two thirds of it; a CA lives six
-//! times as long and is replaced when two lifetimes are left; an overlap is a sixth of a lifetime.
+//! A leaf lives for the configured lifetime and is renewed at two thirds of it. A CA lives six
+//! times as long and is replaced when two lifetimes are left. An overlap is a sixth of a lifetime.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A CA lives so many lifetimes of a leaf,
-const CA_LIVES: u32 = 6;
-/// and is replaced when so many are left, so that every leaf can live to its end.
-const CA_SPARE: u32 = 2;
-/// An overlap is this part of a lifetime.
-const OVERLAP: u32 = 6;
-/// So many looks in a life.
-const LOOKS: u32 = 100;
-/// Certificates begin before they are made, for clocks that are late: by this part of their life,
-const EARLIER: i64 = 20;
-/// but not by more than an hour.
-const EARLIEST: i64 = 60 * 60;
+/// Lifetimes of a leaf in the lifetime of a CA.
+const CA_LIFETIMES: u32 = 6;
+/// Lifetimes of a leaf that are left when a CA is replaced, so that each leaf can live in full.
+const CA_RESERVE: u32 = 2;
+/// Overlaps in a lifetime.
+const OVERLAPS: u32 = 6;
+/// Checks in a lifetime.
+const CHECKS: u32 = 100;
+/// A certificate is valid from this part of its lifetime before its creation, for late clocks.
+const BACKDATING: i64 = 20;
+/// The longest such time, in seconds.
+const MAX_BACKDATING: i64 = 60 * 60;
 
-/// From when until when a certificate is good, in whole seconds.
+/// The time in which a certificate is valid, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// The first moment.
+    /// The first valid second.
     pub not_before: Timestamp,
-    /// The end.
+    /// The first second after it.
     pub not_after: Timestamp,
 }
 
@@ -40,17 +40,17 @@ impl Validity {
         let seconds = i64::try_from(life.as_secs()).unwrap_or(i64::MAX).max(1);
         let end = now.as_second().saturating_add(seconds);
         Self {
-            not_before: at(now.as_second() - (seconds / EARLIER).min(EARLIEST)),
+            not_before: at(now.as_second() - (seconds / BACKDATING).min(MAX_BACKDATING)),
             not_after: at(end),
         }
     }
 
-    /// Of a CA that is made now.
+    /// The validity of a CA that is created now.
     pub fn of_authority(now: Timestamp, lifetime: Duration) -> Self {
-        Self::new(now, lifetime.saturating_mul(CA_LIVES))
+        Self::new(now, lifetime.saturating_mul(CA_LIFETIMES))
     }
 
-    /// Of a leaf that this CA signs now. It does not outlive the CA.
+    /// The validity of a leaf that this CA signs now. The leaf does not outlive the CA.
     pub fn of_leaf(now: Timestamp, lifetime: Duration, signer: Self) -> Self {
         let Self {
             not_before,
@@ -62,146 +62,164 @@ impl Validity {
         }
     }
 
-    /// Whether it is good now.
+    /// Whether the certificate is valid now.
     pub fn covers(&self, now: Timestamp) -> bool {
         self.not_before <= now && now < self.not_after
     }
 
-    /// When it was made: later than it begins, see [`EARLIER`].
-    fn born(&self) -> Timestamp {
+    /// The time of creation, which is later than `not_before` by the backdating.
+    fn created(&self) -> Timestamp {
         let begin = self.not_before.as_second();
         let whole = self.not_after.as_second().saturating_sub(begin);
-        at(begin + (whole / (EARLIER + 1)).min(EARLIEST))
+        at(begin + (whole / (BACKDATING + 1)).min(MAX_BACKDATING))
     }
 
     fn age(&self, now: Timestamp) -> Duration {
-        between(self.born(), now)
+        between(self.created(), now)
     }
 
     fn left(&self, now: Timestamp) -> Duration {
         between(now, self.not_after)
     }
 
-    fn life(&self) -> Duration {
-        between(self.born(), self.not_after)
+    fn lifetime(&self) -> Duration {
+        between(self.created(), self.not_after)
     }
 
-    /// Whether it is time for another.
+    /// Whether two thirds of the lifetime are over.
     fn is_due(&self, now: Timestamp) -> bool {
-        self.age(now) >= self.life() * 2 / 3
+        self.age(now) >= self.lifetime() * 2 / 3
     }
 
-    /// Whether another is due by an overlap of its own: longer than any that began before, unless
-    /// the lifetime was raised since.
+    /// Whether the renewal is late by an overlap of this certificate's own lifetime. This happens
+    /// only when the configured lifetime was raised after the creation.
     fn is_overdue(&self, now: Timestamp) -> bool {
-        self.age(now) >= self.life() * 2 / 3 + overlap(self.life())
+        self.age(now) >= self.lifetime() * 2 / 3 + overlap(self.lifetime())
     }
 }
 
-/// The certificate that is served.
+/// The leaf that all replicas serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    /// Its time.
+    /// The validity of the leaf.
     pub validity: Validity,
-    /// Which of the authorities signed it.
+    /// The index of the CA that signed the leaf.
     pub signer: usize,
 }
 
-/// What the replicas hold in common.
+/// The certificates and keys that the replicas share, without their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// None where what is there is none of ours.
+pub struct HeldCertificates {
+    /// The leaf, if one of the CAs signed it for the Service.
     pub leaf: Option<Leaf>,
     /// The CAs of the bundle.
     pub authorities: Vec<Validity>,
-    /// The one whose key is held.
+    /// The index of the CA whose key is held.
     pub signing: Option<usize>,
 }
 
-/// What is to be done next.
+impl HeldCertificates {
+    /// Whether nothing is missing and all parts fit together.
+    pub fn is_complete(&self) -> bool {
+        self.leaf.is_some() && self.signing.is_some()
+    }
+
+    /// Whether the leaf is valid now.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.leaf.is_some_and(|leaf| leaf.validity.covers(now))
+    }
+}
+
+/// A step of the renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing.
+pub enum CertificateStep {
+    /// No change.
     Keep,
-    /// There is nothing that could be served or signed with: a CA and a leaf, at once.
+    /// A CA and a leaf at once: nothing can be served, and no CA can sign.
     Found,
     /// A new leaf of the same CA.
     RenewLeaf,
-    /// A new CA goes into the bundle, and its key takes the place of the old one's.
+    /// A new CA in the bundle. Its key replaces the key of the old CA.
     IntroduceCa,
     /// A new leaf of the CA whose key is held.
     SwitchLeafToNewCa,
-    /// The bundle holds none but the CA of the leaf from now on.
+    /// No CA in the bundle but that of the leaf.
     DropOldCa,
 }
 
-/// How long both CAs are in the bundle before and after the change of the leaf.
+/// The time for which both CAs are in the bundle, before and again after the new leaf.
 pub fn overlap(lifetime: Duration) -> Duration {
-    lifetime / OVERLAP
+    lifetime / OVERLAPS
 }
 
-/// How soon to look again: often in the shortest life, and when the leaf that is served has ended.
+/// The pause until the next check: a part of the shortest lifetime, and not beyond the expiry of
+/// the served leaf.
 pub fn pace(leaf: Option<Validity>, lifetime: Duration, now: Timestamp) -> Duration {
     let Some(leaf) = leaf else {
-        return lifetime / LOOKS;
+        return lifetime / CHECKS;
     };
-    let pause = lifetime.min(leaf.life()) / LOOKS;
+    let pause = lifetime.min(leaf.lifetime()) / CHECKS;
     match leaf.left(now) {
         Duration::ZERO => pause,
         left => pause.min(left),
     }
 }
 
-/// The next step. `is_trusted` says that the API server has been given the present bundle: until
-/// then no leaf goes over to a new CA, as long as the one of the old CA is good.
-pub fn step(held: &Held, lifetime: Duration, now: Timestamp, is_trusted: bool) -> Step {
-    let good = |index: usize| {
+/// The next step. `is_trusted` means that the API servers have loaded the current bundle. Until
+/// then a new CA signs no leaf, as long as the leaf of the old CA is valid.
+pub fn step(
+    held: &HeldCertificates,
+    lifetime: Duration,
+    now: Timestamp,
+    is_trusted: bool,
+) -> CertificateStep {
+    use CertificateStep::{DropOldCa, Found, IntroduceCa, Keep, RenewLeaf, SwitchLeafToNewCa};
+    let valid = |index: usize| {
         let authority = held.authorities.get(index)?;
         authority.covers(now).then_some((index, *authority))
     };
     let leaf = held
         .leaf
-        .filter(|leaf| leaf.validity.covers(now) && good(leaf.signer).is_some());
-    match (leaf, held.signing.and_then(good)) {
-        (None, None) => Step::Found,
+        .filter(|leaf| leaf.validity.covers(now) && valid(leaf.signer).is_some());
+    match (leaf, held.signing.and_then(valid)) {
+        (None, None) => Found,
         (None, Some((signing, _))) => match held.leaf {
-            Some(leaf) if leaf.signer == signing => Step::RenewLeaf,
-            _ => Step::SwitchLeafToNewCa,
+            Some(leaf) if leaf.signer == signing => RenewLeaf,
+            _ => SwitchLeafToNewCa,
         },
-        (Some(_), None) => Step::IntroduceCa,
+        (Some(_), None) => IntroduceCa,
         (Some(Leaf { validity, signer }), Some((signing, authority))) if signer == signing => {
-            // One that ends with its CA would be no longer a second time.
+            // The next leaf would expire with the CA, too.
             if validity.is_due(now) && validity.not_after < authority.not_after {
-                Step::RenewLeaf
+                RenewLeaf
             } else if held.authorities.len() > 1 && validity.age(now) >= overlap(lifetime) {
-                Step::DropOldCa
-            } else if authority.left(now) <= lifetime.saturating_mul(CA_SPARE) {
-                Step::IntroduceCa
+                DropOldCa
+            } else if authority.left(now) <= lifetime.saturating_mul(CA_RESERVE) {
+                IntroduceCa
             } else {
-                Step::Keep
+                Keep
             }
         }
         (Some(Leaf { validity, .. }), Some((_, authority))) => {
             let is_known = authority.age(now) >= overlap(lifetime);
             if is_trusted && (is_known || validity.is_overdue(now)) {
-                Step::SwitchLeafToNewCa
+                SwitchLeafToNewCa
             } else {
-                Step::Keep
+                Keep
             }
         }
     }
 }
 
-/// Which of the authorities stay in the bundle with a step, by index. A new one comes after them.
-pub fn stay(held: &Held, step: Step) -> Vec<usize> {
+/// The indices of the CAs that stay in the bundle with a step. A new CA comes after them.
+pub fn stay(held: &HeldCertificates, step: CertificateStep) -> Vec<usize> {
+    use CertificateStep::{DropOldCa, Found, IntroduceCa, Keep, RenewLeaf, SwitchLeafToNewCa};
     let one = |index: Option<usize>| index.into_iter().collect();
     match step {
-        Step::Found => Vec::new(),
-        Step::Keep | Step::RenewLeaf | Step::SwitchLeafToNewCa => {
-            (0..held.authorities.len()).collect()
-        }
-        Step::IntroduceCa => one(held.leaf.map(|leaf| leaf.signer)),
-        Step::DropOldCa => one(held.signing),
+        Found => Vec::new(),
+        Keep | RenewLeaf | SwitchLeafToNewCa => (0..held.authorities.len()).collect(),
+        IntroduceCa => one(held.leaf.map(|leaf| leaf.signer)),
+        DropOldCa => one(held.signing),
     }
 }
 
@@ -213,7 +231,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
 }
 
-/// Nothing where the second is earlier.
+/// Zero if `later` is the earlier one.
 fn between(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
 }

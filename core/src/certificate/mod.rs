@@ -1,3 +1,4 @@
-//! The serving certificate: its life.
+//! The serving certificate: its lifetimes, and what the API server trusts.
 
 pub mod life;
+pub mod trust;

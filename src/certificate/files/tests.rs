@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::fs::symlink;
 
 use base64::Engine as _;
@@ -17,8 +18,8 @@ mod chains;
 
 const SERVICE: &str = "ecr-pull-secrets.somewhere.svc";
 
-/// A directory as the kubelet keeps it for a Secret volume: names that link to `..data`, which
-/// links to a directory that is swapped as a whole.
+/// A Secret volume as the kubelet manages it: the names link to `..data`, which links to a directory
+/// that is swapped as a whole.
 struct Volume {
     directory: TempDir,
     version: u32,
@@ -67,21 +68,21 @@ fn lasting(name: &str, not_before: Timestamp, not_after: Timestamp) -> (String, 
     signed(&params)
 }
 
-/// By itself.
+/// Signed by its own key.
 fn signed(params: &CertificateParams) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key);
     (certificate.unwrap().pem(), key.serialize_pem())
 }
 
-/// For our Service, and with these extended key usages.
+/// A certificate for our Service, with these extended key usages.
 fn ours(usages: &[ExtendedKeyUsagePurpose]) -> (String, String) {
     let mut params = CertificateParams::new(vec![SERVICE.to_owned()]).unwrap();
     params.extended_key_usages = usages.to_vec();
     signed(&params)
 }
 
-/// The leaf that the listener would show now.
+/// The leaf that the listener presents now.
 fn served(files: &Files) -> Option<Vec<u8>> {
     let resolver = &files.certificate.resolver;
     resolver.0.load_full().map(|key| key.cert[0].to_vec())
@@ -97,7 +98,7 @@ fn reloads(files: &Files, result: &str) -> String {
         .to_owned()
 }
 
-/// In the metric.
+/// Compares the metric with the expiry.
 fn assert_end_shows(files: &Files, end: Timestamp) {
     #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
     let end = end.as_second() as f64;
@@ -106,29 +107,29 @@ fn assert_end_shows(files: &Files, end: Timestamp) {
 }
 
 #[test]
-fn a_certificate_that_comes_late_is_taken_up() {
+fn late_certificate_is_loaded() {
     let mut volume = Volume::new();
     let mut files = volume.files();
-    files.look();
+    files.poll();
     assert!(served(&files).is_none() && files.certificate.served().validity().is_none());
     let (chain, key) = pair("one");
     volume.swap(&chain, &key);
-    files.look();
+    files.poll();
     let validity = files.certificate.served().validity().unwrap();
     assert!(served(&files).is_some() && validity.covers(clock::now()));
     assert_end_shows(&files, validity.not_after);
 }
 
 #[test]
-fn each_swap_of_the_volume_is_taken_up_and_nothing_else_is() {
+fn each_swap_of_the_volume_is_loaded_once() {
     let mut volume = Volume::new();
     let mut files = volume.files();
     let mut seen = Vec::new();
     for name in ["one", "two", "three"] {
         let (chain, key) = pair(name);
         volume.swap(&chain, &key);
-        files.look();
-        files.look();
+        files.poll();
+        files.poll();
         let leaf = served(&files).unwrap();
         assert!(!seen.contains(&leaf));
         seen.push(leaf);
@@ -137,12 +138,12 @@ fn each_swap_of_the_volume_is_taken_up_and_nothing_else_is() {
 }
 
 #[test]
-fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
+fn corrupt_pair_never_replaces_a_valid_one() {
     let mut volume = Volume::new();
     let mut files = volume.files();
     let (chain, key) = pair("good");
     volume.swap(&chain, &key);
-    files.look();
+    files.poll();
     let good = served(&files);
     let (other_chain, other_key) = pair("other");
     let bad = [
@@ -156,8 +157,8 @@ fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
     ];
     for (chain, key) in bad {
         volume.swap(chain, key);
-        files.look();
-        files.look();
+        files.poll();
+        files.poll();
         assert_eq!(served(&files), good);
     }
     assert_eq!(
@@ -166,28 +167,28 @@ fn what_does_not_parse_or_fit_together_never_replaces_a_good_pair() {
         "each is reported once"
     );
     volume.swap(&other_chain, &other_key);
-    files.look();
+    files.poll();
     assert_ne!(served(&files), good);
 }
 
 #[test]
-fn what_is_for_another_service_or_for_clients_never_replaces_what_is_for_ours() {
+fn unfit_pair_never_replaces_one_for_our_service() {
     let mut volume = Volume::new();
     let mut files = volume.files();
     let ingress = pair("shop.example");
     let client = ours(&[ExtendedKeyUsagePurpose::ClientAuth]);
     let mut seen = None;
-    // Better than nothing, and than each other.
+    // Each is loaded, because the served pair is not for our Service either.
     for (chain, key) in [&ingress, &client, &ours(&[])] {
         volume.swap(chain, key);
-        files.look();
+        files.poll();
         assert_ne!(served(&files), seen);
         seen = served(&files);
     }
     for (chain, key) in [&ingress, &client] {
         volume.swap(chain, key);
-        files.look();
-        files.look();
+        files.poll();
+        files.poll();
         assert_eq!(served(&files), seen);
     }
     assert_eq!(reloads(&files, "error"), " 2", "each is reported once");
@@ -196,7 +197,7 @@ fn what_is_for_another_service_or_for_clients_never_replaces_what_is_for_ours() 
         ingress.1.as_bytes(),
         &default_provider(),
     )
-    .and_then(|pair| files.certificate.take_up(&pair));
+    .and_then(|pair| files.certificate.load(&pair));
     let said = refused.unwrap_err().to_string();
     assert!(
         said.contains("shop.example") && said.contains(SERVICE),
@@ -208,13 +209,13 @@ fn what_is_for_another_service_or_for_clients_never_replaces_what_is_for_ours() 
     ] {
         let (chain, key) = ours(&[ExtendedKeyUsagePurpose::ClientAuth, usage]);
         volume.swap(&chain, &key);
-        files.look();
+        files.poll();
         assert_ne!(served(&files), seen);
         seen = served(&files);
     }
 }
 
-/// What a PKCS#8 file wraps: PKCS#1 for RSA, SEC1 for EC.
+/// The key inside a PKCS#8 file: PKCS#1 for RSA, SEC1 for EC.
 fn unwrapped(key: &KeyPair, label: &str) -> String {
     let (_, wrapped) = Sequence::from_der(key.serialized_der()).unwrap();
     let (rest, _version) = Any::from_der(&wrapped.content).unwrap();
@@ -225,7 +226,7 @@ fn unwrapped(key: &KeyPair, label: &str) -> String {
 }
 
 #[test]
-fn a_key_may_be_pkcs8_pkcs1_or_sec1() {
+fn key_is_pkcs8_pkcs1_or_sec1() {
     let ec = KeyPair::generate().unwrap();
     let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     for (key, text) in [
@@ -239,81 +240,81 @@ fn a_key_may_be_pkcs8_pkcs1_or_sec1() {
         let mut volume = Volume::new();
         let mut files = volume.files();
         volume.swap(&chain, &text);
-        files.look();
+        files.poll();
         assert!(served(&files).is_some(), "{}", text.lines().next().unwrap());
     }
 }
 
 #[test]
-fn what_is_not_good_now_never_replaces_what_is() {
+fn invalid_pair_never_replaces_a_valid_one() {
     let (now, hour) = (clock::now(), SignedDuration::from_hours(1));
     let mut volume = Volume::new();
     let mut files = volume.files();
     let (chain, key) = pair("good");
     volume.swap(&chain, &key);
-    files.look();
+    files.poll();
     let good = served(&files);
     for (not_before, not_after) in [(now - hour * 2, now - hour), (now + hour, now + hour * 2)] {
         let (chain, key) = lasting("not now", not_before, not_after);
         volume.swap(&chain, &key);
-        files.look();
-        files.look();
+        files.poll();
+        files.poll();
         assert_eq!(served(&files), good);
     }
     assert_eq!(reloads(&files, "error"), " 2", "each is reported once");
 }
 
 #[test]
-fn one_that_is_not_good_yet_is_taken_up_when_it_is() {
+fn early_certificate_is_loaded_when_it_becomes_valid() {
     let now = clock::now();
     let mut volume = Volume::new();
     let mut files = volume.files();
     let (chain, key) = pair("good");
     volume.swap(&chain, &key);
-    files.look();
+    files.poll();
     let good = served(&files);
     let soon = Timestamp::from_second(now.as_second() + 2).unwrap();
     let (chain, key) = lasting("soon", soon, now + SignedDuration::from_hours(1));
     volume.swap(&chain, &key);
     while clock::now() < soon {
         assert_eq!(served(&files), good);
-        files.look();
+        files.poll();
     }
-    files.look();
+    files.poll();
     assert_ne!(served(&files), good);
 }
 
 #[test]
-fn an_expired_one_is_served_where_there_is_nothing_better() {
+fn expired_pair_is_served_without_a_better_one() {
     let (now, hour) = (clock::now(), SignedDuration::from_hours(1));
     let mut volume = Volume::new();
     let mut files = volume.files();
     let mut seen = None;
     for hours in [3, 2] {
-        let (chain, key) = lasting("ended", now - hour * (hours + 1), now - hour * hours);
+        let (chain, key) = lasting("expired", now - hour * (hours + 1), now - hour * hours);
         volume.swap(&chain, &key);
-        files.look();
+        files.poll();
         assert_ne!(served(&files), seen);
         seen = served(&files);
     }
     assert!(files.certificate.metrics.certificate_expiry.get() > 0.0);
     let (chain, key) = pair("good");
     volume.swap(&chain, &key);
-    files.look();
+    files.poll();
     assert_ne!(served(&files), seen);
 }
 
-/// The kubelet may swap between the two reads; a pair of two versions would not fit together.
+/// The kubelet may swap between the two reads. A pair of two versions would not fit together.
 #[test]
-fn both_files_are_of_one_version() {
+fn both_files_come_from_one_version() {
     let mut volume = Volume::new();
     let (chain, key) = pair("whole");
     volume.swap(&chain, &key);
     let files = volume.files();
     let root = volume.directory.path();
-    // Whoever went by the names in the directory would find this.
+    // A reader that follows the names in the directory finds this.
     fs::remove_file(root.join("tls.key")).unwrap();
     fs::write(root.join("tls.key"), "another version's").unwrap();
-    let read = files.read().unwrap();
-    assert!(read.key == key.as_bytes() && read.chain == chain.as_bytes());
+    let read = files.volume.read(["tls.crt", "tls.key"]).unwrap();
+    assert_eq!(read, [chain.as_bytes(), key.as_bytes()]);
 }

@@ -1,11 +1,19 @@
-//! Keeps the Secret with CA and leaf, and serves what is in it.
+//! The loop that manages the Secret with CA and leaf, and serves what is in it.
+//!
+//! It watches, creates keys and writes; [`trust`](ecr_pull_secrets_core::certificate::trust)
+//! decides.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_pull_secrets_core::backoff::jittered;
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::certificate::life::{self, Step};
+use ecr_pull_secrets_core::certificate::life::{CertificateStep, HeldCertificates};
+use ecr_pull_secrets_core::certificate::trust::{
+    Contention, FailedWrites, MAX_CHECK_INTERVAL, RECHECK_INTERVAL, SecretStep, TrustStanding,
+    absent_step, check_interval,
+};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::WatchStreamExt as _;
@@ -16,77 +24,66 @@ use tracing::{debug, info, warn};
 
 use super::material::Material;
 use super::secret::{NAME, SecretApi, Stored};
-use super::trust::Standing;
-use super::{Patience, SOON, about};
 use crate::certificate::served::Certificate;
 use crate::clock;
 use crate::cluster::refusal::{Refusal, chain};
 
-/// A new replica that finds no Secret, but a `caBundle`, leaves so much time to those that
-/// remember what was in it.
-const GRACE: Duration = Duration::from_secs(5);
-/// A bundle is given so much time to reach every API server, or an overlap if that is less.
-const SPREAD: Duration = Duration::from_secs(60);
-/// The next look where nothing is, at most.
-const LATER: Duration = Duration::from_secs(60);
-
-/// What the watch said last.
-enum Seen {
+/// The Secret as the watch saw it last.
+enum SecretSeen {
     Unknown,
-    Absent(Instant),
-    There(Box<Stored>),
+    Absent { since: Duration },
+    Present(Box<Stored>),
 }
 
-/// See above.
-pub(super) struct Keeper {
+pub(super) struct SecretKeeper {
     secret: SecretApi,
     certificate: Arc<Certificate>,
     lifetime: Duration,
+    start: Instant,
     bundle: watch::Sender<Option<Arc<[u8]>>>,
-    standing: watch::Receiver<Standing>,
-    seen: Seen,
-    /// What is served, for when the Secret is lost or spoilt.
-    good: Option<Material>,
-    /// Of putting that back.
-    patience: Patience,
-    /// After a write that failed.
-    wait: Option<Instant>,
-    failures: u32,
-    /// The version of the Secret that was complained about.
-    complained: Option<String>,
+    standing: watch::Receiver<TrustStanding>,
+    seen: SecretSeen,
+    /// What is served, and restored when the Secret is deleted or corrupt.
+    served: Option<Material>,
+    restores: Contention,
+    failed: FailedWrites,
+    /// The version of the Secret that was reported last.
+    reported: Option<String>,
 }
 
-impl Keeper {
-    /// `bundle` is told the CAs in force; `standing` says what the API server makes of them.
+impl SecretKeeper {
+    /// Times count from `start`. `bundle` receives the CAs in force; `standing` says what the API
+    /// server trusts.
     pub(super) fn new(
         secret: SecretApi,
         certificate: Arc<Certificate>,
         lifetime: Duration,
+        start: Instant,
         bundle: watch::Sender<Option<Arc<[u8]>>>,
-        standing: watch::Receiver<Standing>,
+        standing: watch::Receiver<TrustStanding>,
     ) -> Self {
         Self {
             secret,
             certificate,
             lifetime,
+            start,
             bundle,
             standing,
-            seen: Seen::Unknown,
-            good: None,
-            patience: Patience::default(),
-            wait: None,
-            failures: 0,
-            complained: None,
+            seen: SecretSeen::Unknown,
+            served: None,
+            restores: Contention::default(),
+            failed: FailedWrites::default(),
+            reported: None,
         }
     }
 
-    /// For ever.
+    /// Never returns.
     pub(super) async fn run(mut self) {
         let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
         let mut events = pin!(watcher(self.secret.watched(), config).default_backoff());
         let mut is_listed = false;
         loop {
-            let pause = self.look().await;
+            let pause = self.check().await;
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.see(event, &mut is_listed),
@@ -94,10 +91,10 @@ impl Keeper {
                         let what = "the serving certificate's Secret";
                         warn!(what, error = chain(&error), "the watch was interrupted");
                     }
-                    // A watch with pauses never ends.
+                    // A watch with backoff never ends.
                     None => return,
                 },
-                () = sleep(about(pause)) => {}
+                () = sleep(jittered(pause, fastrand::f64())) => {}
             }
         }
     }
@@ -107,103 +104,106 @@ impl Keeper {
             Event::Init => *is_listed = false,
             Event::InitApply(secret) | Event::Apply(secret) => {
                 *is_listed = true;
-                self.seen = Seen::There(Box::new(self.secret.stored(secret)));
+                self.seen = SecretSeen::Present(Box::new(self.secret.stored(secret)));
             }
             Event::InitDone if *is_listed => {}
             Event::InitDone | Event::Delete(_) => {
                 debug!("there is no Secret {NAME}");
-                self.seen = Seen::Absent(Instant::now());
+                self.seen = SecretSeen::Absent { since: self.now() };
             }
         }
     }
 
-    /// Serves what is there, and takes the next step. Says when to look again.
-    async fn look(&mut self) -> Duration {
-        let now = Instant::now();
-        let is_waiting = self.wait.is_some_and(|until| now < until);
-        let wanted = match &self.seen {
-            Seen::Unknown => return LATER,
-            Seen::Absent(since) => match &self.good {
-                Some(good) => Some((None, good.clone())),
-                None if !is_waiting && self.is_ours_to_found(*since) => {
-                    let made = self.made(&Material::default(), Step::Found);
-                    made.map(|made| (None, made))
-                }
-                None => {
-                    debug!("left to those that remember what it held");
-                    None
-                }
-            },
-            Seen::There(stored) => {
+    /// Serves what the Secret holds, and takes the next step. Returns the pause until the next
+    /// check.
+    async fn check(&mut self) -> Duration {
+        let now = self.now();
+        let (stored, step, idle) = match &self.seen {
+            SecretSeen::Unknown => return MAX_CHECK_INTERVAL,
+            SecretSeen::Absent { since } => {
+                let standing = self.standing.borrow();
+                let step = absent_step(self.served.is_some(), &standing, *since, now);
+                (None, step, RECHECK_INTERVAL)
+            }
+            SecretSeen::Present(stored) => {
                 let stored = stored.clone();
-                match self.judge(&stored, is_waiting) {
-                    Some(material) => Some((Some(stored), material)),
-                    None => return self.pace(),
-                }
+                let step = self.step(&stored);
+                (Some(stored), step, self.check_interval())
             }
         };
-        let Some((stored, material)) = wanted.filter(|_| !is_waiting) else {
-            return SOON;
+        let is_restore = matches!(step, SecretStep::Restore(_));
+        let Some(material) = self.wanted(stored.as_deref(), step, now) else {
+            return if is_restore { RECHECK_INTERVAL } else { idle };
         };
-        let restores = self.good.as_ref().is_some_and(|good| good.is(&material));
-        if restores {
-            if self.patience.until().is_some_and(|until| now < until) {
-                return SOON;
-            }
-            self.patience.spend(now);
-        }
         let metadata = stored.as_deref().map(|stored| &stored.metadata);
         match self.secret.write(metadata, material).await {
             Ok(stored) => {
-                info!(restores, "serving certificate written to its Secret");
-                self.seen = Seen::There(Box::new(stored));
-                (self.wait, self.failures) = (None, 0);
+                info!(
+                    restores = is_restore,
+                    "serving certificate written to its Secret"
+                );
+                self.seen = SecretSeen::Present(Box::new(stored));
+                self.failed.reset();
             }
             Err(refusal) => self.refused(refusal).await,
         }
-        // What is there now is served at once.
-        if let Seen::There(stored) = &self.seen {
+        if let SecretSeen::Present(stored) = &self.seen {
             let stored = stored.clone();
             self.serve(&stored.material);
         }
-        SOON
+        RECHECK_INTERVAL
     }
 
-    /// What is to be written in the place of what is there.
-    fn judge(&mut self, stored: &Stored, is_waiting: bool) -> Option<Material> {
+    /// Serves usable certificates, and decides the next step.
+    fn step(&mut self, stored: &Stored) -> SecretStep {
         let now = clock::now();
         let material = &stored.material;
-        let is_worse =
-            !material.is_good(now) && self.good.as_ref().is_some_and(|good| good.is_good(now));
-        if !stored.is_of_our_type {
-            self.complain(stored, Cause::CertificateForeign);
-            return None;
-        }
-        if !material.is_whole() || is_worse {
-            if let Some(good) = self.good.clone() {
-                self.complain(stored, Cause::CertificateUnusable);
-                return Some(good);
-            }
-            if !stored.is_ours {
-                self.complain(stored, Cause::CertificateForeign);
-                return None;
-            }
-        } else {
+        if stored.certificates().is_usable(self.served(), now) {
             self.serve(material);
         }
-        let spread = SPREAD.min(life::overlap(self.lifetime));
-        let is_trusted =
-            self.standing
-                .borrow()
-                .is_known(&material.bundle(), spread, Instant::now());
-        let step = life::step(material.held(), self.lifetime, now, is_trusted);
-        if step == Step::Keep || is_waiting {
-            return None;
-        }
-        self.made(material, step)
+        let standing = self.standing.borrow();
+        let is_trusted = standing.has_spread(&material.bundle(), self.lifetime, self.now());
+        let certificates = stored.certificates();
+        certificates.step(self.served(), self.lifetime, now, is_trusted)
     }
 
-    fn made(&self, material: &Material, step: Step) -> Option<Material> {
+    /// What a step writes now, if it writes.
+    fn wanted(
+        &mut self,
+        stored: Option<&Stored>,
+        step: SecretStep,
+        now: Duration,
+    ) -> Option<Material> {
+        let is_pausing = self.failed.is_pausing(now);
+        match step {
+            SecretStep::LeaveToOthers => {
+                debug!("the lost Secret is left to those that remember what it held");
+                None
+            }
+            SecretStep::Leave(cause) => {
+                self.report(stored, cause);
+                None
+            }
+            SecretStep::Restore(cause) => {
+                if let Some(cause) = cause {
+                    self.report(stored, cause);
+                }
+                if is_pausing || self.restores.pause_until(now).is_some() {
+                    return None;
+                }
+                self.restores.record(now);
+                self.served.clone()
+            }
+            SecretStep::Renew(CertificateStep::Keep) => None,
+            SecretStep::Renew(_) if is_pausing => None,
+            SecretStep::Renew(step) => match stored {
+                Some(stored) => self.made(&stored.material, step),
+                None => self.made(&Material::default(), step),
+            },
+        }
+    }
+
+    fn made(&self, material: &Material, step: CertificateStep) -> Option<Material> {
         let (service, provider) = (&self.secret.service, &self.secret.provider);
         match material.after(step, self.lifetime, clock::now(), service, provider) {
             Ok(made) => {
@@ -211,38 +211,43 @@ impl Keeper {
                 Some(made)
             }
             Err(error) => {
-                warn!(%error, ?step, "cannot make a serving certificate");
+                warn!(%error, ?step, "cannot create a serving certificate");
                 None
             }
         }
     }
 
-    /// Takes up what is whole.
+    /// Loads complete certificates, unless they are served already.
     fn serve(&mut self, material: &Material) {
-        let Some(pair) = material.pair().filter(|_| material.is_whole()) else {
+        let Some(pair) = material.pair().filter(|_| material.held().is_complete()) else {
             return;
         };
-        if self.good.as_ref().is_some_and(|good| good.is(material)) {
+        if self
+            .served
+            .as_ref()
+            .is_some_and(|served| served.is_same_as(material))
+        {
             return;
         }
-        match self.certificate.take_up(pair) {
+        match self.certificate.load(pair) {
             Ok(()) => {
                 self.bundle.send_replace(Some(material.bundle().into()));
-                self.good = Some(material.clone());
+                self.served = Some(material.clone());
             }
             Err(error) => debug!(%error, "the Secret holds an older certificate"),
         }
     }
 
-    /// Somebody else may have been first: then his is taken. Other trouble may pass.
+    /// Reads the Secret again if another replica was first; otherwise waits.
     async fn refused(&mut self, refusal: Refusal) {
         let refusal = match refusal {
             Refusal::Changed | Refusal::Owned => match self.secret.read().await {
-                Ok(stored) => {
-                    self.seen = stored.map_or_else(
-                        || Seen::Absent(Instant::now()),
-                        |stored| Seen::There(Box::new(stored)),
-                    );
+                Ok(Some(stored)) => {
+                    self.seen = SecretSeen::Present(Box::new(stored));
+                    return;
+                }
+                Ok(None) => {
+                    self.seen = SecretSeen::Absent { since: self.now() };
                     return;
                 }
                 Err(refusal) => refusal,
@@ -255,23 +260,16 @@ impl Keeper {
                 detail, "the serving certificate cannot be written to its Secret"
             );
         }
-        self.failures = self.failures.saturating_add(1);
-        let pause = Duration::from_secs(1 << self.failures.min(6)).min(LATER);
-        self.wait = Some(Instant::now() + about(pause));
+        self.failed.record(self.now(), fastrand::f64());
     }
 
-    /// At once in a new cluster. Where the API server trusts a CA already, somebody may hold it.
-    fn is_ours_to_found(&self, since: Instant) -> bool {
-        let is_new = matches!(*self.standing.borrow(), Standing::Absent | Standing::Empty);
-        is_new || since.elapsed() >= GRACE
-    }
-
-    fn complain(&mut self, stored: &Stored, cause: Cause) {
-        let version = &stored.metadata.resource_version;
-        if self.complained != *version {
-            self.complained.clone_from(version);
+    /// Logs a cause, once for each version of the Secret.
+    fn report(&mut self, stored: Option<&Stored>, cause: Cause) {
+        let version = stored.and_then(|stored| stored.metadata.resource_version.as_ref());
+        if self.reported.as_ref() != version {
+            self.reported = version.cloned();
             let remedy = cause.remedy();
-            let is_served = self.good.is_some();
+            let is_served = self.served.is_some();
             warn!(
                 cause = cause.name(),
                 secret = NAME,
@@ -282,11 +280,15 @@ impl Keeper {
         }
     }
 
-    /// Often enough for the shortest lives.
-    fn pace(&self) -> Duration {
-        let served = self.good.as_ref().and_then(|good| good.held().leaf);
-        let served = served.map(|leaf| leaf.validity);
-        let pause = life::pace(served, self.lifetime, clock::now());
-        pause.clamp(Duration::from_millis(50), LATER)
+    fn check_interval(&self) -> Duration {
+        check_interval(self.served(), self.lifetime, clock::now())
+    }
+
+    fn served(&self) -> Option<&HeldCertificates> {
+        self.served.as_ref().map(Material::held)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
     }
 }

@@ -1,11 +1,13 @@
-//! Keys and certificates of self-signed mode: what is in the Secret, and what a step makes of it.
+//! Keys and certificates of self-signed mode: the content of the Secret, and how a step changes it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ecr_pull_secrets_core::certificate::life::{self, Held, Leaf, Step, Validity};
+use ecr_pull_secrets_core::certificate::life::{
+    self, CertificateStep, HeldCertificates, Leaf, Validity,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use rcgen::{
@@ -22,46 +24,46 @@ use secrecy::{ExposeSecret as _, SecretSlice};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::certificate::chain::validity;
+use crate::certificate::chain::{ChainError, validity};
 use crate::certificate::served::Pair;
 
-/// The leaf.
-pub(super) const CHAIN: &str = "tls.crt";
-/// Its key.
-pub(super) const KEY: &str = "tls.key";
-/// All CAs in force.
-pub(super) const BUNDLE: &str = "ca.crt";
-/// The key of the newest of them; that of an older one is not kept.
-pub(super) const CA_KEY: &str = "ca.key";
+/// The key of the Secret with the leaf.
+const CHAIN: &str = "tls.crt";
+/// The key of the Secret with the private key of the leaf.
+const KEY: &str = "tls.key";
+/// The key of the Secret with all CAs in force.
+const BUNDLE: &str = "ca.crt";
+/// The key of the Secret with the private key of the newest CA. Older ones are not kept.
+const CA_KEY: &str = "ca.key";
 
-/// A key or a certificate cannot be made.
+/// A key or a certificate that cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MakeError {
-    /// By the library.
     #[error(transparent)]
     Library(#[from] rcgen::Error),
-    /// A time that no certificate can hold.
-    #[error("no certificate can end so late")]
+    #[error("no certificate can expire so late")]
     Time(#[from] time::error::ComponentRange),
-    /// A step that does not fit what is there.
-    #[error("the CA's key is not there")]
+    /// The step does not fit the content of the Secret.
+    #[error("the CA's key is missing")]
     NoKey,
+    #[error("the CA is corrupt: {0}")]
+    Authority(#[from] ChainError),
 }
 
-/// What the Secret holds, as far as it is understood.
+/// The content of the Secret, as far as it parses.
 #[derive(Clone, Default)]
 pub(super) struct Material {
     chain: Vec<u8>,
     key: SecretSlice<u8>,
     ca_key: SecretSlice<u8>,
     authorities: Vec<CertificateDer<'static>>,
-    /// None where chain and key cannot be served, or no CA of the bundle signed them.
+    /// None if chain and key do not fit together, or no CA of the bundle signed them.
     pair: Option<Arc<Pair>>,
-    held: Held,
+    held: HeldCertificates,
 }
 
 impl Material {
-    /// Reads a Secret. What does not parse or fit is passed over: see [`Material::is_whole`].
+    /// Reads a Secret. Parts that do not parse or fit together are missing in [`Material::held`].
     pub(super) fn read(secret: &Secret, service: &str, provider: &Arc<CryptoProvider>) -> Self {
         let value = |key: &str| {
             let value = secret.data.as_ref().and_then(|data| data.get(key));
@@ -89,12 +91,13 @@ impl Material {
         let pair = Pair::parse(&chain, key.expose_secret(), provider).ok();
         let signed = pair.and_then(|pair| {
             let leaf = pair.leaf()?;
-            let by = |authority| is_signed(leaf, pair.validity(), authority, service, provider);
+            let by =
+                |authority| is_signed(leaf, pair.leaf_validity(), authority, service, provider);
             let signer = authorities.iter().position(by)?;
             Some((pair, signer))
         });
         let leaf = signed.as_ref().map(|(pair, signer)| Leaf {
-            validity: pair.validity(),
+            validity: pair.leaf_validity(),
             signer: *signer,
         });
         let signing = key_pair(&ca_key).and_then(|key| {
@@ -107,7 +110,7 @@ impl Material {
             ca_key,
             authorities,
             pair: signed.map(|(pair, _)| Arc::new(pair)),
-            held: Held {
+            held: HeldCertificates {
                 leaf,
                 authorities: validities,
                 signing,
@@ -115,34 +118,23 @@ impl Material {
         }
     }
 
-    /// Whether nothing is missing and everything fits together.
-    pub(super) fn is_whole(&self) -> bool {
-        self.held.leaf.is_some() && self.held.signing.is_some()
-    }
-
-    /// What the next step follows from.
-    pub(super) fn held(&self) -> &Held {
+    /// The parts that the next step follows from.
+    pub(super) fn held(&self) -> &HeldCertificates {
         &self.held
     }
 
-    /// What is to be served.
+    /// The pair to serve.
     pub(super) fn pair(&self) -> Option<&Arc<Pair>> {
         self.pair.as_ref()
     }
 
-    /// Whether the leaf is good now.
-    pub(super) fn is_good(&self, now: Timestamp) -> bool {
-        self.held.leaf.is_some_and(|leaf| leaf.validity.covers(now))
-    }
-
-    /// The CAs in force, in PEM: what the API server is to trust.
+    /// The CAs in force, in PEM: what the API server must trust.
     pub(super) fn bundle(&self) -> Vec<u8> {
         let pem = self.authorities.iter().map(|der| pem(der));
         pem.collect::<String>().into_bytes()
     }
 
-    /// Whether both are the same.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
         self.chain == other.chain
             && self.authorities == other.authorities
             && self.key.expose_secret() == other.key.expose_secret()
@@ -159,14 +151,14 @@ impl Material {
         ]
     }
 
-    /// Takes a step.
+    /// The content of the Secret after a step.
     ///
     /// # Errors
     ///
-    /// [`MakeError`], which no step that follows from [`Material::held`] leads to.
+    /// [`MakeError`]. A step that follows from [`Material::held`] causes none.
     pub(super) fn after(
         &self,
-        step: Step,
+        step: CertificateStep,
         lifetime: Duration,
         now: Timestamp,
         service: &str,
@@ -177,14 +169,16 @@ impl Material {
         let mut authorities: Vec<CertificateDer<'static>> = stay.cloned().collect();
         let (mut chain, mut key, mut ca_key) =
             (self.chain.clone(), self.key.clone(), self.ca_key.clone());
-        if matches!(step, Step::Found | Step::IntroduceCa) {
+        if matches!(step, CertificateStep::Found | CertificateStep::IntroduceCa) {
             let made = KeyPair::generate()?;
             authorities.push(authority(&made, now, lifetime)?);
             ca_key = SecretSlice::from(made.serialize_pem().into_bytes());
         }
         if matches!(
             step,
-            Step::Found | Step::RenewLeaf | Step::SwitchLeafToNewCa
+            CertificateStep::Found
+                | CertificateStep::RenewLeaf
+                | CertificateStep::SwitchLeafToNewCa
         ) {
             let signing = key_pair(&ca_key).ok_or(MakeError::NoKey)?;
             let signer = authorities.iter().find(|der| belongs(&signing, der));
@@ -205,7 +199,7 @@ impl Material {
     }
 }
 
-/// The CAs of a bundle, and their times. None when something in it is no CA.
+/// The CAs of a bundle, and their validities. None if one of its certificates is not a CA.
 fn authorities(bundle: &[u8]) -> Option<(Vec<CertificateDer<'static>>, Vec<Validity>)> {
     let authorities: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(bundle)
         .collect::<Result<_, _>>()
@@ -220,7 +214,7 @@ fn authorities(bundle: &[u8]) -> Option<(Vec<CertificateDer<'static>>, Vec<Valid
     Some((authorities, validities))
 }
 
-/// Whether an API server that trusts this CA takes this leaf for the Service, times aside.
+/// Whether an API server that trusts this CA accepts this leaf for the Service. Its expiry is ignored.
 fn is_signed(
     leaf: &CertificateDer<'_>,
     at: Validity,
@@ -269,7 +263,7 @@ fn params(
     Ok(params)
 }
 
-/// What a CA of this name says of itself. Leaves refer to it by name and key.
+/// The parameters of a CA. Leaves refer to it by name and key.
 fn ca_params(name: &str, validity: Validity) -> Result<CertificateParams, MakeError> {
     let mut params = params(Vec::new(), name, validity)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -282,7 +276,7 @@ fn authority(
     now: Timestamp,
     lifetime: Duration,
 ) -> Result<CertificateDer<'static>, MakeError> {
-    // A name of its own, so that nobody takes two of them for one.
+    // A name of its own, so that a verifier can tell two CAs apart.
     let name = format!("ecr-pull-secrets CA {}", now.strftime("%Y-%m-%dT%H:%M:%SZ"));
     let params = ca_params(&name, Validity::of_authority(now, lifetime))?;
     Ok(params.self_signed(key)?.into())
@@ -303,7 +297,7 @@ fn leaf(
     lifetime: Duration,
     service: &str,
 ) -> Result<Vec<u8>, MakeError> {
-    let of_signer = validity(signer).map_err(|_| MakeError::NoKey)?;
+    let of_signer = validity(signer)?;
     let name = common_name(signer).ok_or(MakeError::NoKey)?;
     let names = vec![service.to_owned(), format!("{service}.cluster.local")];
     let validity = Validity::of_leaf(now, lifetime, of_signer);
@@ -317,7 +311,7 @@ fn leaf(
     Ok(pem(signed.der()).into_bytes())
 }
 
-/// As openssl writes it.
+/// PEM with lines of 64 characters, as openssl writes it.
 fn pem(der: &CertificateDer<'_>) -> String {
     let text = BASE64_STANDARD.encode(der);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");

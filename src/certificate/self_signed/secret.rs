@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::certificate::trust::StoredCertificates;
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,37 +15,43 @@ use crate::cluster::client::Clients;
 use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
 
-/// Its name.
 pub(super) const NAME: &str = "ecr-pull-secrets-tls";
 const TYPE: &str = "kubernetes.io/tls";
-/// The version of what is in it.
+/// The version of the Secret's format.
 const FORMAT: &str = "1";
 
-/// The Secret, as it was seen.
+/// The Secret as it was read.
 #[derive(Clone)]
 pub(super) struct Stored {
-    /// Its version.
+    /// The uid and the version of the Secret.
     pub(super) metadata: ObjectMeta,
-    /// What it holds.
     pub(super) material: Material,
-    /// Whether it is marked as ours.
-    pub(super) is_ours: bool,
-    /// Whether it is of the type that we write. The type of a Secret never changes.
-    pub(super) is_of_our_type: bool,
+    is_managed: bool,
+    is_of_our_type: bool,
 }
 
-/// The Secret's API.
+impl Stored {
+    /// The part that decides about the next step.
+    pub(super) fn certificates(&self) -> StoredCertificates<'_> {
+        StoredCertificates {
+            held: self.material.held(),
+            is_of_our_type: self.is_of_our_type,
+            is_managed: self.is_managed,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct SecretApi {
     secret: OwnSecret,
-    /// What the API server calls us.
+    /// The DNS name by which the API server calls us.
     pub(super) service: String,
-    /// Of the keys.
+    /// The provider of the keys.
     pub(super) provider: Arc<CryptoProvider>,
 }
 
 impl SecretApi {
-    /// Talks to nobody yet; `namespace` is ours.
+    /// Calls nothing yet; `namespace` is ours.
     pub(super) fn new(clients: &Clients, namespace: &str, provider: Arc<CryptoProvider>) -> Self {
         Self {
             secret: OwnSecret::new(clients, namespace, NAME, TYPE, FORMAT.to_owned()),
@@ -53,17 +60,17 @@ impl SecretApi {
         }
     }
 
-    /// What to watch it with.
+    /// The API to watch the Secret with.
     pub(super) fn watched(&self) -> Api<Secret> {
         self.secret.watched()
     }
 
-    /// Looks at what the API server said.
+    /// Parses the Secret that the API server returned.
     pub(super) fn stored(&self, secret: Secret) -> Stored {
         let labels = secret.metadata.labels.as_ref();
         let manager = labels.and_then(|labels| labels.get(MANAGED_BY));
         Stored {
-            is_ours: manager.is_some_and(|manager| manager == OWNER),
+            is_managed: manager.is_some_and(|manager| manager == OWNER),
             is_of_our_type: secret.type_.as_deref() == Some(TYPE),
             material: Material::read(&secret, &self.service, &self.provider),
             metadata: ObjectMeta {
@@ -73,21 +80,17 @@ impl SecretApi {
         }
     }
 
-    /// What is there now.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`] of the API server.
+    /// Reads the Secret from the API server.
     pub(super) async fn read(&self) -> Result<Option<Stored>, Refusal> {
         let secret = self.secret.read().await?;
         Ok(secret.map(|secret| self.stored(secret)))
     }
 
-    /// Makes the Secret where there was none, or changes the one that was seen.
+    /// Creates the Secret, or changes the version that was seen.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Changed`] when that is not so any more.
+    /// [`Refusal::Changed`] if another replica was first.
     pub(super) async fn write(
         &self,
         seen: Option<&ObjectMeta>,
@@ -102,7 +105,7 @@ impl SecretApi {
                 ..metadata
             },
             material,
-            is_ours: true,
+            is_managed: true,
             is_of_our_type: true,
         })
     }

@@ -1,10 +1,15 @@
-//! Keeps the CAs in force in the `caBundle` of our registration, and nothing else there.
+//! The loop that keeps the CAs in force in the `caBundle` of our registration, and changes nothing
+//! else there.
 
+use std::future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::certificate::trust::{
+    BundleStep, Contention, RECHECK_INTERVAL, TrustStanding, bundle_step,
+};
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::runtime::WatchStreamExt as _;
@@ -14,107 +19,65 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::secret::SecretApi;
-use super::{Patience, SOON};
 use crate::cluster::refusal::{Refusal, chain};
 use crate::cluster::registration::{NAME, Registration, Webhook};
 
-/// What the API server has been told to trust.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Not seen yet.
-    Unknown,
-    /// There is no registration, so that nobody calls us.
-    Absent,
-    /// Nobody yet.
-    Empty,
-    /// Somebody else, or less than all CAs in force, or more.
-    Other,
-    /// The CAs in force, these.
-    Ours {
-        /// In PEM.
-        bundle: Arc<[u8]>,
-        /// Since when it is they.
-        since: Instant,
-    },
-}
-
-impl Standing {
-    /// Takes the place of what was. The same bundle keeps its time; says whether it is another.
-    fn replace_with(&mut self, next: Self) -> bool {
-        let is_same = match (&*self, &next) {
-            (Self::Ours { bundle, .. }, Self::Ours { bundle: other, .. }) => bundle == other,
-            (present, next) => present == next,
-        };
-        if !is_same {
-            *self = next;
-        }
-        !is_same
-    }
-
-    /// Whether every API server that may call us has had so much time to hear of these CAs.
-    pub(super) fn is_known(&self, wanted: &[u8], spread: Duration, now: Instant) -> bool {
-        match self {
-            Self::Ours { bundle, since } => {
-                **bundle == *wanted && now.duration_since(*since) >= spread
-            }
-            Self::Absent => true,
-            Self::Unknown | Self::Empty | Self::Other => false,
-        }
-    }
-}
-
-/// What the watch said last.
-enum Seen {
+/// The registration as the watch saw it last.
+enum RegistrationSeen {
     Unknown,
     Absent,
-    There(Webhook),
+    Present(Webhook),
 }
 
-/// See above.
-pub(super) struct Trust {
+pub(super) struct BundleKeeper {
     registration: Registration,
     secret: SecretApi,
+    start: Instant,
     wanted: watch::Receiver<Option<Arc<[u8]>>>,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<TrustStanding>,
     trusted: watch::Sender<bool>,
-    seen: Seen,
-    patience: Patience,
-    /// What was said last, so that it is said once.
-    said: &'static str,
+    seen: RegistrationSeen,
+    contention: Contention,
+    /// The state that was logged last, so that it is logged once.
+    logged: &'static str,
 }
 
-impl Trust {
-    /// `wanted` says which CAs are in force; `trusted` is told when the API server knows them.
+impl BundleKeeper {
+    /// Times count from `start`. `wanted` has the CAs in force; `trusted` turns true when the API
+    /// server trusts them.
     pub(super) fn new(
         registration: Registration,
         secret: SecretApi,
+        start: Instant,
         wanted: watch::Receiver<Option<Arc<[u8]>>>,
-        standing: watch::Sender<Standing>,
+        standing: watch::Sender<TrustStanding>,
         trusted: watch::Sender<bool>,
     ) -> Self {
         Self {
             registration,
             secret,
+            start,
             wanted,
             standing,
             trusted,
-            seen: Seen::Unknown,
-            patience: Patience::default(),
-            said: "",
+            seen: RegistrationSeen::Unknown,
+            contention: Contention::default(),
+            logged: "",
         }
     }
 
-    /// For ever.
+    /// Never returns.
     pub(super) async fn run(mut self) {
         let mut events = pin!(self.registration.events().default_backoff());
         let mut wanted = self.wanted.clone();
         let mut is_listed = false;
         loop {
-            let again = self.look().await;
-            let later = async {
+            let again = self.check().await;
+            let start = self.start;
+            let later = async move {
                 match again {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
+                    Some(at) => sleep_until(start + at).await,
+                    None => future::pending().await,
                 }
             };
             tokio::select! {
@@ -124,7 +87,7 @@ impl Trust {
                         let what = "the registration";
                         warn!(what, error = chain(&error), "the watch was interrupted");
                     }
-                    // A watch with pauses never ends.
+                    // A watch with backoff never ends.
                     None => return,
                 },
                 changed = wanted.changed() => if changed.is_err() {
@@ -140,69 +103,66 @@ impl Trust {
             Event::Init => *is_listed = false,
             Event::InitApply(registration) | Event::Apply(registration) => {
                 *is_listed = true;
-                self.seen = Webhook::of(&registration).map_or(Seen::Absent, Seen::There);
+                self.seen = Webhook::of(&registration)
+                    .map_or(RegistrationSeen::Absent, RegistrationSeen::Present);
             }
             Event::InitDone if *is_listed => {}
-            Event::InitDone | Event::Delete(_) => self.seen = Seen::Absent,
+            Event::InitDone | Event::Delete(_) => self.seen = RegistrationSeen::Absent,
         }
     }
 
-    /// Compares, and writes if need be. Says when to look again.
-    async fn look(&mut self) -> Option<Instant> {
-        let wanted = self.wanted.borrow().clone();
+    /// Compares the bundles, and writes if necessary. Returns the time of the next check.
+    async fn check(&mut self) -> Option<Duration> {
+        let now = self.start.elapsed();
         let webhook = match &self.seen {
-            Seen::Unknown => return None,
-            Seen::Absent => {
-                self.stand(Standing::Absent);
-                self.say_once("absent", || {
-                    info!("there is no registration {NAME} yet: nobody calls us");
+            RegistrationSeen::Unknown => return None,
+            RegistrationSeen::Absent => {
+                self.publish(TrustStanding::Absent);
+                self.log_once("absent", || {
+                    info!("there is no registration {NAME} yet: no API server calls us");
                 });
                 return None;
             }
-            Seen::There(webhook) => webhook.clone(),
+            RegistrationSeen::Present(webhook) => webhook.clone(),
         };
-        let ours = wanted
-            .clone()
-            .filter(|wanted| **wanted == *webhook.ca_bundle);
-        let is_ours = ours.is_some();
-        self.stand(match (ours, webhook.ca_bundle.as_slice()) {
-            (Some(bundle), _) => Standing::Ours {
-                bundle,
-                since: Instant::now(),
-            },
-            (None, []) => Standing::Empty,
-            (None, _) => Standing::Other,
-        });
-        if is_ours {
-            self.said = "";
-            return None;
+        let wanted = self.wanted.borrow().clone();
+        let standing = TrustStanding::of(&webhook.ca_bundle, wanted.as_ref(), now);
+        let (has_wanted, is_injected) = (wanted.is_some(), webhook.is_injected);
+        let step = bundle_step(&standing, has_wanted, is_injected, &self.contention, now);
+        if matches!(standing, TrustStanding::Ours { .. }) {
+            self.logged = "";
         }
-        wanted?;
-        if webhook.is_injected {
-            self.say_once("injected", || {
-                complain("cert-manager was told to fill it in")
-            });
-            return None;
+        self.publish(standing);
+        match step {
+            BundleStep::Keep => None,
+            BundleStep::LeaveToInjector => {
+                self.log_once("injected", || {
+                    report_foreign("an annotation tells cert-manager to set it");
+                });
+                None
+            }
+            BundleStep::PauseUntil(until) => Some(until),
+            BundleStep::Set => Some(self.set(webhook, now).await),
         }
-        let now = Instant::now();
-        if let Some(until) = self.patience.until().filter(|until| *until > now) {
-            return Some(until);
-        }
-        match self.set(&webhook).await {
-            // Our own memory is behind, and hears of it soon.
-            Ok(bundle) if bundle == webhook.ca_bundle => Some(now + SOON),
+    }
+
+    /// Sets the bundle. Returns the time of the next check.
+    async fn set(&mut self, webhook: Webhook, now: Duration) -> Duration {
+        match self.write(&webhook).await {
+            // `wanted` is stale, and changes soon.
+            Ok(bundle) if bundle == webhook.ca_bundle => now + RECHECK_INTERVAL,
             Ok(bundle) => {
-                self.patience.spend(now);
-                if self.patience.is_tried() {
-                    self.say_once("contended", || complain("it was changed again and again"));
+                self.contention.record(now);
+                if self.contention.is_contended() {
+                    self.log_once("contended", || report_foreign("it was changed repeatedly"));
                 }
-                if let Seen::There(seen) = &mut self.seen {
+                if let RegistrationSeen::Present(seen) = &mut self.seen {
                     seen.ca_bundle = bundle;
                 }
-                Some(now)
+                now
             }
             Err(refusal) => {
-                self.patience.spend(now);
+                self.contention.record(now);
                 let (cause, detail) = match refusal {
                     Refusal::Because(cause, detail) => (cause, detail),
                     Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
@@ -211,16 +171,17 @@ impl Trust {
                     cause = cause.name(),
                     detail, "the caBundle of {NAME} cannot be set"
                 );
-                self.patience.until().or(Some(now + SOON))
+                let pause = self.contention.pause_until(now);
+                pause.unwrap_or(now + RECHECK_INTERVAL)
             }
         }
     }
 
-    /// Sets what is in the Secret right now: our own memory may be behind.
-    async fn set(&self, webhook: &Webhook) -> Result<Vec<u8>, Refusal> {
+    /// Writes the CAs that the Secret has now, because `wanted` may be stale. Returns them.
+    async fn write(&self, webhook: &Webhook) -> Result<Vec<u8>, Refusal> {
         let stored = self.secret.read().await?;
         let live = stored
-            .filter(|stored| stored.material.is_whole())
+            .filter(|stored| stored.material.held().is_complete())
             .ok_or(Refusal::Changed)?;
         let bundle = live.material.bundle();
         if bundle != webhook.ca_bundle {
@@ -230,8 +191,8 @@ impl Trust {
         Ok(bundle)
     }
 
-    fn stand(&self, standing: Standing) {
-        let is_trusted = matches!(standing, Standing::Ours { .. } | Standing::Absent);
+    fn publish(&self, standing: TrustStanding) {
+        let is_trusted = standing.is_trusted();
         self.standing
             .send_if_modified(|present| present.replace_with(standing));
         if is_trusted {
@@ -240,43 +201,16 @@ impl Trust {
         }
     }
 
-    fn say_once(&mut self, what: &'static str, say: impl FnOnce()) {
-        if self.said != what {
-            self.said = what;
-            say();
+    fn log_once(&mut self, state: &'static str, log: impl FnOnce()) {
+        if self.logged != state {
+            self.logged = state;
+            log();
         }
     }
 }
 
-fn complain(detail: &str) {
+fn report_foreign(detail: &str) {
     let cause = Cause::CaBundleForeign;
     let remedy = cause.remedy();
     warn!(cause = cause.name(), detail, remedy, "{cause}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SPREAD: Duration = Duration::from_secs(60);
-
-    fn ours(bundle: &[u8], since: Instant) -> Standing {
-        let bundle = bundle.into();
-        Standing::Ours { bundle, since }
-    }
-
-    #[test]
-    fn another_bundle_has_its_own_time_to_spread() {
-        let start = Instant::now();
-        let mut standing = Standing::Empty;
-        assert!(standing.replace_with(ours(b"old", start)));
-        let soon = start + SPREAD;
-        assert!(!standing.replace_with(ours(b"old", soon)));
-        assert!(standing.is_known(b"old", SPREAD, soon));
-        assert!(!standing.is_known(b"old and new", SPREAD, soon));
-
-        assert!(standing.replace_with(ours(b"old and new", soon)));
-        assert!(!standing.is_known(b"old and new", SPREAD, soon));
-        assert!(standing.is_known(b"old and new", SPREAD, soon + SPREAD));
-    }
 }

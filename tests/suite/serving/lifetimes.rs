@@ -42,7 +42,7 @@ async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<
     let log = std::fs::read_to_string(&replica.log)?;
     let taken_up = log
         .lines()
-        .filter(|line| line.contains("certificate taken up"));
+        .filter(|line| line.contains("certificate loaded"));
     let ends: Vec<String> = taken_up
         .map(|line| {
             let line: Value = serde_json::from_str(line).expect("JSON");

@@ -1,12 +1,12 @@
-//! Chains with intermediate certificates: whole, broken, and at their end.
+//! Chains with intermediate certificates: complete, broken and expired.
 
 use ecr_pull_secrets_core::certificate::life::Validity;
 use rcgen::{BasicConstraints, DnType, IsCa, Issuer};
 
 use super::*;
-use crate::certificate::served::Terms;
+use crate::certificate::served::PairValidity;
 
-/// Who may sign others.
+/// The parameters of a CA.
 fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -14,7 +14,7 @@ fn authority(name: &str) -> CertificateParams {
     params
 }
 
-/// One, and its certificate.
+/// A CA and its certificate.
 struct Authority {
     name: &'static str,
     issuer: Issuer<'static, KeyPair>,
@@ -37,7 +37,7 @@ impl Authority {
         Self { name, issuer, pem }
     }
 
-    /// Its certificate until then, of the same name and key.
+    /// A certificate of the same name and key with this expiry.
     fn until(&self, end: Timestamp, above: &Issuer<'_, KeyPair>) -> String {
         let mut params = authority(self.name);
         params.not_after = OffsetDateTime::from_unix_timestamp(end.as_second()).unwrap();
@@ -45,7 +45,7 @@ impl Authority {
     }
 }
 
-/// For our Service, and its key.
+/// A leaf for our Service, and its key.
 fn leaf(issuer: &Issuer<'_, KeyPair>) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![SERVICE.to_owned()]).unwrap();
@@ -55,22 +55,22 @@ fn leaf(issuer: &Issuer<'_, KeyPair>) -> (String, String) {
     )
 }
 
-/// A volume and its files, of which the chain is served, and that leaf.
+/// A volume whose chain is served, and the served leaf.
 fn serving(chain: &str, key: &str) -> (Volume, Files, Option<Vec<u8>>) {
     let mut volume = Volume::new();
     let mut files = volume.files();
     volume.swap(chain, key);
-    files.look();
+    files.poll();
     let good = served(&files);
     assert!(good.is_some());
     (volume, files, good)
 }
 
 #[test]
-fn a_chain_that_does_not_lead_on_never_replaces_the_whole_one() {
+fn broken_chain_never_replaces_a_complete_one() {
     let root = Authority::root();
     let middle = Authority::new("middle", &root.issuer);
-    // Another one, and one of the same name with another key.
+    // An unrelated CA, and a CA with the same name and another key.
     let (other, namesake) = (
         Authority::new("other", &root.issuer),
         Authority::new("middle", &root.issuer),
@@ -86,29 +86,29 @@ fn a_chain_that_does_not_lead_on_never_replaces_the_whole_one() {
     ];
     for (chain, key) in &broken {
         volume.swap(chain, key);
-        files.look();
-        files.look();
+        files.poll();
+        files.poll();
         assert_eq!(served(&files), good);
     }
     assert_eq!(
         (reloads(&files, "ok"), reloads(&files, "error")),
         (" 1".to_owned(), format!(" {}", broken.len()))
     );
-    // The same files, when the one that is served is good no more.
-    let ended = Validity {
+    // The same files load when the served chain has expired.
+    let expired = Validity {
         not_before: clock::now() - SignedDuration::from_hours(2),
         not_after: clock::now() - SignedDuration::from_hours(1),
     };
-    files.certificate.served.send_replace(Some(Terms {
-        leaf: ended,
-        chain: ended,
+    files.certificate.served.send_replace(Some(PairValidity {
+        leaf: expired,
+        chain: expired,
     }));
-    files.look();
+    files.poll();
     assert_ne!(served(&files), good);
 }
 
 #[test]
-fn a_chain_that_leads_on_is_taken_up_whatever_else_is_in_it() {
+fn complete_chain_is_loaded_with_unrelated_certificates() {
     let root = Authority::root();
     let (middle, next) = (
         Authority::new("middle", &root.issuer),
@@ -125,46 +125,46 @@ fn a_chain_that_leads_on_is_taken_up_whatever_else_is_in_it() {
     for (issuer, rest) in [
         (&below.issuer, of_another_order.concat()),
         (&next.issuer, next.pem.clone()),
-        // Of the root itself, which needs nobody in between.
+        // A leaf of the root itself, without an intermediate certificate.
         (&root.issuer, String::new()),
     ] {
         let before = served(&files);
         let (leaf, key) = leaf(issuer);
         volume.swap(&(leaf + &rest), &key);
-        files.look();
+        files.poll();
         assert_ne!(served(&files), before);
     }
     assert_eq!(reloads(&files, "error"), " 0");
 }
 
 #[test]
-fn an_intermediate_certificate_that_has_ended_never_replaces_a_good_one_and_shows() {
+fn expired_intermediate_never_replaces_a_valid_one() {
     let root = Authority::root();
     let middle = Authority::new("middle", &root.issuer);
     let end = clock::now() - SignedDuration::from_hours(1);
-    let ended = middle.until(end, &root.issuer);
+    let expired = middle.until(end, &root.issuer);
     let (good, good_key) = leaf(&middle.issuer);
     let (bad, bad_key) = leaf(&middle.issuer);
-    let (good, bad) = (good + &middle.pem, bad + &ended);
+    let (good, bad) = (good + &middle.pem, bad + &expired);
     let (mut volume, mut files, before) = serving(&good, &good_key);
     volume.swap(&bad, &bad_key);
-    files.look();
+    files.poll();
     assert_eq!(served(&files), before);
     assert_eq!(reloads(&files, "error"), " 1");
-    // With the renewed one beside it, whichever comes first.
-    for rest in [ended.clone() + &middle.pem, middle.pem.clone() + &ended] {
+    // Beside the renewed certificate it does no harm, in either order.
+    for rest in [expired.clone() + &middle.pem, middle.pem.clone() + &expired] {
         let before = served(&files);
         let (both, key) = leaf(&middle.issuer);
         volume.swap(&(both + &rest), &key);
-        files.look();
+        files.poll();
         assert_ne!(served(&files), before);
     }
-    // Better than nothing, and the metric says what is wrong. Whether the API server needs it, nobody can tell.
+    // Without a better pair it is served, and the metric shows the fault. The API server may not need it.
     let (mut volume, mut files, before) = serving(&bad, &bad_key);
     assert_end_shows(&files, end);
     let leaf = files.certificate.served().validity().unwrap();
     assert!(leaf.covers(clock::now()));
     volume.swap(&good, &good_key);
-    files.look();
+    files.poll();
     assert_ne!(served(&files), before);
 }

@@ -14,14 +14,14 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
 
-fn after(material: &Material, step: Step) -> Material {
+fn after(material: &Material, step: CertificateStep) -> Material {
     let now = clock::now();
     let made = material.after(step, LIFETIME, now, SERVICE, &provider());
     made.unwrap()
 }
 
 fn founded() -> Material {
-    after(&Material::default(), Step::Found)
+    after(&Material::default(), CertificateStep::Found)
 }
 
 fn secret(material: &Material) -> Secret {
@@ -40,24 +40,24 @@ fn read(secret: &Secret) -> Material {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn written_secret_reads_back_unchanged() {
     let material = founded();
-    assert!(material.is_whole() && material.is_good(clock::now()));
+    assert!(material.held().is_complete() && material.held().is_valid(clock::now()));
     let again = read(&secret(&material));
-    assert!(again.is(&material) && again.is_whole());
+    assert!(again.is_same_as(&material) && again.held().is_complete());
     assert_eq!(again.held(), material.held());
     assert_eq!(again.bundle(), material.bundle());
 }
 
 #[test]
-fn a_leaf_is_for_one_service_and_one_only() {
+fn leaf_is_for_one_service_only() {
     let material = founded();
     let elsewhere = Material::read(
         &secret(&material),
         "ecr-pull-secrets.other.svc",
         &provider(),
     );
-    assert!(!elsewhere.is_whole());
+    assert!(!elsewhere.held().is_complete());
     assert!(
         elsewhere.held().signing.is_some(),
         "its CA may sign another"
@@ -65,31 +65,31 @@ fn a_leaf_is_for_one_service_and_one_only() {
 }
 
 #[test]
-fn every_step_leads_to_something_whole() {
+fn each_step_leads_to_complete_material() {
     let founded = founded();
-    let renewed = after(&founded, Step::RenewLeaf);
-    assert!(renewed.is_whole() && renewed.chain != founded.chain);
+    let renewed = after(&founded, CertificateStep::RenewLeaf);
+    assert!(renewed.held().is_complete() && renewed.chain != founded.chain);
     assert_eq!(renewed.bundle(), founded.bundle());
 
-    let introduced = after(&renewed, Step::IntroduceCa);
-    assert!(introduced.is_whole() && introduced.chain == renewed.chain);
+    let introduced = after(&renewed, CertificateStep::IntroduceCa);
+    assert!(introduced.held().is_complete() && introduced.chain == renewed.chain);
     assert_eq!(introduced.held().leaf.unwrap().signer, 0);
     assert_eq!(introduced.held().signing, Some(1));
     assert!(introduced.bundle().starts_with(&founded.bundle()));
 
-    let switched = after(&introduced, Step::SwitchLeafToNewCa);
-    assert!(switched.is_whole() && switched.chain != introduced.chain);
+    let switched = after(&introduced, CertificateStep::SwitchLeafToNewCa);
+    assert!(switched.held().is_complete() && switched.chain != introduced.chain);
     assert_eq!(switched.held().leaf.unwrap().signer, 1);
     assert_eq!(switched.bundle(), introduced.bundle());
 
-    let dropped = after(&switched, Step::DropOldCa);
-    assert!(dropped.is_whole() && dropped.chain == switched.chain);
+    let dropped = after(&switched, CertificateStep::DropOldCa);
+    assert!(dropped.held().is_complete() && dropped.chain == switched.chain);
     assert_eq!(dropped.held().authorities.len(), 1);
     assert!(introduced.bundle().ends_with(&dropped.bundle()));
 }
 
 #[test]
-fn each_key_that_is_missing_or_spoilt_is_noticed() {
+fn missing_or_corrupt_key_makes_material_incomplete() {
     let (material, other) = (founded(), founded());
     let good = secret(&material);
     for key in [CHAIN, KEY, BUNDLE, CA_KEY] {
@@ -98,32 +98,38 @@ fn each_key_that_is_missing_or_spoilt_is_noticed() {
         let half = ByteString(mine.0[..mine.0.len() / 2].to_vec());
         let garbage = ByteString(b"garbage".to_vec());
         for value in [None, Some(foreign), Some(half), Some(garbage)] {
-            let mut spoilt = good.clone();
-            let data = spoilt.data.as_mut().unwrap();
+            let mut corrupt = good.clone();
+            let data = corrupt.data.as_mut().unwrap();
             data.remove(key);
             data.extend(value.map(|value| (key.to_owned(), value)));
-            assert!(!read(&spoilt).is_whole(), "{key}");
+            assert!(!read(&corrupt).held().is_complete(), "{key}");
         }
     }
-    assert!(read(&good).is_whole());
-    assert!(!read(&Secret::default()).is_whole());
+    assert!(read(&good).held().is_complete());
+    assert!(!read(&Secret::default()).held().is_complete());
 }
 
 #[test]
-fn a_leaf_among_the_cas_is_noticed() {
+fn leaf_among_the_cas_makes_material_incomplete() {
     let material = founded();
-    let mut spoilt = secret(&material);
-    let data = spoilt.data.as_mut().unwrap();
+    let mut corrupt = secret(&material);
+    let data = corrupt.data.as_mut().unwrap();
     data.insert(BUNDLE.to_owned(), data[CHAIN].clone());
-    assert!(!read(&spoilt).is_whole());
+    assert!(!read(&corrupt).held().is_complete());
 }
 
 #[test]
-fn a_leaf_ends_with_its_ca_at_the_latest() {
+fn leaf_never_outlives_its_ca() {
     let material = founded();
     let end = clock::now() + SignedDuration::try_from(LIFETIME * 11 / 2).unwrap();
     let late = material
-        .after(Step::RenewLeaf, LIFETIME, end, SERVICE, &provider())
+        .after(
+            CertificateStep::RenewLeaf,
+            LIFETIME,
+            end,
+            SERVICE,
+            &provider(),
+        )
         .unwrap();
     let held = late.held();
     assert_eq!(
@@ -133,10 +139,10 @@ fn a_leaf_ends_with_its_ca_at_the_latest() {
 }
 
 #[test]
-fn a_step_that_does_not_fit_is_an_error() {
+fn step_without_the_ca_key_fails() {
     let nothing = Material::default();
     let made = nothing.after(
-        Step::RenewLeaf,
+        CertificateStep::RenewLeaf,
         LIFETIME,
         clock::now(),
         SERVICE,
