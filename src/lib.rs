@@ -38,7 +38,7 @@ pub mod https_port {
     pub use crate::certificate::served::{Certificate, service};
     pub use crate::https::connection::Service;
     pub use crate::https::connections::{Connection, Connections};
-    pub use crate::https::drain::Switch;
+    pub use crate::https::drain::DrainSwitch;
     pub use crate::https::listener::serve;
     pub use crate::telemetry::metrics::Metrics;
 }

@@ -1,14 +1,14 @@
 //! The plain port: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! Ready means: a certificate is served that the API server takes, and memory is complete. AWS is
-//! no part of it: if every replica turned unready because AWS is down, pods would lose their
-//! reference for good, and that is the one thing that cannot be repaired. Alive means that the
-//! runtime turns.
+//! A replica is ready when its certificate is one that the API server accepts, and every watch has
+//! its first list. AWS is no part of readiness. If all replicas turned unready during an AWS outage,
+//! new pods would lack the reference permanently, and only a missing reference cannot be repaired
+//! later. A replica is alive when its async runtime runs.
 //!
-//! An expired certificate, or one that is not good yet, is part of it, though it is the same in all replicas: the API server
-//! refuses every connection then, so that being asked is worth nothing, and whoever looks at the
-//! Deployment sees why. That the API server once knew our CA is enough for ever: a `caBundle` that
-//! somebody spoils is mended, by a replica that goes on.
+//! All replicas turn unready when the certificate is expired or not valid yet. This costs nothing,
+//! because the API server refuses every connection anyway, and the Deployment shows the fault. A
+//! changed `caBundle` turns no replica unready that was ready before, because a replica that runs
+//! sets it again.
 
 mod port;
 
@@ -27,29 +27,29 @@ use crate::certificate::served::Served;
 use crate::clock;
 use crate::cluster::watch::Synced;
 use crate::engine::Engine;
-use crate::https::drain::{Phase, Signal};
+use crate::https::drain::{DrainPhase, DrainSignal};
 use crate::telemetry::metrics::Metrics;
 
-/// What readiness is made of.
+/// The conditions of readiness.
 #[derive(Clone)]
 pub(crate) struct Readiness {
-    /// A certificate is served.
+    /// The certificate that is served.
     pub(crate) certificate: Served,
-    /// With a CA of our own: the API server has been seen to know it.
+    /// Whether the API server has trusted our CA; only in self-signed mode.
     pub(crate) trusted: Option<watch::Receiver<bool>>,
-    /// Every watch has brought a first complete list.
+    /// The first complete lists of all watches.
     pub(crate) synced: Vec<Synced>,
-    /// The process is not on its way out.
-    pub(crate) drain: Signal,
+    /// The progress of the shutdown.
+    pub(crate) drain: DrainSignal,
 }
 
 impl Readiness {
-    /// What is missing, in one word; nothing when ready.
+    /// The missing condition; none when ready.
     fn missing(&self) -> Option<&'static str> {
-        if self.drain.phase() != Phase::Serving {
+        if self.drain.phase() != DrainPhase::Serving {
             return Some("draining");
         }
-        if let Some(missing) = lacks(self.certificate.validity(), clock::now()) {
+        if let Some(missing) = certificate_fault(self.certificate.validity(), clock::now()) {
             return Some(missing);
         }
         if self
@@ -62,7 +62,7 @@ impl Readiness {
         (!self.synced.iter().all(Synced::is_synced)).then_some("not synced with the API server")
     }
 
-    /// Waits until memory is complete.
+    /// Waits for the first lists of all watches.
     pub(crate) async fn synced(mut self) {
         for synced in &mut self.synced {
             synced.synced().await;
@@ -70,8 +70,7 @@ impl Readiness {
     }
 }
 
-/// What is wrong with the certificate that is served.
-fn lacks(served: Option<Validity>, now: Timestamp) -> Option<&'static str> {
+fn certificate_fault(served: Option<Validity>, now: Timestamp) -> Option<&'static str> {
     match served {
         None => Some("no serving certificate"),
         Some(validity) if validity.covers(now) => None,
@@ -80,7 +79,7 @@ fn lacks(served: Option<Validity>, now: Timestamp) -> Option<&'static str> {
     }
 }
 
-/// Serves the plain port, for ever.
+/// Serves the plain port. Never returns.
 pub(crate) async fn serve(
     listener: TcpListener,
     readiness: Readiness,
@@ -121,20 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_counts_while_it_is_good() {
+    fn certificate_counts_while_it_is_valid() {
         let now = clock::now();
         let hour = jiff::SignedDuration::from_hours(1);
-        let lacks = |not_before, not_after| {
+        let fault = |not_before, not_after| {
             let validity = Validity {
                 not_before,
                 not_after,
             };
-            lacks(Some(validity), now)
+            certificate_fault(Some(validity), now)
         };
-        assert_eq!(lacks(now, now + hour), None);
-        let early = lacks(now + hour, now + hour * 2);
+        assert_eq!(fault(now, now + hour), None);
+        let early = fault(now + hour, now + hour * 2);
         assert_eq!(early, Some("serving certificate not valid yet"));
-        assert_eq!(lacks(now - hour, now), Some("serving certificate expired"));
-        assert_eq!(super::lacks(None, now), Some("no serving certificate"));
+        assert_eq!(fault(now - hour, now), Some("serving certificate expired"));
+        assert_eq!(certificate_fault(None, now), Some("no serving certificate"));
     }
 }

@@ -1,8 +1,8 @@
 //! `POST /mutate`: limits and status codes around [`Admission`].
 //!
-//! A status other than 200 makes the API server fall back to its `failurePolicy`, so they are kept
-//! for what is no review at all (4xx), for overload and for our own bugs (5xx). Whoever sends the
-//! former may send many: they are counted, and logged at DEBUG only.
+//! A status other than 200 makes the API server fall back to its `failurePolicy`. So only requests
+//! without a valid review get one (4xx), and overload and our own bugs (5xx). A hostile client may
+//! send many of the former: they are counted, and logged at DEBUG only.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::handler::{Admission, Crowded};
-use crate::https::body::{Bodies, BodyError};
+use crate::https::body::{BodyBudget, BodyError};
 use crate::https::connection::Service;
 use crate::https::connections::Connection;
 use crate::telemetry::metrics::Metrics;
 
-/// The API server's default when it does not say how long it waits: the registration's 5 s.
+/// The time limit of a request without one: the registration's `timeoutSeconds`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Whoever asks for more does not get it: a review holds its body until it is answered.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the way back.
+/// The longest time limit, because a review holds its body until it is answered.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
+/// The part of the time limit that is left for the way back.
 const MARGIN: Duration = Duration::from_millis(500);
-/// What is said of a request that is none, in bytes.
-const LONGEST_TEXT: usize = 256;
-/// A body of so many bytes takes a millisecond to read, in which others are not to wait.
-const LONG: usize = 128 * 1024;
+/// The longest answer to an invalid request, in bytes.
+const MAX_REFUSAL: usize = 256;
+/// The length in bytes from which decoding takes about a millisecond, and blocks other requests.
+const LONG_BODY: usize = 128 * 1024;
 
-/// Why a request gets no review for an answer.
+/// The reason why a request gets an error instead of a review.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("there is /mutate and nothing else")]
+enum RequestError {
+    #[error("the only path is /mutate")]
     Path,
-    #[error("a review is posted")]
+    #[error("the only method is POST")]
     Method,
     #[error("the content type must be application/json")]
     ContentType,
@@ -56,7 +56,7 @@ enum Refusal {
     Answer(#[source] serde_json::Error),
 }
 
-impl Refusal {
+impl RequestError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Path => StatusCode::NOT_FOUND,
@@ -74,7 +74,7 @@ impl Refusal {
 pub(crate) struct Webhook {
     admission: Admission,
     metrics: Metrics,
-    bodies: Bodies,
+    bodies: BodyBudget,
 }
 
 impl Webhook {
@@ -83,7 +83,7 @@ impl Webhook {
         Arc::new(Self {
             admission,
             metrics,
-            bodies: Bodies::default(),
+            bodies: BodyBudget::default(),
         })
     }
 
@@ -91,31 +91,31 @@ impl Webhook {
         &self,
         request: Request<Incoming>,
         connection: &Connection,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<Vec<u8>, RequestError> {
         let (head, body) = request.into_parts();
         check(&head.method, &head.uri, &head.headers)?;
-        let deadline = Instant::now() + patience(&head.uri).saturating_sub(MARGIN);
+        let deadline = Instant::now() + time_limit(&head.uri).saturating_sub(MARGIN);
         let body = self.bodies.read(body, connection).await?;
         let mut timing = Timing::start(&self.metrics);
         let bytes = body.bytes();
-        let review = if bytes.len() < LONG {
+        let review = if bytes.len() < LONG_BODY {
             decode(bytes)
         } else {
             block_in_place(|| decode(bytes))
         };
         let review = review.inspect_err(|_| timing.forget())?;
-        connection.is_understood();
+        connection.review_decoded();
         let answer = self.admission.admit(&review, deadline).await;
         let answer = answer.inspect_err(|Crowded| timing.forget())?;
         self.metrics.admitted(answer.outcome, answer.cause);
-        encode(&answer).map_err(Refusal::Answer)
+        encode(&answer).map_err(RequestError::Answer)
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, refusal: &RequestError) -> Response<Full<Bytes>> {
         let status = refusal.status();
         let mut text = refusal.to_string();
-        // It may quote the request, and whoever sent it may not read it for a while.
-        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        // The text may quote the request, and stays in memory until the client reads it.
+        text.truncate(text.floor_char_boundary(MAX_REFUSAL));
         text.shrink_to_fit();
         debug!(status = status.as_u16(), refusal = text, "request refused");
         text.push('\n');
@@ -123,8 +123,8 @@ impl Webhook {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         match status {
-            // The API server tries again each second on the same connection; on a new one it finds
-            // a replica that is not overloaded.
+            // The API server retries each second on the same connection. On a new one it finds a
+            // replica that is not overloaded.
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -159,7 +159,7 @@ impl Service for Webhook {
                 response
             }
             Ok(Err(refusal)) => self.refuse(&refusal),
-            // What the panic says stays untold: it may quote what it was working on.
+            // The message of the panic is not logged, because it may quote the review.
             Err(_) => {
                 self.metrics.admission_panics.inc();
                 error!("panic while answering a review");
@@ -171,19 +171,19 @@ impl Service for Webhook {
     }
 }
 
-fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), RequestError> {
     if uri.path() != "/mutate" {
-        return Err(Refusal::Path);
+        return Err(RequestError::Path);
     }
     if method != Method::POST {
-        return Err(Refusal::Method);
+        return Err(RequestError::Method);
     }
     if !is_json(headers) {
-        return Err(Refusal::ContentType);
+        return Err(RequestError::ContentType);
     }
     let encoding = headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::Encoding);
+        return Err(RequestError::Encoding);
     }
     Ok(())
 }
@@ -199,13 +199,13 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// How long the caller waits, as far as we do.
-fn patience(uri: &Uri) -> Duration {
+/// The time limit that the API server names, within ours.
+fn time_limit(uri: &Uri) -> Duration {
     let mut parameters = uri.query().unwrap_or_default().split('&');
     let timeout = parameters.find_map(|parameter| parameter.strip_prefix("timeout="));
     timeout
         .and_then(seconds)
-        .map_or(DEFAULT_TIMEOUT, |timeout| timeout.min(LONGEST_TIMEOUT))
+        .map_or(DEFAULT_TIMEOUT, |timeout| timeout.min(MAX_TIMEOUT))
 }
 
 /// `5s`, as the API server writes it: whole seconds, 1 to 30.
@@ -216,7 +216,7 @@ fn seconds(text: &str) -> Option<Duration> {
         .then(|| Duration::from_secs(seconds))
 }
 
-/// Measures on every way out, panics and closed connections included.
+/// Measures each answer, also after a panic or when the connection closes.
 struct Timing<'a> {
     metrics: &'a Metrics,
     started: Option<Instant>,
@@ -231,7 +231,7 @@ impl<'a> Timing<'a> {
         }
     }
 
-    /// It was no answer.
+    /// Leaves this request out of the measurement.
     fn forget(&mut self) {
         self.started = None;
     }
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_api_servers_timeout_is_read_and_nothing_else_is() {
+    fn time_limit_is_read_as_the_api_server_writes_it() {
         assert_eq!(seconds("5s"), Some(Duration::from_secs(5)));
         for odd in [
             "",
@@ -269,18 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for_longer_than_ten_seconds() {
-        let patience = |uri| patience(&Uri::from_static(uri));
-        assert_eq!(patience("/mutate?timeout=3s"), Duration::from_secs(3));
-        assert_eq!(patience("/mutate?a=b&timeout=10s"), LONGEST_TIMEOUT);
-        assert_eq!(patience("/mutate?timeout=30s"), LONGEST_TIMEOUT);
-        for unsaid in ["/mutate", "/mutate?timeout=31s", "/mutate?timeout"] {
-            assert_eq!(patience(unsaid), DEFAULT_TIMEOUT, "{unsaid}");
+    fn time_limit_is_at_most_ten_seconds() {
+        let limit = |uri| time_limit(&Uri::from_static(uri));
+        assert_eq!(limit("/mutate?timeout=3s"), Duration::from_secs(3));
+        assert_eq!(limit("/mutate?a=b&timeout=10s"), MAX_TIMEOUT);
+        assert_eq!(limit("/mutate?timeout=30s"), MAX_TIMEOUT);
+        for absent in ["/mutate", "/mutate?timeout=31s", "/mutate?timeout"] {
+            assert_eq!(limit(absent), DEFAULT_TIMEOUT, "{absent}");
         }
     }
 
     #[test]
-    fn json_is_told_by_its_content_type() {
+    fn json_is_known_by_its_content_type() {
         let with = |value: &'static str| {
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))])
         };

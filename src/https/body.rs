@@ -1,4 +1,4 @@
-//! Bodies on their way in: how much of them is in memory at a time, whoever sends them.
+//! Bodies of requests: at most a fixed amount of them is in memory, with any number of clients.
 
 use std::time::Duration;
 
@@ -9,45 +9,46 @@ use tokio::time::timeout;
 
 use super::connections::Connection;
 
-/// Two objects of at most 3 MB (`object` and `oldObject`) and 1 MB for what is around them.
-pub(crate) const LIMIT: usize = 7 * 1024 * 1024;
-/// A body has so much for nothing: a review of a pod has some KB, and never waits for another.
-const FREE: usize = 16 * 1024;
-/// What all bodies may have beyond that, in KiB.
-const BUDGET: usize = 24 * 1024;
-/// How long a body waits until those who were cut for it are gone.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// The longest body, in bytes: 3 MB for each of `object` and `oldObject`, and 1 MB around them.
+pub(crate) const MAX_BODY: usize = 7 * 1024 * 1024;
+/// The part of each body that is not charged, in bytes. A review of a pod has some KB, so it never
+/// waits for another body.
+const FREE_BYTES: usize = 16 * 1024;
+/// The charged memory of all bodies together, in KiB.
+const BUDGET_KIB: usize = 24 * 1024;
+/// The longest wait until evicted connections have released their memory.
+const EVICTION_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Why a body did not arrive.
+/// The reason why a body was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("a review has at most 7 MiB")]
     TooLarge,
-    #[error("too much is on its way in")]
+    #[error("too many large bodies at a time")]
     NoBudget,
     #[error("the body broke off")]
     Broken(#[source] hyper::Error),
 }
 
-/// What all bodies together may hold.
-pub(crate) struct Bodies(Semaphore);
+/// The memory for all bodies together.
+pub(crate) struct BodyBudget(Semaphore);
 
-impl Default for Bodies {
+impl Default for BodyBudget {
     fn default() -> Self {
-        Self(Semaphore::new(BUDGET))
+        Self(Semaphore::new(BUDGET_KIB))
     }
 }
 
-/// A body that is here.
-pub(crate) struct Whole<'a> {
-    /// All of it, if it came at once.
+/// A complete body.
+pub(crate) struct ReadBody<'a> {
+    /// The whole body, if it came in one piece.
     first: Bytes,
-    /// Otherwise this.
+    /// The whole body otherwise.
     rest: Vec<u8>,
     charge: Option<SemaphorePermit<'a>>,
 }
 
-impl Whole<'_> {
+impl ReadBody<'_> {
     pub(crate) fn bytes(&self) -> &[u8] {
         if self.rest.is_empty() {
             &self.first
@@ -57,21 +58,21 @@ impl Whole<'_> {
     }
 }
 
-impl Bodies {
-    /// Reads one, and holds no more of the budget than has arrived. It ends with the connection if
-    /// that takes too long, or if somebody else needs what it holds.
+impl BodyBudget {
+    /// Reads a body, and charges only what has arrived. A body that takes too long, or whose
+    /// memory another one needs, ends with its connection.
     pub(crate) async fn read(
         &self,
         mut body: Incoming,
         connection: &Connection,
-    ) -> Result<Whole<'_>, BodyError> {
+    ) -> Result<ReadBody<'_>, BodyError> {
         let announced = body.size_hint().exact();
-        if announced.is_some_and(|announced| announced > LIMIT as u64) {
+        if announced.is_some_and(|announced| announced > MAX_BODY as u64) {
             return Err(BodyError::TooLarge);
         }
-        connection.holds(0);
+        connection.set_charged(0);
         let announced = announced.and_then(|announced| usize::try_from(announced).ok());
-        let mut whole = Whole {
+        let mut read = ReadBody {
             first: Bytes::new(),
             rest: Vec::new(),
             charge: None,
@@ -80,51 +81,47 @@ impl Bodies {
             let Ok(data) = frame.map_err(BodyError::Broken)?.into_data() else {
                 continue;
             };
-            if whole.bytes().is_empty() {
-                whole.first = data;
+            if read.bytes().is_empty() {
+                read.first = data;
                 continue;
             }
-            self.append(&mut whole, &data, announced, connection)
-                .await?;
+            self.append(&mut read, &data, announced, connection).await?;
         }
-        connection.has_asked();
-        Ok(whole)
+        connection.request_received();
+        Ok(read)
     }
 
     async fn append<'a>(
         &'a self,
-        whole: &mut Whole<'a>,
+        read: &mut ReadBody<'a>,
         data: &[u8],
         announced: Option<usize>,
         connection: &Connection,
     ) -> Result<(), BodyError> {
-        let length = whole.bytes().len() + data.len();
-        if length > LIMIT {
+        let length = read.bytes().len() + data.len();
+        if length > MAX_BODY {
             return Err(BodyError::TooLarge);
         }
-        if length > whole.rest.capacity() {
-            let most = announced.unwrap_or(LIMIT).max(length);
-            let capacity = (2 * length).max(FREE).min(most);
-            let charged = whole
-                .charge
-                .as_ref()
-                .map_or(0, SemaphorePermit::num_permits);
-            let due = capacity.saturating_sub(FREE).div_ceil(1024);
+        if length > read.rest.capacity() {
+            let most = announced.unwrap_or(MAX_BODY).max(length);
+            let capacity = (2 * length).max(FREE_BYTES).min(most);
+            let charged = read.charge.as_ref().map_or(0, SemaphorePermit::num_permits);
+            let due = capacity.saturating_sub(FREE_BYTES).div_ceil(1024);
             if due > charged {
                 let more = self.charge(due - charged, connection).await?;
-                match &mut whole.charge {
+                match &mut read.charge {
                     Some(charge) => charge.merge(more),
                     none => *none = Some(more),
                 }
-                connection.holds(due);
+                connection.set_charged(due);
             }
-            whole.rest.reserve_exact(capacity - whole.rest.len());
+            read.rest.reserve_exact(capacity - read.rest.len());
         }
-        if whole.rest.is_empty() {
-            whole.rest.extend_from_slice(&whole.first);
-            whole.first = Bytes::new();
+        if read.rest.is_empty() {
+            read.rest.extend_from_slice(&read.first);
+            read.first = Bytes::new();
         }
-        whole.rest.extend_from_slice(data);
+        read.rest.extend_from_slice(data);
         Ok(())
     }
 
@@ -137,10 +134,10 @@ impl Bodies {
         if let Ok(charge) = self.0.try_acquire_many(kib) {
             return Ok(charge);
         }
-        // What others send in drops has had its time.
+        // Slow bodies have had their time.
         let free = u32::try_from(self.0.available_permits()).unwrap_or(u32::MAX);
-        if connection.cut_slow_bodies(kib.saturating_sub(free)) {
-            let freed = timeout(PATIENCE, self.0.acquire_many(kib)).await;
+        if connection.evict_slow_bodies(kib.saturating_sub(free)) {
+            let freed = timeout(EVICTION_TIMEOUT, self.0.acquire_many(kib)).await;
             if let Ok(Ok(charge)) = freed {
                 return Ok(charge);
             }

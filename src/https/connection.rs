@@ -1,4 +1,4 @@
-//! One connection: handshake, then one request after the other, until somebody has had enough.
+//! One connection: a handshake, then one request after the other, until one side closes it.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,17 +19,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::connections::{Connection, Open, Phase};
-use super::drain::{self, Signal};
+use super::connections::{Connection, ConnectionPhase, Slot};
+use super::drain::{DrainPhase, DrainSignal};
 
-/// A TLS record. An API server's header has some hundred bytes, and what is read is kept for as
-/// long as the connection lives.
-const BUFFER: usize = 16 * 1024;
+/// The read buffer in bytes: one TLS record. It lives as long as the connection, and the header of an
+/// API server has some hundred bytes.
+const READ_BUFFER: usize = 16 * 1024;
 
-/// Answers requests.
+/// A handler of requests.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one. [`Connection::has_asked`] is to be told when its body is here, and
-    /// [`Connection::is_understood`] when it is what it should be.
+    /// Answers a request. It calls [`Connection::request_received`] when the body is complete, and
+    /// [`Connection::review_decoded`] when the body is valid.
     fn answer(
         &self,
         request: Request<Incoming>,
@@ -37,20 +37,20 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
-/// Speaks with one client until its end, whatever that is.
+/// Serves one client until the connection ends or is evicted.
 pub(super) async fn serve<S: Service>(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     service: Arc<S>,
-    drain: Signal,
-    open: Open,
+    drain: DrainSignal,
+    slot: Slot,
 ) {
-    let connection = open.connection();
+    let connection = slot.connection();
     let ended = tokio::select! {
-        // Whoever is cut begins nothing more.
+        // An evicted connection starts nothing new.
         biased;
-        () = connection.is_cut() => {
-            debug!(phase = ?connection.phase(), "connection cut");
+        () = connection.evicted() => {
+            debug!(phase = ?connection.phase(), "connection evicted");
             return;
         }
         ended = converse(stream, acceptor, service, drain, connection.clone()) => ended,
@@ -64,60 +64,60 @@ async fn converse<S: Service>(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     service: Arc<S>,
-    mut drain: Signal,
+    mut drain: DrainSignal,
     connection: Arc<Connection>,
 ) -> io::Result<()> {
-    // An answer in two small writes would wait some 40 ms for an acknowledgement.
+    // Otherwise an answer in two small writes waits some 40 ms for an acknowledgement.
     stream.set_nodelay(true)?;
     let stream = tokio::select! {
         stream = acceptor.accept(stream) => stream?,
-        // It asked for nothing yet.
-        () = drain.reached(drain::Phase::Closing) => return Ok(()),
+        // The client has sent no request yet.
+        () = drain.reached(DrainPhase::Closing) => return Ok(()),
     };
-    connection.enter(Phase::Idle);
-    let stream = Watched {
+    connection.enter(ConnectionPhase::Idle);
+    let stream = WatchedStream {
         stream,
         connection: connection.clone(),
         drain: drain.clone(),
     };
-    let phase = drain.clone();
+    let signal = drain.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (service, connection, phase) = (service.clone(), connection.clone(), phase.clone());
+        let (service, connection, signal) = (service.clone(), connection.clone(), signal.clone());
         async move {
-            connection.enter(Phase::Body);
+            connection.enter(ConnectionPhase::Body);
             let has_body = !request.body().is_end_stream();
             let mut response = service.answer(request, &connection).await;
-            if connection.is_old() || phase.phase() >= drain::Phase::Draining {
+            if connection.is_old() || signal.phase() >= DrainPhase::Draining {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            connection.has_answer(has_body);
+            connection.answer_ready(has_body);
             Ok::<_, Infallible>(response)
         }
     });
     let http = Builder::new()
-        // It would run on idle connections as well; see `Phase::limit`.
+        // This timeout would run on idle connections, too. `ConnectionPhase::limit` replaces it.
         .header_read_timeout(None)
-        .max_buf_size(BUFFER)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut http = pin!(http);
     tokio::select! {
         ended = http.as_mut() => return ended.map_err(io::Error::other),
-        () = drain.reached(drain::Phase::Closing) => http.as_mut().graceful_shutdown(),
+        () = drain.reached(DrainPhase::Closing) => http.as_mut().graceful_shutdown(),
     }
     http.await.map_err(io::Error::other)
 }
 
-/// A stream that tells when a request begins and when an answer is out.
-struct Watched {
+/// A stream that notes the phase when a request begins and when an answer is sent.
+struct WatchedStream {
     stream: TlsStream<TcpStream>,
     connection: Arc<Connection>,
-    drain: Signal,
+    drain: DrainSignal,
 }
 
-impl Watched {
-    /// Throws away what comes until the client has had enough. A socket that is closed over bytes
-    /// that nobody read is reset, and the answer is lost on its way.
+impl WatchedStream {
+    /// Discards input until the client closes. The kernel resets a socket that is closed with unread
+    /// input, and the client would lose the answer.
     fn poll_linger(&mut self, context: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         let mut space = [0; 4096];
         loop {
@@ -131,7 +131,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
@@ -139,14 +139,14 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before && self.connection.phase() == Phase::Idle {
-            self.connection.enter(Phase::Header);
+        if buffer.filled().len() > before && self.connection.phase() == ConnectionPhase::Idle {
+            self.connection.enter(ConnectionPhase::Header);
         }
         read
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
@@ -160,8 +160,9 @@ impl AsyncWrite for Watched {
         context: &mut task::Context<'_>,
     ) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        if matches!(flushed, Poll::Ready(Ok(()))) && self.connection.phase() == Phase::Answer {
-            self.connection.enter(Phase::Idle);
+        let is_flushed = matches!(flushed, Poll::Ready(Ok(())));
+        if is_flushed && self.connection.phase() == ConnectionPhase::Answer {
+            self.connection.enter(ConnectionPhase::Idle);
         }
         flushed
     }
@@ -170,13 +171,13 @@ impl AsyncWrite for Watched {
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.connection.phase() != Phase::Linger {
+        if self.connection.phase() != ConnectionPhase::Linger {
             task::ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            // A process that ends waits for nobody who was refused.
-            if !self.connection.leaves_rest() || self.drain.phase() >= drain::Phase::Closing {
+            // A process that ends does not wait for clients that were refused.
+            if !self.connection.has_unread_body() || self.drain.phase() >= DrainPhase::Closing {
                 return Poll::Ready(Ok(()));
             }
-            self.connection.enter(Phase::Linger);
+            self.connection.enter(ConnectionPhase::Linger);
         }
         self.poll_linger(context)
     }

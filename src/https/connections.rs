@@ -1,51 +1,40 @@
-//! Every open connection, what it is doing, and which one goes when there are too many.
+//! Every open connection, its phase, and its eviction when there are too many.
 //!
-//! A connection that has carried a review is *known*; before that it is *fresh*, and costs its owner
-//! nothing but a connect. When there are too many, fresh ones make room for newer fresh
-//! ones and known ones for each other, so that ten thousand idle handshakes shut out no API server
-//! that is connected, and none that comes.
+//! A connection that has carried a review is *known*. Before that it is *fresh*, and costs the
+//! client nothing but a connect. Under a flood, fresh connections make room for newer fresh ones,
+//! and known ones for each other. So ten thousand idle handshakes close no connection of an API
+//! server, and keep out no new one.
 
 mod phase;
+mod record;
+mod table;
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
-pub(super) use self::phase::Phase;
+pub(super) use self::phase::ConnectionPhase;
+use self::record::{ConnectionRecord, millis};
+use self::table::ConnectionTable;
 use crate::telemetry::metrics::Metrics;
 
-/// Connections at a time, each of 25 to 40 KiB. An API server holds one for each review that it waits
-/// for: some dozens, and 200 if it creates as many pods at a time as it ever does. Container runtimes
-/// grant 1,024 file descriptors at the least.
-const CAPACITY: usize = 512;
-/// So many may be fresh: they cost nobody anything, and ask for nothing. An API server's are known
-/// after some ms, and as long the others wait in the kernel's queue.
-const FRESH: usize = 192;
-/// Where there are fewer places than that, one in so many.
-const SHARE: usize = 3;
-/// What is younger is not slow: nobody is cut for another's sake before. So a flood costs 384
-/// handshakes a second, and those who wait are served in turn.
-const GRACE: Duration = Duration::from_millis(500);
-/// How often limits of time are looked at.
-const ROUND: Duration = Duration::from_secs(1);
+/// The interval between two checks of time limits.
+const LIMIT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a connection is cut for.
+/// The reason of an eviction.
 #[derive(Clone, Copy)]
-enum Reason {
-    /// It took too long.
+enum EvictionReason {
+    /// The phase was over its limit.
     Time,
-    /// Another one came.
+    /// A new connection needed the slot.
     Room,
-    /// Another one's body came.
+    /// Another body needed the memory.
     Memory,
 }
 
-impl Reason {
+impl EvictionReason {
     /// The label of the metric.
     fn name(self) -> &'static str {
         match self {
@@ -58,165 +47,102 @@ impl Reason {
 
 /// An open connection.
 pub struct Connection {
-    number: u64,
-    /// In ms after `all.start`.
-    began: u64,
+    record: Arc<ConnectionRecord>,
     all: Arc<Connections>,
-    /// The [`Phase`] in the three lowest bits, above them when it began, in ms after `all.start`.
-    state: AtomicU64,
-    is_known: AtomicBool,
-    holds: AtomicU32,
-    leaves_rest: AtomicBool,
-    /// From then on, the next answer is the last.
-    retires: Instant,
-    cut: Notify,
 }
 
 impl Connection {
-    pub(super) fn enter(&self, phase: Phase) {
-        self.enter_at(phase, self.all.now());
+    pub(super) fn enter(&self, phase: ConnectionPhase) {
+        self.record.enter(phase, self.all.now());
     }
 
-    fn enter_at(&self, phase: Phase, now: u64) {
-        self.state.store(state(phase, now), Ordering::Relaxed);
+    pub(super) fn phase(&self) -> ConnectionPhase {
+        self.record.phase()
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.state().0
+    /// The whole request has been received.
+    pub fn request_received(&self) {
+        self.enter(ConnectionPhase::Work);
     }
 
-    /// Its phase, and since when.
-    fn state(&self) -> (Phase, u64) {
-        let state = self.state.load(Ordering::Relaxed);
-        let phase = Phase::ALL.get((state & 7) as usize).copied();
-        (phase.unwrap_or(Phase::Work), state >> 3)
-    }
-
-    /// The request is here as a whole.
-    pub fn has_asked(&self) {
-        self.enter(Phase::Work);
-    }
-
-    /// And it makes sense: whoever sends rubbish stays fresh.
-    pub fn is_understood(&self) {
-        if !self.is_known.swap(true, Ordering::Relaxed) {
-            let mut table = self.all.table();
-            if let Some(this) = table.fresh.remove(&self.number) {
-                table.known.insert(self.number, this);
-            }
+    /// The request is a valid review, so the connection is known. One with invalid input stays fresh.
+    pub fn review_decoded(&self) {
+        if self.record.set_known() {
+            self.all.table.lock().promote(self.record.number);
         }
     }
 
-    /// Its body holds so many KiB of what all bodies share.
-    pub(crate) fn holds(&self, kib: usize) {
-        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-        self.holds.store(kib, Ordering::Relaxed);
+    /// The body holds this much of the memory of all bodies, in KiB.
+    pub(crate) fn set_charged(&self, kib: usize) {
+        self.record
+            .set_charged(u32::try_from(kib).unwrap_or(u32::MAX));
     }
 
-    /// The answer is there. If its request has a body that is not, nobody wants the rest of it.
-    pub(super) fn has_answer(&self, has_body: bool) {
-        let leaves_rest = has_body && self.phase() == Phase::Body;
-        self.leaves_rest.store(leaves_rest, Ordering::Relaxed);
-        self.enter(Phase::Answer);
+    /// The answer is ready. If the body is still incomplete, the rest of it is discarded.
+    pub(super) fn answer_ready(&self, has_body: bool) {
+        let has_unread_body = has_body && self.phase() == ConnectionPhase::Body;
+        self.record.set_unread_body(has_unread_body);
+        self.enter(ConnectionPhase::Answer);
     }
 
-    /// Whether the client may still send what nobody wants.
-    pub(super) fn leaves_rest(&self) -> bool {
-        self.leaves_rest.load(Ordering::Relaxed)
+    /// Whether the client may still send a body that is discarded.
+    pub(super) fn has_unread_body(&self) -> bool {
+        self.record.has_unread_body()
     }
 
-    /// Ends other connections whose bodies have been coming in for the longest time, as many of them as hold
-    /// so many KiB together. These are free soon after. None ends if all slow ones hold less.
-    pub(crate) fn cut_slow_bodies(&self, kib: u32) -> bool {
-        self.all.cut_slow_bodies(kib, self.number, self.all.now())
+    /// Evicts other connections with slow bodies, the slowest first, until they free this much
+    /// memory. Evicts none, and returns false, if all slow bodies hold less.
+    pub(crate) fn evict_slow_bodies(&self, kib: u32) -> bool {
+        let (number, now) = (self.record.number, self.all.now());
+        self.all.evict_slow_bodies(kib, number, now)
     }
 
-    /// Whether the next answer should be the last, so that new replicas get their share of traffic.
+    /// Whether the next answer is the last one, so that new replicas get their share of traffic.
     pub(super) fn is_old(&self) -> bool {
-        Instant::now() >= self.retires
+        Instant::now() >= self.record.retires
     }
 
-    /// Waits until somebody wants its end.
-    pub(super) async fn is_cut(&self) {
-        self.cut.notified().await;
+    /// Waits for the eviction.
+    pub(super) async fn evicted(&self) {
+        self.record.evicted().await;
     }
 }
 
-fn state(phase: Phase, since: u64) -> u64 {
-    since << 3 | phase as u64
-}
-
-/// Of the connections that are in one of some phases, those that have been for long, and their rank: the one that
-/// has been for the longest time has the lowest.
-fn slow<'a>(
-    connections: impl Iterator<Item = &'a Arc<Connection>>,
-    now: u64,
-    is_one: impl Fn(&Connection, Phase) -> bool,
-) -> impl Iterator<Item = ((u64, u64), &'a Arc<Connection>)> {
-    connections.filter_map(move |connection| {
-        let (phase, since) = connection.state();
-        let is_slow = now.saturating_sub(since) >= millis(GRACE);
-        let rank = (since, connection.number);
-        (is_slow && is_one(connection, phase)).then_some((rank, connection))
-    })
-}
-
-/// A place among the open connections, until it is dropped.
-pub(super) struct Open {
+/// A slot for an open connection, until it is dropped.
+pub(super) struct Slot {
     connection: Arc<Connection>,
     was_full: bool,
 }
 
-impl Open {
+impl Slot {
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// Whether somebody had to go for it.
+    /// Whether another connection was evicted for it.
     pub(super) fn was_full(&self) -> bool {
         self.was_full
     }
 }
 
-impl Drop for Open {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let Self { connection, .. } = self;
-        let mut table = connection.all.table();
-        if table.fresh.remove(&connection.number).is_none() {
-            table.known.remove(&connection.number);
-        }
-        connection.all.metrics.connections.dec();
+        let Connection { record, all } = &*self.connection;
+        all.table.lock().remove(record.number);
+        all.metrics.connections.dec();
     }
 }
 
-/// By number: the oldest first.
-#[derive(Default)]
-struct Table {
-    fresh: BTreeMap<u64, Arc<Connection>>,
-    known: BTreeMap<u64, Arc<Connection>>,
-    last: u64,
-}
-
-impl Table {
-    fn len(&self) -> usize {
-        self.fresh.len() + self.known.len()
-    }
-
-    fn is_full(&self) -> bool {
-        self.fresh.len() >= FRESH || self.len() >= CAPACITY
-    }
-}
-
-/// All of them.
+/// All open connections of the HTTPS port.
 pub struct Connections {
-    table: Mutex<Table>,
+    table: Mutex<ConnectionTable>,
     start: Instant,
     age: Duration,
     metrics: Metrics,
 }
 
 impl Connections {
-    /// None yet. Each retires between `age` and twice that.
+    /// No connection yet. Each retires between `age` and twice that.
     pub fn new(age: Duration, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
@@ -226,141 +152,83 @@ impl Connections {
         })
     }
 
-    /// A place for one more, if there is one or can be made.
-    pub(super) fn open(self: &Arc<Self>) -> Option<Open> {
+    /// A slot for one more connection, if one is free or can be freed.
+    pub(super) fn open(self: &Arc<Self>) -> Option<Slot> {
         self.open_at(self.now())
     }
 
-    fn open_at(self: &Arc<Self>, now: u64) -> Option<Open> {
-        let mut table = self.table();
+    fn open_at(self: &Arc<Self>, now: u64) -> Option<Slot> {
+        let mut table = self.table.lock();
         let was_full = table.is_full();
         if was_full && !self.make_room(&mut table, now) {
             return None;
         }
-        table.last += 1;
-        let number = table.last;
-        let jitter = RandomState::new().hash_one(number) % 1024;
-        #[allow(clippy::cast_possible_truncation, reason = "it is below 1024")]
-        let age = self.age + self.age * jitter as u32 / 1024;
-        let connection = Arc::new(Connection {
-            number,
-            began: now,
-            all: self.clone(),
-            state: AtomicU64::new(state(Phase::Handshake, now)),
-            is_known: AtomicBool::new(false),
-            holds: AtomicU32::new(0),
-            leaves_rest: AtomicBool::new(false),
-            retires: Instant::now() + age,
-            cut: Notify::new(),
-        });
-        table.fresh.insert(number, connection.clone());
+        let age = self.age.mul_f64(1.0 + fastrand::f64());
+        let number = table.next_number();
+        let record = Arc::new(ConnectionRecord::new(number, now, Instant::now() + age));
+        table.insert(record.clone());
         self.metrics.connections.inc();
-        Some(Open {
-            connection,
+        let connection = Connection {
+            record,
+            all: self.clone(),
+        };
+        Some(Slot {
+            connection: Arc::new(connection),
             was_full,
         })
     }
 
-    /// Ends one that is least likely to be missed.
-    pub(super) fn shrink(&self) -> bool {
-        self.make_room(&mut self.table(), self.now())
+    /// Evicts the connection that is needed least.
+    pub(super) fn evict_one(&self) -> bool {
+        self.make_room(&mut self.table.lock(), self.now())
     }
 
-    fn make_room(&self, table: &mut Table, now: u64) -> bool {
-        let oldest = || {
-            let (_, oldest) = table.fresh.first_key_value()?;
-            (now.saturating_sub(oldest.began) >= millis(GRACE)).then_some(oldest)
-        };
-        let known = |phases: &[Phase]| {
-            let is_one = |_: &Connection, phase| phases.contains(&phase);
-            let slow = slow(table.known.values(), now, is_one);
-            let slowest = slow.min_by_key(|(rank, _)| *rank);
-            slowest.map(|(_, connection)| connection)
-        };
-        let victim = if table.fresh.len() * SHARE > table.len() {
-            oldest()
-        } else {
-            known(&[Phase::Header, Phase::Body, Phase::Linger])
-                .or_else(|| known(&[Phase::Idle]))
-                .or_else(oldest)
-        };
-        let victim = victim.map(|victim| victim.number);
-        victim.is_some_and(|number| self.cut(table, number, Reason::Room))
+    fn make_room(&self, table: &mut ConnectionTable, now: u64) -> bool {
+        let least_needed = table.least_needed(now);
+        least_needed.is_some_and(|number| self.evict(table, number, EvictionReason::Room))
     }
 
-    fn cut_slow_bodies(&self, kib: u32, by: u64, now: u64) -> bool {
-        let mut table = self.table();
-        let is_holder = |connection: &Connection, phase| {
-            let is_another = connection.number != by;
-            is_another && phase == Phase::Body && connection.holds.load(Ordering::Relaxed) > 0
-        };
-        let both = table.fresh.values().chain(table.known.values());
-        let mut slow = slow(both, now, is_holder).collect::<Vec<_>>();
-        slow.sort_unstable_by_key(|(rank, _)| *rank);
-        let mut victims = Vec::new();
-        let mut freed = 0;
-        for (_, connection) in slow {
-            if freed >= kib {
-                break;
-            }
-            freed += connection.holds.load(Ordering::Relaxed);
-            victims.push(connection.number);
-        }
-        if freed < kib {
+    fn evict_slow_bodies(&self, kib: u32, but: u64, now: u64) -> bool {
+        let mut table = self.table.lock();
+        let Some(slow) = table.slow_bodies(kib, but, now) else {
             return false;
-        }
-        for number in victims {
-            self.cut(&mut table, number, Reason::Memory);
+        };
+        for number in slow {
+            self.evict(&mut table, number, EvictionReason::Memory);
         }
         true
     }
 
-    /// Cuts what takes too long, for ever.
-    pub(super) async fn watch(self: Arc<Self>) {
-        let mut round = interval(ROUND);
+    /// Evicts connections whose phases are over their limits. Never returns.
+    pub(super) async fn enforce_limits(self: Arc<Self>) {
+        let mut tick = interval(LIMIT_CHECK_INTERVAL);
         loop {
-            round.tick().await;
-            self.cut_late(self.now());
+            tick.tick().await;
+            self.evict_overdue(self.now());
         }
     }
 
-    fn cut_late(&self, now: u64) {
-        let mut table = self.table();
-        let both = table.fresh.values().chain(table.known.values());
-        let is_late = |connection: &&Arc<Connection>| {
-            let (phase, since) = connection.state();
-            let limit = phase.limit();
-            limit.is_some_and(|limit| now.saturating_sub(since) >= millis(limit))
-        };
-        let late: Vec<_> = both.filter(is_late).map(|late| late.number).collect();
-        for number in late {
-            self.cut(&mut table, number, Reason::Time);
+    fn evict_overdue(&self, now: u64) {
+        let mut table = self.table.lock();
+        for number in table.overdue(now) {
+            self.evict(&mut table, number, EvictionReason::Time);
         }
     }
 
-    fn cut(&self, table: &mut Table, number: u64, reason: Reason) -> bool {
-        let fresh = table.fresh.remove(&number);
-        let Some(connection) = fresh.or_else(|| table.known.remove(&number)) else {
+    fn evict(&self, table: &mut ConnectionTable, number: u64, reason: EvictionReason) -> bool {
+        let Some(record) = table.remove(number) else {
             return false;
         };
-        let phase = connection.phase().name();
-        self.metrics.connection_cut(phase, reason.name());
-        connection.cut.notify_one();
+        self.metrics
+            .connection_cut(record.phase().name(), reason.name());
+        record.evict();
         true
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// In ms after the start.
+    /// The time in ms after the start.
     fn now(&self) -> u64 {
         millis(self.start.elapsed())
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

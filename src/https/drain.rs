@@ -1,16 +1,16 @@
-//! The phases of a shutdown, and who may know them.
+//! The phases of a shutdown.
 //!
-//! On SIGTERM the process turns unready but goes on accepting, because the API server and
-//! kube-proxy learn of it late; every answer then says `Connection: close`, so that connections
-//! end between two requests and never under one. After the delay it stops accepting and finishes
-//! what it began.
+//! On SIGTERM the process turns unready and goes on accepting, because the API server and
+//! kube-proxy notice it late. Every answer then says `Connection: close`, so that connections end
+//! between two requests and never during one. After a delay the process stops accepting and
+//! finishes the open requests.
 
 use tokio::sync::watch;
 
-/// How far the process is on its way out.
+/// The progress of the shutdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// At work.
+pub(crate) enum DrainPhase {
+    /// Normal operation.
     #[default]
     Serving,
     /// Unready, still accepting, closing each connection after its answer.
@@ -19,35 +19,33 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// Tells everybody.
+/// The sender of the phase.
 #[derive(Debug, Default)]
-pub struct Switch(watch::Sender<Phase>);
+pub struct DrainSwitch(watch::Sender<DrainPhase>);
 
-/// Hears of it.
+/// A receiver of the phase.
 #[derive(Clone, Debug)]
-pub struct Signal(watch::Receiver<Phase>);
+pub struct DrainSignal(watch::Receiver<DrainPhase>);
 
-impl Switch {
-    /// Somebody who hears of it.
-    pub fn signal(&self) -> Signal {
-        Signal(self.0.subscribe())
+impl DrainSwitch {
+    /// A new receiver.
+    pub fn signal(&self) -> DrainSignal {
+        DrainSignal(self.0.subscribe())
     }
 
-    /// Enters a phase.
-    pub(crate) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: DrainPhase) {
         self.0.send_replace(phase);
     }
 }
 
-impl Signal {
-    /// The phase right now.
-    pub(crate) fn phase(&self) -> Phase {
+impl DrainSignal {
+    pub(crate) fn phase(&self) -> DrainPhase {
         *self.0.borrow()
     }
 
-    /// Waits for a phase, or a later one.
-    pub(crate) async fn reached(&mut self, phase: Phase) {
-        // A switch that is gone has nothing more to say: the process is ending.
+    /// Waits for this phase, or a later one.
+    pub(crate) async fn reached(&mut self, phase: DrainPhase) {
+        // Without a switch the process is ending.
         let _ = self.0.wait_for(|now| *now >= phase).await;
     }
 }

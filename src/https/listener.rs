@@ -1,138 +1,80 @@
-//! Accepts connections, and says when there are enough.
+//! Accepts connections on the HTTPS port, as long as there are free slots.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tracing::warn;
 
+use super::accept::{AcceptFailures, accept};
 use super::connection::{self, Service};
-use super::connections::{Connections, Open};
-use super::drain::{Phase, Signal};
+use super::connections::{Connections, Slot};
+use super::drain::{DrainPhase, DrainSignal};
 
-/// After accept(2) failed, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How often that is said.
-const TELL: Duration = Duration::from_secs(60);
-/// How often a full house looks whether somebody left.
-const FULL: Duration = Duration::from_millis(10);
-/// Between two who are let into a full house: a handshake takes a few tenths of it.
-const PACE: Duration = Duration::from_millis(2);
+/// The interval between two checks for a free slot.
+const SLOT_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// The pause after a connection that took the slot of another. A handshake takes a tenth of it.
+const EVICTION_PAUSE: Duration = Duration::from_millis(2);
 
-/// Serves until the drain is over. Returns when the last connection is gone.
+/// Serves until the drain is over. Returns when the last connection has ended.
 pub async fn serve<S: Service>(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     service: Arc<S>,
     connections: Arc<Connections>,
-    mut drain: Signal,
+    mut drain: DrainSignal,
 ) {
     let mut tls = Arc::unwrap_or_clone(tls);
-    // An API server keeps no session to resume; a ticket would be work and memory for nobody.
+    // An API server resumes no session, so a ticket would only cost work and memory.
     tls.send_tls13_tickets = 0;
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    // Each conversation holds a sender: the channel ends with the last of them.
-    let (talking, mut silence) = mpsc::channel::<Infallible>(1);
+    // Each connection holds a sender. The channel ends with the last of them.
+    let (open, mut all_ended) = mpsc::channel::<Infallible>(1);
     let mut closing = drain.clone();
     let accepting = async {
-        let mut troubles = Troubles::default();
+        let mut failures = AcceptFailures::default();
         loop {
-            let room = || _ = connections.shrink();
-            let stream = accept(&listener, &mut troubles, room).await;
-            let open = place(&connections).await;
-            let was_full = open.was_full();
+            let make_room = || _ = connections.evict_one();
+            let stream = accept(&listener, &mut failures, make_room).await;
+            let slot = free_slot(&connections).await;
+            let was_full = slot.was_full();
             let (acceptor, service) = (acceptor.clone(), service.clone());
-            let (drain, talking) = (drain.clone(), talking.clone());
+            let (drain, open) = (drain.clone(), open.clone());
             tokio::spawn(async move {
-                connection::serve(stream, acceptor, service, drain, open).await;
-                drop(talking);
+                connection::serve(stream, acceptor, service, drain, slot).await;
+                drop(open);
             });
-            // A crowd is let in one by one: those who are here are answered in between.
+            // Under a flood, open connections get their answers in these pauses.
             if was_full {
-                sleep(PACE).await;
+                sleep(EVICTION_PAUSE).await;
             }
         }
     };
     tokio::select! {
         () = accepting => {}
-        () = connections.clone().watch() => {}
-        () = closing.reached(Phase::Closing) => {}
+        () = connections.clone().enforce_limits() => {}
+        () = closing.reached(DrainPhase::Closing) => {}
     }
-    drop((listener, talking));
-    drain.reached(Phase::Closing).await;
+    drop((listener, open));
+    drain.reached(DrainPhase::Closing).await;
     tokio::select! {
-        _ = silence.recv() => {}
-        () = connections.watch() => {}
+        _ = all_ended.recv() => {}
+        () = connections.enforce_limits() => {}
     }
 }
 
-/// A full house lets nobody in until somebody leaves or may be sent away; the kernel keeps those
-/// who wait.
-async fn place(connections: &Arc<Connections>) -> Open {
+/// Waits until a connection ends or may be evicted. Meanwhile new ones wait in the kernel's queue.
+async fn free_slot(connections: &Arc<Connections>) -> Slot {
     loop {
-        if let Some(open) = connections.open() {
-            return open;
+        if let Some(slot) = connections.open() {
+            return slot;
         }
-        sleep(FULL).await;
-    }
-}
-
-/// The next connection. When there is trouble, one of the open ones is to make room.
-pub(crate) async fn accept(
-    listener: &TcpListener,
-    troubles: &mut Troubles,
-    mut make_room: impl FnMut(),
-) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                troubles.end();
-                return stream;
-            }
-            // The other side gave up while it waited in the queue.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // File descriptors, most likely. One connection less is one more.
-            Err(error) => {
-                let pause = troubles.again(&error);
-                make_room();
-                sleep(pause).await;
-            }
-        }
-    }
-}
-
-/// Failures in a row, and when somebody was told.
-#[derive(Default)]
-pub(crate) struct Troubles {
-    pause: Option<Duration>,
-    failures: u64,
-    told: Option<Instant>,
-}
-
-impl Troubles {
-    /// How long to wait after one more.
-    fn again(&mut self, error: &io::Error) -> Duration {
-        self.failures += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
-            let failures = std::mem::take(&mut self.failures);
-            warn!(%error, failures, "cannot accept connections");
-            self.told = Some(Instant::now());
-        }
-        let (first, most) = PAUSE;
-        let pause = self.pause.map_or(first, |pause| (pause * 2).min(most));
-        self.pause = Some(pause);
-        pause
-    }
-
-    fn end(&mut self) {
-        self.pause = None;
+        sleep(SLOT_CHECK_INTERVAL).await;
     }
 }

@@ -1,5 +1,6 @@
-//! The HTTPS port: certificate, listener, connections, drain.
+//! The HTTPS port: listener, connections, bodies, drain.
 
+pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod connections;

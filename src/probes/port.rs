@@ -1,8 +1,9 @@
 //! Connections to the plain port: few, short, and one request on each.
 //!
-//! Anybody who reaches the pod may connect, and a probe asks once in some seconds. So whoever comes
-//! is let in, and the oldest goes when there are too many: who holds a place without asking keeps
-//! neither a probe out nor file descriptors from the HTTPS port.
+//! Any client that reaches the pod may connect, and a probe asks once in some seconds. So every new
+//! connection is accepted, and the oldest one is closed when there are too many. A client that
+//! holds a slot without a request thus blocks no probe, and takes no file descriptor from the HTTPS
+//! port.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,50 +19,50 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::https::listener::{Troubles, accept};
+use crate::https::accept::{AcceptFailures, accept};
 
-/// Connections at a time.
-const CAPACITY: usize = 64;
-/// For the header.
-const HEADER: Duration = Duration::from_secs(5);
-/// For all of it, until the client has taken the answer.
-const LIFE: Duration = Duration::from_secs(10);
-/// What is read ahead, at most; hyper takes no less.
-const BUFFER: usize = 8 * 1024;
+/// The most connections at a time.
+const MAX_CONNECTIONS: usize = 64;
+/// The time limit of a header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit of a connection, until the client has received the answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The read buffer in bytes, the smallest that hyper accepts.
+const READ_BUFFER: usize = 8 * 1024;
 
-/// Serves for ever.
+/// Never returns.
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
-    serve_each(listener, routes, LIFE).await;
+    serve_within(listener, routes, CONNECTION_TIMEOUT).await;
 }
 
-async fn serve_each(listener: TcpListener, routes: Router, life: Duration) {
-    let places = Arc::new(Semaphore::new(CAPACITY));
+async fn serve_within(listener: TcpListener, routes: Router, limit: Duration) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut open = VecDeque::<AbortHandle>::new();
-    let mut troubles = Troubles::default();
+    let mut failures = AcceptFailures::default();
     loop {
-        let stream = accept(&listener, &mut troubles, || cut_oldest(&mut open)).await;
-        if places.available_permits() == 0 {
-            cut_oldest(&mut open);
+        let stream = accept(&listener, &mut failures, || close_oldest(&mut open)).await;
+        if slots.available_permits() == 0 {
+            close_oldest(&mut open);
         }
-        // One that is cut has its place until it is gone, and so its file descriptor.
-        let Ok(place) = places.clone().acquire_owned().await else {
+        // A closed connection keeps its slot until its file descriptor is free.
+        let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
         };
         let routes = routes.clone();
         let conversation = tokio::spawn(async move {
-            if timeout(life, converse(stream, routes)).await.is_err() {
-                debug!("connection to the plain port cut");
+            if timeout(limit, converse(stream, routes)).await.is_err() {
+                debug!("connection to the plain port closed at its time limit");
             }
-            drop(place);
+            drop(slot);
         });
         open.retain(|conversation| !conversation.is_finished());
         open.push_back(conversation.abort_handle());
-        // A request that is here already is answered before others come.
+        // A request that has arrived is answered before the next connection is accepted.
         yield_now().await;
     }
 }
 
-fn cut_oldest(open: &mut VecDeque<AbortHandle>) {
+fn close_oldest(open: &mut VecDeque<AbortHandle>) {
     if let Some(oldest) = open.pop_front() {
         oldest.abort();
     }
@@ -70,9 +71,9 @@ fn cut_oldest(open: &mut VecDeque<AbortHandle>) {
 async fn converse(stream: TcpStream, routes: Router) {
     let ended = Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER)
+        .header_read_timeout(HEADER_TIMEOUT)
         .keep_alive(false)
-        .max_buf_size(BUFFER)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
         .await;
     if let Err(error) = ended {
@@ -89,22 +90,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_does_not_read_is_cut_in_the_end() {
-        /// More than sockets hold for somebody who does not read.
+    async fn client_that_does_not_read_is_closed() {
+        /// More than sockets buffer for a client that does not read.
         const LENGTH: usize = 64 * 1024 * 1024;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new().route("/", get(|| async { vec![0_u8; LENGTH] }));
-        let life = Duration::from_millis(100);
-        tokio::spawn(serve_each(listener, routes, life));
+        let limit = Duration::from_millis(100);
+        tokio::spawn(serve_within(listener, routes, limit));
         let mut client = TcpStream::connect(address).await.unwrap();
         let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         client.write_all(request).await.unwrap();
         client.readable().await.unwrap();
-        // Its life began before its answer did.
-        sleep(life).await;
+        // The time limit began before the answer did.
+        sleep(limit).await;
         let mut answer = Vec::new();
-        // Whether it is cut in order or reset is the kernel's affair.
+        // The kernel decides whether the connection is closed or reset.
         let _ = client.read_to_end(&mut answer).await;
         assert!(
             !answer.is_empty() && answer.len() < LENGTH,

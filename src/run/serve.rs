@@ -21,7 +21,7 @@ use crate::cluster::events;
 use crate::engine::Engine;
 use crate::exit::Failure;
 use crate::https::connections::Connections;
-use crate::https::drain::Switch;
+use crate::https::drain::DrainSwitch;
 use crate::https::listener;
 use crate::probes::{self, Readiness};
 
@@ -78,7 +78,7 @@ pub(crate) async fn serve(
 
     let (resign, resigning) = watch::channel(false);
     let synced = tasks::start(&engine, event_writer, resigning, &mut tasks);
-    let switch = Switch::default();
+    let switch = DrainSwitch::default();
     let readiness = Readiness {
         certificate: served,
         trusted,

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::lifecycle::Tasks;
 use super::tasks::ELECTION;
-use crate::https::drain::{Phase, Switch};
+use crate::https::drain::{DrainPhase, DrainSwitch};
 use crate::pull_secret::ensure::PullSecrets;
 
 /// The time after the drain for what is still being answered: an admission takes 5 s at most.
@@ -16,16 +16,16 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Turns unready and goes on accepting for `delay`; then finishes what has begun.
 pub(super) async fn shut_down(
-    switch: &Switch,
+    switch: &DrainSwitch,
     delay: Duration,
     serving: JoinHandle<()>,
     writes: &PullSecrets,
     tasks: &mut Tasks,
 ) {
     info!(seconds = delay.as_secs(), "draining");
-    switch.enter(Phase::Draining);
+    switch.enter(DrainPhase::Draining);
     sleep(delay).await;
-    switch.enter(Phase::Closing);
+    switch.enter(DrainPhase::Closing);
     let finished = async {
         // A panic of the listener has been logged, and leaves nothing to finish.
         let _ = serving.await;

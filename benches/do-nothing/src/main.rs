@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets::https_port::{
-    Certificate, Connection, Connections, Files, Metrics, Service, Switch, serve, service,
+    Certificate, Connection, Connections, DrainSwitch, Files, Metrics, Service, serve, service,
 };
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
@@ -36,8 +36,8 @@ impl Service for Nothing {
         connection: &Connection,
     ) -> Response<Full<Bytes>> {
         let _ = request.into_body().collect().await;
-        connection.has_asked();
-        connection.is_understood();
+        connection.request_received();
+        connection.review_decoded();
         let mut response = Response::new(Full::from(ANSWER));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(Files::new(Path::new(&certificates), certificate).run());
     let listener = TcpListener::bind(&address).await?;
     let connections = Connections::new(AGE, Metrics::default());
-    let switch = Switch::default();
+    let switch = DrainSwitch::default();
     serve(
         listener,
         tls,

@@ -1,29 +1,29 @@
-//! What a connection is doing, and for how long it may.
+//! The phases of a connection, each with its time limit.
 
 use std::time::Duration;
 
-/// What a connection is doing.
+/// What a connection does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::https) enum Phase {
-    /// TLS is being spoken about.
+pub(in crate::https) enum ConnectionPhase {
+    /// The TLS handshake.
     Handshake,
-    /// Nothing, since the handshake or the last answer.
+    /// Waiting for a request.
     Idle,
-    /// A header is coming in.
+    /// Receiving a header.
     Header,
-    /// A body is coming in.
+    /// Receiving a body.
     Body,
-    /// The request is here, the answer is not.
+    /// Working on the answer.
     Work,
-    /// The answer goes out.
+    /// Sending the answer.
     Answer,
-    /// The last answer is out, and what still comes of its request is thrown away.
+    /// Discarding the rest of a request after its answer, which was the last one.
     Linger,
 }
 
-impl Phase {
-    /// In the order of their numbers.
+impl ConnectionPhase {
+    /// All phases, ordered by their numbers.
     pub(super) const ALL: [Self; 7] = [
         Self::Handshake,
         Self::Idle,
@@ -34,14 +34,14 @@ impl Phase {
         Self::Linger,
     ];
 
-    /// How long it may last. Work has a deadline of its own.
+    /// The longest duration. `Work` has a deadline of its own.
     pub(super) fn limit(self) -> Option<Duration> {
         let seconds = match self {
             Self::Handshake | Self::Answer => 10,
-            // Go's transport drops what is idle for 90 s. Whoever closes first must not be us: a
-            // POST on a dead connection is not tried again.
+            // Go's transport closes idle connections after 90 s. The client must close first,
+            // because an API server does not retry a POST on a closed connection.
             Self::Idle => 120,
-            // An API server sends both at once.
+            // An API server sends header and body at once.
             Self::Header | Self::Body | Self::Linger => 5,
             Self::Work => return None,
         };

@@ -2,135 +2,143 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use super::record::SLOW_AFTER;
+use super::table::{MAX_CONNECTIONS, MAX_FRESH};
 use super::*;
 
-/// In ms after the start: long after everybody is slow.
+/// A time in ms after the start at which all earlier connections are slow.
 const LATER: u64 = 100_000;
 
 fn connections() -> Arc<Connections> {
     Connections::new(Duration::from_secs(60), Metrics::default())
 }
 
-/// That have sent nothing, from this time on.
-fn fresh(all: &Arc<Connections>, count: usize, now: u64) -> Vec<Open> {
-    let open = |_| all.open_at(now).expect("a place");
+/// Connections that have sent nothing since this time.
+fn fresh(all: &Arc<Connections>, count: usize, now: u64) -> Vec<Slot> {
+    let open = |_| all.open_at(now).expect("a slot");
     (0..count).map(open).collect()
 }
 
-/// That have asked before, and do this since then.
-fn known(all: &Arc<Connections>, count: usize, phase: Phase, now: u64) -> Vec<Open> {
-    let ask = |_| {
-        let open = all.open_at(now).expect("a place");
-        open.connection().has_asked();
-        open.connection().is_understood();
-        open.connection().enter_at(phase, now);
-        open
+/// Connections that have carried a review, and are in this phase since this time.
+fn known(all: &Arc<Connections>, count: usize, phase: ConnectionPhase, now: u64) -> Vec<Slot> {
+    let open = |_| {
+        let slot = all.open_at(now).expect("a slot");
+        slot.connection().request_received();
+        slot.connection().review_decoded();
+        slot.connection().record.enter(phase, now);
+        slot
     };
-    (0..count).map(ask).collect()
+    (0..count).map(open).collect()
 }
 
-/// The positions of those that were cut.
-async fn cut(connections: &[Open]) -> Vec<usize> {
-    let mut cut = Vec::new();
-    for (position, Open { connection, .. }) in connections.iter().enumerate() {
-        let mut end = pin!(connection.is_cut());
-        let is_cut = poll_fn(|context| Poll::Ready(end.as_mut().poll(context).is_ready()));
-        if is_cut.await {
-            cut.push(position);
+/// The positions of the evicted connections.
+async fn evicted(slots: &[Slot]) -> Vec<usize> {
+    let mut evicted = Vec::new();
+    for (position, Slot { connection, .. }) in slots.iter().enumerate() {
+        let mut end = pin!(connection.evicted());
+        let is_evicted = poll_fn(|context| Poll::Ready(end.as_mut().poll(context).is_ready()));
+        if is_evicted.await {
+            evicted.push(position);
         }
     }
-    cut
+    evicted
 }
 
 #[tokio::test]
-async fn the_oldest_fresh_one_makes_room() {
+async fn oldest_fresh_connection_makes_room() {
     let all = connections();
-    let api_server = known(&all, 40, Phase::Idle, 0);
-    let idle = fresh(&all, FRESH, 0);
-    let newcomers = fresh(&all, 2, LATER);
-    assert!(newcomers.iter().all(Open::was_full));
-    assert!(!idle.iter().chain(&api_server).any(Open::was_full));
-    assert_eq!(cut(&idle).await, [0, 1]);
-    assert_eq!(cut(&api_server).await, [0; 0]);
-    assert_eq!(cut(&newcomers).await, [0; 0]);
+    let api_server = known(&all, 40, ConnectionPhase::Idle, 0);
+    let idle = fresh(&all, MAX_FRESH, 0);
+    let new = fresh(&all, 2, LATER);
+    assert!(new.iter().all(Slot::was_full));
+    assert!(!idle.iter().chain(&api_server).any(Slot::was_full));
+    assert_eq!(evicted(&idle).await, [0, 1]);
+    assert_eq!(evicted(&api_server).await, [0; 0]);
+    assert_eq!(evicted(&new).await, [0; 0]);
 }
 
 #[tokio::test]
-async fn a_crowd_that_came_just_now_is_served_in_turn() {
+async fn sudden_flood_is_served_in_turn() {
     let all = connections();
-    let crowd = fresh(&all, FRESH, LATER);
-    assert!(all.open_at(LATER + millis(GRACE) - 1).is_none());
-    assert_eq!(cut(&crowd).await, [0; 0]);
-    assert!(all.open_at(LATER + millis(GRACE)).is_some());
-    assert_eq!(cut(&crowd).await, [0]);
+    let flood = fresh(&all, MAX_FRESH, LATER);
+    assert!(all.open_at(LATER + millis(SLOW_AFTER) - 1).is_none());
+    assert_eq!(evicted(&flood).await, [0; 0]);
+    assert!(all.open_at(LATER + millis(SLOW_AFTER)).is_some());
+    assert_eq!(evicted(&flood).await, [0]);
 }
 
 #[tokio::test]
-async fn of_known_ones_the_slow_go_first_then_the_idle_and_never_those_at_work() {
+async fn slow_connections_go_before_idle_and_never_working() {
     let all = connections();
-    let work = known(&all, CAPACITY - 3, Phase::Work, 0);
-    let idle = known(&all, 2, Phase::Idle, 1);
-    idle[0].connection().enter_at(Phase::Idle, 2);
-    let slow = known(&all, 1, Phase::Body, 3);
-    let mut newcomers = fresh(&all, 1, LATER);
-    assert_eq!((cut(&slow).await, cut(&idle).await), (vec![0], vec![]));
-    newcomers.extend(fresh(&all, 1, LATER));
-    assert_eq!(cut(&idle).await, [1]);
-    newcomers.extend(fresh(&all, 1, LATER));
-    assert_eq!(cut(&idle).await, [0]);
+    let work = known(&all, MAX_CONNECTIONS - 3, ConnectionPhase::Work, 0);
+    let idle = known(&all, 2, ConnectionPhase::Idle, 1);
+    idle[0].connection().record.enter(ConnectionPhase::Idle, 2);
+    let slow = known(&all, 1, ConnectionPhase::Body, 3);
+    let mut new = fresh(&all, 1, LATER);
+    assert_eq!(
+        (evicted(&slow).await, evicted(&idle).await),
+        (vec![0], vec![])
+    );
+    new.extend(fresh(&all, 1, LATER));
+    assert_eq!(evicted(&idle).await, [1]);
+    new.extend(fresh(&all, 1, LATER));
+    assert_eq!(evicted(&idle).await, [0]);
     assert!(all.open_at(LATER).is_none());
-    assert_eq!(cut(&work).await, [0; 0]);
+    assert_eq!(evicted(&work).await, [0; 0]);
     drop(work);
     assert!(all.open_at(LATER).is_some());
 }
 
 #[tokio::test]
 async fn each_phase_has_its_limit() {
-    for phase in Phase::ALL {
+    for phase in ConnectionPhase::ALL {
         let all = connections();
         let connections = known(&all, 1, phase, LATER);
         let Some(limit) = phase.limit() else {
-            all.cut_late(LATER + 1_000_000_000);
-            assert_eq!(cut(&connections).await, [0; 0], "{phase:?}");
+            all.evict_overdue(LATER + 1_000_000_000);
+            assert_eq!(evicted(&connections).await, [0; 0], "{phase:?}");
             continue;
         };
-        all.cut_late(LATER + millis(limit) - 1);
-        assert_eq!(cut(&connections).await, [0; 0], "{phase:?}");
-        all.cut_late(LATER + millis(limit));
-        assert_eq!(cut(&connections).await, [0], "{phase:?}");
+        all.evict_overdue(LATER + millis(limit) - 1);
+        assert_eq!(evicted(&connections).await, [0; 0], "{phase:?}");
+        all.evict_overdue(LATER + millis(limit));
+        assert_eq!(evicted(&connections).await, [0], "{phase:?}");
     }
-    // A client that closes what is idle for 90 s must be the first.
-    assert!(Phase::Idle.limit() > Some(Duration::from_secs(90)));
+    // A client that closes idle connections after 90 s must be first.
+    assert!(ConnectionPhase::Idle.limit() > Some(Duration::from_secs(90)));
 }
 
 #[tokio::test]
-async fn bodies_are_cut_for_what_they_hold_the_oldest_first() {
+async fn slowest_bodies_are_evicted_for_their_memory() {
     let all = connections();
-    let bodies = known(&all, 4, Phase::Body, 0);
-    for (kib, Open { connection, .. }) in [0, 10, 20, 30].into_iter().zip(&bodies) {
-        connection.holds(kib);
+    let bodies = known(&all, 4, ConnectionPhase::Body, 0);
+    for (kib, Slot { connection, .. }) in [0, 10, 20, 30].into_iter().zip(&bodies) {
+        connection.set_charged(kib);
     }
-    bodies[1].connection().enter_at(Phase::Body, LATER);
-    let by = bodies[0].connection().number;
-    assert!(all.cut_slow_bodies(15, by, LATER + 1));
-    assert_eq!(cut(&bodies).await, [2]);
-    // The one that holds nothing would free nothing, and the young one has its time.
-    assert!(!all.cut_slow_bodies(31, by, LATER + 1));
-    // Nor does anybody go for himself.
-    let oneself = bodies[3].connection().number;
-    assert!(!all.cut_slow_bodies(1, oneself, LATER + 1));
-    assert_eq!(cut(&bodies).await, [0; 0]);
-    assert!(all.cut_slow_bodies(30, by, LATER + 1));
-    assert_eq!(cut(&bodies).await, [3]);
+    bodies[1]
+        .connection()
+        .record
+        .enter(ConnectionPhase::Body, LATER);
+    let by = bodies[0].connection().record.number;
+    assert!(all.evict_slow_bodies(15, by, LATER + 1));
+    assert_eq!(evicted(&bodies).await, [2]);
+    // The first frees no memory, and the second is not slow yet.
+    assert!(!all.evict_slow_bodies(31, by, LATER + 1));
+    // A connection evicts no body of its own.
+    let own = bodies[3].connection().record.number;
+    assert!(!all.evict_slow_bodies(1, own, LATER + 1));
+    assert_eq!(evicted(&bodies).await, [0; 0]);
+    assert!(all.evict_slow_bodies(30, by, LATER + 1));
+    assert_eq!(evicted(&bodies).await, [3]);
 }
 
 #[test]
-fn no_connection_is_young_for_ever_and_they_do_not_end_together() {
+fn connections_retire_at_different_times() {
     let all = connections();
     let begun = Instant::now();
     let connections = fresh(&all, 100, 0);
-    let ages = connections.iter().map(|Open { connection, .. }| {
-        let age = connection.retires.duration_since(begun);
+    let ages = connections.iter().map(|Slot { connection, .. }| {
+        let age = connection.record.retires.duration_since(begun);
         assert!(age >= all.age && age < 2 * all.age + Duration::from_secs(10));
         assert!(!connection.is_old());
         age
