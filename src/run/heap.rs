@@ -1,7 +1,8 @@
-//! Memory that nobody needs any more goes back to the system.
+//! Returns free memory to the system.
 //!
-//! glibc gives back only what is free at the end of its heap. After a list of ten thousand objects,
-//! or a crowd of connections, some small thing that stays lies behind a lot that does not.
+//! glibc by itself returns only what is free at the end of its heap. After a list of ten thousand
+//! objects, or a flood of connections, a small object that stays may lie behind a lot of free
+//! memory.
 
 use std::fs;
 use std::time::Duration;
@@ -10,56 +11,56 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tracing::debug;
 
-/// Between two looks.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// So many KiB have to be worth it: trimming takes a moment, in which nobody gets memory.
-const WORTH: u64 = 512;
+/// The interval between two checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// The least free memory in KiB that is worth a trim. A trim blocks every allocation for a moment.
+const MIN_TRIM: u64 = 512;
 
-/// Runs for ever.
+/// Never returns.
 pub(super) async fn keep_small() {
     let mut trims = Trims::default();
     loop {
-        sleep(INTERVAL).await;
+        sleep(CHECK_INTERVAL).await;
         let before = idle(anonymous());
         if trims.are_due(before) {
             block_in_place(trim);
             let after = idle(anonymous());
             trims.done(before, after);
-            debug!(before, after, "gave idle memory back");
+            debug!(before, after, "returned free memory to the system");
         }
     }
 }
 
-/// When to trim, by what the process has and does not use. What it has alone does not tell: a crowd that
-/// goes leaves holes, and no growth.
+/// Decides when to trim, by the memory that the process has and does not use. The size of the process
+/// alone is no sign: connections that end leave free memory, and no growth.
 #[derive(Default)]
 struct Trims {
-    /// What no trim gives back, in KiB: stacks, and holes smaller than a page.
+    /// The memory in KiB that no trim returns: stacks, and gaps smaller than a page.
     kept: u64,
 }
 
 impl Trims {
-    /// Whether a trim is worth it with so many KiB idle.
+    /// Whether a trim is worth it with this many KiB idle.
     fn are_due(&mut self, idle: u64) -> bool {
         self.kept = self.kept.min(idle);
-        idle > self.kept + WORTH
+        idle > self.kept + MIN_TRIM
     }
 
-    /// So many KiB were idle before a trim, and so many are now. After one that gave back something there
-    /// is another: what was freed meanwhile is not what none gives back.
+    /// Records the idle KiB before and after a trim. After a trim that returned memory another one
+    /// follows, because memory may have been freed meanwhile.
     fn done(&mut self, before: u64, after: u64) {
-        if before < after + WORTH {
+        if before < after + MIN_TRIM {
             self.kept = after;
         }
     }
 }
 
-/// Of so many KiB of memory that is no file's, those that nobody uses.
+/// The part of the anonymous memory that is not allocated, in KiB.
 fn idle(anonymous: u64) -> u64 {
     anonymous.saturating_sub(used())
 }
 
-/// What the process has of memory that is no file's, in KiB; nothing where the system does not tell.
+/// The anonymous memory of the process in KiB; zero if the system does not say.
 fn anonymous() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     of_status(&status).unwrap_or_default()
@@ -75,16 +76,15 @@ fn of_status(status: &str) -> Option<u64> {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "no crate wraps this one function of glibc")]
 fn trim() {
-    // SAFETY: it has no preconditions, may be called from any thread, and touches no memory that is
-    // in use.
+    // SAFETY: malloc_trim has no preconditions, is thread-safe, and touches no memory in use.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// What was allocated and not freed, in KiB.
+/// The allocated memory in KiB.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "no crate wraps this one function of glibc")]
 fn used() -> u64 {
-    // SAFETY: it has no preconditions, may be called from any thread, and only counts.
+    // SAFETY: mallinfo2 has no preconditions, is thread-safe, and only counts.
     let heap = unsafe { libc::mallinfo2() };
     ((heap.uordblks + heap.hblkhd) / 1024) as u64
 }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_size_is_read() {
+    fn anonymous_memory_is_read_from_status() {
         let status = "VmRSS:\t   20652 kB\nRssAnon:\t   10044 kB\nRssFile:\t   10608 kB\n";
         assert_eq!(of_status(status), Some(10_044));
         assert_eq!(of_status("RssAnon:\t10 MB\n"), None);
@@ -112,33 +112,33 @@ mod tests {
     }
 
     #[test]
-    fn what_a_trim_leaves_is_no_reason_for_another() {
+    fn memory_that_no_trim_returns_causes_no_trim() {
         let mut trims = Trims::default();
-        assert!(trims.are_due(WORTH + 1));
+        assert!(trims.are_due(MIN_TRIM + 1));
         trims.done(5000, 900);
         assert!(trims.are_due(900));
         trims.done(900, 700);
-        assert!(!trims.are_due(700) && !trims.are_due(700 + WORTH));
-        assert!(trims.are_due(700 + WORTH + 1));
-        // Less than ever since: from then on that is the measure.
+        assert!(!trims.are_due(700) && !trims.are_due(700 + MIN_TRIM));
+        assert!(trims.are_due(700 + MIN_TRIM + 1));
+        // A lower value is the new measure.
         assert!(!trims.are_due(100));
-        assert!(trims.are_due(100 + WORTH + 1));
+        assert!(trims.are_due(100 + MIN_TRIM + 1));
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
-    fn what_is_free_goes_back() {
+    fn free_memory_returns_to_the_system() {
         const KIB: usize = 1024;
         const LIMIT: Duration = Duration::from_secs(30);
-        // Less than what gets a mapping of its own, and behind each a little that stays.
+        // Smaller than an allocation with a mapping of its own. Behind each is a small one that stays.
         let (large, small): (Vec<_>, Vec<_>) = (0..1024)
             .map(|_| (vec![1_u8; 64 * KIB], vec![1_u8; 64]))
             .unzip();
         let full = anonymous();
         let unused = idle(full);
         drop(large);
-        // Nothing has grown, and nothing has gone back. Another test may count as used for a moment what
-        // it never touched.
+        // The process has not grown, and has returned nothing. Another test may allocate memory for a
+        // moment without touching it.
         let begun = Instant::now();
         while idle(anonymous()) < unused + 32 * KIB as u64 {
             assert!(begun.elapsed() < LIMIT, "{unused}, {}", idle(anonymous()));
