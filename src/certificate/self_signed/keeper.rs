@@ -20,7 +20,8 @@ use super::trust::Standing;
 use super::{Patience, SOON, about};
 use crate::certificate::served::Certificate;
 use crate::clock;
-use crate::cluster::refusal::{Refusal, chain};
+use crate::cluster::refusal::Refusal;
+use crate::telemetry::chain::chain;
 
 /// A new replica that finds no Secret, but a `caBundle`, leaves so much time to those that
 /// remember what was in it.

@@ -15,8 +15,9 @@ use tracing::{info, warn};
 
 use super::secret::SecretApi;
 use super::{Patience, SOON};
-use crate::cluster::refusal::{Refusal, chain};
+use crate::cluster::refusal::Refusal;
 use crate::cluster::registration::{NAME, Registration, Webhook};
+use crate::telemetry::chain::chain;
 
 /// What the API server has been told to trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
