@@ -72,14 +72,15 @@ impl Engine {
             metrics,
         } = blueprint;
         let instance = instance();
+        let live = Live::new(config);
+        let config = live.snapshot();
         let ledger = Arc::new(Ledger::new(&config.secret.name));
         let namespaces = Arc::new(Namespaces::new(&clients));
         let service_accounts = Arc::new(ServiceAccounts::new(&clients, &config.secret.name));
         let (events, event_writer) = events::channel(clients.call.clone(), &instance);
         let store = Store::new(&clients, namespace);
         let supply = Supply::new(
-            Mint::new(config.endpoints.clone(), aws_credentials_dir),
-            config.rotation.max_age,
+            Mint::new(aws_credentials_dir),
             metrics.clone(),
             store.clone(),
         );
@@ -91,10 +92,15 @@ impl Engine {
             metrics.clone(),
             events.clone(),
         );
-        let pull_secrets =
-            PullSecrets::new(ledger.clone(), supply.clone(), namespaces.clone(), writer);
+        let pull_secrets = PullSecrets::new(
+            live.clone(),
+            ledger.clone(),
+            supply.clone(),
+            namespaces.clone(),
+            writer,
+        );
         let engine = Self {
-            live: Live::new(config),
+            live,
             clients,
             namespace: namespace.to_owned(),
             instance,

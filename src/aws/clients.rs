@@ -1,9 +1,8 @@
-//! AWS credentials: an identity of the rules to a client of ECR that signs with it.
+//! Clients of ECR: one for each token key, which signs with the identity of the key.
 //!
-//! Ambient credentials come from [`super::keys`]. A client is kept, because it is what caches
-//! credentials: a role is assumed once per session, not once per token.
+//! Ambient credentials come from [`super::keys`]. A client is kept because it caches credentials: a
+//! role is assumed once per session, not once per token.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,56 +11,69 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::config::retry::RetryConfig;
 use ecr_pull_secrets_core::config::Endpoints;
-use ecr_pull_secrets_core::identity::AssumeRole;
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::identity::{AssumeRole, Identity, TokenKey};
 use ecr_pull_secrets_core::image::Endpoint;
+use ecr_pull_secrets_core::token::MAX_KEYS;
 use lru::LruCache;
 use tokio::sync::Mutex;
 
-use super::LIVE_KEYS;
 use super::keys::Ambient;
 
-/// One attempt. The SDK itself has no limit: a server that stays silent would hold a call for ever.
-const ATTEMPT: Duration = Duration::from_secs(2);
-/// All attempts of a call, credentials included.
-const CALL: Duration = Duration::from_secs(4);
-/// Of STS and of CloudTrail's log: who asked.
+/// The deadline of one attempt. The SDK has none: a silent server would hold a call forever.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The deadline of all attempts of a call, credentials included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+/// The name of the application, which STS and CloudTrail show.
 const NAME: &str = "ecr-pull-secrets";
 
-/// Clients of ECR by what they mint for.
-pub(crate) struct Clients {
-    endpoints: BTreeMap<String, Endpoints>,
+/// Clients of ECR by token key.
+pub(crate) struct EcrClients {
     credentials: PathBuf,
-    /// `AWS_REGION`, where STS is asked; the registry's region where it is not set.
+    /// `AWS_REGION`, the region of STS; where it is not set, the registry's region is.
     home: Option<String>,
     /// An endpoint from the environment excludes the FIPS and dual-stack ones.
     endpoint_from_environment: bool,
-    clients: Mutex<LruCache<TokenKey, aws_sdk_ecr::Client>>,
+    clients: Mutex<LruCache<TokenKey, CachedClient>>,
 }
 
-impl Clients {
-    /// Reads the environment, and nothing else yet.
-    pub(crate) fn new(endpoints: BTreeMap<String, Endpoints>, credentials: &Path) -> Self {
+struct CachedClient {
+    client: aws_sdk_ecr::Client,
+    /// The endpoints that the client was built with.
+    endpoints: Endpoints,
+}
+
+impl EcrClients {
+    /// Reads the environment, and no file yet. `credentials` is the directory of mounted keys.
+    pub(crate) fn new(credentials: &Path) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
-            endpoints,
             credentials: credentials.to_owned(),
             home: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
                 || variable("AWS_ENDPOINT_URL_ECR").is_some(),
-            clients: Mutex::new(LruCache::new(LIVE_KEYS)),
+            clients: Mutex::new(LruCache::new(MAX_KEYS)),
         }
     }
 
-    /// The client that mints for a key.
-    pub(crate) async fn client(&self, key: &TokenKey) -> aws_sdk_ecr::Client {
+    /// The client that mints for a key. `endpoints` are those of the key's region; where they have
+    /// changed, the client is built again.
+    pub(crate) async fn client(
+        &self,
+        key: &TokenKey,
+        endpoints: &Endpoints,
+    ) -> aws_sdk_ecr::Client {
         let mut clients = self.clients.lock().await;
-        if let Some(client) = clients.get(key) {
-            return client.clone();
+        if let Some(cached) = clients.get(key)
+            && cached.endpoints == *endpoints
+        {
+            return cached.client.clone();
         }
-        let client = self.build(key).await;
-        clients.put(key.clone(), client.clone());
+        let client = self.build(key, endpoints).await;
+        let cached = CachedClient {
+            client: client.clone(),
+            endpoints: endpoints.clone(),
+        };
+        clients.put(key.clone(), cached);
         client
     }
 
@@ -70,9 +82,8 @@ impl Clients {
         self.clients.lock().await.pop(key);
     }
 
-    async fn build(&self, key: &TokenKey) -> aws_sdk_ecr::Client {
+    async fn build(&self, key: &TokenKey, endpoints: &Endpoints) -> aws_sdk_ecr::Client {
         let region = Region::new(key.region.to_string());
-        let endpoints = self.endpoints.get(&*key.region);
         let home = self
             .home
             .clone()
@@ -80,10 +91,10 @@ impl Clients {
         let base = ambient(home, &self.credentials).await;
         let mut config = aws_sdk_ecr::config::Builder::from(&base).region(region.clone());
         if let Identity::Role(role) = &key.identity {
-            let sts = endpoints.and_then(|endpoints| endpoints.sts.as_deref());
-            config = config.credentials_provider(assume(role, &base, region, sts).await);
+            let provider = assume(role, &base, region, endpoints.sts.as_deref()).await;
+            config = config.credentials_provider(provider);
         }
-        if let Some(url) = endpoints.and_then(|endpoints| endpoints.ecr.as_deref()) {
+        if let Some(url) = &endpoints.ecr {
             config = config.endpoint_url(url);
         } else if !self.endpoint_from_environment {
             let (fips, dual_stack) = match key.endpoint {
@@ -100,10 +111,10 @@ impl Clients {
 
 async fn ambient(region: Region, credentials: &Path) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(CALL)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
         .build();
-    // One quick second try for a connection that died while idle; longer pauses are the caller's.
+    // One quick retry for a connection that died while it was idle; callers back off for longer.
     let retries = RetryConfig::standard()
         .with_max_attempts(2)
         .with_initial_backoff(Duration::from_millis(100));
@@ -144,16 +155,36 @@ mod tests {
 
     use super::*;
 
+    fn key(number: usize) -> TokenKey {
+        let host = format!("123456789012.dkr.ecr.us-east-{number}.amazonaws.com");
+        TokenKey::new(Identity::Ambient, &Registry::of_host(&host).unwrap())
+    }
+
     #[tokio::test]
-    async fn no_more_clients_are_kept_than_there_are_live_tokens() {
-        let clients = Clients::new(BTreeMap::new(), Path::new("none"));
-        for number in 0..=LIVE_KEYS.get() {
-            let host = format!("123456789012.dkr.ecr.us-east-{number}.amazonaws.com");
-            let registry = Registry::of_host(&host).unwrap();
-            clients
-                .client(&TokenKey::new(Identity::Ambient, &registry))
-                .await;
+    async fn clients_never_outnumber_token_keys() {
+        let clients = EcrClients::new(Path::new("none"));
+        for number in 0..=MAX_KEYS.get() {
+            clients.client(&key(number), &Endpoints::default()).await;
         }
-        assert_eq!(clients.clients.lock().await.len(), LIVE_KEYS.get());
+        assert_eq!(clients.clients.lock().await.len(), MAX_KEYS.get());
+    }
+
+    #[tokio::test]
+    async fn client_is_rebuilt_when_endpoints_change() {
+        let clients = EcrClients::new(Path::new("none"));
+        for ecr in [
+            None,
+            Some("https://one.example"),
+            Some("https://two.example"),
+        ] {
+            let endpoints = Endpoints {
+                ecr: ecr.map(str::to_owned),
+                sts: None,
+            };
+            clients.client(&key(1), &endpoints).await;
+            let kept = clients.clients.lock().await;
+            assert_eq!(kept.len(), 1);
+            assert_eq!(kept.peek(&key(1)).unwrap().endpoints, endpoints);
+        }
     }
 }

@@ -1,32 +1,37 @@
-//! What AWS says, as a [`Cause`]: the one place that reads the SDK's errors.
+//! A call of AWS that brought no token, and its [`Cause`]: the one place that reads the SDK's errors.
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use ecr_pull_secrets_core::cause::Cause;
 
-use crate::cluster::refusal::chain;
+use crate::telemetry::chain::chain;
 
-/// Why there is no token. The text is for the log; it names codes and principals, never a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// In one word.
+/// The longest detail, in characters.
+const MAX_DETAIL: usize = 300;
+
+/// Why AWS gave no token. The detail is for the log: it names codes and principals, never a secret
+/// value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}: {detail}")]
+pub(crate) struct MintFailure {
     pub(crate) cause: Cause,
-    /// In AWS's words.
+    /// The words of AWS, or of the SDK.
     pub(crate) detail: String,
 }
 
-impl Failure {
-    /// A failure that is not AWS's.
-    pub(crate) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+impl MintFailure {
+    /// An answer of AWS without a usable token.
+    pub(super) fn unusable(detail: impl Into<String>) -> Self {
         Self {
-            cause,
+            cause: Cause::AwsAnswerUnusable,
             detail: detail.into(),
         }
     }
 
-    /// Reads an error of a call of ECR. `assumes_role` tells whose credentials it was made with.
-    pub(crate) fn of_call<E>(error: &SdkError<E>, assumes_role: bool) -> Self
+    /// Reads an error of a call of ECR. `assumes_role` says whether the call was signed with the
+    /// credentials of a role.
+    pub(super) fn of_call<E>(error: &SdkError<E>, assumes_role: bool) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
@@ -46,30 +51,30 @@ impl Failure {
         };
         let text = chain(error);
         let detail = match error {
-            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => in_full(&text),
-            _ => brief(&text),
+            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => on_one_line(&text),
+            _ => first_line(&text),
         };
         Self { cause, detail }
     }
 }
 
-/// The first line of what AWS says, cut to 300 characters. Where AWS refuses a signature, the lines
-/// after it quote the request, session token included.
-fn brief(text: &str) -> String {
-    cut(text.lines().take(1))
+/// The first line of an answer. Where AWS refuses a signature, the lines after it quote the request,
+/// session token included.
+fn first_line(text: &str) -> String {
+    detail(text.lines().take(1))
 }
 
-/// What the SDK itself says, on one line: where it looked for credentials is a list.
-fn in_full(text: &str) -> String {
-    cut(text.lines())
+/// All that the SDK itself says: the providers that it asked for credentials are a list.
+fn on_one_line(text: &str) -> String {
+    detail(text.lines())
 }
 
-fn cut<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+fn detail<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
-    words.join(" ").chars().take(300).collect()
+    words.join(" ").chars().take(MAX_DETAIL).collect()
 }
 
-/// The codes are those that ECR gives; the status decides where the code is news to us.
+/// Reads an error code of ECR; an unknown code is judged by its status.
 fn of_code(code: &str, status: u16) -> Cause {
     match code {
         "ThrottlingException" | "ThrottleException" | "TooManyRequestsException" | "Throttling" => {
@@ -83,14 +88,14 @@ fn of_code(code: &str, status: u16) -> Cause {
         _ => match status {
             429 => Cause::AwsThrottled,
             500.. => Cause::AwsServerError,
-            // It meant well, and broke off.
+            // The answer broke off.
             200..300 => Cause::AwsAnswerUnusable,
             _ => Cause::AwsError,
         },
     }
 }
 
-/// A request that was never sent: either there is no connection, or there are no credentials.
+/// Reads why a request was never sent: no connection, or no credentials.
 fn of_source(error: &(dyn std::error::Error + 'static), assumes_role: bool) -> Cause {
     let mut next = Some(error);
     let mut credentials = None;
@@ -105,7 +110,7 @@ fn of_source(error: &(dyn std::error::Error + 'static), assumes_role: bool) -> C
         next = error.source();
     }
     match (credentials, connection) {
-        // STS cannot be reached: the innermost connection is the one that failed.
+        // The connection to STS may be the one that failed: it is the innermost.
         (_, Some(connection)) if connection.is_timeout() => Cause::AwsTimeout,
         (_, Some(connection)) if connection.is_io() => Cause::AwsUnreachable,
         (Some(CredentialsError::CredentialsNotLoaded(_)), _) => Cause::AwsCredentialsMissing,
@@ -122,13 +127,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_aws_quotes_of_a_request_is_not_repeated() {
+    fn detail_omits_quoted_request() {
         let quoting = "the signature does not match\n\nx-amz-security-token:s3cret";
-        assert_eq!(brief(quoting), "the signature does not match");
-        assert_eq!(brief(&"a".repeat(1000)).len(), 300);
-        assert_eq!(brief(""), "");
+        assert_eq!(first_line(quoting), "the signature does not match");
+        assert_eq!(first_line(&"a".repeat(1000)).len(), 300);
+        assert_eq!(first_line(""), "");
         assert_eq!(
-            in_full("Attempted:\n  Environment\n"),
+            on_one_line("Attempted:\n  Environment\n"),
             "Attempted: Environment"
         );
     }

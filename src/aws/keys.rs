@@ -1,10 +1,9 @@
 //! Ambient credentials: keys in a mounted Secret first, then the AWS SDK's own chain.
 //!
-//! A mounted Secret is a directory with one file a key. `AWS_ACCESS_KEY_ID` and
-//! `AWS_SECRET_ACCESS_KEY` are read here, in this spelling or in lower case (which people carry
-//! over from their CronJobs); else a file `credentials`, in the AWS shared format. Nothing is kept:
-//! every load reads what is there now, so that new keys need no restart. The chain by itself would
-//! read its files once and never again.
+//! A mounted Secret is a directory with one file per key. `AWS_ACCESS_KEY_ID` and
+//! `AWS_SECRET_ACCESS_KEY` are read in upper or in lower case, which users carry over from their
+//! CronJobs. Without them, a file `credentials` in the AWS shared format is read. Every load reads
+//! the files again, so that new keys need no restart: the SDK's chain reads its files once.
 
 use std::fs;
 use std::io;
@@ -22,10 +21,10 @@ use jiff::Timestamp;
 
 use crate::clock;
 
-/// Keys in files have no end of their own: after this time they are read again.
-const READ_AGAIN: Duration = Duration::from_secs(60);
+/// The time after which keys from files are read again. They have no expiry of their own.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Credentials of the process.
+/// The provider of the process's own credentials.
 #[derive(Debug)]
 pub(crate) struct Ambient {
     directory: PathBuf,
@@ -33,7 +32,7 @@ pub(crate) struct Ambient {
 }
 
 impl Ambient {
-    /// Reads nothing yet. `region` is where STS is asked.
+    /// Reads no file yet. `region` is that of STS.
     pub(crate) fn new(directory: &Path, region: Region) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -63,7 +62,7 @@ impl ProvideCredentials for Ambient {
     }
 }
 
-/// The keys in a directory; none where there are none.
+/// The keys in a directory; `None` without their files.
 fn keys(
     directory: &Path,
     now: Timestamp,
@@ -76,12 +75,12 @@ fn keys(
         (None, None) => return Ok(None),
         (Some(_), None) => {
             return Err(invalid(
-                "AWS_ACCESS_KEY_ID is there without AWS_SECRET_ACCESS_KEY",
+                "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY",
             ));
         }
         (None, Some(_)) => {
             return Err(invalid(
-                "AWS_SECRET_ACCESS_KEY is there without AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID",
             ));
         }
     };
@@ -89,12 +88,12 @@ fn keys(
         id,
         secret,
         session,
-        Some(again_after(now).into()),
+        Some(reload_at(now).into()),
         "mounted Secret",
     )))
 }
 
-/// The credentials of a file in the AWS shared format, of `AWS_PROFILE` or the default profile.
+/// The credentials of `AWS_PROFILE` or the default profile in a file of the AWS shared format.
 async fn shared(file: &Path, now: Timestamp) -> Result {
     let files = EnvConfigFiles::builder()
         .include_default_config_file(true)
@@ -109,19 +108,19 @@ async fn shared(file: &Path, now: Timestamp) -> Result {
         credentials.access_key_id(),
         credentials.secret_access_key(),
         credentials.session_token().map(str::to_owned),
-        Some(again_after(now).into()),
+        Some(reload_at(now).into()),
         "mounted file",
     ))
 }
 
-fn again_after(now: Timestamp) -> Timestamp {
-    now.checked_add(READ_AGAIN).unwrap_or(Timestamp::MAX)
+fn reload_at(now: Timestamp) -> Timestamp {
+    now.checked_add(RELOAD_INTERVAL).unwrap_or(Timestamp::MAX)
 }
 
 fn key(directory: &Path, name: &str) -> std::result::Result<Option<String>, CredentialsError> {
     for name in [name, &name.to_ascii_lowercase()] {
         match fs::read_to_string(directory.join(name)) {
-            // `echo KEY | base64` leaves a newline behind.
+            // `echo KEY | base64` adds a newline.
             Ok(text) => return checked(name, text.trim()).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(invalid(&format!("cannot read {name}: {}", error.kind()))),
@@ -133,14 +132,14 @@ fn key(directory: &Path, name: &str) -> std::result::Result<Option<String>, Cred
 fn checked(name: &str, text: &str) -> std::result::Result<String, CredentialsError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(invalid(&format!(
-            "{name} is empty, or holds a character that no key has"
+            "{name} is empty or holds an invalid character"
         )));
     }
     Ok(text.to_owned())
 }
 
-fn invalid(what: &str) -> CredentialsError {
-    CredentialsError::invalid_configuration(what.to_owned())
+fn invalid(reason: &str) -> CredentialsError {
+    CredentialsError::invalid_configuration(reason.to_owned())
 }
 
 #[cfg(test)]
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_in_either_spelling_and_without_the_newline() {
+    fn keys_are_read_in_either_case_and_trimmed() {
         for (id, secret) in [
             ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
             ("aws_access_key_id", "aws_secret_access_key"),
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shared_file_in_the_directory_is_read_again_and_again() {
+    async fn shared_file_is_read_again_at_each_load() {
         let directory = tempfile::tempdir().unwrap();
         let ambient = Ambient::new(directory.path(), Region::from_static("us-east-1"));
         for id in ["AKIA1", "AKIA2"] {
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_keys_leaves_it_to_the_chain() {
+    fn directory_without_keys_gives_none() {
         assert!(read(&[]).unwrap().is_none());
         assert!(read(&[("credentials", "[default]")]).unwrap().is_none());
         assert!(
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_and_a_key_with_a_space_in_it_are_errors_that_show_no_key() {
+    fn bad_keys_are_refused_without_showing_them() {
         for files in [
             vec![("AWS_ACCESS_KEY_ID", "AKIA")],
             vec![("aws_secret_access_key", "s3cret")],

@@ -1,11 +1,8 @@
-//! AWS: credentials, clients of ECR, and one call of `GetAuthorizationToken`. Nothing here knows Kubernetes.
+//! AWS: credentials, clients of ECR, and one call of `GetAuthorizationToken`.
+//!
+//! Nothing here knows Kubernetes. Endpoints come from the caller with each call.
 
 pub(crate) mod clients;
 pub(crate) mod failure;
 pub(crate) mod keys;
 pub(crate) mod mint;
-
-use std::num::NonZeroUsize;
-
-/// Pod authors choose regions: more live keys than AWS has regions are nobody's honest need.
-pub(crate) const LIVE_KEYS: NonZeroUsize = NonZeroUsize::new(64).unwrap();

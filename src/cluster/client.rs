@@ -7,7 +7,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::look_ups::LookUps;
-use super::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// How long a single call may take. The API server itself gives a webhook 5 s.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(4);

@@ -24,7 +24,7 @@ use tracing::debug;
 
 use crate::clock;
 use crate::cluster::client::CALL_TIMEOUT;
-use crate::cluster::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// The same Event is not repeated within this time.
 const QUIET: Duration = Duration::from_secs(10 * 60);

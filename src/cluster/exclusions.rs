@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::cluster::client::CALL_TIMEOUT;
-use crate::cluster::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// Our registration.
 const REGISTRATION: &str = "zz-ecr-pull-secrets";

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::client::Clients;
 use super::pods::Seen;
-use super::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// Pods in one answer: some 10 KiB each.
 pub(crate) const PAGE: u32 = 100;

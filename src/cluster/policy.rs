@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::client::CALL_TIMEOUT;
-use super::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// The policies, and the names of their bindings.
 pub(crate) const GUARDS: [&str; 4] = [

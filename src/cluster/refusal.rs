@@ -3,6 +3,8 @@
 use ecr_pull_secrets_core::cause::Cause;
 use kube::core::Status;
 
+use crate::telemetry::chain::chain;
+
 /// Why a write of a pull Secret did not happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -45,21 +47,6 @@ fn of_status(status: &Status) -> Refusal {
         429 | 500.. => because(Cause::ApiServerBusy),
         _ => because(Cause::SecretRefused),
     }
-}
-
-/// An error with everything underneath it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// Tells when a first complete list is there.
 #[derive(Clone, Debug)]

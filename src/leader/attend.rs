@@ -173,9 +173,9 @@ async fn diagnose(term: &Term, pod: &Seen, registries: &[(Registry, Identity)]) 
         }
         if is_of_token {
             for (registry, identity) in registries {
-                term.engine
-                    .supply
-                    .distrust(TokenKey::new(identity.clone(), registry));
+                let key = TokenKey::new(identity.clone(), registry);
+                let config = term.engine.live.snapshot();
+                term.engine.supply.distrust(key, &config);
             }
         }
         once(term, pod, *cause, "a pull was refused").await;

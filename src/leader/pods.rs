@@ -18,8 +18,8 @@ use super::recreate;
 use super::term::Term;
 use crate::cluster::pages::PAGE;
 use crate::cluster::pods::Seen;
-use crate::cluster::refusal::chain;
 use crate::pull_secret::ensure::Ensured;
+use crate::telemetry::chain::chain;
 
 /// Pods attended to at a time.
 pub(crate) const AT_A_TIME: usize = 16;

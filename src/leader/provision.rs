@@ -143,6 +143,7 @@ impl Provisioning {
     }
 
     async fn provide(&self, namespace: String, grants: Grants) {
+        let config = self.term.engine.live.snapshot();
         let mut ready = Grants::new();
         let mut late = Grants::new();
         for (registry, identity) in grants {
@@ -150,7 +151,7 @@ impl Provisioning {
             let held = self.term.engine.supply.held(&key);
             let works = held.is_some_and(|token| clock::now() < token.expires_at);
             // A token that a namespace asks for is charged to it; this one is the configuration's.
-            let side = if works || self.term.engine.supply.refresh(&key).await.is_ok() {
+            let side = if works || self.term.engine.supply.refresh(&key, &config).await.is_ok() {
                 &mut ready
             } else {
                 &mut late

@@ -19,7 +19,7 @@ use super::term::Term;
 use crate::clock;
 use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::pods::{Phase, Seen};
-use crate::cluster::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// The time from the begin of a term to the first deletion. The leader may have started just now,
 /// and the API server calls it a little later.

@@ -28,8 +28,8 @@ use super::term::Term;
 use crate::cluster::client::CALL_TIMEOUT;
 use crate::cluster::namespaces::Known;
 use crate::cluster::pages::Pages;
-use crate::cluster::refusal::chain;
 use crate::pull_secret::ledger::{Change, Changed};
+use crate::telemetry::chain::chain;
 
 /// Namespaces looked at a time.
 const AT_A_TIME: usize = 16;

@@ -35,12 +35,12 @@ use self::progress::Progress;
 use self::schedule::Schedule;
 use self::survey::{Behind, survey};
 use super::term::Term;
-use crate::aws::failure::Failure;
 use crate::clock;
 use crate::cluster::namespaces::Known;
 use crate::engine::Engine;
 use crate::pull_secret::write::Written;
 use crate::token::keys::Keys;
+use crate::token::supply::TokenFailure;
 
 /// The longest and the shortest time between two looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ struct Write {
     outcome: Result<Written, Cause>,
 }
 
-type Refresh = (Arc<TokenKey>, Result<Token, Failure>);
+type Refresh = (Arc<TokenKey>, Result<Token, TokenFailure>);
 
 impl Rotation {
     fn new(engine: Arc<Engine>) -> Self {
@@ -126,10 +126,11 @@ impl Rotation {
             self.survey(now);
         }
         let (wall, supply) = (clock::now(), &self.engine.supply);
+        let config = self.engine.live.snapshot();
         for key in self.schedule.start_due(wall, now) {
-            let supply = supply.clone();
+            let (supply, config) = (supply.clone(), config.clone());
             let refresh = async move {
-                let outcome = supply.refresh(&key).await;
+                let outcome = supply.refresh(&key, &config).await;
                 (key, outcome)
             };
             self.refreshes.push(refresh.boxed());
@@ -249,7 +250,7 @@ impl Rotation {
         }
     }
 
-    fn refreshed(&mut self, key: &Arc<TokenKey>, outcome: Result<Token, Failure>) {
+    fn refreshed(&mut self, key: &Arc<TokenKey>, outcome: Result<Token, TokenFailure>) {
         let now = Instant::now();
         self.schedule
             .refreshed(key, outcome.ok().as_ref(), clock::now(), now);

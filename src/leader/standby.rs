@@ -29,7 +29,7 @@ pub(super) async fn run(engine: &Engine) {
         let (wall, now) = (clock::now(), Instant::now());
         let overdue = |key: &_| {
             let held = engine.supply.held(key)?;
-            renewal::is_overdue(&held, max_age, wall, jitter).then_some(held)
+            renewal::is_overdue((&held).into(), max_age, wall, jitter).then_some(held)
         };
         let mut tokens = engine.supply.tokens().into_iter();
         if tokens.all(|(key, _)| overdue(&key).is_none()) {
@@ -42,7 +42,7 @@ pub(super) async fn run(engine: &Engine) {
         uses.retain(|_, tokens| tokens.held.is_some());
         schedule.update(uses, now);
         for key in schedule.start_due(wall, now) {
-            let outcome = engine.supply.refresh(&key).await;
+            let outcome = engine.supply.refresh(&key, &config).await;
             if outcome.is_ok() {
                 let (identity, region) = (key.identity.to_string(), &*key.region);
                 info!(identity, region, "renewed a token in the leader's place");

@@ -23,11 +23,11 @@ use tracing::info;
 use super::flight::{Flight, Flights, Phase, Progress, Standing};
 use super::ledger::Ledger;
 use super::write::{Writer, Written};
-use crate::aws::failure::Failure;
 use crate::clock;
 use crate::cluster::namespaces::{Known, Namespaces};
+use crate::config::Live;
 use crate::telemetry::metrics::Trigger;
-use crate::token::supply::{Supplied, Supply};
+use crate::token::supply::{Supplied, Supply, TokenFailure};
 
 /// So long is work gone on with that nobody asks for any more: the pods may be gone, and the Secret
 /// may have been cleaned up. For pods that are there the leader asks every day.
@@ -63,6 +63,7 @@ pub(crate) enum Ensured {
 
 /// Keeps pull Secrets.
 pub(crate) struct PullSecrets {
+    live: Arc<Live>,
     ledger: Arc<Ledger>,
     supply: Arc<Supply>,
     namespaces: Arc<Namespaces>,
@@ -74,12 +75,14 @@ pub(crate) struct PullSecrets {
 impl PullSecrets {
     /// Puts the parts together.
     pub(crate) fn new(
+        live: Arc<Live>,
         ledger: Arc<Ledger>,
         supply: Arc<Supply>,
         namespaces: Arc<Namespaces>,
         writer: Writer,
     ) -> Arc<Self> {
         Arc::new(Self {
+            live,
             ledger,
             supply,
             namespaces,
@@ -195,6 +198,7 @@ impl PullSecrets {
     /// Mints what is missing and writes what there is as it comes: a region that AWS does not serve
     /// keeps no other out of the Secret, and whoever joins meanwhile does not wait for it either.
     async fn attempt(&self, namespace: &str, flight: &Flight, trigger: Trigger) {
+        let config = &self.live.snapshot();
         flight.enter(Phase::Writing);
         if let Err(cause) = self.writer.look(namespace, trigger).await {
             return flight.fail(cause);
@@ -214,7 +218,7 @@ impl PullSecrets {
                 }
             }
             minting.extend(by_key.into_iter().map(|(key, registries)| async move {
-                let token = self.supply.token(&key, namespace).await;
+                let token = self.supply.token(&key, namespace, config).await;
                 (key, registries, token)
             }));
             tokio::select! {
@@ -244,7 +248,7 @@ impl PullSecrets {
             match token {
                 Ok(Supplied { token, failure }) => {
                     if let Some(failure) = failure {
-                        dying.push((registries.clone(), failure.cause));
+                        dying.push((registries.clone(), failure.cause()));
                     }
                     let identity: Arc<str> = key.identity.to_string().into();
                     grants.extend(registries.into_iter().map(|registry| Grant {
@@ -253,7 +257,7 @@ impl PullSecrets {
                         token: token.clone(),
                     }));
                 }
-                Err(failure) => flight.report(&registries, Progress::Failed(failure.cause)),
+                Err(failure) => flight.report(&registries, Progress::Failed(failure.cause())),
             }
         }
         if grants.is_empty() {
@@ -281,7 +285,7 @@ impl PullSecrets {
 }
 
 /// What came of a request for a token, and what it was for.
-type Minted = (TokenKey, Vec<Registry>, Result<Supplied, Failure>);
+type Minted = (TokenKey, Vec<Registry>, Result<Supplied, TokenFailure>);
 
 /// The work on a namespace. If it panics, the next pod starts it anew instead of waiting for it.
 struct Work {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::pull_secret::content::{Grant, Lifetime};
+use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -10,6 +10,7 @@ use crate::cluster::lease::Elector;
 use crate::cluster::watch::{Synced, announcement};
 use crate::engine::Engine;
 use crate::leader;
+use crate::token::sync;
 
 /// The task that ends by itself, once it has released the lease.
 pub(super) const ELECTION: &str = "election";
@@ -53,7 +54,7 @@ pub(super) fn start(
     });
     let (first_list, this) = (announce(), engine.clone());
     tasks.own("tokens", async move {
-        this.store.watch(this.supply.clone(), first_list).await;
+        sync::run(&this.store, &this.supply, first_list).await;
     });
 
     let (elector, leads) = Elector::new(

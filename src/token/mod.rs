@@ -1,5 +1,6 @@
-//! Tokens of ECR: who asks for them, and where they are kept.
+//! Tokens of ECR: what this process holds, and what all replicas share.
 
 pub(crate) mod keys;
 pub(crate) mod store;
 pub(crate) mod supply;
+pub(crate) mod sync;

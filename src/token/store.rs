@@ -1,58 +1,56 @@
 //! The token store: the tokens of shared identities, in one Secret in our own namespace.
 //!
-//! Every replica watches it and puts there what it minted, so that AWS is asked once for all of
-//! them, and a process that starts while AWS is down has what the others had. What is in it is said
-//! in [`stored`].
+//! Every replica puts there what it minted, so that one call of AWS serves all of them, and a process
+//! that starts while AWS is down has what the others had. [`stored`] defines the content.
 //!
-//! It is a convenience and never a condition: what cannot be written is tried again behind
-//! everybody's back, and a replica that may not read it serves from its own calls of AWS.
+//! No pod depends on the store: a write that fails is retried in the background, and a replica that
+//! may not read the store calls AWS itself.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::token::stored::{self, Changes};
-use ecr_pull_secrets_core::token::{Token, renewal};
-use futures::TryStreamExt as _;
-use jiff::Timestamp;
+use ecr_pull_secrets_core::token::Token;
+use ecr_pull_secrets_core::token::stored::{self, StoreChanges};
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::Api;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::supply::Supply;
 use crate::clock;
 use crate::cluster::client::Clients;
 use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
-use crate::cluster::watch::{Announce, follow};
 
-/// Its name.
+/// The name of the Secret.
 pub(crate) const NAME: &str = "ecr-pull-secrets-tokens";
 const TYPE: &str = "Opaque";
 
-/// So often is a write tried anew at once because somebody else wrote meanwhile.
-const ATTEMPTS: u32 = 8;
-/// The first and the longest pause after a write that failed.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// After one that mended the store: two replicas whose clocks are a day apart may never agree.
-const REST: Duration = Duration::from_secs(5);
+/// Attempts at one write, each after another replica's write came first.
+const MAX_ATTEMPTS: u32 = 8;
+/// The pauses after writes that failed.
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// The pause after a repair of the store: two replicas whose clocks are a day apart may repair it by
+/// turns.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The token store.
 pub(crate) struct Store {
     secret: OwnSecret,
-    /// What is still to be written.
+    /// The tokens that are still to be written.
     pending: Mutex<BTreeMap<TokenKey, Token>>,
     writing: tokio::sync::Mutex<()>,
     wake: Notify,
 }
 
 impl Store {
-    /// Knows nothing yet; `namespace` is ours.
+    /// Makes no call yet; `namespace` is ours.
     pub(crate) fn new(clients: &Clients, namespace: &str) -> Arc<Self> {
         Arc::new(Self {
             secret: OwnSecret::new(clients, namespace, NAME, TYPE, stored::FORMAT.to_string()),
@@ -62,75 +60,43 @@ impl Store {
         })
     }
 
-    /// Feeds what is in the store to the supply, and what could not be written to the store, for
-    /// ever. An API server that forbids reading it is a first answer too: the process then serves
-    /// without the store instead of never.
-    pub(crate) async fn watch(&self, supply: Arc<Supply>, announce: Announce) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let answered = announce.clone();
-        let events = watcher(self.secret.watched(), config).inspect_err(move |error| {
-            if is_refused(error) {
-                answered.announce();
-            }
-        });
-        let mut is_listed = false;
-        let reading = follow("token stores", events, announce, |event| match event {
-            Event::Init => is_listed = false,
-            Event::InitApply(secret) | Event::Apply(secret) => {
-                is_listed = true;
-                self.see(&secret, &supply);
-            }
-            Event::InitDone if is_listed => {}
-            Event::InitDone | Event::Delete(_) => self.see(&Secret::default(), &supply),
-        });
-        tokio::join!(reading, self.keep_writing());
+    /// The API to watch it with.
+    pub(super) fn watched(&self) -> Api<Secret> {
+        self.secret.watched()
     }
 
-    /// What is in the store now.
+    /// Reads the tokens.
     ///
     /// # Errors
     ///
     /// [`Refusal`] of the API server.
-    pub(crate) async fn read(&self) -> Result<Vec<(TokenKey, Token)>, Refusal> {
+    pub(super) async fn read(&self) -> Result<Vec<(TokenKey, Token)>, Refusal> {
         let secret = self.secret.read().await?;
         Ok(secret.as_ref().map(tokens).unwrap_or_default())
     }
 
-    /// Puts a token there, unless there is a better one. What fails is tried again later, and does
-    /// not fail for the caller.
-    pub(crate) async fn put(&self, key: &TokenKey, token: &Token) {
-        self.pending().insert(key.clone(), token.clone());
+    /// Puts a token there, unless there is a better one. A write that fails is retried in the
+    /// background.
+    pub(super) async fn put(&self, key: &TokenKey, token: &Token) {
+        self.pending.lock().insert(key.clone(), token.clone());
         if self.flush().await.is_err() {
             self.wake.notify_one();
         }
     }
 
-    /// Learns what the store holds. What the process holds and the store lacks, because somebody
-    /// deleted or edited it, goes back.
-    fn see(&self, secret: &Secret, supply: &Supply) {
-        let mut stored = BTreeMap::new();
-        for (key, token) in tokens(secret) {
-            stored.insert(key.clone(), token.expires_at);
-            supply.learn(key, token);
-        }
-        let now = clock::now();
-        let believed = |end: Timestamp| renewal::is_believable(end, now);
-        for (key, token) in supply.tokens() {
-            // Only what ends later, or two replicas with two opinions would write by turns.
-            let is_better = stored
-                .get(&key)
-                .is_none_or(|end| !believed(*end) || token.expires_at > *end);
-            if is_better && believed(token.expires_at) && token.expires_at > now {
-                self.pending().insert(key, token);
-                self.wake.notify_one();
-            }
+    /// Puts tokens there in the background.
+    pub(super) fn put_soon(&self, tokens: BTreeMap<TokenKey, Token>) {
+        if !tokens.is_empty() {
+            self.pending.lock().extend(tokens);
+            self.wake.notify_one();
         }
     }
 
-    async fn keep_writing(&self) {
+    /// Writes in the background, until dropped.
+    pub(super) async fn keep_writing(&self) {
         loop {
             self.wake.notified().await;
-            let (mut pause, longest) = PAUSES;
+            let mut pause = Duration::ZERO;
             while let Err(refusal) = self.flush().await {
                 let (cause, detail) = match refusal {
                     Refusal::Because(cause, detail) => (cause, detail),
@@ -140,23 +106,23 @@ impl Store {
                     cause = cause.name(),
                     detail, "the token store cannot be written"
                 );
+                pause = PAUSES.after(pause);
                 sleep(pause).await;
-                pause = (pause * 2).min(longest);
             }
-            sleep(REST).await;
+            sleep(REPAIR_INTERVAL).await;
         }
     }
 
-    /// Writes all that is pending at once. Whoever comes while another one writes finds his own
-    /// token written, or writes what came meanwhile.
+    /// Writes all pending tokens at once. A caller that comes during another caller's write finds
+    /// its token written, or writes what came since.
     async fn flush(&self) -> Result<(), Refusal> {
         let _turn = self.writing.lock().await;
-        let batch = self.pending().clone();
+        let batch = self.pending.lock().clone();
         if batch.is_empty() {
             return Ok(());
         }
         self.write(&batch).await?;
-        self.pending().retain(|key, token| {
+        self.pending.lock().retain(|key, token| {
             let is_written = |written: &Token| written.expires_at == token.expires_at;
             !batch.get(key).is_some_and(is_written)
         });
@@ -164,7 +130,7 @@ impl Store {
     }
 
     async fn write(&self, batch: &BTreeMap<TokenKey, Token>) -> Result<(), Refusal> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let live = self.secret.read().await?;
             let data = live.iter().flat_map(entries);
             let changes = stored::changes(data, batch, clock::now());
@@ -174,7 +140,7 @@ impl Store {
             let seen = live.as_ref().map(|secret| &secret.metadata);
             match self.secret.write(seen, data_of(&changes)).await {
                 Err(Refusal::Changed | Refusal::Owned) => {
-                    debug!("the token store changed meanwhile")
+                    debug!("the token store changed during a write");
                 }
                 Err(refusal) => return Err(refusal),
                 Ok(_) => {
@@ -189,19 +155,19 @@ impl Store {
         }
         Err(Refusal::Changed)
     }
-
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<TokenKey, Token>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn data_of(changes: &Changes) -> BTreeMap<String, Option<Vec<u8>>> {
-    let set = changes.set.iter().map(|(key, value)| {
-        let value = value.expose_secret().as_bytes().to_vec();
-        (key.clone(), Some(value))
-    });
-    let removed = changes.remove.iter().map(|key| (key.clone(), None));
-    set.chain(removed).collect()
+/// The tokens that the Secret holds, as far as this build understands it.
+pub(super) fn tokens(secret: &Secret) -> Vec<(TokenKey, Token)> {
+    entries(secret)
+        .filter_map(|(key, value)| match stored::decode(key, value) {
+            Ok(entry) => Some(entry),
+            Err(reason) => {
+                debug!(key, %reason, "skipped a value of the token store");
+                None
+            }
+        })
+        .collect()
 }
 
 fn entries(secret: &Secret) -> impl Iterator<Item = (&str, &[u8])> {
@@ -209,25 +175,11 @@ fn entries(secret: &Secret) -> impl Iterator<Item = (&str, &[u8])> {
     data.map(|(key, value)| (key.as_str(), value.0.as_slice()))
 }
 
-/// The tokens that a store holds, as far as this build understands it.
-fn tokens(secret: &Secret) -> Vec<(TokenKey, Token)> {
-    entries(secret)
-        .filter_map(|(key, value)| match stored::decode(key, value) {
-            Ok(entry) => Some(entry),
-            Err(reason) => {
-                debug!(key, %reason, "passed over a value of the token store");
-                None
-            }
-        })
-        .collect()
-}
-
-/// Whether the API server answered, and waiting does not change what: as without the Role.
-fn is_refused(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) => {
-            (400..500).contains(&status.code) && status.code != 429
-        }
-        _ => false,
-    }
+fn data_of(changes: &StoreChanges) -> BTreeMap<String, Option<Vec<u8>>> {
+    let set = changes.set.iter().map(|(key, value)| {
+        let value = value.expose_secret().as_bytes().to_vec();
+        (key.clone(), Some(value))
+    });
+    let removed = changes.remove.iter().map(|key| (key.clone(), None));
+    set.chain(removed).collect()
 }

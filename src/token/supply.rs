@@ -1,58 +1,63 @@
 //! The tokens that this process holds: one per identity and region, shared by all namespaces.
 //!
-//! They come from the store, where every replica puts what it minted, and from AWS where the store
-//! has none that works. The lease holder renews them in time ([`Supply::refresh`]); everybody else
-//! hands out what there is ([`Supply::token`]), and asks AWS only for a token that nobody has, or
-//! that was not renewed until its end was near. One that cannot be renewed is given out to its end.
-//! Whoever asks while a token is being minted waits for that one call, and a failure is remembered
-//! for some seconds, so that a hundred pods ask AWS once.
+//! They come from the token store, where every replica puts what it minted, and from AWS where the
+//! store has none that works. The leader renews them in time ([`Supply::refresh`]). All other callers
+//! get the token that is there ([`Supply::token`]): AWS is asked only for a token that no replica
+//! has, or that was not renewed until its expiry was near. A token that cannot be renewed serves
+//! until its expiry. Callers that come while a token is being minted wait for that one call, and a
+//! failure is remembered for some seconds, so that a hundred pods cause one call of AWS.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::{Cause, Retry};
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::config::{Config, Endpoints};
 use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::token::Token;
+use ecr_pull_secrets_core::token::holding::{Holding, Offer, is_young};
+use ecr_pull_secrets_core::token::lifetime::Lifetime;
+use ecr_pull_secrets_core::token::quota::{KeyQuota, TooManyNewKeys};
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
-use jiff::{SignedDuration, Timestamp};
+use ecr_pull_secrets_core::token::{MAX_KEYS, Token};
+use jiff::Timestamp;
 use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::store::Store;
-use crate::aws::LIVE_KEYS;
-use crate::aws::failure::Failure;
+use crate::aws::failure::MintFailure;
 use crate::aws::mint::Mint;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
-/// A token this young is as good as the next one, whatever a registry says of it.
-const YOUNG: SignedDuration = SignedDuration::from_mins(10);
-/// So long is a key not distrusted again.
-const TRUST: Duration = Duration::from_secs(6 * 60 * 60);
-/// So many keys that the process did not hold may a namespace bring within [`WINDOW`].
-const NEW_KEYS: u32 = 16;
-const WINDOW: Duration = Duration::from_secs(10 * 60);
-
 /// The tokens of this process.
 pub(crate) struct Supply {
     mint: Mint,
-    max_age: Duration,
     metrics: Metrics,
     store: Arc<Store>,
-    slots: Mutex<LruCache<TokenKey, Arc<Slot>>>,
-    newcomers: Mutex<HashMap<String, (Instant, u32)>>,
+    slots: Mutex<Slots>,
+    quota: Mutex<KeyQuota>,
+    started: Instant,
 }
 
-/// A token, and why it is not a better one.
+type Slots = LruCache<TokenKey, Arc<KeySlot>>;
+
+/// The slot of one key.
+#[derive(Default)]
+struct KeySlot {
+    holding: Mutex<Holding<MintFailure>>,
+    /// Held during a call of AWS: one at a time.
+    minting: tokio::sync::Mutex<()>,
+}
+
+/// A token, and what stands in the way of a better one.
 #[derive(Clone, Debug)]
 pub(crate) struct Supplied {
-    /// It works now.
+    /// A token that works now.
     pub(crate) token: Token,
-    /// It ends soon, and this is what stands in the way of the next one.
-    pub(crate) failure: Option<Failure>,
+    /// Why there is no next token yet, although this one expires soon.
+    pub(crate) failure: Option<TokenFailure>,
 }
 
 impl From<Token> for Supplied {
@@ -64,46 +69,44 @@ impl From<Token> for Supplied {
     }
 }
 
-#[derive(Default)]
-struct Slot {
-    state: Mutex<State>,
-    minting: tokio::sync::Mutex<()>,
-    /// When its token was distrusted last.
-    distrusted: Mutex<Option<Instant>>,
+/// Why a caller gets no token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum TokenFailure {
+    #[error(transparent)]
+    Mint(#[from] MintFailure),
+    #[error(transparent)]
+    Quota(#[from] TooManyNewKeys),
+    #[error("the task that mints tokens panicked")]
+    Panicked,
 }
 
-#[derive(Clone, Default)]
-struct State {
-    token: Option<Token>,
-    failure: Option<(Instant, Failure)>,
-}
-
-impl State {
-    fn recent_failure(&self) -> Option<Failure> {
-        let (at, failure) = self.failure.as_ref()?;
-        let remembered = match failure.cause.retry() {
-            Retry::Soon => Duration::from_secs(3),
-            Retry::Slowly | Retry::Never => Duration::from_secs(10),
-        };
-        (at.elapsed() < remembered).then(|| failure.clone())
+impl TokenFailure {
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Mint(failure) => failure.cause,
+            Self::Quota(_) => Cause::TooManyTokens,
+            Self::Panicked => Cause::AwsError,
+        }
     }
 }
 
+/// The outcome of a renewal.
+struct Renewed {
+    token: Token,
+    /// The write of a new token to the store.
+    storing: Option<JoinHandle<()>>,
+}
+
 impl Supply {
-    /// Holds none yet.
-    pub(crate) fn new(
-        mint: Mint,
-        max_age: Duration,
-        metrics: Metrics,
-        store: Arc<Store>,
-    ) -> Arc<Self> {
+    /// Holds no token yet.
+    pub(crate) fn new(mint: Mint, metrics: Metrics, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
             mint,
-            max_age,
             metrics,
             store,
-            slots: Mutex::new(LruCache::new(LIVE_KEYS)),
-            newcomers: Mutex::default(),
+            slots: Mutex::new(LruCache::new(MAX_KEYS)),
+            quota: Mutex::default(),
+            started: Instant::now(),
         })
     }
 
@@ -111,260 +114,249 @@ impl Supply {
     ///
     /// # Errors
     ///
-    /// [`Failure`] when there is none and AWS gives none, or the namespace asked for too many.
+    /// [`TokenFailure`] when there is none and AWS gives none, or when the namespace brought too
+    /// many new keys.
     pub(crate) async fn token(
         self: &Arc<Self>,
         key: &TokenKey,
         namespace: &str,
-    ) -> Result<Supplied, Failure> {
-        let slot = self.slot(key, Some(namespace))?;
-        let now = clock::now();
-        match slot.read().token {
-            Some(token) if serves(&token, now) => Ok(token.into()),
-            // Near its end it is better than nothing, and not as good as the next one.
-            Some(token) if now < token.expires_at => match self.renew(key, &slot, serves).await {
-                Ok((next, _)) => Ok(next.into()),
-                Err(failure) => Ok(Supplied {
-                    token,
-                    failure: Some(failure),
-                }),
-            },
-            Some(_) | None => {
-                let (token, _) = self.renew(key, &slot, serves).await?;
-                Ok(token.into())
+        config: &Config,
+    ) -> Result<Supplied, TokenFailure> {
+        let slot = self.slot_charged_to(namespace, key)?;
+        let serves = |token: &Token, now| Lifetime::from(token).serves(now);
+        let offer = slot.holding.lock().offer(clock::now());
+        match offer {
+            Offer::Held(token) => Ok(token.into()),
+            Offer::NextOrHeld(token) => {
+                match self.renew(key, &slot, endpoints(config, key), serves).await {
+                    Ok(renewed) => Ok(renewed.token.into()),
+                    Err(failure) => Ok(Supplied {
+                        token,
+                        failure: Some(failure),
+                    }),
+                }
+            }
+            Offer::Next => {
+                let renewed = self
+                    .renew(key, &slot, endpoints(config, key), serves)
+                    .await?;
+                Ok(renewed.token.into())
             }
         }
     }
 
-    /// The token that the lease holder spreads: a new one as soon as the old one is due, in the
-    /// store before it is anywhere else.
+    /// The token that the leader spreads. When the old one is due, a new one is minted and stored
+    /// before any other use.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when a new one is due and AWS gives none; the old one stays.
-    pub(crate) async fn refresh(self: &Arc<Self>, key: &TokenKey) -> Result<Token, Failure> {
-        let slot = self.slot(key, None)?;
-        let max_age = self.max_age;
-        let is_fresh =
-            move |token: &Token, now| renewal::stage(token, max_age, now) == Stage::Fresh;
-        if let Some(token) = slot.read().token
-            && is_fresh(&token, clock::now())
-        {
-            return Ok(token);
+    /// [`TokenFailure`] when a new one is due and AWS gives none; the old one stays.
+    pub(crate) async fn refresh(
+        self: &Arc<Self>,
+        key: &TokenKey,
+        config: &Config,
+    ) -> Result<Token, TokenFailure> {
+        let slot = self.slot(key);
+        let max_age = config.rotation.max_age;
+        let is_fresh = move |token: &Token, now| {
+            renewal::stage(Lifetime::from(token), max_age, now) == Stage::Fresh
+        };
+        if let Some(known) = self.known(&slot, is_fresh) {
+            return known;
         }
-        if let Some(failure) = slot.read().recent_failure() {
-            return Err(failure);
-        }
-        // Whoever led before may have minted a moment ago.
+        // The previous leader may have minted a moment ago.
         if let Ok(stored) = self.store.read().await {
             for (key, token) in stored {
                 self.learn(key, token);
             }
         }
-        let (token, putting) = self.renew(key, &slot, is_fresh).await?;
-        if let Some(putting) = putting {
-            // A panic there has been logged; the token is good all the same.
-            let _ = putting.await;
+        let renewed = self
+            .renew(key, &slot, endpoints(config, key), is_fresh)
+            .await?;
+        if let Some(storing) = renewed.storing {
+            // A panic there has been logged, and the token works all the same.
+            let _ = storing.await;
         }
-        Ok(token)
+        Ok(renewed.token)
     }
 
-    /// A registry takes the token for dead, whatever its end: the session behind it may have been
-    /// revoked. Asks AWS for another one, behind the caller's back and once in a long while: where
-    /// that is taken for dead as well, the token was not to blame.
-    pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey) {
-        let Ok(slot) = self.slot(&key, None) else {
-            return;
-        };
-        let now = clock::now();
-        let is_young =
-            |token: &Token, now: Timestamp| now.duration_since(token.minted_at).abs() < YOUNG;
-        if slot.read().token.is_some_and(|token| is_young(&token, now)) || !slot.may_distrust() {
+    /// Replaces a token that a registry refuses before its expiry: the session behind it may have
+    /// been revoked. Asks AWS in the background, at most once in six hours for a key.
+    pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, config: &Config) {
+        let slot = self.slot(&key);
+        let is_replaced = slot.holding.lock().distrust(clock::now(), self.elapsed());
+        if !is_replaced {
             return;
         }
-        let this = self.clone();
+        let (this, endpoints) = (self.clone(), endpoints(config, &key));
         tokio::spawn(async move {
-            // What the token was made from is what was revoked.
+            // The credentials that minted the token are what was revoked.
             this.mint.forget(&key).await;
-            this.renew(&key, &slot, is_young).await.map(drop)
+            this.renew(&key, &slot, endpoints, is_young).await.map(drop)
         });
     }
 
-    /// The token of a key as it is, however old.
+    /// The token of a key, however old.
     pub(crate) fn held(&self, key: &TokenKey) -> Option<Token> {
-        let slot = self.slots().peek(key).cloned();
-        slot.and_then(|slot| slot.read().token)
+        let slot = self.slots.lock().peek(key).cloned();
+        slot.and_then(|slot| slot.holding.lock().token().cloned())
     }
 
-    /// All of them.
+    /// The tokens of all keys, however old.
     pub(crate) fn tokens(&self) -> Vec<(TokenKey, Token)> {
-        let slots = self.slots();
-        let held = slots.iter().map(|(key, slot)| (key, slot.read().token));
-        held.filter_map(|(key, token)| Some((key.clone(), token?)))
-            .collect()
+        let slots = self.slots.lock();
+        let held = slots.iter().filter_map(|(key, slot)| {
+            let token = slot.holding.lock().token().cloned();
+            Some((key.clone(), token?))
+        });
+        held.collect()
     }
 
-    /// A token that another replica minted. The better of two stays; one that has ended, or whose
-    /// end is beyond belief, is not taken.
+    /// Takes a token that another replica minted, if it works and is better than the one that is
+    /// held.
     pub(crate) fn learn(&self, key: TokenKey, token: Token) {
         let now = clock::now();
-        if token.expires_at <= now || !renewal::is_believable(token.expires_at, now) {
+        if !Lifetime::from(&token).is_usable(now) {
             return;
         }
         let slot = {
-            let mut slots = self.slots();
+            let mut slots = self.slots.lock();
             match slots.peek(&key) {
                 Some(slot) => slot.clone(),
-                // What this process uses is not put out for what others use.
-                None if slots.len() >= LIVE_KEYS.get() => return,
-                None => {
-                    let slot = Arc::new(Slot::default());
-                    slots.push(key.clone(), slot.clone());
-                    slot
-                }
+                // A key that other replicas use evicts none that this one uses.
+                None if slots.len() >= MAX_KEYS.get() => return,
+                None => self.new_slot(&mut slots, &key),
             }
         };
-        let mut state = slot.write();
-        let is_better = state
-            .token
-            .as_ref()
-            .is_none_or(|held| renewal::supersedes(&token, held.minted_at, held.expires_at, now));
-        if is_better {
-            self.keep(&key, &mut state, token);
+        let expires_at = token.expires_at;
+        let mut holding = slot.holding.lock();
+        if holding.learn(token, now) {
+            self.report_expiry(&key, expires_at);
         }
     }
 
-    /// Mints, unless there is one by now that is good enough. The second half of the answer is the
-    /// way of a new token into the store.
+    /// Mints, unless a token that `is_good` is there by then.
     async fn renew(
         self: &Arc<Self>,
         key: &TokenKey,
-        slot: &Arc<Slot>,
+        slot: &Arc<KeySlot>,
+        endpoints: Endpoints,
         is_good: impl Fn(&Token, Timestamp) -> bool + Send + 'static,
-    ) -> Result<(Token, Option<JoinHandle<()>>), Failure> {
-        // On a task of its own: a call that AWS has counted is not thrown away because whoever made
-        // it does not lead any more.
+    ) -> Result<Renewed, TokenFailure> {
+        // On its own task: the caller may be dropped when this replica stops leading, and a call
+        // that AWS has counted must not be lost.
         let (this, key, slot) = (self.clone(), key.clone(), slot.clone());
-        let renewal = tokio::spawn(async move { this.renew_now(&key, &slot, is_good).await });
-        renewal.await.unwrap_or_else(|_| {
-            let detail = "the task that asks for tokens panicked";
-            Err(Failure::new(Cause::AwsError, detail))
-        })
+        let task =
+            tokio::spawn(async move { this.renew_now(&key, &slot, &endpoints, is_good).await });
+        task.await.unwrap_or(Err(TokenFailure::Panicked))
     }
 
     async fn renew_now(
         &self,
         key: &TokenKey,
-        slot: &Slot,
+        slot: &KeySlot,
+        endpoints: &Endpoints,
         is_good: impl Fn(&Token, Timestamp) -> bool,
-    ) -> Result<(Token, Option<JoinHandle<()>>), Failure> {
+    ) -> Result<Renewed, TokenFailure> {
         let _turn = slot.minting.lock().await;
-        let state = slot.read();
-        if let Some(token) = state.token.clone()
-            && is_good(&token, clock::now())
-        {
-            return Ok((token, None));
-        }
-        if let Some(failure) = state.recent_failure() {
-            return Err(failure);
+        if let Some(known) = self.known(slot, is_good) {
+            return known.map(|token| Renewed {
+                token,
+                storing: None,
+            });
         }
         let (identity, region) = (key.identity.to_string(), &*key.region);
-        match self.mint.mint(key).await {
+        match self.mint.mint(key, endpoints).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
                 info!(identity, region, expires_at = %token.expires_at, "token minted");
-                self.keep(key, &mut slot.write(), token.clone());
-                let (store, key, stored) = (self.store.clone(), key.clone(), token.clone());
-                let putting = tokio::spawn(async move { store.put(&key, &stored).await });
-                Ok((token, Some(putting)))
+                {
+                    let mut holding = slot.holding.lock();
+                    self.report_expiry(key, token.expires_at);
+                    holding.keep(token.clone());
+                }
+                let (store, key, minted) = (self.store.clone(), key.clone(), token.clone());
+                let storing = tokio::spawn(async move { store.put(&key, &minted).await });
+                Ok(Renewed {
+                    token,
+                    storing: Some(storing),
+                })
             }
             Err(failure) => {
-                self.metrics.token_requested(failure.cause.name());
                 let cause = failure.cause.name();
-                warn!(identity, region, cause, detail = failure.detail, "no token");
-                slot.write().failure = Some((Instant::now(), failure.clone()));
-                Err(failure)
+                self.metrics.token_requested(cause);
+                let detail = &failure.detail;
+                warn!(identity, region, cause, detail, "cannot mint a token");
+                slot.holding
+                    .lock()
+                    .fail(failure.cause, failure.clone(), self.elapsed());
+                Err(failure.into())
             }
         }
     }
 
-    fn keep(&self, key: &TokenKey, state: &mut State, token: Token) {
-        #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        let end = token.expires_at.as_second() as f64;
-        self.metrics
-            .token_expiry(&key.identity.to_string(), &key.region)
-            .set(end);
-        *state = State {
-            token: Some(token),
-            failure: None,
-        };
+    /// The answer without a call of AWS: a token that is good enough, or a failure that is recent.
+    fn known(
+        &self,
+        slot: &KeySlot,
+        is_good: impl Fn(&Token, Timestamp) -> bool,
+    ) -> Option<Result<Token, TokenFailure>> {
+        let holding = slot.holding.lock();
+        if let Some(token) = holding.token()
+            && is_good(token, clock::now())
+        {
+            return Some(Ok(token.clone()));
+        }
+        let failure = holding.recent_failure(self.elapsed())?;
+        Some(Err(failure.clone().into()))
     }
 
-    /// The place of a key. A new one is charged to the namespace that brings it, if there is one.
-    fn slot(&self, key: &TokenKey, namespace: Option<&str>) -> Result<Arc<Slot>, Failure> {
-        let mut slots = self.slots();
+    fn slot(&self, key: &TokenKey) -> Arc<KeySlot> {
+        let mut slots = self.slots.lock();
+        match slots.get(key) {
+            Some(slot) => slot.clone(),
+            None => self.new_slot(&mut slots, key),
+        }
+    }
+
+    /// The slot of a key; a new one is charged to the namespace.
+    fn slot_charged_to(
+        &self,
+        namespace: &str,
+        key: &TokenKey,
+    ) -> Result<Arc<KeySlot>, TooManyNewKeys> {
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get(key) {
             return Ok(slot.clone());
         }
-        if let Some(namespace) = namespace {
-            self.admit_newcomer(namespace)?;
-        }
-        let slot = Arc::new(Slot::default());
+        self.quota.lock().charge(namespace, self.elapsed())?;
+        Ok(self.new_slot(&mut slots, key))
+    }
+
+    fn new_slot(&self, slots: &mut Slots, key: &TokenKey) -> Arc<KeySlot> {
+        let slot = Arc::<KeySlot>::default();
         if let Some((evicted, _)) = slots.push(key.clone(), slot.clone()) {
             self.metrics
                 .forget_token(&evicted.identity.to_string(), &evicted.region);
         }
-        Ok(slot)
+        slot
     }
 
-    fn slots(&self) -> MutexGuard<'_, LruCache<TokenKey, Arc<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn report_expiry(&self, key: &TokenKey, expires_at: Timestamp) {
+        #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
+        let seconds = expires_at.as_second() as f64;
+        self.metrics
+            .token_expiry(&key.identity.to_string(), &key.region)
+            .set(seconds);
     }
 
-    fn admit_newcomer(&self, namespace: &str) -> Result<(), Failure> {
-        let mut newcomers = self
-            .newcomers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        newcomers.retain(|_, (since, _)| since.elapsed() < WINDOW);
-        let (_, count) = newcomers
-            .entry(namespace.to_owned())
-            .or_insert((Instant::now(), 0));
-        if *count >= NEW_KEYS {
-            let detail = format!("{NEW_KEYS} new regions within {} s", WINDOW.as_secs());
-            return Err(Failure::new(Cause::TooManyTokens, detail));
-        }
-        *count += 1;
-        Ok(())
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 }
 
-impl Slot {
-    fn read(&self) -> State {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Whether it is long ago that somebody did; from now on it is not.
-    fn may_distrust(&self) -> bool {
-        let mut last = self
-            .distrusted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let may = last.is_none_or(|last| last.elapsed() >= TRUST);
-        if may {
-            *last = Some(Instant::now());
-        }
-        may
-    }
-
-    fn write(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn serves(token: &Token, now: Timestamp) -> bool {
-    renewal::serves(token.minted_at, token.expires_at, now)
+/// The endpoints of a key's region.
+fn endpoints(config: &Config, key: &TokenKey) -> Endpoints {
+    let endpoints = config.endpoints.get(&*key.region);
+    endpoints.cloned().unwrap_or_default()
 }

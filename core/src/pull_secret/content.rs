@@ -16,62 +16,22 @@ use sha2::{Digest, Sha256};
 use super::docker_config::DockerConfig;
 use super::{MAX_REGISTRIES, annotation};
 use crate::image::Registry;
-use crate::token::{Token, renewal};
+use crate::token::Token;
+use crate::token::lifetime::Lifetime;
 
 /// The version of the annotations that this build writes.
 pub const FORMAT: &str = "1";
 
-/// When a token was minted, and when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetime {
-    /// By the clock of the replica that minted it.
-    pub minted_at: Timestamp,
-    /// By ECR.
-    pub expires_at: Timestamp,
-}
-
 impl Lifetime {
-    /// Whether the token is good for a pod that starts now.
-    pub fn serves(self, now: Timestamp) -> bool {
-        renewal::serves(self.minted_at, self.expires_at, now)
-    }
-
-    /// Whether a token is to take the place of one with this life: the later end wins, and an end
-    /// beyond belief wins over nothing. When it was minted plays no part: to a replica whose clock is
-    /// late, the newest token of all comes from the future.
+    /// Whether a grant replaces an entry with this lifetime: the later expiry wins, and an
+    /// implausible expiry wins over none. The time of minting plays no part: for a replica whose
+    /// clock is late, every new token comes from the future.
     pub fn yields_to(self, token: &Token, now: Timestamp) -> bool {
         match self.expires_at.cmp(&token.expires_at) {
             Ordering::Less => true,
             Ordering::Equal => false,
-            Ordering::Greater => !renewal::is_believable(self.expires_at, now),
+            Ordering::Greater => !self.is_plausible(now),
         }
-    }
-}
-
-impl From<&Token> for Lifetime {
-    fn from(token: &Token) -> Self {
-        Self {
-            minted_at: token.minted_at,
-            expires_at: token.expires_at,
-        }
-    }
-}
-
-impl std::fmt::Display for Lifetime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.minted_at, self.expires_at)
-    }
-}
-
-impl std::str::FromStr for Lifetime {
-    type Err = jiff::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (minted_at, expires_at) = text.split_once('/').unwrap_or((text, text));
-        Ok(Self {
-            minted_at: minted_at.parse()?,
-            expires_at: expires_at.parse()?,
-        })
     }
 }
 

@@ -41,8 +41,9 @@ mod tests {
 
     use super::*;
     use crate::image::Registry;
-    use crate::pull_secret::content::{Entry, Lifetime};
+    use crate::pull_secret::content::Entry;
     use crate::token::Token;
+    use crate::token::lifetime::Lifetime;
 
     const ONE: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     const OTHER: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";

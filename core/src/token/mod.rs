@@ -1,8 +1,12 @@
-//! What ECR gives out: a token, and how long it lasts.
+//! What ECR issues: a token, and its lifetime.
 
+pub mod holding;
+pub mod lifetime;
+pub mod quota;
 pub mod renewal;
 pub mod stored;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,13 +14,19 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A token of ECR. Cheap to clone; its `Debug` shows no more than its life.
+use self::lifetime::Lifetime;
+
+/// The number of keys for which a replica and the token store hold tokens. Pod authors choose
+/// regions, and no honest installation needs more keys than AWS has regions.
+pub const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+/// A token of ECR. Cheap to clone; its `Debug` shows only its lifetime.
 #[derive(Clone, Debug)]
 pub struct Token {
     authorization: Arc<SecretString>,
-    /// When it came into being, by our clock.
+    /// When it was minted, by our clock.
     pub minted_at: Timestamp,
-    /// When it ends: an upper bound.
+    /// When it expires: an upper bound.
     pub expires_at: Timestamp,
 }
 
@@ -26,9 +36,8 @@ pub struct Token {
 pub struct UnusableToken;
 
 impl Token {
-    /// Takes an `authorizationToken` as ECR gives it: base64 of `AWS:` and a password of some 2 to
-    /// 4 KB. An expiry that is missing or not in the future means that the life is unknown, and
-    /// counts as [`renewal::DOCUMENTED_LIFE`].
+    /// Takes an `authorizationToken` as ECR gives it: base64 of `AWS:` and a password of 2 to 4 KB.
+    /// Where the expiry is missing or not in the future, the token counts as one of 12 hours.
     ///
     /// # Errors
     ///
@@ -42,16 +51,29 @@ impl Token {
         if !is_authorization(&authorization) {
             return Err(UnusableToken);
         }
+        let Lifetime {
+            minted_at,
+            expires_at,
+        } = Lifetime::stated(minted_at, expires_at);
         Ok(Self {
             authorization: Arc::new(SecretString::from(authorization)),
             minted_at,
-            expires_at: renewal::end_of_life(minted_at, expires_at),
+            expires_at,
         })
     }
 
     /// The value of `auth` in a docker config.
     pub fn expose_authorization(&self) -> &str {
         self.authorization.expose_secret()
+    }
+}
+
+impl From<&Token> for Lifetime {
+    fn from(token: &Token) -> Self {
+        Self {
+            minted_at: token.minted_at,
+            expires_at: token.expires_at,
+        }
     }
 }
 
@@ -76,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_base64_of_aws_and_a_password_is_a_token() {
+    fn token_is_base64_of_aws_and_password() {
         let cases = [
             ("AWS:password", true),
             ("AWS:pass:word", true),
@@ -85,9 +107,9 @@ mod tests {
             ("password", false),
             ("", false),
         ];
-        for (pair, good) in cases {
+        for (pair, is_token) in cases {
             let token = Token::new(BASE64_STANDARD.encode(pair), at(0), None);
-            assert_eq!(token.is_ok(), good, "{pair}");
+            assert_eq!(token.is_ok(), is_token, "{pair}");
         }
         assert!(Token::new("AWS:password".to_owned(), at(0), None).is_err());
         let latin_1 = BASE64_STANDARD.encode(b"AWS:\xff");
@@ -95,7 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_show_itself() {
+    fn token_without_stated_expiry_lasts_twelve_hours() {
+        let text = BASE64_STANDARD.encode("AWS:password");
+        for stated in [None, Some(at(0)), Some(at(-1))] {
+            let token = Token::new(text.clone(), at(0), stated).unwrap();
+            assert_eq!(token.expires_at, at(12 * 60 * 60), "{stated:?}");
+        }
+    }
+
+    #[test]
+    fn debug_of_token_hides_its_value() {
         let text = BASE64_STANDARD.encode("AWS:password");
         let token = Token::new(text.clone(), at(0), Some(at(60))).unwrap();
         assert!(!format!("{token:?}").contains(&text));

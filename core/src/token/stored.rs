@@ -1,9 +1,9 @@
-//! The token store's content: which token lies under which key, and what a write changes.
+//! The content of the token store: which token lies under which data key, and what a write changes.
 //!
-//! One data key per [`TokenKey`], one JSON object as its value. Replicas of two versions use one
-//! store while a new one rolls out, and people edit it: a value that this build does not understand
-//! is passed over, never an error, and stays where it is. A write touches only what it sets, and
-//! what has ended.
+//! One data key per [`TokenKey`], one JSON object as its value. Replicas of two versions share one
+//! store during a roll-out, and people edit it. A reader skips a value that this build does not
+//! understand, and a write leaves it in place. A write changes only the values that it sets and those
+//! that have expired.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,23 +13,21 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Token, renewal};
+use super::lifetime::Lifetime;
+use super::{MAX_KEYS, Token};
 use crate::identity::{AssumeRole, Identity, TokenKey};
 use crate::image::{Endpoint, is_region};
 
 /// The version of the values that this build writes and reads.
 pub const FORMAT: u32 = 1;
 
-/// At most so many tokens are kept; those that end first go.
-pub const MAX_TOKENS: usize = 64;
-
-/// Why a value is passed over.
+/// Why a reader skips a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// Another version's, or nobody's.
+    /// A value of another version, or none of ours.
     #[error("not a value of format {FORMAT}")]
     Format,
-    /// Not a token that could work.
+    /// A token that cannot work.
     #[error("not a usable token")]
     Token,
     /// A value that belongs under another key.
@@ -39,11 +37,11 @@ pub enum Unreadable {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Value {
+struct StoredToken {
     format: u32,
-    identity: Whose,
+    identity: StoredIdentity,
     region: String,
-    endpoint: Which,
+    endpoint: StoredEndpoint,
     minted_at: Timestamp,
     expires_at: Timestamp,
     token: String,
@@ -51,23 +49,27 @@ struct Value {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Whose {
+enum StoredIdentity {
     Ambient,
     AssumeRole(AssumeRole),
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Which {
+enum StoredEndpoint {
     Standard,
     Fips,
     DualStack,
     DualStackFips,
 }
 
-/// The data key: the region, for people, and a hash of all of the [`TokenKey`].
+/// The data key: the region, for readers, and a hash of the whole [`TokenKey`].
 pub fn data_key(key: &TokenKey) -> String {
-    let whole = (whose(&key.identity), &*key.region, which(key.endpoint));
+    let whole = (
+        stored_identity(&key.identity),
+        &*key.region,
+        stored_endpoint(key.endpoint),
+    );
     let text = serde_json::to_string(&whole).unwrap_or_default();
     let hash: String = Sha256::digest(text.as_bytes())
         .iter()
@@ -79,43 +81,43 @@ pub fn data_key(key: &TokenKey) -> String {
 
 /// The value for a token.
 pub fn encode(key: &TokenKey, token: &Token) -> SecretString {
-    let value = Value {
+    let value = StoredToken {
         format: FORMAT,
-        identity: whose(&key.identity),
+        identity: stored_identity(&key.identity),
         region: key.region.to_string(),
-        endpoint: which(key.endpoint),
+        endpoint: stored_endpoint(key.endpoint),
         minted_at: token.minted_at,
         expires_at: token.expires_at,
         token: token.expose_authorization().to_owned(),
     };
-    // It has no map with keys that are not text, so it always has a JSON form.
+    // All its keys are text, so it always has a JSON form.
     SecretString::from(serde_json::to_string(&value).unwrap_or_default())
 }
 
-/// Reads what lies under a data key.
+/// Reads the value of a data key.
 ///
 /// # Errors
 ///
-/// [`Unreadable`] says what it is instead.
+/// [`Unreadable`] where it holds no usable token of this key.
 pub fn decode(data_key: &str, value: &[u8]) -> Result<(TokenKey, Token), Unreadable> {
-    let value: Value = serde_json::from_slice(value)
+    let value: StoredToken = serde_json::from_slice(value)
         .ok()
-        .filter(|value: &Value| value.format == FORMAT)
+        .filter(|value: &StoredToken| value.format == FORMAT)
         .ok_or(Unreadable::Format)?;
     if !is_region(&value.region) || value.minted_at >= value.expires_at {
         return Err(Unreadable::Token);
     }
     let key = TokenKey {
         identity: match value.identity {
-            Whose::Ambient => Identity::Ambient,
-            Whose::AssumeRole(role) => Identity::Role(Arc::new(role)),
+            StoredIdentity::Ambient => Identity::Ambient,
+            StoredIdentity::AssumeRole(role) => Identity::Role(Arc::new(role)),
         },
         region: value.region.into(),
         endpoint: match value.endpoint {
-            Which::Standard => Endpoint::Standard,
-            Which::Fips => Endpoint::Fips,
-            Which::DualStack => Endpoint::DualStack,
-            Which::DualStackFips => Endpoint::DualStackFips,
+            StoredEndpoint::Standard => Endpoint::Standard,
+            StoredEndpoint::Fips => Endpoint::Fips,
+            StoredEndpoint::DualStack => Endpoint::DualStack,
+            StoredEndpoint::DualStackFips => Endpoint::DualStackFips,
         },
     };
     if self::data_key(&key) != data_key {
@@ -125,31 +127,31 @@ pub fn decode(data_key: &str, value: &[u8]) -> Result<(TokenKey, Token), Unreada
     Ok((key, token.map_err(|_| Unreadable::Token)?))
 }
 
-/// What a write does to the data, and to nothing else in it.
+/// What a write changes; all other data stays.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub struct StoreChanges {
     /// Data keys with their new values.
     pub set: BTreeMap<String, SecretString>,
-    /// Data keys that go.
+    /// Data keys to remove.
     pub remove: Vec<String>,
 }
 
-impl Changes {
+impl StoreChanges {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.remove.is_empty()
     }
 }
 
-/// How to put tokens into a store that holds this data. A token goes in where
-/// [`renewal::supersedes`] says so; with it, what has ended goes out, and what ends first where
-/// there are more than [`MAX_TOKENS`]. Nothing goes out if nothing goes in: of two replicas, the
-/// one with the wrong clock does not empty the store behind the other's back.
+/// How to put tokens into a store that holds this data. A token goes in where it supersedes the
+/// stored one. With it, expired tokens go out, and those that expire first where there are more than
+/// [`MAX_KEYS`]. Without a token that goes in, none goes out: a replica with a wrong clock does not
+/// empty the store that others fill.
 pub fn changes<'a>(
     data: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     tokens: impl IntoIterator<Item = (&'a TokenKey, &'a Token)>,
     now: Timestamp,
-) -> Changes {
+) -> StoreChanges {
     let mut held: BTreeMap<String, (TokenKey, Token)> = data
         .into_iter()
         .filter_map(|(data_key, value)| Some((data_key.to_owned(), decode(data_key, value).ok()?)))
@@ -160,23 +162,23 @@ pub fn changes<'a>(
         let data_key = data_key(key);
         let wins = held
             .get(&data_key)
-            .is_none_or(|(_, old)| renewal::supersedes(token, old.minted_at, old.expires_at, now));
+            .is_none_or(|(_, old)| Lifetime::from(token).supersedes(old.into(), now));
         if wins && token.expires_at > now {
             set.insert(data_key.clone(), encode(key, token));
             held.insert(data_key, (key.clone(), token.clone()));
         }
     }
-    let mut by_end: Vec<(bool, Timestamp, String)> = held
+    let mut by_expiry: Vec<(bool, Timestamp, String)> = held
         .into_iter()
         .map(|(data_key, (_, token))| {
-            let is_believable = renewal::is_believable(token.expires_at, now);
-            (is_believable, token.expires_at, data_key)
+            let is_plausible = Lifetime::from(&token).is_plausible(now);
+            (is_plausible, token.expires_at, data_key)
         })
         .collect();
-    by_end.sort();
-    let surplus = by_end.len().saturating_sub(MAX_TOKENS);
+    by_expiry.sort();
+    let surplus = by_expiry.len().saturating_sub(MAX_KEYS.get());
     let mut remove = Vec::new();
-    for (place, (_, expires_at, data_key)) in by_end.into_iter().enumerate() {
+    for (place, (_, expires_at, data_key)) in by_expiry.into_iter().enumerate() {
         if place < surplus || expires_at <= now {
             set.remove(&data_key);
             if before.contains(&data_key) {
@@ -185,24 +187,41 @@ pub fn changes<'a>(
         }
     }
     if set.is_empty() {
-        return Changes::default();
+        return StoreChanges::default();
     }
-    Changes { set, remove }
+    StoreChanges { set, remove }
 }
 
-fn whose(identity: &Identity) -> Whose {
+/// The tokens that a replica holds and the store lacks, because another client deleted or edited it.
+/// Where the store has a token of the key, only a later expiry counts: otherwise two replicas with
+/// different tokens would write by turns.
+pub fn lacking(
+    stored: &BTreeMap<TokenKey, Lifetime>,
+    held: impl IntoIterator<Item = (TokenKey, Token)>,
+    now: Timestamp,
+) -> BTreeMap<TokenKey, Token> {
+    let is_lacking = |(key, token): &(TokenKey, Token)| {
+        let is_better = stored.get(key).is_none_or(|lifetime| {
+            !lifetime.is_plausible(now) || token.expires_at > lifetime.expires_at
+        });
+        is_better && Lifetime::from(token).is_usable(now)
+    };
+    held.into_iter().filter(is_lacking).collect()
+}
+
+fn stored_identity(identity: &Identity) -> StoredIdentity {
     match identity {
-        Identity::Ambient => Whose::Ambient,
-        Identity::Role(role) => Whose::AssumeRole(AssumeRole::clone(role)),
+        Identity::Ambient => StoredIdentity::Ambient,
+        Identity::Role(role) => StoredIdentity::AssumeRole(AssumeRole::clone(role)),
     }
 }
 
-fn which(endpoint: Endpoint) -> Which {
+fn stored_endpoint(endpoint: Endpoint) -> StoredEndpoint {
     match endpoint {
-        Endpoint::Standard => Which::Standard,
-        Endpoint::Fips => Which::Fips,
-        Endpoint::DualStack => Which::DualStack,
-        Endpoint::DualStackFips => Which::DualStackFips,
+        Endpoint::Standard => StoredEndpoint::Standard,
+        Endpoint::Fips => StoredEndpoint::Fips,
+        Endpoint::DualStack => StoredEndpoint::DualStack,
+        Endpoint::DualStackFips => StoredEndpoint::DualStackFips,
     }
 }
 

@@ -26,7 +26,8 @@ use super::material::Material;
 use super::secret::{NAME, SecretApi, Stored};
 use crate::certificate::served::Certificate;
 use crate::clock;
-use crate::cluster::refusal::{Refusal, chain};
+use crate::cluster::refusal::Refusal;
+use crate::telemetry::chain::chain;
 
 /// The Secret as the watch saw it last.
 enum SecretSeen {

@@ -19,8 +19,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::secret::SecretApi;
-use crate::cluster::refusal::{Refusal, chain};
+use crate::cluster::refusal::Refusal;
 use crate::cluster::registration::{NAME, Registration, Webhook};
+use crate::telemetry::chain::chain;
 
 /// The registration as the watch saw it last.
 enum RegistrationSeen {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::pull_secret::content::Lifetime;
 use ecr_pull_secrets_core::token::Token;
+use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -129,7 +129,8 @@ impl Schedule {
         };
         state.is_running = false;
         // One that is due as it comes is no reason to ask in a loop.
-        let is_fresh = |token: &&Token| renewal::stage(token, self.max_age, wall) == Stage::Fresh;
+        let is_fresh =
+            |token: &&Token| renewal::stage((*token).into(), self.max_age, wall) == Stage::Fresh;
         if token.is_some_and(|token| is_fresh(&token)) {
             state.failures = 0;
             return;
@@ -145,8 +146,7 @@ impl Schedule {
 
 impl State {
     fn due_in(&self, max_age: Duration, wall: Timestamp) -> Duration {
-        let stage =
-            |life: Lifetime| renewal::life_stage(life.minted_at, life.expires_at, max_age, wall);
+        let stage = |life: Lifetime| renewal::stage(life, max_age, wall);
         // While ours is fresh, there is no better one to be had.
         let held = self.tokens.held.as_ref().map(Lifetime::from);
         let life = held
@@ -154,7 +154,7 @@ impl State {
             .unwrap_or(self.tokens.oldest);
         match stage(life) {
             Stage::Fresh => {
-                let due_at = renewal::life_due_at(life.minted_at, life.expires_at, max_age);
+                let due_at = renewal::due_at(life, max_age);
                 due_at.duration_since(wall).unsigned_abs()
             }
             Stage::Due | Stage::Expired => Duration::ZERO,

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::pull_secret::content::Lifetime;
 use ecr_pull_secrets_core::rules::Rules;
-use ecr_pull_secrets_core::token::{Token, renewal};
+use ecr_pull_secrets_core::token::Token;
+use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use jiff::Timestamp;
 
 use super::schedule::Use;
@@ -88,7 +88,7 @@ pub(in crate::leader) fn survey(
                     older.push(key);
                     Lifetime::from(token)
                 }
-                None if !renewal::is_believable(life.expires_at, now) => UNKNOWN,
+                None if !life.is_plausible(now) => UNKNOWN,
                 // The rules were changed, and the new identity has no token yet.
                 None if life.minted_at < since
                     && owner.is_some_and(|owner| owner != tokens.owner) =>

@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::pull_secret::content::{Described, Lifetime, is_exclusive};
+use ecr_pull_secrets_core::pull_secret::content::{Described, is_exclusive};
 use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER, annotation};
+use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;

@@ -412,26 +412,3 @@ fn what_the_annotations_of_another_format_say_is_not_believed() {
         );
     }
 }
-
-#[test]
-fn a_lifetime_is_two_times_and_serves_like_them() {
-    let lifetime: Lifetime = "1970-01-01T00:00:00Z/1970-01-01T10:00:00Z".parse().unwrap();
-    assert_eq!(
-        lifetime,
-        Lifetime {
-            minted_at: at(0),
-            expires_at: at(10 * HOUR)
-        }
-    );
-    assert!(lifetime.serves(at(9 * HOUR - 1)));
-    assert!(!lifetime.serves(at(9 * HOUR)));
-    for text in [
-        "",
-        "/",
-        "1970-01-01T00:00:00Z/",
-        "/1970-01-01T00:00:00Z",
-        "a/b",
-    ] {
-        assert!(text.parse::<Lifetime>().is_err(), "{text}");
-    }
-}

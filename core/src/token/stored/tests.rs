@@ -44,9 +44,9 @@ fn borrowed(data: &Data) -> impl Iterator<Item = (&str, &[u8])> {
         .map(|(key, value)| (key.as_str(), value.as_slice()))
 }
 
-/// As the API server merges a patch.
+/// Writes as the API server merges a patch.
 fn write(data: &mut Data, tokens: &BTreeMap<TokenKey, Token>) {
-    let Changes { set, remove } = changes(borrowed(data), tokens, now());
+    let StoreChanges { set, remove } = changes(borrowed(data), tokens, now());
     for data_key in remove {
         assert!(data.remove(&data_key).is_some(), "{data_key}");
     }
@@ -72,7 +72,7 @@ fn data(tokens: &BTreeMap<TokenKey, Token>) -> Data {
 }
 
 #[test]
-fn a_value_is_what_it_is_documented_to_be() {
+fn value_has_documented_form() {
     let (key, token) = (key("eu-central-1"), token("password", 0, 60));
     let value: serde_json::Value =
         serde_json::from_str(encode(&key, &token).expose_secret()).unwrap();
@@ -88,7 +88,7 @@ fn a_value_is_what_it_is_documented_to_be() {
             "token": "QVdTOnBhc3N3b3Jk",
         })
     );
-    // Replicas of two versions must find each other's tokens: these two never change.
+    // Replicas of two versions must find each other's tokens: these two data keys never change.
     assert_eq!(
         data_key(&key),
         "eu-central-1.fde3d232e52470976dfe735b4d15bff4"
@@ -105,7 +105,7 @@ fn a_value_is_what_it_is_documented_to_be() {
 }
 
 #[test]
-fn what_is_not_ours_is_passed_over() {
+fn unknown_value_is_skipped() {
     let (key, token) = (key("eu-central-1"), token("password", 0, 60));
     let good: serde_json::Value =
         serde_json::from_str(encode(&key, &token).expose_secret()).unwrap();
@@ -118,7 +118,7 @@ fn what_is_not_ours_is_passed_over() {
     for (field, value, reason) in [
         ("format", json!(2), Unreadable::Format),
         ("format", json!("1"), Unreadable::Format),
-        ("identity", json!("somebody"), Unreadable::Format),
+        ("identity", json!("root"), Unreadable::Format),
         (
             "identity",
             json!({"assumeRole": {"roleArn": "x", "tags": {}}}),
@@ -153,7 +153,7 @@ fn what_is_not_ours_is_passed_over() {
 }
 
 #[test]
-fn an_error_shows_no_value() {
+fn error_shows_no_value() {
     let value = br#"{"format": 1, "token": "QVdTOnBhc3N3b3Jk"}"#;
     let error = decode("x", value).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("QVd"));
@@ -166,7 +166,7 @@ fn an_error_shows_no_value() {
 }
 
 #[test]
-fn what_ended_goes_when_something_comes_and_never_by_itself() {
+fn expired_token_goes_only_when_another_comes() {
     let old = BTreeMap::from([(key("eu-central-1"), token("old", -60, 1))]);
     let mut data = data(&old);
     let later = now() + SignedDuration::from_secs(2);
@@ -178,32 +178,32 @@ fn what_ended_goes_when_something_comes_and_never_by_itself() {
     let out = changes(borrowed(&data), &new, later);
     assert_eq!(out.remove, [data_key(&key("eu-central-1"))]);
     assert!(out.set.contains_key(&data_key(&key("eu-west-1"))));
-    // Its own successor is no reason to remove it.
+    // A successor under the same data key removes nothing.
     let next = BTreeMap::from([(key("eu-central-1"), token("next", 0, 60))]);
     write(&mut data, &next);
     assert_eq!(data.len(), 1);
 }
 
 #[test]
-fn the_store_does_not_grow_without_limit() {
+fn store_holds_at_most_64_tokens() {
     let region = |number| key(&format!("eu-central-{number}"));
     let full: BTreeMap<_, _> = (0..64)
         .map(|number| (region(number), token("t", 0, 100 + number)))
         .collect();
     let mut data = data(&full);
-    assert_eq!(data.len(), MAX_TOKENS);
-    // One that ends first of all does not get in.
+    assert_eq!(data.len(), MAX_KEYS.get());
+    // A token that would expire first does not get in.
     let short = BTreeMap::from([(region(100), token("t", 0, 50))]);
     assert!(changes(borrowed(&data), &short, now()).is_empty());
     let long = BTreeMap::from([(region(101), token("t", 0, 1000))]);
     write(&mut data, &long);
     let ends = ends(&data);
-    assert_eq!(ends.len(), MAX_TOKENS);
+    assert_eq!(ends.len(), MAX_KEYS.get());
     assert!(ends.contains_key(&region(101)) && !ends.contains_key(&region(0)));
 }
 
 #[test]
-fn an_end_beyond_belief_gives_way() {
+fn implausible_expiry_gives_way() {
     let year = 365 * 24 * 3600;
     let mut data = data(&BTreeMap::from([(
         key("eu-central-1"),
@@ -215,6 +215,35 @@ fn an_end_beyond_belief_gives_way() {
         ends(&data)[&key("eu-central-1")].1,
         now() + SignedDuration::from_secs(60)
     );
+}
+
+#[test]
+fn deleted_token_goes_back_into_the_store() {
+    let held = || [(key("eu-central-1"), token("held", 0, 60))];
+    let out = lacking(&BTreeMap::new(), held(), now());
+    assert_eq!(out.keys().collect::<Vec<_>>(), [&key("eu-central-1")]);
+    // An expired or an implausible token does not.
+    let (expired, implausible) = (token("x", -60, 0), token("y", 0, 24 * 3600 + 1));
+    for token in [expired, implausible] {
+        let held = [(key("eu-central-1"), token)];
+        assert!(lacking(&BTreeMap::new(), held, now()).is_empty());
+    }
+}
+
+/// Otherwise two replicas with two tokens would write by turns.
+#[test]
+fn only_later_expiry_replaces_stored_token() {
+    let lacks = |stored: Token| {
+        let stored = BTreeMap::from([(key("eu-central-1"), Lifetime::from(&stored))]);
+        let held = [(key("eu-central-1"), token("held", 0, 60))];
+        !lacking(&stored, held, now()).is_empty()
+    };
+    assert!(lacks(token("sooner", 0, 59)));
+    assert!(!lacks(token("same", 0, 60)));
+    assert!(!lacks(token("later", 0, 61)));
+    // A clock that is ahead minted it, and its expiry is later.
+    assert!(!lacks(token("future", 3600, 3660)));
+    assert!(lacks(token("implausible", 0, 24 * 3600 + 1)));
 }
 
 fn keys() -> impl Strategy<Value = TokenKey> {
@@ -239,7 +268,7 @@ fn keys() -> impl Strategy<Value = TokenKey> {
     })
 }
 
-/// Few keys, so that they meet; no two tokens end in the same second.
+/// Few keys, so that batches share some; no two tokens expire in the same second.
 fn batches() -> impl Strategy<Value = Vec<BTreeMap<TokenKey, Token>>> {
     let region = prop_oneof![Just("eu-central-1"), Just("us-east-1"), Just("us-west-2")];
     let one = proptest::collection::btree_map(region.prop_map(key), -100_000..80_000_i64, 0..4);
@@ -263,7 +292,7 @@ fn batches() -> impl Strategy<Value = Vec<BTreeMap<TokenKey, Token>>> {
 
 proptest! {
     #[test]
-    fn what_is_put_comes_back(key in keys(), text in "[ -~]{1,40}", minted_at in -100_000..0_i64, expires_at in 1..100_000_i64) {
+    fn encoded_token_decodes_unchanged(key in keys(), text in "[ -~]{1,40}", minted_at in -100_000..0_i64, expires_at in 1..100_000_i64) {
         let token = token(&text, minted_at, expires_at);
         let (same_key, same) = decode(&data_key(&key), encode(&key, &token).expose_secret().as_bytes()).unwrap();
         prop_assert_eq!(same_key, key);
@@ -272,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn each_key_has_a_data_key_of_its_own_that_a_secret_takes(one in keys(), other in keys()) {
+    fn data_key_is_unique_and_valid(one in keys(), other in keys()) {
         let data_key = data_key(&one);
         prop_assert_eq!(data_key == self::data_key(&other), one == other);
         prop_assert!(data_key.len() <= 253);
@@ -280,12 +309,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_anything(data_key in ".*", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_refused(data_key in ".*", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(decode(&data_key, &bytes).is_err());
     }
 
     #[test]
-    fn no_edit_of_a_value_breaks_anything(at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+    fn edited_value_never_changes_key(at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let key = key("eu-central-1");
         let mut value = encode(&key, &token("password", 0, 60)).expose_secret().as_bytes().to_vec();
         let at = at.index(value.len());
@@ -295,10 +324,10 @@ proptest! {
         }
     }
 
-    /// Replicas put what they minted in whatever order, some twice: the same comes out, and for
-    /// each key it is the token that ends last.
+    /// Replicas write their tokens in any order, some twice: the store ends with the token of each
+    /// key that expires last.
     #[test]
-    fn the_later_expiry_wins_in_whatever_order(batches in batches(), shift in any::<proptest::sample::Index>()) {
+    fn later_expiry_wins_in_any_order(batches in batches(), shift in any::<proptest::sample::Index>()) {
         let mut forth = Data::new();
         for batch in &batches { write(&mut forth, batch); }
         let mut otherwise = Data::new();
@@ -312,12 +341,12 @@ proptest! {
         }
         prop_assert_eq!(&ends(&forth), &wanted);
         prop_assert_eq!(&ends(&otherwise), &wanted);
-        // And whoever sees that says nothing more.
+        // A replica that sees that store writes nothing more.
         for batch in &batches { prop_assert!(changes(borrowed(&forth), batch, now()).is_empty()); }
     }
 
     #[test]
-    fn what_is_unknown_survives(batches in batches(), name in "[a-z.]{1,20}", bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
+    fn unknown_value_survives_writes(batches in batches(), name in "[a-z.]{1,20}", bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
         let mut data = Data::from([(name.clone(), bytes.clone())]);
         for batch in &batches { write(&mut data, batch); }
         prop_assert_eq!(data.get(&name), Some(&bytes));
