@@ -5,7 +5,7 @@ use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use ecr_pull_secrets_core::cause::Cause;
 
-use crate::cluster::refusal::chain;
+use crate::telemetry::chain::chain;
 
 /// Why there is no token. The text is for the log; it names codes and principals, never a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! What the process tells about itself: metrics, Events and log lines. Tokens are in none of them.
 
+pub(crate) mod chain;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod ration;

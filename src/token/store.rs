@@ -11,14 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::stored::{self, Changes};
 use ecr_pull_secrets_core::token::{Token, renewal};
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::watcher::{self, Event, watcher};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -27,9 +24,10 @@ use tracing::{debug, info, warn};
 use super::supply::Supply;
 use crate::clock;
 use crate::cluster::client::Clients;
+use crate::cluster::optimistic::version_of;
 use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
-use crate::cluster::watch::{Announce, follow};
+use crate::cluster::watch::{Announce, follow_object};
 
 /// Its name.
 pub(crate) const NAME: &str = "ecr-pull-secrets-tokens";
@@ -66,22 +64,9 @@ impl Store {
     /// ever. An API server that forbids reading it is a first answer too: the process then serves
     /// without the store instead of never.
     pub(crate) async fn watch(&self, supply: Arc<Supply>, announce: Announce) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let answered = announce.clone();
-        let events = watcher(self.secret.watched(), config).inspect_err(move |error| {
-            if is_refused(error) {
-                answered.announce();
-            }
-        });
-        let mut is_listed = false;
-        let reading = follow("token stores", events, announce, |event| match event {
-            Event::Init => is_listed = false,
-            Event::InitApply(secret) | Event::Apply(secret) => {
-                is_listed = true;
-                self.see(&secret, &supply);
-            }
-            Event::InitDone if is_listed => {}
-            Event::InitDone | Event::Delete(_) => self.see(&Secret::default(), &supply),
+        let watched = self.secret.watched();
+        let reading = follow_object("token stores", watched, NAME, announce, |secret| {
+            self.see(&secret.unwrap_or_default(), &supply);
         });
         tokio::join!(reading, self.keep_writing());
     }
@@ -132,10 +117,7 @@ impl Store {
             self.wake.notified().await;
             let (mut pause, longest) = PAUSES;
             while let Err(refusal) = self.flush().await {
-                let (cause, detail) = match refusal {
-                    Refusal::Because(cause, detail) => (cause, detail),
-                    Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
-                };
+                let (cause, detail) = refusal.into_parts();
                 warn!(
                     cause = cause.name(),
                     detail, "the token store cannot be written"
@@ -171,9 +153,9 @@ impl Store {
             if changes.is_empty() {
                 return Ok(());
             }
-            let seen = live.as_ref().map(|secret| &secret.metadata);
-            match self.secret.write(seen, data_of(&changes)).await {
-                Err(Refusal::Changed | Refusal::Owned) => {
+            let base = live.as_ref().map(|secret| version_of(&secret.metadata));
+            match self.secret.write(base.as_ref(), data_of(&changes)).await {
+                Err(refusal) if refusal.is_conflict() => {
                     debug!("the token store changed meanwhile")
                 }
                 Err(refusal) => return Err(refusal),
@@ -220,14 +202,4 @@ fn tokens(secret: &Secret) -> Vec<(TokenKey, Token)> {
             }
         })
         .collect()
-}
-
-/// Whether the API server answered, and waiting does not change what: as without the Role.
-fn is_refused(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status)) => {
-            (400..500).contains(&status.code) && status.code != 429
-        }
-        _ => false,
-    }
 }

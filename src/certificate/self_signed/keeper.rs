@@ -8,8 +8,6 @@ use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::certificate::life::{self, Step};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -20,7 +18,9 @@ use super::trust::Standing;
 use super::{Patience, SOON, about};
 use crate::certificate::served::Certificate;
 use crate::clock;
-use crate::cluster::refusal::{Refusal, chain};
+use crate::cluster::optimistic::version_of;
+use crate::cluster::refusal::Refusal;
+use crate::cluster::watch::object_states;
 
 /// A new replica that finds no Secret, but a `caBundle`, leaves so much time to those that
 /// remember what was in it.
@@ -82,18 +82,13 @@ impl Keeper {
 
     /// For ever.
     pub(super) async fn run(mut self) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let mut events = pin!(watcher(self.secret.watched(), config).default_backoff());
-        let mut is_listed = false;
+        let what = "the serving certificate's Secret";
+        let mut states = pin!(object_states(what, self.secret.watched(), NAME));
         loop {
             let pause = self.look().await;
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => self.see(event, &mut is_listed),
-                    Some(Err(error)) => {
-                        let what = "the serving certificate's Secret";
-                        warn!(what, error = chain(&error), "the watch was interrupted");
-                    }
+                state = states.next() => match state {
+                    Some(secret) => self.see(secret),
                     // A watch with pauses never ends.
                     None => return,
                 },
@@ -102,19 +97,14 @@ impl Keeper {
         }
     }
 
-    fn see(&mut self, event: Event<Secret>, is_listed: &mut bool) {
-        match event {
-            Event::Init => *is_listed = false,
-            Event::InitApply(secret) | Event::Apply(secret) => {
-                *is_listed = true;
-                self.seen = Seen::There(Box::new(self.secret.stored(secret)));
-            }
-            Event::InitDone if *is_listed => {}
-            Event::InitDone | Event::Delete(_) => {
+    fn see(&mut self, secret: Option<Secret>) {
+        self.seen = match secret {
+            Some(secret) => Seen::There(Box::new(self.secret.stored(secret))),
+            None => {
                 debug!("there is no Secret {NAME}");
-                self.seen = Seen::Absent(Instant::now());
+                Seen::Absent(Instant::now())
             }
-        }
+        };
     }
 
     /// Serves what is there, and takes the next step. Says when to look again.
@@ -152,8 +142,8 @@ impl Keeper {
             }
             self.patience.spend(now);
         }
-        let metadata = stored.as_deref().map(|stored| &stored.metadata);
-        match self.secret.write(metadata, material).await {
+        let base = stored.as_deref().map(|stored| version_of(&stored.metadata));
+        match self.secret.write(base.as_ref(), material).await {
             Ok(stored) => {
                 info!(restores, "serving certificate written to its Secret");
                 self.seen = Seen::There(Box::new(stored));
@@ -236,8 +226,8 @@ impl Keeper {
 
     /// Somebody else may have been first: then his is taken. Other trouble may pass.
     async fn refused(&mut self, refusal: Refusal) {
-        let refusal = match refusal {
-            Refusal::Changed | Refusal::Owned => match self.secret.read().await {
+        let refusal = if refusal.is_conflict() {
+            match self.secret.read().await {
                 Ok(stored) => {
                     self.seen = stored.map_or_else(
                         || Seen::Absent(Instant::now()),
@@ -246,15 +236,15 @@ impl Keeper {
                     return;
                 }
                 Err(refusal) => refusal,
-            },
-            refusal @ Refusal::Because(..) => refusal,
+            }
+        } else {
+            refusal
         };
-        if let Refusal::Because(cause, detail) = refusal {
-            warn!(
-                cause = cause.name(),
-                detail, "the serving certificate cannot be written to its Secret"
-            );
-        }
+        let (cause, detail) = refusal.into_parts();
+        warn!(
+            cause = cause.name(),
+            detail, "the serving certificate cannot be written to its Secret"
+        );
         self.failures = self.failures.saturating_add(1);
         let pause = Duration::from_secs(1 << self.failures.min(6)).min(LATER);
         self.wait = Some(Instant::now() + about(pause));

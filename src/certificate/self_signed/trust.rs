@@ -7,16 +7,14 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::Cause;
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::secret::SecretApi;
 use super::{Patience, SOON};
-use crate::cluster::refusal::{Refusal, chain};
-use crate::cluster::registration::{NAME, Registration, Webhook};
+use crate::cluster::refusal::Refusal;
+use crate::cluster::registration::{NAME, RegisteredWebhook, Registration};
 
 /// What the API server has been told to trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +65,7 @@ impl Standing {
 enum Seen {
     Unknown,
     Absent,
-    There(Webhook),
+    There(RegisteredWebhook),
 }
 
 /// See above.
@@ -106,9 +104,8 @@ impl Trust {
 
     /// For ever.
     pub(super) async fn run(mut self) {
-        let mut events = pin!(self.registration.events().default_backoff());
+        let mut states = pin!(self.registration.states());
         let mut wanted = self.wanted.clone();
-        let mut is_listed = false;
         loop {
             let again = self.look().await;
             let later = async {
@@ -118,12 +115,8 @@ impl Trust {
                 }
             };
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => self.see(event, &mut is_listed),
-                    Some(Err(error)) => {
-                        let what = "the registration";
-                        warn!(what, error = chain(&error), "the watch was interrupted");
-                    }
+                state = states.next() => match state {
+                    Some(registration) => self.see(registration.as_ref()),
                     // A watch with pauses never ends.
                     None => return,
                 },
@@ -135,16 +128,9 @@ impl Trust {
         }
     }
 
-    fn see(&mut self, event: Event<MutatingWebhookConfiguration>, is_listed: &mut bool) {
-        match event {
-            Event::Init => *is_listed = false,
-            Event::InitApply(registration) | Event::Apply(registration) => {
-                *is_listed = true;
-                self.seen = Webhook::of(&registration).map_or(Seen::Absent, Seen::There);
-            }
-            Event::InitDone if *is_listed => {}
-            Event::InitDone | Event::Delete(_) => self.seen = Seen::Absent,
-        }
+    fn see(&mut self, registration: Option<&MutatingWebhookConfiguration>) {
+        let webhook = registration.and_then(RegisteredWebhook::of);
+        self.seen = webhook.map_or(Seen::Absent, Seen::There);
     }
 
     /// Compares, and writes if need be. Says when to look again.
@@ -203,10 +189,7 @@ impl Trust {
             }
             Err(refusal) => {
                 self.patience.spend(now);
-                let (cause, detail) = match refusal {
-                    Refusal::Because(cause, detail) => (cause, detail),
-                    Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
-                };
+                let (cause, detail) = refusal.into_parts();
                 warn!(
                     cause = cause.name(),
                     detail, "the caBundle of {NAME} cannot be set"
@@ -217,7 +200,7 @@ impl Trust {
     }
 
     /// Sets what is in the Secret right now: our own memory may be behind.
-    async fn set(&self, webhook: &Webhook) -> Result<Vec<u8>, Refusal> {
+    async fn set(&self, webhook: &RegisteredWebhook) -> Result<Vec<u8>, Refusal> {
         let stored = self.secret.read().await?;
         let live = stored
             .filter(|stored| stored.material.is_whole())

@@ -1,0 +1,48 @@
+//! An error with its sources, as one line of the log.
+
+use std::error::Error;
+
+/// The text of an error and of its sources, from the outermost to the innermost. A source whose
+/// text is part of what is there already is left out.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn sources_follow_once() {
+        let innermost = Layer {
+            text: "refused",
+            source: None,
+        };
+        let middle = Layer {
+            text: "cannot connect",
+            source: Some(Box::new(innermost)),
+        };
+        let outer = Layer {
+            text: "cannot read: cannot connect",
+            source: Some(Box::new(middle)),
+        };
+        assert_eq!(chain(&outer), "cannot read: cannot connect: refused");
+    }
+}
