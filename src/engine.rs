@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::aws::mint::Mint;
 use crate::cluster::client::Clients;
-use crate::cluster::events::{self, Events};
+use crate::cluster::events::{self, EventWriter, Events};
 use crate::cluster::namespaces::Namespaces;
 use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::service_accounts::ServiceAccounts;
@@ -63,7 +63,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Puts the parts together. The second half writes Events, once it runs.
-    pub(crate) fn build(blueprint: Blueprint<'_>) -> (Arc<Self>, events::Writer) {
+    pub(crate) fn build(blueprint: Blueprint<'_>) -> (Arc<Self>, EventWriter) {
         let Blueprint {
             config,
             clients,
@@ -76,7 +76,7 @@ impl Engine {
         let config = live.snapshot();
         let ledger = Arc::new(Ledger::new(&config.secret.name));
         let namespaces = Arc::new(Namespaces::new(&clients));
-        let service_accounts = Arc::new(ServiceAccounts::new(&clients, &config.secret.name));
+        let service_accounts = Arc::new(ServiceAccounts::new(&clients));
         let (events, event_writer) = events::channel(clients.call.clone(), &instance);
         let store = Store::new(&clients, namespace);
         let supply = Supply::new(
@@ -85,7 +85,8 @@ impl Engine {
             store.clone(),
         );
         let writer = Writer::new(
-            PullSecretApi::new(clients.call.clone(), &config.secret.name),
+            PullSecretApi::new(clients.call.clone()),
+            &config.secret.name,
             ledger.clone(),
             config.secret.adopt,
             config.rotation.max_age,

@@ -45,7 +45,7 @@ pub mod https_port {
 
 /// The writer of pull Secrets without what calls it: for the suite, which lets it come late.
 pub mod pull_secret_writer {
-    pub use crate::cluster::events::{Events, Writer as EventWriter, channel};
+    pub use crate::cluster::events::{EventWriter, Events, channel};
     pub use crate::cluster::pull_secrets::PullSecretApi;
     pub use crate::pull_secret::ledger::Ledger;
     pub use crate::pull_secret::write::{Writer, Written};

@@ -108,12 +108,14 @@ impl Admission {
         if list != List::Named {
             let account = review.pod.service_account();
             let accounts = &self.engine.service_accounts;
-            let forbids = match accounts.cached(namespace, account) {
+            let config = self.engine.live.snapshot();
+            let secret = config.settings.secret_name.as_str();
+            let forbids = match accounts.cached(namespace, account, secret) {
                 Some(forbids) => forbids,
                 None => {
                     self.seat(&mut place)?;
-                    let forbids = timeout_at(deadline, accounts.forbids(namespace, account)).await;
-                    forbids.unwrap_or(false)
+                    let forbids = accounts.forbids(namespace, account, secret);
+                    timeout_at(deadline, forbids).await.unwrap_or(false)
                 }
             };
             if forbids {

@@ -1,4 +1,4 @@
-//! Two clients for one API server: one for watches, one for the calls that somebody waits for.
+//! Two clients for one API server: one for watches, one for single calls.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,27 +6,20 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::call::CALL_TIMEOUT;
 use super::look_ups::LookUps;
 use crate::telemetry::chain::chain;
 
-/// How long a single call may take. The API server itself gives a webhook 5 s.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// No cluster to talk to.
+/// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// The kubeconfig cannot be used.
     #[error("cannot use the kubeconfig {path}: {}", chain(.source))]
     Kubeconfig {
-        /// Which file.
         path: String,
-        /// Why not.
         source: kube::config::KubeconfigError,
     },
-    /// Neither a kubeconfig nor a ServiceAccount.
     #[error("found neither a kubeconfig nor a ServiceAccount; give --kubeconfig")]
     Infer(#[from] kube::config::InferConfigError),
-    /// The client cannot be built.
     #[error("cannot build a client")]
     Client(#[from] kube::Error),
 }
@@ -36,13 +29,13 @@ pub(crate) enum ConnectError {
 pub(crate) struct Clients {
     /// For watches: an answer may take minutes.
     pub(crate) watch: Client,
-    /// For single calls: no retries of its own, and [`CALL_TIMEOUT`] around each.
+    /// For single calls, without retries of its own: see [`call`](super::call::call).
     pub(crate) call: Client,
-    /// Around calls of `call` that a review causes, and that somebody may cause many of.
+    /// The limit of the reads that reviews cause.
     pub(crate) look_ups: LookUps,
 }
 
-/// Reads the kubeconfig, or the ServiceAccount of the pod, and builds the clients. Talks to nobody.
+/// Reads the kubeconfig, or the ServiceAccount of the pod, and builds the clients. Calls no API.
 ///
 /// # Errors
 ///

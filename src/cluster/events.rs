@@ -1,9 +1,9 @@
-//! Events: what the people who own a namespace see with `kubectl get events`.
+//! Events: what the owner of a namespace sees with `kubectl get events`.
 //!
-//! An Event has a deterministic name, made of what it is about and why. Replicas and restarts
-//! therefore meet at one object instead of filling the namespace. Emitting never blocks and never
-//! fails anything: Events go through a queue, and what does not fit is dropped. Telling waits, and
-//! says whether it was the first to tell.
+//! The name of an Event is made of its object and its reason. So all replicas, and a replica after
+//! its restart, write one Event instead of many. Two ways lead here: [`Events::emit`] queues an Event,
+//! never waits and drops it when the queue is full; [`Events::report`] waits for the answer and says
+//! whether it created the Event.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,120 +22,119 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use super::call::{CALL_TIMEOUT, call_once};
+use super::refusal::Refusal;
 use crate::clock;
-use crate::cluster::client::CALL_TIMEOUT;
-use crate::telemetry::chain::chain;
 
-/// The same Event is not repeated within this time.
-const QUIET: Duration = Duration::from_secs(10 * 60);
-/// Events that may wait; a burst beyond is dropped.
-const QUEUE: usize = 256;
-/// Different Events that are remembered as emitted.
-const REMEMBERED: usize = 4096;
+/// The pause before the same Event is written again.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// Events that may wait; more are dropped.
+const MAX_QUEUED: usize = 256;
+/// Different Events that are remembered as written.
+const MAX_REMEMBERED: usize = 4096;
+/// The deadline of both calls for a queued Event.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Something to tell.
+/// An Event in the queue.
 #[derive(Debug)]
-pub(crate) struct Notice {
-    /// What it is about. Its namespace is the Event's.
-    pub(crate) about: ObjectReference,
-    /// Why.
-    pub(crate) cause: Cause,
+struct Notice {
+    /// The object. Its namespace is the Event's.
+    about: ObjectReference,
+    cause: Cause,
 }
 
-/// What became of telling.
+/// The outcome of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Nobody had told it.
+pub(crate) enum Reported {
+    /// This call created the Event.
     First,
-    /// The Event was there already.
+    /// The Event existed already.
     Before,
-    /// The API server did not say, or is in trouble: it may be there now.
-    Unclear(String),
-    /// It never will be there, for this reason.
-    Refused(String),
+    /// The API server did not answer or was busy: the Event may exist now.
+    Unclear(Refusal),
+    /// The API server will not create it.
+    Refused(Refusal),
 }
 
-/// Where Events are handed in.
+/// The sender of Events. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<Notice>,
-    speaker: Arc<Speaker>,
+    reporter: Arc<Reporter>,
 }
 
-/// Where they are written.
-pub struct Writer {
+/// The task that writes queued Events.
+pub struct EventWriter {
     notices: mpsc::Receiver<Notice>,
-    speaker: Arc<Speaker>,
+    reporter: Arc<Reporter>,
+    /// The last write of each Event, and the number of writes.
     emitted: HashMap<String, (Instant, i32)>,
 }
 
-/// Who speaks.
-struct Speaker {
+struct Reporter {
     client: Client,
+    /// The name of the pod.
     instance: String,
 }
 
-/// Makes both ends; `instance` is the pod's name.
-pub fn channel(client: Client, instance: &str) -> (Events, Writer) {
-    let (queue, notices) = mpsc::channel(QUEUE);
+/// Makes both ends; `instance` is the name of the pod.
+pub fn channel(client: Client, instance: &str) -> (Events, EventWriter) {
+    let (queue, notices) = mpsc::channel(MAX_QUEUED);
     let instance = instance.to_owned();
-    let speaker = Arc::new(Speaker { client, instance });
-    let writer = Writer {
+    let reporter = Arc::new(Reporter { client, instance });
+    let writer = EventWriter {
         notices,
-        speaker: speaker.clone(),
+        reporter: reporter.clone(),
         emitted: HashMap::new(),
     };
-    (Events { queue, speaker }, writer)
+    (Events { queue, reporter }, writer)
 }
 
 impl Events {
-    /// Hands an Event in. It is lost when the queue is full.
+    /// Queues an Event. It is dropped when the queue is full.
     pub(crate) fn emit(&self, about: ObjectReference, cause: Cause) {
         if self.queue.try_send(Notice { about, cause }).is_err() {
             debug!(cause = cause.name(), "event dropped: the queue is full");
         }
     }
 
-    /// Tells of an object's trouble now, unless somebody did.
-    pub(crate) async fn tell(&self, about: &ObjectReference, cause: Cause) -> Told {
-        self.say(about, cause.reason(), &note(cause)).await
+    /// Creates the Event of an object's cause now, unless it exists.
+    pub(crate) async fn report(&self, about: &ObjectReference, cause: Cause) -> Reported {
+        self.report_as(about, cause.reason(), &note(cause)).await
     }
 
-    /// Tells in words of its own, unless somebody did.
-    pub(crate) async fn say(&self, about: &ObjectReference, reason: &str, note: &str) -> Told {
-        let name = name(about, reason);
-        let event = self.speaker.event(&name, about, reason, note);
-        let api = self.speaker.api(about);
-        let created = timeout(CALL_TIMEOUT, api.create(&PostParams::default(), &event)).await;
-        match created {
-            Ok(Ok(_)) => Told::First,
-            Ok(Err(kube::Error::Api(status))) => match status.code {
-                409 => Told::Before,
-                429 | 500.. => Told::Unclear(status.message.clone()),
-                _ => Told::Refused(status.message.clone()),
-            },
-            Ok(Err(error)) => Told::Unclear(chain(&error)),
-            Err(_) => Told::Unclear("no answer in time".to_owned()),
+    /// Creates an Event with a text of its own, unless it exists.
+    pub(crate) async fn report_as(
+        &self,
+        about: &ObjectReference,
+        reason: &str,
+        note: &str,
+    ) -> Reported {
+        match self.reporter.create(about, reason, note).await {
+            Ok(()) => Reported::First,
+            Err(Refusal::Changed) => Reported::Before,
+            Err(refusal) if refusal.is_transient() => Reported::Unclear(refusal),
+            Err(refusal) => Reported::Refused(refusal),
         }
     }
 }
 
-impl Writer {
+impl EventWriter {
     /// Writes Events until the last sender is gone.
     pub(crate) async fn run(mut self) {
         while let Some(notice) = self.notices.recv().await {
             let name = name(&notice.about, notice.cause.reason());
             let now = Instant::now();
-            if self.emitted.len() >= REMEMBERED {
-                self.emitted
-                    .retain(|_, (at, _)| now.duration_since(*at) < QUIET);
+            let is_recent = |at: Instant| now.duration_since(at) < REPEAT_INTERVAL;
+            if self.emitted.len() >= MAX_REMEMBERED {
+                self.emitted.retain(|_, (at, _)| is_recent(*at));
             }
             let (at, count) = self.emitted.get(&name).copied().unzip();
-            if at.is_some_and(|at| now.duration_since(at) < QUIET) {
+            if at.is_some_and(is_recent) {
                 continue;
             }
             let count = count.unwrap_or(0) + 1;
-            let written = timeout(Duration::from_secs(5), self.write(&name, &notice, count)).await;
+            let written = timeout(WRITE_TIMEOUT, self.write(&name, &notice, count)).await;
             match written {
                 Ok(Ok(())) => {
                     self.emitted.insert(name, (now, count));
@@ -146,29 +145,41 @@ impl Writer {
         }
     }
 
-    async fn write(&self, name: &str, notice: &Notice, count: i32) -> kube::Result<()> {
+    async fn write(&self, name: &str, notice: &Notice, count: i32) -> Result<(), Refusal> {
         let Notice { about, cause } = notice;
-        let api = self.speaker.api(about);
-        let event = self
-            .speaker
-            .event(name, about, cause.reason(), &note(*cause));
-        match api.create(&PostParams::default(), &event).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                // Somebody, maybe we before a restart, said it already: it goes on.
-                let series = json!({ "series": {
+        let note = note(*cause);
+        match self.reporter.create(about, cause.reason(), &note).await {
+            // Another replica, or this one before a restart, has written it: its series goes on.
+            Err(Refusal::Changed) => {
+                let series = Patch::Merge(json!({ "series": {
                     "count": count + 1,
                     "lastObservedTime": MicroTime(clock::now()),
-                }});
-                api.patch(name, &PatchParams::default(), &Patch::Merge(series))
+                }}));
+                let (api, params) = (self.reporter.api(about), PatchParams::default());
+                call_once(CALL_TIMEOUT, api.patch(name, &params, &series))
                     .await
                     .map(drop)
             }
-            other => other.map(drop),
+            created => created,
         }
     }
 }
 
-impl Speaker {
+impl Reporter {
+    /// Never tries twice: an attempt that arrived unseen would make the second one look late.
+    async fn create(
+        &self,
+        about: &ObjectReference,
+        reason: &str,
+        note: &str,
+    ) -> Result<(), Refusal> {
+        let event = self.event(&name(about, reason), about, reason, note);
+        let (api, params) = (self.api(about), PostParams::default());
+        call_once(CALL_TIMEOUT, api.create(&params, &event))
+            .await
+            .map(drop)
+    }
+
     fn api(&self, about: &ObjectReference) -> Api<Event> {
         Api::namespaced(self.client.clone(), namespace(about))
     }
@@ -193,7 +204,7 @@ impl Speaker {
     }
 }
 
-/// An Event about an object without a namespace lives in `default`.
+/// The namespace of the Event: `default` for an object without one.
 fn namespace(about: &ObjectReference) -> &str {
     about.namespace.as_deref().unwrap_or("default")
 }
@@ -202,7 +213,7 @@ fn note(cause: Cause) -> String {
     format!("{}; {}", cause.sentence(), cause.remedy())
 }
 
-/// The same for the same object and reason, in every replica and version.
+/// The same name for the same object and reason, in every replica and version.
 fn name(about: &ObjectReference, reason: &str) -> String {
     let object = about.name.as_deref().unwrap_or_default();
     let mut hasher = DefaultHasher::new();
@@ -232,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_tells_object_and_cause_apart_and_nothing_else() {
+    fn name_differs_by_object_and_cause_alone() {
         let one = named("pull", "1", Cause::ForeignType);
         assert_eq!(one, named("pull", "1", Cause::ForeignType));
         assert_ne!(one, named("pull", "2", Cause::ForeignType));
@@ -241,12 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_object_name_still_gives_a_legal_one() {
+    fn longest_object_name_gives_valid_event_name() {
         assert!(named(&"a.".repeat(126), "1", Cause::ForeignType).len() <= 253);
     }
 
     #[test]
-    fn the_name_stays_from_one_build_to_the_next() {
+    fn name_stays_the_same_across_builds() {
         let name = named("pull", "1", Cause::ForeignType);
         assert_eq!(name, "pull.7bc5ca915b94e854");
     }

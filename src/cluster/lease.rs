@@ -1,15 +1,15 @@
 //! Which replica leads, by a Lease: the calls, and when to make them.
 //!
-//! [`Election`] says what a Lease means. Here the Lease is made by server-side apply with a resource
-//! version that no object is as old as ("create only"), and changed by merge patches that carry its
-//! uid and version: one of two writers gets 409, and a Lease that somebody deleted is not brought
-//! back by a late renewal. The field manager of all of them is the pod's name. A merge patch moves
-//! what it changes from one field manager to the next; an apply would leave each holder that there
-//! ever was in `managedFields`.
+//! [`Election`] says what a Lease means. Here the Lease is created by a "create only" apply, and
+//! changed by merge patches that carry its uid and version: see [`super::optimistic`]. One of two
+//! writers gets a conflict, and a late renewal does not bring back a deleted Lease. The field manager
+//! of every write is the pod's name. A merge patch moves the fields that it changes from one field
+//! manager to the next; an apply would leave every earlier holder in `managedFields`.
 //!
-//! No write of ours relies on there being one leader: an API server may grant a Lease while the old
-//! holder's last write is on its way. The election only keeps replicas from doing work twice.
+//! No write of ours relies on a single leader: an API server may grant a Lease while the last write
+//! of the old holder is on its way. The election only keeps replicas from doing work twice.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
@@ -17,25 +17,25 @@ use ecr_pull_secrets_core::election::{Claim, DURATION, Election, RELEASED, RENEW
 use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Api, Client};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::client::CALL_TIMEOUT;
-use super::refusal::{Refusal, refusal};
+use super::call::{CALL_TIMEOUT, call_within};
+use super::optimistic::Write;
+use super::refusal::Refusal;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
 
-/// The Lease's name.
+/// The name of the Lease.
 const NAME: &str = "ecr-pull-secrets";
-/// A call that is not answered by then is made anew: two of them fit into the time that a holder
-/// believes in itself after the renewal was due.
-const ANSWER: Duration = Duration::from_secs(3);
+/// The deadline of a call, after which the next round makes another one. Two of them fit into the
+/// time for which a holder still leads after its renewal was due.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Takes part in the election for as long as it runs.
 pub(crate) struct Elector {
@@ -45,13 +45,13 @@ pub(crate) struct Elector {
     election: Election,
     /// The zero of the election's clock.
     epoch: Instant,
-    /// Why the last rounds failed, and how many in a row, so that each reason is told once.
+    /// The cause of the last failed rounds, and their number in a row: each cause is logged once.
     trouble: Option<(Cause, u32)>,
     leads: watch::Sender<bool>,
 }
 
 impl Elector {
-    /// `instance` is the pod's name. The receiver says whether this replica leads.
+    /// `instance` is the name of the pod. The receiver says whether this replica leads.
     pub(crate) fn new(
         client: Client,
         namespace: &str,
@@ -71,11 +71,11 @@ impl Elector {
         (this, receiver)
     }
 
-    /// Claims and renews, until `resign` says true; then gives the lease back and returns.
+    /// Claims and renews the lease until `resign` says true; then releases it and returns.
     pub(crate) async fn run(mut self, mut resign: watch::Receiver<bool>) {
         loop {
-            // A process that was frozen wakes anywhere below. Whether it still leads is the first
-            // thing that it asks, before an answer that waited for it is read.
+            // A frozen process may continue at any await below. It first checks whether it still
+            // leads, before it reads an answer that has waited.
             self.announce();
             let started = Instant::now();
             let end = self.end();
@@ -99,13 +99,13 @@ impl Elector {
         }
         self.tell(false);
         if timeout(CALL_TIMEOUT, self.release()).await.is_err() {
-            warn!("could not give the lease back in time; it runs out by itself");
+            warn!("could not give the lease back in time; it expires by itself");
         }
     }
 
-    /// Looks where it must, and writes what it may.
+    /// Reads the Lease where it must, and writes it where it may.
     async fn round(&mut self) -> Result<(), Refusal> {
-        // A holder whose Lease somebody touched looks once, and renews it as it is now.
+        // A holder whose Lease was changed by another writer reads it once, and renews it as it is.
         for _ in 0..2 {
             if self.election.must_look(self.now()) {
                 let record = self.read().await?;
@@ -116,7 +116,7 @@ impl Elector {
                 return Ok(());
             };
             let (asked, renewed) = (self.now(), time());
-            // Nobody may ever read the answer: first the doubt, then the claim.
+            // The answer may never arrive: first the doubt, then the claim.
             self.election.claiming(renewed);
             self.election.doubt();
             match self.write(&claim, renewed).await {
@@ -125,14 +125,14 @@ impl Elector {
                     self.election.won(record, asked, now);
                     return Ok(());
                 }
-                Err(Refusal::Changed | Refusal::Owned) => {}
-                Err(because) => return Err(because),
+                Err(refusal) if refusal.is_conflict() => {}
+                Err(refusal) => return Err(refusal),
             }
         }
         Ok(())
     }
 
-    /// Lets the next replica take over when it looks, not when the Lease runs out.
+    /// Lets the next replica take over at its next read, and not after the expiry of the Lease.
     async fn release(&mut self) {
         for _ in 0..3 {
             if self.election.may_hold() && self.election.is_in_doubt() {
@@ -158,7 +158,7 @@ impl Elector {
     }
 
     async fn read(&self) -> Result<Option<Record>, Refusal> {
-        let lease = answer(self.leases.get_opt(NAME)).await?;
+        let lease = call_within(ANSWER_TIMEOUT, || self.leases.get_opt(NAME)).await?;
         Ok(lease.map(record))
     }
 
@@ -173,35 +173,31 @@ impl Elector {
             ..LeaseSpec::default()
         };
         let Some(base) = &claim.base else {
-            let lease = json!({
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": { "name": NAME, "resourceVersion": "1" },
-                "spec": spec,
-            });
-            return self.patch(&Patch::Apply(lease)).await;
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(NAME.to_owned()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(spec),
+            };
+            return self.send(Write::create(&self.instance, lease)).await;
         };
         self.merge(base, spec).await
     }
 
     async fn merge(&self, base: &ObjectVersion, spec: impl Serialize) -> Result<Record, Refusal> {
-        let ObjectVersion { uid, version } = base;
-        let metadata = json!({ "uid": uid, "resourceVersion": version });
-        self.patch(&Patch::Merge(json!({ "metadata": metadata, "spec": spec })))
-            .await
+        let patch = json!({ "spec": spec });
+        self.send(Write::merge(&self.instance, base, patch)).await
     }
 
-    async fn patch(&self, patch: &Patch<Value>) -> Result<Record, Refusal> {
-        let params = PatchParams {
-            field_manager: Some(self.instance.clone()),
-            ..PatchParams::default()
-        };
-        answer(self.leases.patch(NAME, &params, patch))
+    async fn send<P: Serialize + Debug>(&self, write: Write<P>) -> Result<Record, Refusal> {
+        write
+            .send_within(ANSWER_TIMEOUT, &self.leases, NAME)
             .await
             .map(record)
     }
 
-    /// Whether we lead changes by time alone, too.
+    /// Says whether this replica leads, which also changes by time alone.
     fn announce(&self) {
         self.tell(self.end().is_some());
     }
@@ -216,12 +212,13 @@ impl Elector {
     }
 
     fn report(&mut self, outcome: Result<(), Refusal>) {
-        let Err(Refusal::Because(cause, detail)) = outcome else {
+        let Err(refusal) = outcome else {
             if self.trouble.take().is_some_and(|(_, rounds)| rounds > 1) {
                 info!("the lease can be read and written again");
             }
             return;
         };
+        let (cause, detail) = refusal.into_parts();
         let rounds = match self.trouble {
             Some((before, rounds)) if before == cause => rounds.saturating_add(1),
             _ => 1,
@@ -233,7 +230,7 @@ impl Elector {
                 cause = cause.name(),
                 detail,
                 lease = NAME,
-                remedy = "if the API server forbids it, install the Role of the same release; nobody renews tokens meanwhile",
+                remedy = "if the API server forbids it, install the Role of the same release; without a leader no token is renewed",
                 "this replica cannot take part in the election"
             );
         } else {
@@ -241,7 +238,7 @@ impl Elector {
         }
     }
 
-    /// When we stop leading, if we lead.
+    /// The end of this replica's leadership, if it leads.
     fn end(&self) -> Option<Instant> {
         let until = self.election.leads_until(self.now());
         until.map(|until| self.epoch + until)
@@ -256,18 +253,6 @@ async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
-    }
-}
-
-/// One call. A Lease that is gone is one that changed.
-async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
-    match timeout(ANSWER, call).await {
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Refusal::Changed),
-        Ok(answer) => answer.map_err(|error| refusal(&error)),
-        Err(_) => {
-            let detail = format!("no answer within {} s", ANSWER.as_secs());
-            Err(Refusal::Because(Cause::ApiServerUnreachable, detail))
-        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Questions about what is not in memory, few at a time.
+//! Reads of objects that are not in memory, at most [`CAPACITY`] at a time.
 //!
-//! Whoever sends a review names its namespace and its ServiceAccount, and those that do not exist
-//! are asked for each time. Each question is a socket for as long as it takes.
+//! The sender of a review chooses the namespace and the ServiceAccount that it names. One that does
+//! not exist is read again for each review, and each read holds a socket until its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::client::CALL_TIMEOUT;
+use super::call::call;
 
-/// At a time. An API server answers one in some milliseconds.
+/// Reads at a time. An API server answers one within some milliseconds.
 const CAPACITY: usize = 32;
-/// How long one waits for its turn.
-const TURN: Duration = Duration::from_millis(500);
+/// The longest wait for a slot.
+const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The places that all such calls share.
+/// The slots that all such reads share.
 #[derive(Clone)]
 pub(crate) struct LookUps(Arc<Semaphore>);
 
@@ -29,18 +29,21 @@ impl Default for LookUps {
 }
 
 impl LookUps {
-    /// What the API server says; nothing if it failed, or if there was no place or no answer in
-    /// time.
+    /// The answer of the API server; `None` if the read failed, or if no slot became free in time.
     ///
-    /// A call has kilobytes of state. It is on the heap, for most reviews need none, and the state of
-    /// a review is moved about.
-    pub(crate) fn run<'a, T, E>(
+    /// A call has kilobytes of state. It is on the heap, because most reviews need no call and the
+    /// state of a review moves often.
+    pub(crate) fn run<'a, T, F>(
         &'a self,
-        call: impl Future<Output = Result<T, E>> + Send + 'a,
-    ) -> BoxFuture<'a, Option<T>> {
+        request: impl FnMut() -> F + Send + 'a,
+    ) -> BoxFuture<'a, Option<T>>
+    where
+        F: Future<Output = kube::Result<T>> + Send + 'a,
+        T: Send + 'a,
+    {
         let answer = async move {
-            let _place = timeout(TURN, self.0.acquire()).await.ok()?.ok()?;
-            timeout(CALL_TIMEOUT, call).await.ok()?.ok()
+            let _slot = timeout(SLOT_TIMEOUT, self.0.acquire()).await.ok()?.ok()?;
+            call(request).await.ok()
         };
         answer.boxed()
     }
@@ -56,16 +59,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_too_many_is_not_made_and_the_next_one_is() {
+    async fn read_beyond_capacity_is_refused() {
         let look_ups = LookUps::default();
-        let made = || look_ups.run(ready(Ok::<_, ()>("made")));
-        let endless = (0..CAPACITY).map(|_| look_ups.run(pending::<Result<(), ()>>()));
+        let read = || look_ups.run(|| ready(Ok("read")));
+        let endless = (0..CAPACITY).map(|_| look_ups.run(pending::<kube::Result<()>>));
         let answer = select! {
             biased;
             _ = join_all(endless) => unreachable!("they have no end"),
-            answer = made() => answer,
+            answer = read() => answer,
         };
         assert_eq!(answer, None);
-        assert_eq!(made().await, Some("made"));
+        assert_eq!(read().await, Some("read"));
     }
 }

@@ -1,12 +1,13 @@
-//! The API server: how to reach it, what it says, and what it knows about namespaces and
-//! ServiceAccounts.
+//! The API server: how to reach it, what it answers, and what it says about Secrets, namespaces,
+//! ServiceAccounts, pods and our own registration.
 
+pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod events;
-pub(crate) mod exclusions;
 pub(crate) mod lease;
 pub(crate) mod look_ups;
 pub(crate) mod namespaces;
+pub(crate) mod optimistic;
 pub(crate) mod own_secret;
 pub(crate) mod pages;
 pub(crate) mod pods;

@@ -1,28 +1,31 @@
-//! Which namespaces there are, and what they wish.
+//! Which namespaces there are, and what their labels ask for.
 //!
-//! A watch of metadata keeps every namespace in memory. One that the watch has not brought yet (a
-//! namespace can be younger than the pod's request by a millisecond) is asked for.
+//! A watch of metadata keeps every namespace in memory. A namespace that the watch has not brought
+//! yet is read from the API server: it can be a millisecond older than the request for its pod.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 
+use ecr_pull_secrets_core::names::is_dns_label;
 use ecr_pull_secrets_core::selection::Wish;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use parking_lot::RwLock;
 
+use super::call::call;
 use super::client::Clients;
 use super::look_ups::LookUps;
+use super::refusal::Refusal;
 use super::watch::{Announce, follow};
 
-/// What we know about a namespace.
+/// What this replica knows about a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// It is there, with this wish.
+    /// It exists, with this wish.
     Active(Wish),
-    /// It is being deleted: nothing new can be made in it.
+    /// It is being deleted: the API server creates nothing new in it.
     Terminating(Wish),
     /// There is none of this name.
     Missing,
@@ -31,8 +34,8 @@ pub(crate) enum Known {
 }
 
 impl Known {
-    /// What the label of the namespace asks for. One that could not be looked at counts as in: a
-    /// reference too many does no harm, one too few cannot be added later.
+    /// The wish of the namespace. An unknown one counts as opted in: a reference too many does no
+    /// harm, and a missing one cannot be added later.
     pub(crate) fn wish(self) -> Wish {
         match self {
             Self::Active(wish) | Self::Terminating(wish) => wish,
@@ -50,7 +53,7 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Knows none yet.
+    /// Knows none yet, and makes no call.
     pub(crate) fn new(clients: &Clients) -> Self {
         Self {
             known: RwLock::default(),
@@ -59,7 +62,7 @@ impl Namespaces {
         }
     }
 
-    /// Keeps them up to date, for ever.
+    /// Keeps them up to date, until dropped.
     pub(crate) async fn watch(&self, client: Client, announce: Announce) {
         let events = watcher(
             Api::<PartialObjectMeta<Namespace>>::all(client),
@@ -71,10 +74,11 @@ impl Namespaces {
             Event::InitApply(namespace) => {
                 listed.extend(entry(&namespace.metadata));
             }
-            Event::InitDone => *self.write() = std::mem::take(&mut listed),
-            Event::Apply(namespace) => self.write().extend(entry(&namespace.metadata)),
+            Event::InitDone => *self.known.write() = std::mem::take(&mut listed),
+            Event::Apply(namespace) => self.known.write().extend(entry(&namespace.metadata)),
             Event::Delete(namespace) => {
-                self.write()
+                self.known
+                    .write()
                     .remove(namespace.metadata.name.as_deref().unwrap_or_default());
             }
         })
@@ -83,11 +87,7 @@ impl Namespaces {
 
     /// From memory only.
     pub(crate) fn cached(&self, name: &str) -> Option<Known> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .copied()
+        self.known.read().get(name).copied()
     }
 
     /// From memory, or from the API server.
@@ -95,12 +95,12 @@ impl Namespaces {
         if let Some(known) = self.cached(name) {
             return known;
         }
-        // The name comes from whoever sent the review, and goes into the path of calls.
-        if !is_label(name) {
+        // The sender of the review chooses the name, which goes into the path of the call.
+        if !is_dns_label(name) {
             return Known::Missing;
         }
         let api: Api<Namespace> = Api::all(self.client.clone());
-        match self.look_ups.run(api.get_metadata_opt(name)).await {
+        match self.look_ups.run(|| api.get_metadata_opt(name)).await {
             Some(Some(namespace)) => {
                 entry(&namespace.metadata).map_or(Known::Unknown, |(_, known)| known)
             }
@@ -108,20 +108,17 @@ impl Namespaces {
             None => Known::Unknown,
         }
     }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Known>> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// What the API server takes as a namespace's name (RFC 1123).
-fn is_label(name: &str) -> bool {
-    (1..=63).contains(&name.len())
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+/// Reads the metadata of a namespace, for a caller that needs its labels as they are now.
+///
+/// # Errors
+///
+/// [`Refusal`], never a conflict.
+pub(crate) async fn read(client: &Client, name: &str) -> Result<Option<ObjectMeta>, Refusal> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let found = call(|| api.get_metadata_opt(name)).await?;
+    Ok(found.map(|namespace| namespace.metadata))
 }
 
 fn entry(metadata: &ObjectMeta) -> Option<(String, Known)> {
@@ -142,27 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_has_the_name_of_a_dns_label() {
-        for name in ["a", "0", "team-a", &"a".repeat(63)] {
-            assert!(is_label(name), "{name}");
-        }
-        for name in [
-            "",
-            "-a",
-            "a-",
-            "A",
-            "a.b",
-            "a/b",
-            "a?b",
-            "\u{e4}",
-            &"a".repeat(64),
-        ] {
-            assert!(!is_label(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_namespace_that_could_not_be_looked_at_keeps_no_pod_from_its_reference() {
+    fn unknown_namespace_counts_as_opted_in() {
         assert_eq!(Known::Unknown.wish(), Wish::In);
         assert_eq!(Known::Missing.wish(), Wish::None);
         assert_eq!(Known::Active(Wish::Out).wish(), Wish::Out);

@@ -1,19 +1,23 @@
-//! Secrets in our own namespace that the replicas share: made by whichever comes first, and changed
-//! key by key, so that what a later version put there stays.
+//! Secrets in our own namespace that the replicas share.
+//!
+//! The first replica that needs one creates it. Changes go key by key, so that a key of a later
+//! version stays.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER, annotation};
+use ecr_pull_secrets_core::version::ObjectVersion;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::call::call;
 use super::client::Clients;
-use super::pull_secrets::within;
+use super::optimistic::Write;
 use super::refusal::Refusal;
 
 /// One of them.
@@ -27,8 +31,8 @@ pub(crate) struct OwnSecret {
 }
 
 impl OwnSecret {
-    /// Talks to nobody yet. `namespace` is ours, `kind` the Secret's type, `format` the version of
-    /// what is in it.
+    /// Makes no call yet. `namespace` is ours, `kind` the Secret's type, `format` the version of its
+    /// content.
     pub(crate) fn new(
         clients: &Clients,
         namespace: &str,
@@ -45,70 +49,61 @@ impl OwnSecret {
         }
     }
 
-    /// What to watch it with.
+    /// The API to watch it with.
     pub(crate) fn watched(&self) -> Api<Secret> {
         self.watched.clone()
     }
 
-    /// What is there now.
+    /// Reads it.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] of the API server.
+    /// [`Refusal`], never a conflict.
     pub(crate) async fn read(&self) -> Result<Option<Secret>, Refusal> {
-        within(|| self.called.get_opt(self.name)).await
+        call(|| self.called.get_opt(self.name)).await
     }
 
-    /// Creates it where there was none, or changes these keys of the one that was seen; a key
+    /// Creates it where there was none, or changes these keys of the version that was read; a key
     /// without a value is removed. Returns the new metadata.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Changed`] when it is not the one that was seen any more, [`Refusal::Owned`] when
-    /// there was to be none.
+    /// [`Refusal`]; a conflict when the Secret is not the one that was read.
     pub(crate) async fn write(
         &self,
-        seen: Option<&ObjectMeta>,
+        base: Option<&ObjectVersion>,
         data: BTreeMap<String, Option<Vec<u8>>>,
     ) -> Result<ObjectMeta, Refusal> {
-        let data: BTreeMap<String, Value> = data
-            .into_iter()
-            .map(|(key, value)| (key, value.map(|value| BASE64_STANDARD.encode(value)).into()))
-            .collect();
-        let labels = json!({ MANAGED_BY: OWNER });
-        let (params, patch) = match seen {
-            // Older than any object: "create only".
-            None => (
-                PatchParams::apply(OWNER),
-                Patch::Apply(json!({
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {
-                        "name": self.name,
-                        "resourceVersion": "1",
-                        "labels": labels,
-                        "annotations": { annotation::FORMAT: self.format },
-                    },
-                    "type": self.kind,
-                    "data": data,
-                })),
-            ),
-            Some(metadata) => (
-                PatchParams {
-                    field_manager: Some(OWNER.to_owned()),
-                    ..PatchParams::default()
-                },
-                Patch::Merge(json!({
-                    "metadata": {
-                        "uid": metadata.uid,
-                        "resourceVersion": metadata.resource_version,
-                        "labels": labels,
-                    },
-                    "data": data,
-                })),
-            ),
+        let Some(base) = base else {
+            let secret = self.whole(data);
+            return Write::create(OWNER, secret)
+                .send(&self.called, self.name)
+                .await;
         };
-        let answer = within(|| self.called.patch_metadata(self.name, &params, &patch)).await?;
-        Ok(answer.metadata)
+        let data: BTreeMap<String, Option<String>> = data
+            .into_iter()
+            .map(|(key, value)| (key, value.map(|value| BASE64_STANDARD.encode(value))))
+            .collect();
+        let patch = json!({ "metadata": { "labels": { MANAGED_BY: OWNER } }, "data": data });
+        Write::merge(OWNER, base, patch)
+            .send(&self.called, self.name)
+            .await
+    }
+
+    fn whole(&self, data: BTreeMap<String, Option<Vec<u8>>>) -> Secret {
+        let data = data
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, ByteString(value?))));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.to_owned()),
+                labels: Some([(MANAGED_BY.to_owned(), OWNER.to_owned())].into()),
+                annotations: Some([(annotation::FORMAT.to_owned(), self.format.clone())].into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(self.kind.to_owned()),
+            data: Some(data.collect()),
+            ..Secret::default()
+        }
     }
 }

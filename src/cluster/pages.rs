@@ -1,57 +1,40 @@
-//! A list of pods, page by page: of all of them, or of those in a namespace.
+//! A list that is read page by page, so that one page at a time is in memory.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use kube::Api;
 use kube::api::ListParams;
-use tokio::time::timeout;
+use serde::de::DeserializeOwned;
 
-use super::client::Clients;
-use super::pods::Seen;
-use crate::telemetry::chain::chain;
-
-/// Pods in one answer: some 10 KiB each.
-pub(crate) const PAGE: u32 = 100;
-/// For one page.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::call::call_within;
+use super::refusal::Refusal;
 
 /// A list that is being read.
-pub(crate) struct Pages {
-    api: Api<Seen>,
+pub(crate) struct Pages<K> {
+    api: Api<K>,
+    /// The request of the next page, if there is one.
     params: Option<ListParams>,
+    /// The deadline of one page.
+    limit: Duration,
 }
 
-impl Pages {
-    /// Of every pod.
-    pub(crate) fn all(clients: &Clients) -> Self {
-        Self::of(Api::all(clients.watch.clone()))
-    }
-
-    /// Of a namespace's pods.
-    pub(crate) fn namespaced(clients: &Clients, namespace: &str) -> Self {
-        Self::of(Api::namespaced(clients.watch.clone(), namespace))
-    }
-
-    fn of(api: Api<Seen>) -> Self {
-        Self {
-            api,
-            params: Some(ListParams::default().limit(PAGE)),
-        }
+impl<K: Clone + DeserializeOwned + Debug> Pages<K> {
+    pub(crate) fn new(api: Api<K>, params: ListParams, limit: Duration) -> Self {
+        let params = Some(params);
+        Self { api, params, limit }
     }
 
     /// The next page, if there is one.
     ///
     /// # Errors
     ///
-    /// A sentence for the log. The list is over then.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Seen>>, String> {
+    /// [`Refusal`] of the API server. The list is over then.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<K>>, Refusal> {
         let Some(params) = self.params.take() else {
             return Ok(None);
         };
-        let page = match timeout(PATIENCE, self.api.list(&params)).await {
-            Ok(page) => page.map_err(|error| chain(&error))?,
-            Err(_) => return Err("no answer in time".to_owned()),
-        };
+        let page = call_within(self.limit, || self.api.list(&params)).await?;
         self.params = page
             .metadata
             .continue_

@@ -1,73 +1,94 @@
 //! A pod as the loops see it: the few fields that matter, read straight from the answer.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::diagnosis;
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::version::ObjectVersion;
 use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, Spec, Text};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use kube::api::ListParams;
+use kube::{Api, Resource};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
+use super::client::Clients;
+use super::optimistic::version_of;
+use super::pages::Pages;
+
+/// Pods in one page: about 10 KiB each.
+pub(crate) const PAGE_SIZE: u32 = 100;
+/// The deadline of one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Pages<ObservedPod> {
+    /// The pods of all namespaces.
+    pub(crate) fn all(clients: &Clients) -> Self {
+        Self::of(Api::all(clients.watch.clone()))
+    }
+
+    /// The pods of a namespace.
+    pub(crate) fn namespaced(clients: &Clients, namespace: &str) -> Self {
+        Self::of(Api::namespaced(clients.watch.clone(), namespace))
+    }
+
+    fn of(api: Api<ObservedPod>) -> Self {
+        Self::new(api, ListParams::default().limit(PAGE_SIZE), PAGE_TIMEOUT)
+    }
+}
+
 /// A pod of a watch or a list.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ObservedPod {
     /// Name, namespace, uid and version; nothing else.
     metadata: ObjectMeta,
-    /// What the decision needs.
+    /// The fields that the decision needs.
     pub(crate) pod: Pod<'static>,
-    /// When the API server stored it first.
+    /// The time when the API server stored it first.
     pub(crate) created: Option<Timestamp>,
-    /// It is on its way out.
+    /// Whether its deletion has begun.
     pub(crate) is_deleted: bool,
-    /// The uid of the controller that made it, and makes another one when it is deleted.
+    /// The uid of the controller that created it and replaces it after a deletion.
     pub(crate) controller: Option<String>,
-    /// How far it is.
-    pub(crate) phase: Phase,
-    /// A container of it runs, or has run.
+    pub(crate) phase: PodPhase,
+    /// Whether a container of it runs or has run.
     pub(crate) has_started: bool,
-    /// Why pulls from ECR failed, as far as it is one of ours to name.
+    /// The causes of failed pulls from ECR, as far as the kubelet's message tells them.
     pub(crate) refusals: Vec<Cause>,
 }
 
-/// How far a pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum PodPhase {
     /// It waits for a node, an image, or an init container.
     Pending,
-    /// It runs, or nobody knows.
+    /// It runs, or its node does not say.
     Running,
-    /// It ended.
     Ended,
 }
 
-impl Seen {
-    /// Where it is.
+impl ObservedPod {
     pub(crate) fn namespace(&self) -> &str {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// What it is called there.
     pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Which of all that ever had the name.
     pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Its version.
-    pub(crate) fn version(&self) -> Option<String> {
-        self.metadata.resource_version.clone()
+    pub(crate) fn version(&self) -> ObjectVersion {
+        version_of(&self.metadata)
     }
 
-    /// For an Event about it.
+    /// The object of an Event about it.
     pub(crate) fn reference(&self) -> ObjectReference {
         ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -80,7 +101,7 @@ impl Seen {
     }
 }
 
-impl Resource for Seen {
+impl Resource for ObservedPod {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -110,18 +131,18 @@ impl Resource for Seen {
 }
 
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawPod<'a> {
     #[serde(borrow, default)]
-    metadata: Metadata<'a>,
+    metadata: RawMetadata<'a>,
     #[serde(borrow, default)]
     spec: Option<Spec<'a>>,
     #[serde(borrow, default)]
-    status: Option<Status<'a>>,
+    status: Option<RawStatus<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
+struct RawMetadata<'a> {
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
@@ -135,7 +156,7 @@ struct Metadata<'a> {
     #[serde(default)]
     deletion_timestamp: Option<IgnoredAny>,
     #[serde(borrow, default)]
-    owner_references: Option<Vec<Owner<'a>>>,
+    owner_references: Option<Vec<OwnerReference<'a>>>,
     #[serde(borrow, default)]
     labels: Option<Labels<'a>>,
     #[serde(default)]
@@ -143,7 +164,7 @@ struct Metadata<'a> {
 }
 
 #[derive(Deserialize)]
-struct Owner<'a> {
+struct OwnerReference<'a> {
     #[serde(borrow, default)]
     uid: Text<'a>,
     #[serde(borrow, default)]
@@ -152,8 +173,8 @@ struct Owner<'a> {
     controller: Option<bool>,
 }
 
-/// Controllers that make a deleted pod anew and think nothing of it. A Job counts it as a failure,
-/// and of others nothing is known.
+/// Controllers that replace a deleted pod and take no harm. A Job counts the deletion as a failure,
+/// and what other controllers do is not known.
 const REPLACING: [&str; 4] = [
     "ReplicaSet",
     "StatefulSet",
@@ -163,55 +184,55 @@ const REPLACING: [&str; 4] = [
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Status<'a> {
+struct RawStatus<'a> {
     #[serde(borrow, default)]
     phase: Option<Text<'a>>,
     #[serde(borrow, default)]
-    container_statuses: Option<Vec<Container<'a>>>,
+    container_statuses: Option<Vec<RawContainer<'a>>>,
     #[serde(borrow, default)]
-    init_container_statuses: Option<Vec<Container<'a>>>,
+    init_container_statuses: Option<Vec<RawContainer<'a>>>,
     #[serde(borrow, default)]
-    ephemeral_container_statuses: Option<Vec<Container<'a>>>,
+    ephemeral_container_statuses: Option<Vec<RawContainer<'a>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Container<'a> {
+struct RawContainer<'a> {
     #[serde(borrow, default)]
     image: Text<'a>,
     #[serde(default)]
     restart_count: i64,
     #[serde(borrow, default)]
-    state: Option<State<'a>>,
+    state: Option<ContainerState<'a>>,
 }
 
 #[derive(Deserialize)]
-struct State<'a> {
+struct ContainerState<'a> {
     #[serde(default)]
     running: Option<IgnoredAny>,
     #[serde(default)]
     terminated: Option<IgnoredAny>,
     #[serde(borrow, default)]
-    waiting: Option<Waiting<'a>>,
+    waiting: Option<WaitingState<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Waiting<'a> {
+struct WaitingState<'a> {
     #[serde(borrow, default)]
     reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     message: Option<Text<'a>>,
 }
 
-impl<'de> Deserialize<'de> for Seen {
+impl<'de> Deserialize<'de> for ObservedPod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Raw::deserialize(deserializer).map(Self::from)
+        RawPod::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl From<Raw<'_>> for Seen {
-    fn from(raw: Raw<'_>) -> Self {
-        let Metadata {
+impl From<RawPod<'_>> for ObservedPod {
+    fn from(raw: RawPod<'_>) -> Self {
+        let RawMetadata {
             name,
             namespace,
             uid,
@@ -227,9 +248,9 @@ impl From<Raw<'_>> for Seen {
             .find(|owner| owner.controller == Some(true) && REPLACING.contains(&&*owner.kind));
         let status = raw.status.as_ref();
         let phase = match status.and_then(|status| status.phase.as_deref()) {
-            None | Some("" | "Pending") => Phase::Pending,
-            Some("Succeeded" | "Failed") => Phase::Ended,
-            Some(_) => Phase::Running,
+            None | Some("" | "Pending") => PodPhase::Pending,
+            Some("Succeeded" | "Failed") => PodPhase::Ended,
+            Some(_) => PodPhase::Running,
         };
         Self {
             metadata: ObjectMeta {
@@ -244,14 +265,15 @@ impl From<Raw<'_>> for Seen {
             is_deleted: deletion_timestamp.is_some(),
             controller: controller.map(|owner| owner.uid.0.into_owned()),
             phase,
-            has_started: status.is_some_and(|status| status.containers().any(Container::has_run)),
-            refusals: status.map(Status::refusals).unwrap_or_default(),
+            has_started: status
+                .is_some_and(|status| status.containers().any(RawContainer::has_run)),
+            refusals: status.map(RawStatus::refusals).unwrap_or_default(),
         }
     }
 }
 
-impl<'a> Status<'a> {
-    fn containers(&self) -> impl Iterator<Item = &Container<'a>> {
+impl<'a> RawStatus<'a> {
+    fn containers(&self) -> impl Iterator<Item = &RawContainer<'a>> {
         let all = [
             &self.container_statuses,
             &self.init_container_statuses,
@@ -261,14 +283,17 @@ impl<'a> Status<'a> {
     }
 
     fn refusals(&self) -> Vec<Cause> {
-        let mut causes: Vec<Cause> = self.containers().filter_map(Container::refusal).collect();
+        let mut causes: Vec<Cause> = self
+            .containers()
+            .filter_map(RawContainer::refusal)
+            .collect();
         causes.sort_unstable();
         causes.dedup();
         causes
     }
 }
 
-impl Container<'_> {
+impl RawContainer<'_> {
     fn has_run(&self) -> bool {
         let state = self.state.as_ref();
         self.restart_count > 0
@@ -294,12 +319,12 @@ mod tests {
 
     use super::*;
 
-    fn seen(pod: &Value) -> Seen {
+    fn seen(pod: &Value) -> ObservedPod {
         serde_json::from_str(&pod.to_string()).unwrap()
     }
 
     #[test]
-    fn a_pod_is_read_from_bytes_that_do_not_live_as_long() {
+    fn pod_outlives_the_bytes_it_is_read_from() {
         let image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/a:1";
         let waiting = |reason: &str, message: &str| {
             json!({
@@ -336,17 +361,17 @@ mod tests {
             (seen.namespace(), seen.name(), seen.uid()),
             ("team", "pod", "u")
         );
-        assert_eq!(seen.version().as_deref(), Some("7"));
+        assert_eq!(seen.version().version, "7");
         assert_eq!(seen.controller.as_deref(), Some("yes"));
         assert_eq!(seen.refusals, [Cause::PullDenied]);
-        assert_eq!(seen.phase, Phase::Pending);
+        assert_eq!(seen.phase, PodPhase::Pending);
         assert_eq!(seen.created, "2026-01-01T00:00:00Z".parse().ok());
         assert!(!seen.has_started && !seen.is_deleted);
         assert!(seen.pod.names("pull") && !seen.pod.names("other"));
     }
 
     #[test]
-    fn only_controllers_that_replace_a_deleted_pod_count() {
+    fn only_replacing_controller_counts() {
         for (kind, replaces) in [("StatefulSet", true), ("Job", false), ("TaskRun", false)] {
             let owner = json!({ "uid": "u", "kind": kind, "controller": true });
             let pod = json!({ "metadata": { "ownerReferences": [owner] } });
@@ -355,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_run_once_has_started() {
+    fn pod_that_ran_once_has_started() {
         for state in [
             json!({ "state": { "running": {} } }),
             json!({ "state": { "terminated": { "exitCode": 0 } } }),

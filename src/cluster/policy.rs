@@ -1,12 +1,13 @@
-//! Whether the guard policies hold: there, bound, denying.
+//! The check that the guard policies are there, bound and denying.
 //!
-//! RBAC lets our account write Secrets of one name in every namespace. What may be in them is
-//! pinned by ValidatingAdmissionPolicies; without those a stolen token of ours could make the API
-//! server hand out tokens of other accounts. The process works without them, and says so.
+//! RBAC lets our account write Secrets of one name in every namespace. ValidatingAdmissionPolicies
+//! limit the content of those Secrets. Without the policies, a stolen token of ours could make the
+//! API server hand out tokens of other accounts. The process works without them, and reports it.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE};
+use ecr_pull_secrets_core::target::Target;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -16,91 +17,99 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::client::CALL_TIMEOUT;
-use crate::telemetry::chain::chain;
+use super::call::{CALL_TIMEOUT, call};
+use super::refusal::Refusal;
 
-/// The policies, and the names of their bindings.
-pub(crate) const GUARDS: [&str; 4] = [
+/// The names of the policies and of their bindings.
+const GUARDS: [&str; 4] = [
     "ecr-pull-secrets-guard-secrets",
     "ecr-pull-secrets-guard-registration",
     "ecr-pull-secrets-guard-events",
     "ecr-pull-secrets-guard-rest",
 ];
 
-/// Looks whether the guards hold; the error says which does not, and how.
+/// Which guard does not hold, and why.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuardError {
+    #[error("cannot read the policy {name}")]
+    Policy { name: &'static str, source: Refusal },
+    #[error("cannot read the binding {name}")]
+    Binding { name: &'static str, source: Refusal },
+    #[error("the policy {0} does not fail closed")]
+    FailsOpen(&'static str),
+    #[error("the binding {0} does not deny")]
+    DoesNotDeny(&'static str),
+    #[error("a forbidden write was refused, but not by the guard")]
+    NotTheGuard(#[source] Refusal),
+    #[error("a forbidden write was not denied")]
+    NotDenied,
+    #[error("the API server did not answer in time")]
+    NoAnswer,
+}
+
+/// Checks the guards. `target` is a pull Secret that a forbidden write is tried on, as a dry run.
 ///
 /// # Errors
 ///
-/// A sentence for the log.
-pub(crate) async fn verify(
-    client: &Client,
-    namespace: &str,
-    secret_name: &str,
-) -> Result<(), String> {
-    match timeout(CALL_TIMEOUT * 3, check(client, namespace, secret_name)).await {
+/// [`GuardError`] of the first guard that does not hold.
+pub(crate) async fn verify(client: &Client, target: &Target) -> Result<(), GuardError> {
+    match timeout(CALL_TIMEOUT * 3, check(client, target)).await {
         Ok(result) => result,
-        Err(_) => Err("the API server did not answer in time".to_owned()),
+        Err(_) => Err(GuardError::NoAnswer),
     }
 }
 
-async fn check(client: &Client, namespace: &str, secret_name: &str) -> Result<(), String> {
+async fn check(client: &Client, target: &Target) -> Result<(), GuardError> {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
     for name in GUARDS {
-        let policy = policies
-            .get(name)
+        let policy = call(|| policies.get(name))
             .await
-            .map_err(|error| format!("policy {name}: {}", chain(&error)))?;
-        let fails = policy
+            .map_err(|source| GuardError::Policy { name, source })?;
+        let fails_closed = policy
             .spec
             .and_then(|spec| spec.failure_policy)
             .is_none_or(|policy| policy == "Fail");
-        if !fails {
-            return Err(format!("policy {name} does not fail closed"));
+        if !fails_closed {
+            return Err(GuardError::FailsOpen(name));
         }
-        let binding = bindings
-            .get(name)
+        let binding = call(|| bindings.get(name))
             .await
-            .map_err(|error| format!("binding {name}: {}", chain(&error)))?;
+            .map_err(|source| GuardError::Binding { name, source })?;
         let actions = &binding.spec.validation_actions;
         let denies = actions.iter().any(|action| action == "Deny");
         if !denies || binding.spec.policy_name != name {
-            return Err(format!("binding {name} does not deny"));
+            return Err(GuardError::DoesNotDeny(name));
         }
     }
-    probe(client, namespace, secret_name).await
+    probe(client, target).await
 }
 
 /// Tries, as a dry run, what the first guard must deny: the annotation that makes a controller fill
-/// in an account's token. The type is the right one, or the API server would refuse the change of
-/// an existing Secret before it asks the guard.
-async fn probe(client: &Client, namespace: &str, secret_name: &str) -> Result<(), String> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let forbidden = json!({
+/// in the token of an account. The type is the right one, because the API server would otherwise
+/// refuse the change of an existing Secret before it asks the guard.
+async fn probe(client: &Client, target: &Target) -> Result<(), GuardError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &target.namespace);
+    let forbidden = Patch::Apply(json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": secret_name,
+            "name": &*target.secret,
             "labels": { MANAGED_BY: OWNER },
             "annotations": { "kubernetes.io/service-account.name": "default" },
         },
         "type": SECRET_TYPE,
         "data": { DATA_KEY: BASE64_STANDARD.encode("{}") },
-    });
+    }));
     let params = PatchParams {
         dry_run: true,
         force: true,
         ..PatchParams::apply(OWNER)
     };
-    match secrets
-        .patch_metadata(secret_name, &params, &Patch::Apply(forbidden))
-        .await
-    {
-        Err(kube::Error::Api(status)) if status.message.contains(GUARDS[0]) => Ok(()),
-        Err(error) => Err(format!(
-            "a forbidden write was refused, but not by the guard: {}",
-            chain(&error)
-        )),
-        Ok(_) => Err("a forbidden write was not denied".to_owned()),
+    match call(|| secrets.patch_metadata(&target.secret, &params, &forbidden)).await {
+        // The refusal of a policy names the policy.
+        Err(Refusal::Because { detail, .. }) if detail.contains(GUARDS[0]) => Ok(()),
+        Err(refusal) => Err(GuardError::NotTheGuard(refusal)),
+        Ok(_) => Err(GuardError::NotDenied),
     }
 }

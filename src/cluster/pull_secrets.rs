@@ -1,162 +1,200 @@
-//! Server-side apply of pull Secrets: the only calls of ours that write one.
+//! The pull Secrets: this file alone reads, writes and deletes them.
 //!
-//! Every apply carries a resource version. `"1"` is older than any object, so it means "create
-//! only"; an update also carries the uid, or it would bring back a Secret that was deleted
-//! meanwhile. No call waits longer than [`CALL_TIMEOUT`].
+//! Every write is [optimistic](super::optimistic). The content of a Secret leaves the API server
+//! only where [`PullSecretApi::read`] asks for it; lists and answers to writes bring metadata.
 
 use std::collections::BTreeMap;
 
-use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::pull_secret::content::Content;
+use ecr_pull_secrets_core::pull_secret::ownership::Existing;
 use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE, annotation};
+use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::version::ObjectVersion;
+use jiff::{Timestamp, Unit};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams};
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use tokio::time::timeout;
 
-use super::client::CALL_TIMEOUT;
-use super::refusal::{Refusal, refusal};
+use super::call::{CALL_TIMEOUT, call};
+use super::optimistic::{self, Write};
+use super::pages::Pages;
+use super::refusal::Refusal;
 
-/// What an apply stands on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Base<'a> {
-    /// There is no Secret, or so we think.
-    Absent,
-    /// The Secret with this metadata, which was read and found to be ours to write. Fields that
-    /// others own are taken over: the version says that nobody wrote since.
-    Read(&'a ObjectMeta),
-}
+/// The annotation with the time since when no pod names the Secret: RFC 3339.
+pub(crate) const UNUSED_SINCE: &str = "ecr-pull-secrets.dev/unused-since";
+/// The field manager of that annotation. An apply of [`OWNER`] would remove what [`OWNER`] had set
+/// before.
+const CLEANUP_MANAGER: &str = "ecr-pull-secrets-cleanup";
+/// Secrets in one page: about 2 KiB of metadata each.
+const PAGE_SIZE: u32 = 250;
 
-/// The pull Secrets of all namespaces, all of one name.
+/// The pull Secrets of all namespaces.
 #[derive(Clone)]
 pub struct PullSecretApi {
     client: Client,
-    name: String,
 }
 
 impl PullSecretApi {
-    /// Talks to nobody yet.
-    pub fn new(client: Client, name: &str) -> Self {
-        Self {
-            client,
-            name: name.to_owned(),
-        }
+    /// Makes no call yet.
+    pub fn new(client: Client) -> Self {
+        Self { client }
     }
 
-    /// Reads the Secret, content and all.
+    /// Reads the Secret with its content.
     ///
     /// # Errors
     ///
-    /// [`Refusal`], never `Changed` or `Owned`.
-    pub(crate) async fn read(&self, namespace: &str) -> Result<Option<Secret>, Refusal> {
-        let api = self.api(namespace);
-        within(|| api.get_opt(&self.name)).await
+    /// [`Refusal`], never a conflict.
+    pub(crate) async fn read(&self, target: &Target) -> Result<Option<Secret>, Refusal> {
+        let api = self.api(target);
+        call(|| api.get_opt(&target.secret)).await
     }
 
-    /// Writes content. Returns the new metadata.
+    /// The metadata of all Secrets of a name, page by page.
+    pub(crate) fn pages(&self, name: &str) -> Pages<PartialObjectMeta<Secret>> {
+        // The name in the field selector is what lets RBAC say `resourceNames`.
+        let params = ListParams::default()
+            .fields(&format!("metadata.name={name}"))
+            .limit(PAGE_SIZE);
+        Pages::new(Api::all(self.client.clone()), params, CALL_TIMEOUT)
+    }
+
+    /// Creates the Secret, or writes its content over the version that was read and judged ours to
+    /// write. Returns the new metadata.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Changed`] when the base does not hold any more, [`Refusal::Owned`] when there was
-    /// to be no Secret and somebody else's is there.
+    /// [`Refusal`]; a conflict when the Secret is not as `base` says.
     pub(crate) async fn apply(
         &self,
-        namespace: &str,
-        base: Base<'_>,
+        target: &Target,
+        base: Option<&ObjectVersion>,
         content: &Content,
     ) -> Result<ObjectMeta, Refusal> {
-        let (resource_version, uid, force) = match base {
-            Base::Absent => (Some("1".to_owned()), None, false),
-            Base::Read(metadata) => (
-                metadata.resource_version.clone(),
-                metadata.uid.clone(),
-                true,
-            ),
+        let secret = secret(target, content);
+        let write = match base {
+            None => Write::create(OWNER, secret),
+            Some(base) => Write::replace(OWNER, base, secret),
         };
-        let annotations = content
-            .annotations
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()));
-        let data = ByteString(content.docker_config.expose_secret().as_bytes().to_vec());
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: Some(namespace.to_owned()),
-                labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), OWNER.to_owned())])),
-                annotations: Some(annotations.collect()),
-                resource_version,
-                uid,
-                ..ObjectMeta::default()
-            },
-            type_: Some(SECRET_TYPE.to_owned()),
-            data: Some(BTreeMap::from([(DATA_KEY.to_owned(), data)])),
-            ..Secret::default()
-        };
-        let params = PatchParams {
-            force,
-            ..PatchParams::apply(OWNER)
-        };
-        let patch = Patch::Apply(&secret);
-        let api = self.api(namespace);
-        within(|| api.patch_metadata(&self.name, &params, &patch))
-            .await
-            .map(|answer| answer.metadata)
+        write.send(&self.api(target), &target.secret).await
     }
 
-    /// Removes the copy of the whole Secret that `kubectl apply` leaves in an annotation.
+    /// Removes the annotation in which `kubectl apply` leaves a copy of the whole Secret.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Changed`] when the Secret is not the one of `metadata` any more.
+    /// [`Refusal`]; a conflict when the Secret is not of this version.
     pub(crate) async fn drop_last_applied(
         &self,
-        metadata: &ObjectMeta,
+        target: &Target,
+        base: &ObjectVersion,
     ) -> Result<ObjectMeta, Refusal> {
-        let patch = Patch::Merge(json!({ "metadata": {
-            "uid": metadata.uid,
-            "resourceVersion": metadata.resource_version,
-            "annotations": { annotation::LAST_APPLIED: null },
-        }}));
-        let params = PatchParams {
-            field_manager: Some(OWNER.to_owned()),
-            ..PatchParams::default()
-        };
-        let api = self.api(metadata.namespace.as_deref().unwrap_or_default());
-        within(|| api.patch_metadata(&self.name, &params, &patch))
+        self.annotate(target, OWNER, base, annotation::LAST_APPLIED, None)
             .await
-            .map(|answer| answer.metadata)
     }
 
-    fn api(&self, namespace: &str) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), namespace)
+    /// Marks the Secret as unused since then, or as used.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; a conflict when the Secret is not of this version.
+    pub(crate) async fn mark_unused(
+        &self,
+        target: &Target,
+        base: &ObjectVersion,
+        since: Option<Timestamp>,
+    ) -> Result<ObjectMeta, Refusal> {
+        let since = since.and_then(|since| since.round(Unit::Second).ok());
+        let value = since.map(|since| since.to_string());
+        self.annotate(target, CLEANUP_MANAGER, base, UNUSED_SINCE, value)
+            .await
+    }
+
+    /// Deletes the Secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; a conflict when the Secret is not of this version.
+    pub(crate) async fn remove(
+        &self,
+        target: &Target,
+        base: &ObjectVersion,
+    ) -> Result<(), Refusal> {
+        optimistic::delete(&self.api(target), &target.secret, base).await
+    }
+
+    async fn annotate(
+        &self,
+        target: &Target,
+        field_manager: &str,
+        base: &ObjectVersion,
+        annotation: &str,
+        value: Option<String>,
+    ) -> Result<ObjectMeta, Refusal> {
+        let patch = json!({ "metadata": { "annotations": { annotation: value } } });
+        Write::merge(field_manager, base, patch)
+            .send(&self.api(target), &target.secret)
+            .await
+    }
+
+    fn api(&self, target: &Target) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &target.namespace)
     }
 }
 
-/// One call, and at once a second one where the first found a connection that had died while it
-/// was idle. Every call of ours can be made twice: the resource version sees to it.
-///
-/// # Errors
-///
-/// [`Refusal`], also when there is no answer within [`CALL_TIMEOUT`].
-pub(crate) async fn within<T, F>(mut call: impl FnMut() -> F) -> Result<T, Refusal>
-where
-    F: Future<Output = kube::Result<T>>,
-{
-    let twice = async {
-        match call().await {
-            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => call().await,
-            answer => answer,
-        }
-    };
-    match timeout(CALL_TIMEOUT, twice).await {
-        Ok(answer) => answer.map_err(|error| refusal(&error)),
-        Err(_) => {
-            let detail = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
-            Err(Refusal::Because(Cause::ApiServerUnreachable, detail))
-        }
+fn secret(target: &Target, content: &Content) -> Secret {
+    let annotations = content
+        .annotations
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let data = ByteString(content.docker_config.expose_secret().as_bytes().to_vec());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(target.secret.to_string()),
+            namespace: Some(target.namespace.to_string()),
+            labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), OWNER.to_owned())])),
+            annotations: Some(annotations.collect()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(SECRET_TYPE.to_owned()),
+        data: Some(BTreeMap::from([(DATA_KEY.to_owned(), data)])),
+        ..Secret::default()
+    }
+}
+
+/// The parts of a Secret that decide whose it is.
+pub(crate) fn view(secret: &Secret) -> Existing<'_> {
+    let data = secret.data.as_ref();
+    Existing {
+        secret_type: secret.type_.as_deref().unwrap_or("Opaque"),
+        immutable: secret.immutable.unwrap_or(false),
+        labels: secret.metadata.labels.as_ref(),
+        annotations: secret.metadata.annotations.as_ref(),
+        keys: data
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str())
+            .collect(),
+        docker_config: data
+            .and_then(|data| data.get(DATA_KEY))
+            .map(|bytes| &*bytes.0)
+            .unwrap_or_default(),
+    }
+}
+
+/// The object of an Event about a Secret.
+pub(crate) fn reference(metadata: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Secret".to_owned()),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
     }
 }

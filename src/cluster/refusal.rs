@@ -1,51 +1,111 @@
-//! What the API server says, as a [`Cause`]: the one place that reads its status objects.
+//! The answer of an API server that does not do what a call asks, and its [`Cause`].
+//!
+//! This file alone reads status codes, reasons and messages of the API server. All other code
+//! matches on [`Refusal`].
+
+use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use kube::core::Status;
 
 use crate::telemetry::chain::chain;
 
-/// Why a write of a pull Secret did not happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a call did not do what it was made for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// Somebody changed, made or deleted the Secret since we looked: look again.
+    /// The object was created, changed or deleted since it was read: a new read helps.
+    #[error("the object changed since it was read")]
     Changed,
-    /// Somebody else owns the content.
+    /// Another field manager owns a field of the object.
+    #[error("another field manager owns a field of the object")]
     Owned,
-    /// Anything that looking again does not help.
-    Because(Cause, String),
+    /// The namespace may be there; the object itself is not.
+    #[error("the object does not exist")]
+    Missing,
+    /// A reason that a new read of the object does not remove.
+    #[error("{cause}: {detail}")]
+    Because {
+        cause: Cause,
+        /// The words of the API server, or of the connection to it.
+        detail: String,
+    },
 }
 
-/// Reads an error of a call about a namespace's pull Secret.
-pub(crate) fn refusal(error: &kube::Error) -> Refusal {
-    match error {
-        kube::Error::Api(status) => of_status(status),
-        other => Refusal::Because(Cause::ApiServerUnreachable, chain(other)),
+impl Refusal {
+    /// Reads an error of the client.
+    pub(crate) fn of(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(status),
+            other => Self::Because {
+                cause: Cause::ApiServerUnreachable,
+                detail: chain(other),
+            },
+        }
     }
-}
 
-fn of_status(status: &Status) -> Refusal {
-    let has_cause = |reason: &str| {
-        let causes = status
-            .details
-            .as_ref()
-            .map(|details| details.causes.as_slice())
-            .unwrap_or_default();
-        causes.iter().any(|cause| cause.reason == reason)
-    };
-    let because = |cause| Refusal::Because(cause, status.message.clone());
-    match status.code {
-        409 if has_cause("FieldManagerConflict") => Refusal::Owned,
-        409 => Refusal::Changed,
-        403 if has_cause("NamespaceTerminating") => because(Cause::NamespaceTerminating),
-        // The quota plugin gives no machine-readable cause.
-        403 if status.message.contains("exceeded quota") => because(Cause::QuotaExceeded),
-        // Other plugins answer 403 as well; RBAC alone names the user and the verb.
-        403 if status.message.contains(" cannot ") => because(Cause::RbacForbidden),
-        401 => because(Cause::RbacForbidden),
-        404 => because(Cause::NamespaceMissing),
-        429 | 500.. => because(Cause::ApiServerBusy),
-        _ => because(Cause::SecretRefused),
+    /// No answer within the deadline of the call.
+    pub(crate) fn no_answer(limit: Duration) -> Self {
+        Self::Because {
+            cause: Cause::ApiServerUnreachable,
+            detail: format!("no answer within {} s", limit.as_secs()),
+        }
+    }
+
+    fn of_status(status: &Status) -> Self {
+        let details = status.details.as_ref();
+        let has_cause = |reason: &str| {
+            let mut causes = details.iter().flat_map(|details| &details.causes);
+            causes.any(|cause| cause.reason == reason)
+        };
+        let kind = details.map(|details| details.kind.as_str());
+        let cause = match status.code {
+            409 if has_cause("FieldManagerConflict") => return Self::Owned,
+            409 => return Self::Changed,
+            403 if has_cause("NamespaceTerminating") => Cause::NamespaceTerminating,
+            // The quota plugin gives no machine-readable cause.
+            403 if status.message.contains("exceeded quota") => Cause::QuotaExceeded,
+            // Other plugins answer 403 as well; RBAC alone names the user and the verb.
+            403 if status.message.contains(" cannot ") => Cause::RbacForbidden,
+            401 => Cause::RbacForbidden,
+            404 if !matches!(kind, None | Some("" | "namespaces")) => return Self::Missing,
+            404 => Cause::NamespaceMissing,
+            429 | 500.. => Cause::ApiServerBusy,
+            _ => Cause::SecretRefused,
+        };
+        Self::Because {
+            cause,
+            detail: status.message.clone(),
+        }
+    }
+
+    /// Whether the object is not as it was read. A new read shows what it is now.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Changed | Self::Owned | Self::Missing)
+    }
+
+    /// Whether the API server is busy or cannot be reached, so that the same call may succeed soon.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(
+            self.cause(),
+            Cause::ApiServerBusy | Cause::ApiServerUnreachable
+        )
+    }
+
+    /// The reason in one word. A conflict that remains is contention.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Changed | Self::Owned | Self::Missing => Cause::WriteContended,
+            Self::Because { cause, .. } => *cause,
+        }
+    }
+
+    /// The cause, and the words of the API server for the log; a conflict has none.
+    pub(crate) fn into_parts(self) -> (Cause, String) {
+        let cause = self.cause();
+        match self {
+            Self::Changed | Self::Owned | Self::Missing => (cause, String::new()),
+            Self::Because { detail, .. } => (cause, detail),
+        }
     }
 }
 
@@ -55,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    fn error(code: u16, message: &str, cause: &str) -> kube::Error {
+    fn error(code: u16, message: &str, cause: &str, kind: &str) -> kube::Error {
         let causes = if cause.is_empty() {
             Vec::new()
         } else {
@@ -68,7 +128,7 @@ mod tests {
         let details = StatusDetails {
             name: String::new(),
             group: String::new(),
-            kind: String::new(),
+            kind: kind.to_owned(),
             uid: String::new(),
             causes,
             retry_after_seconds: 0,
@@ -79,14 +139,18 @@ mod tests {
         kube::Error::Api(status.boxed())
     }
 
+    fn refusal(code: u16, message: &str, cause: &str) -> Refusal {
+        Refusal::of(&error(code, message, cause, ""))
+    }
+
     #[test]
-    fn each_refusal_of_the_api_server_has_its_cause() {
+    fn refusal_of_api_server_has_its_cause() {
         assert_eq!(
-            refusal(&error(409, "the object has been modified", "")),
+            refusal(409, "the object has been modified", ""),
             Refusal::Changed
         );
         assert_eq!(
-            refusal(&error(409, "Apply failed", "FieldManagerConflict")),
+            refusal(409, "Apply failed", "FieldManagerConflict"),
             Refusal::Owned
         );
         let cases = [
@@ -123,11 +187,28 @@ mod tests {
             (504, "timeout", "", Cause::ApiServerBusy),
         ];
         for (code, message, cause, wanted) in cases {
+            let refusal = refusal(code, message, cause);
             assert_eq!(
-                refusal(&error(code, message, cause)),
-                Refusal::Because(wanted, message.to_owned()),
+                refusal,
+                Refusal::Because {
+                    cause: wanted,
+                    detail: message.to_owned()
+                },
                 "{code} {message}"
             );
+            assert_eq!(
+                refusal.is_transient(),
+                code >= 429,
+                "a retry helps: {code} {message}"
+            );
         }
+    }
+
+    #[test]
+    fn missing_object_differs_from_missing_namespace() {
+        let missing = |kind| Refusal::of(&error(404, "not found", "", kind));
+        assert_eq!(missing("secrets"), Refusal::Missing);
+        assert_eq!(missing("namespaces").cause(), Cause::NamespaceMissing);
+        assert!(missing("secrets").is_conflict() && !missing("namespaces").is_conflict());
     }
 }

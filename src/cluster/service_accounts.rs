@@ -1,137 +1,149 @@
 //! ServiceAccounts that list the Secrets which their pods may name.
 //!
-//! With `kubernetes.io/enforce-mountable-secrets: "true"` the API server refuses a pod whose
-//! `imagePullSecrets` are not all in the ServiceAccount's own list, *after* our patch and whatever
-//! our `failurePolicy` is. So for those the reference is not added. Of all others nothing is kept
-//! but a hash that says "seen": a ServiceAccount that is younger than the watch is asked for.
+//! With `kubernetes.io/enforce-mountable-secrets: "true"`, the API server refuses a pod whose
+//! `imagePullSecrets` are not all in the ServiceAccount's own list. It does so *after* our patch, and
+//! whatever our `failurePolicy` is. A pod of such an account gets no reference. Of all other accounts
+//! only a hash stays in memory. An account that the watch has not brought yet is read from the API
+//! server.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{PoisonError, RwLock};
 
+use ecr_pull_secrets_core::names::is_dns_subdomain;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use parking_lot::RwLock;
 
 use super::client::Clients;
 use super::look_ups::LookUps;
 use super::watch::{Announce, follow};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+/// The longest list that stays in memory, because a tenant chooses its length. Names beyond it count
+/// as not listed.
+const MAX_LISTED: usize = 64;
 
 #[derive(Default)]
-struct Seen {
-    all: HashSet<u64>,
-    restricted: HashSet<u64>,
+struct Accounts {
+    hasher: RandomState,
+    /// All accounts that do not enforce, as hashes.
+    free: HashSet<u64>,
+    /// The Secrets that an enforcing account lists, as hashes.
+    enforcing: HashMap<u64, Box<[u64]>>,
+}
+
+impl Accounts {
+    fn enter(&mut self, account: &ServiceAccount) {
+        let key = self.key_of(account);
+        if let Some(listed) = enforced(account) {
+            let listed = listed.take(MAX_LISTED);
+            let listed = listed.map(|name| self.hasher.hash_one(name)).collect();
+            self.free.remove(&key);
+            self.enforcing.insert(key, listed);
+        } else {
+            self.enforcing.remove(&key);
+            self.free.insert(key);
+        }
+    }
+
+    fn remove(&mut self, account: &ServiceAccount) {
+        let key = self.key_of(account);
+        self.free.remove(&key);
+        self.enforcing.remove(&key);
+    }
+
+    /// `None`: the account is not known.
+    fn forbids(&self, namespace: &str, name: &str, secret: &str) -> Option<bool> {
+        let key = self.key(namespace, name);
+        if self.free.contains(&key) {
+            return Some(false);
+        }
+        let listed = self.enforcing.get(&key)?;
+        Some(!listed.contains(&self.hasher.hash_one(secret)))
+    }
+
+    fn key_of(&self, account: &ServiceAccount) -> u64 {
+        let metadata = &account.metadata;
+        self.key(
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+        )
+    }
+
+    fn key(&self, namespace: &str, name: &str) -> u64 {
+        self.hasher.hash_one((namespace, name))
+    }
 }
 
 /// All ServiceAccounts of the cluster.
 pub(crate) struct ServiceAccounts {
-    seen: RwLock<Seen>,
-    hasher: RandomState,
-    secret_name: String,
+    accounts: RwLock<Accounts>,
     client: Client,
     look_ups: LookUps,
 }
 
 impl ServiceAccounts {
-    /// Knows none yet.
-    pub(crate) fn new(clients: &Clients, secret_name: &str) -> Self {
+    /// Knows none yet, and makes no call.
+    pub(crate) fn new(clients: &Clients) -> Self {
         Self {
-            seen: RwLock::default(),
-            hasher: RandomState::new(),
-            secret_name: secret_name.to_owned(),
+            accounts: RwLock::default(),
             client: clients.call.clone(),
             look_ups: clients.look_ups.clone(),
         }
     }
 
-    /// Keeps them up to date, for ever.
+    /// Keeps them up to date, until dropped.
     pub(crate) async fn watch(&self, client: Client, announce: Announce) {
         let events = watcher(
             Api::<ServiceAccount>::all(client),
             watcher::Config::default(),
         );
-        let mut listed = Seen::default();
+        let mut listed = Accounts::default();
         follow("serviceaccounts", events, announce, |event| match event {
-            Event::Init => listed = Seen::default(),
-            Event::InitApply(account) => self.note(&mut listed, &account),
-            Event::InitDone => *self.write() = std::mem::take(&mut listed),
-            Event::Apply(account) => self.note(&mut self.write(), &account),
-            Event::Delete(account) => {
-                let key = self.key_of(&account);
-                let mut seen = self.write();
-                seen.all.remove(&key);
-                seen.restricted.remove(&key);
-            }
+            Event::Init => listed = Accounts::default(),
+            Event::InitApply(account) => listed.enter(&account),
+            Event::InitDone => *self.accounts.write() = std::mem::take(&mut listed),
+            Event::Apply(account) => self.accounts.write().enter(&account),
+            Event::Delete(account) => self.accounts.write().remove(&account),
         })
         .await;
     }
 
-    /// Whether the API server would refuse a pod of this ServiceAccount for naming the pull
-    /// Secret. One that cannot be looked up in time counts as unrestricted: the restriction is
-    /// deprecated and rare, a pod without its reference is lost.
-    pub(crate) async fn forbids(&self, namespace: &str, name: &str) -> bool {
-        if let Some(forbids) = self.cached(namespace, name) {
+    /// Whether the API server would refuse a pod of this ServiceAccount because it names the Secret.
+    /// An account that cannot be read in time counts as free: the restriction is deprecated and
+    /// rare, and a pod without its reference cannot pull.
+    pub(crate) async fn forbids(&self, namespace: &str, name: &str, secret: &str) -> bool {
+        if let Some(forbids) = self.cached(namespace, name, secret) {
             return forbids;
         }
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        match self.look_ups.run(api.get_opt(name)).await {
-            Some(Some(account)) => is_restricted(&account, &self.secret_name),
+        match self.look_ups.run(|| api.get_opt(name)).await {
+            Some(Some(account)) => is_restricted(&account, secret),
             _ => false,
         }
     }
 
-    /// What [`ServiceAccounts::forbids`] says, from memory only.
-    pub(crate) fn cached(&self, namespace: &str, name: &str) -> Option<bool> {
-        if !is_subdomain(name) {
-            // No ServiceAccount has such a name, and it must not end up in a path.
+    /// The answer of [`ServiceAccounts::forbids`], from memory only.
+    pub(crate) fn cached(&self, namespace: &str, name: &str, secret: &str) -> Option<bool> {
+        if !is_dns_subdomain(name) {
+            // No ServiceAccount has such a name, and it must not go into a path.
             return Some(false);
         }
-        let key = self.hasher.hash_one((namespace, name));
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        let is_known = seen.all.contains(&key);
-        is_known.then(|| seen.restricted.contains(&key))
-    }
-
-    fn note(&self, seen: &mut Seen, account: &ServiceAccount) {
-        let key = self.key_of(account);
-        seen.all.insert(key);
-        if is_restricted(account, &self.secret_name) {
-            seen.restricted.insert(key);
-        } else {
-            seen.restricted.remove(&key);
-        }
-    }
-
-    fn key_of(&self, account: &ServiceAccount) -> u64 {
-        let metadata = &account.metadata;
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        self.hasher.hash_one((
-            text(&metadata.namespace).as_str(),
-            text(&metadata.name).as_str(),
-        ))
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Seen> {
-        self.seen.write().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.read().forbids(namespace, name, secret)
     }
 }
 
-/// The grammar of a ServiceAccount's name.
-fn is_subdomain(name: &str) -> bool {
-    let is_letter =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
-    (1..=253).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_letter)
+fn is_restricted(account: &ServiceAccount, secret: &str) -> bool {
+    enforced(account).is_some_and(|mut listed| !listed.any(|listed| listed == secret))
 }
 
-fn is_restricted(account: &ServiceAccount, secret_name: &str) -> bool {
-    let annotations = account.metadata.annotations.as_ref();
-    let enforced = annotations
-        .and_then(|all| all.get(ENFORCE))
-        .is_some_and(|value| value == "true");
-    let mut listed = account.image_pull_secrets.iter().flatten();
-    enforced && !listed.any(|reference| reference.name == secret_name)
+/// The Secrets that the pods of an account may name; `None` where they may name any.
+fn enforced(account: &ServiceAccount) -> Option<impl Iterator<Item = &str>> {
+    let annotations = account.metadata.annotations.as_ref()?;
+    let is_enforced = annotations.get(ENFORCE)? == "true";
+    let listed = account.image_pull_secrets.iter().flatten();
+    is_enforced.then(|| listed.map(|reference| reference.name.as_str()))
 }
 
 #[cfg(test)]
@@ -150,28 +162,40 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_never_gets_into_a_path() {
-        for name in ["default", "a.b-c", "1"] {
-            assert!(is_subdomain(name), "{name}");
-        }
-        for name in [
-            "",
-            "?limit=500",
-            "../secrets/x",
-            "..",
-            "a/b",
-            "A",
-            &"a".repeat(254),
-        ] {
-            assert!(!is_subdomain(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn only_an_account_that_enforces_and_does_not_list_us_is_restricted() {
+    fn only_enforcing_account_without_our_secret_is_restricted() {
         assert!(is_restricted(&account("true", "other"), "pull"));
         assert!(!is_restricted(&account("true", "pull"), "pull"));
         assert!(!is_restricted(&account("false", "other"), "pull"));
         assert!(!is_restricted(&ServiceAccount::default(), "pull"));
+    }
+    #[test]
+    fn enforcing_account_is_asked_for_one_secret() {
+        let mut accounts = Accounts::default();
+        let mut account = account("true", "pull");
+        account.metadata.namespace = Some("team".to_owned());
+        account.metadata.name = Some("default".to_owned());
+        assert_eq!(accounts.forbids("team", "default", "pull"), None);
+        accounts.enter(&account);
+        assert_eq!(accounts.forbids("team", "default", "pull"), Some(false));
+        assert_eq!(accounts.forbids("team", "default", "other"), Some(true));
+
+        account.metadata.annotations = None;
+        accounts.enter(&account);
+        assert_eq!(accounts.forbids("team", "default", "other"), Some(false));
+        accounts.remove(&account);
+        assert_eq!(accounts.forbids("team", "default", "other"), None);
+    }
+
+    #[test]
+    fn list_beyond_limit_is_not_kept() {
+        let mut accounts = Accounts::default();
+        let mut account = account("true", "other");
+        let listed = account.image_pull_secrets.as_mut().unwrap();
+        listed.resize(2 * MAX_LISTED, listed[0].clone());
+        accounts.enter(&account);
+        assert_eq!(
+            accounts.enforcing.values().next().unwrap().len(),
+            MAX_LISTED
+        );
     }
 }

@@ -14,9 +14,9 @@ use super::recreate;
 use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
-use crate::cluster::events::Told;
+use crate::cluster::events::Reported;
 use crate::cluster::namespaces::Known;
-use crate::cluster::pods::{Phase, Seen};
+use crate::cluster::pods::{ObservedPod, PodPhase};
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -39,7 +39,7 @@ pub(crate) enum Standing {
 }
 
 /// Judges a pod as admission would have.
-pub(crate) async fn judge(term: &Term, pod: &Seen) -> Standing {
+pub(crate) async fn judge(term: &Term, pod: &ObservedPod) -> Standing {
     let namespace = pod.namespace();
     if pod.is_deleted {
         return Standing::Fine;
@@ -52,7 +52,7 @@ pub(crate) async fn judge(term: &Term, pod: &Seen) -> Standing {
     ) else {
         return Standing::Fine;
     };
-    if pod.phase == Phase::Ended || matches!(known, Known::Missing | Known::Terminating(_)) {
+    if pod.phase == PodPhase::Ended || matches!(known, Known::Missing | Known::Terminating(_)) {
         return Standing::Fine;
     }
     let allowed = term.engine.allowed(namespace, &registries);
@@ -67,7 +67,11 @@ pub(crate) async fn judge(term: &Term, pod: &Seen) -> Standing {
         || term
             .engine
             .service_accounts
-            .forbids(namespace, account)
+            .forbids(
+                namespace,
+                account,
+                &term.engine.live.snapshot().settings.secret_name,
+            )
             .await
     {
         return Standing::Fine;
@@ -77,7 +81,7 @@ pub(crate) async fn judge(term: &Term, pod: &Seen) -> Standing {
 
 /// Does what there is to do about a pod, except for its Secret: the registries that one must open,
 /// and does not, are returned.
-pub(crate) async fn attend(term: &Term, pod: &Seen) -> Option<Vec<(Registry, Identity)>> {
+pub(crate) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Registry, Identity)>> {
     match judge(term, pod).await {
         Standing::Fine => None,
         Standing::Missed => {
@@ -120,7 +124,7 @@ pub(crate) async fn repair(
 }
 
 /// Tells of a missed pod, and counts it. Whether it is one, and told.
-async fn report(term: &Term, pod: &Seen) -> bool {
+async fn report(term: &Term, pod: &ObservedPod) -> bool {
     let (reports, cause) = (&term.reports, Cause::PodMissed);
     let claim = match reports.claim(pod.uid(), cause.name()) {
         Claimed::Ours(claim) => claim,
@@ -163,7 +167,7 @@ async fn report(term: &Term, pod: &Seen) -> bool {
 
 /// Says what stands between a pod and its image, where the registry refused it. A token that ECR
 /// takes for dead before its time is replaced.
-async fn diagnose(term: &Term, pod: &Seen, registries: &[(Registry, Identity)]) {
+async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[(Registry, Identity)]) {
     let is_old = |created| clock::now().duration_since(created) > GRACE;
     for cause in &pod.refusals {
         let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
@@ -183,14 +187,14 @@ async fn diagnose(term: &Term, pod: &Seen, registries: &[(Registry, Identity)]) 
 }
 
 /// Says why a pod's Secret cannot be made, where somebody has to do something about it.
-pub(super) async fn explain(term: &Term, pod: &Seen, cause: Cause) {
+pub(super) async fn explain(term: &Term, pod: &ObservedPod, cause: Cause) {
     if cause.retry() != Retry::Soon {
         once(term, pod, cause, "a pod waits for its pull secret").await;
     }
 }
 
 /// Tells of a cause once for each pod.
-async fn once(term: &Term, pod: &Seen, cause: Cause, message: &str) {
+async fn once(term: &Term, pod: &ObservedPod, cause: Cause, message: &str) {
     let Claimed::Ours(claim) = term.reports.claim(pod.uid(), cause.name()) else {
         return;
     };
@@ -209,26 +213,26 @@ async fn once(term: &Term, pod: &Seen, cause: Cause, message: &str) {
 }
 
 /// Tells. Whether nobody had told it before; nothing where it could not be told for now.
-async fn tell(term: &Term, pod: &Seen, cause: Cause) -> Option<bool> {
+async fn tell(term: &Term, pod: &ObservedPod, cause: Cause) -> Option<bool> {
     let about = pod.reference();
     let (mut pause, mut may_be_ours) = (PAUSES.0, false);
     let end = Instant::now() + PATIENCE;
     loop {
-        match term.engine.events.tell(&about, cause).await {
-            Told::First => return Some(true),
+        match term.engine.events.report(&about, cause).await {
+            Reported::First => return Some(true),
             // An earlier attempt of ours may have succeeded without our hearing of it.
-            Told::Before => return Some(may_be_ours),
-            Told::Unclear(_) if Instant::now() >= end => {
+            Reported::Before => return Some(may_be_ours),
+            Reported::Unclear(_) if Instant::now() >= end => {
                 term.reports.sweep_soon();
                 return None;
             }
-            Told::Unclear(_) => may_be_ours = true,
-            Told::Refused(error) => {
+            Reported::Unclear(_) => may_be_ours = true,
+            Reported::Refused(error) => {
                 warn!(
                     namespace = pod.namespace(),
                     pod = pod.name(),
                     cause = cause.name(),
-                    error,
+                    %error,
                     "cannot tell of a pod"
                 );
                 return Some(true);

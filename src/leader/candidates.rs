@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
@@ -13,8 +14,7 @@ const MAX_CANDIDATES: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) about: ObjectReference,
-    /// `metadata.resourceVersion`.
-    pub(super) version: Option<String>,
+    pub(super) version: ObjectVersion,
     /// The uid of its controller.
     pub(super) controller: String,
     pub(super) created: Timestamp,

@@ -8,29 +8,20 @@ use std::collections::HashSet;
 
 use ecr_pull_secrets_core::pull_secret::content::is_exclusive;
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
+use ecr_pull_secrets_core::target::Target;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
-use kube::core::PartialObjectMeta;
-use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::repairs::provisioned;
 use super::term::Term;
 use crate::clock;
+use crate::cluster::optimistic::version_of;
 use crate::cluster::pages::Pages;
-use crate::cluster::pull_secrets::within;
+use crate::cluster::pull_secrets::{PullSecretApi, UNUSED_SINCE};
 use crate::cluster::refusal::Refusal;
 use crate::pull_secret::ledger::is_edited;
 
-/// Since when no pod names the Secret, as far as we saw: RFC 3339.
-const UNUSED_SINCE: &str = "ecr-pull-secrets.dev/unused-since";
-/// Whose field that is.
-const MANAGER: &str = "ecr-pull-secrets-cleanup";
-/// Secrets in one answer: some 2 KiB of metadata each.
-const PAGE: u32 = 250;
 /// A mark from further ahead comes from a wrong clock.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
@@ -42,7 +33,7 @@ pub(super) async fn run(term: &Term, in_use: &HashSet<Box<str>>) {
     let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
     match each(term, in_use, after).await {
         Ok(()) => debug!("looked at all pull secrets"),
-        Err(refusal) => warn!(error = said(refusal), "cannot look for unused pull secrets"),
+        Err(refusal) => warn!(error = %refusal, "cannot look for unused pull secrets"),
     }
 }
 
@@ -53,39 +44,26 @@ async fn each(
 ) -> Result<(), Refusal> {
     let config = term.engine.live.snapshot();
     let name = &config.settings.secret_name;
-    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(term.engine.clients.call.clone());
-    let mut params = ListParams::default()
-        .fields(&format!("metadata.name={name}"))
-        .limit(PAGE);
-    loop {
-        let page = within(|| secrets.list(&params)).await?;
-        for secret in &page.items {
+    let mut pages = api(term).pages(name);
+    while let Some(secrets) = pages.next().await? {
+        for secret in &secrets {
             let metadata = &secret.metadata;
             let namespace = metadata.namespace.as_deref().unwrap_or_default();
             match tidy(term, metadata, in_use, after).await {
                 // Most likely it was rotated just now; tomorrow is another day.
-                Err(Refusal::Changed | Refusal::Owned) => {
+                Err(refusal) if refusal.is_conflict() => {
                     debug!(namespace, "a pull secret changed under the clean-up");
                 }
-                Err(Refusal::Because(cause, detail)) => {
+                Err(refusal) => {
+                    let (cause, detail) = refusal.into_parts();
                     let cause = cause.name();
                     warn!(namespace, cause, detail, "cannot clean up a pull secret");
                 }
                 Ok(()) => {}
             }
         }
-        match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => params.continue_token = Some(token),
-            _ => return Ok(()),
-        }
     }
-}
-
-fn said(refusal: Refusal) -> String {
-    match refusal {
-        Refusal::Changed | Refusal::Owned => "it changed meanwhile".to_owned(),
-        Refusal::Because(cause, detail) => format!("{cause}: {detail}"),
-    }
+    Ok(())
 }
 
 /// What is to become of a Secret.
@@ -144,22 +122,11 @@ async fn tidy(
 
 /// Says since when, or that it is used again.
 async fn mark(term: &Term, metadata: &ObjectMeta, since: Option<Timestamp>) -> Result<(), Refusal> {
-    let since = since.and_then(|since| since.round(jiff::Unit::Second).ok());
-    let patch = Patch::Merge(json!({ "metadata": {
-        "uid": metadata.uid,
-        "resourceVersion": metadata.resource_version,
-        "annotations": { UNUSED_SINCE: since.map(|since| since.to_string()) },
-    }}));
-    let params = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    let secrets = secrets(term, metadata);
-    let config = term.engine.live.snapshot();
-    let name = &config.settings.secret_name;
-    let answer = within(|| secrets.patch_metadata(name, &params, &patch)).await?;
+    let answer = api(term)
+        .mark_unused(&target(term, metadata), &version_of(metadata), since)
+        .await?;
     // Rotation writes on top of what the ledger knows.
-    term.engine.ledger.saw(&answer.metadata);
+    term.engine.ledger.saw(&answer);
     Ok(())
 }
 
@@ -176,33 +143,31 @@ async fn remove(term: &Term, namespace: &str, metadata: &ObjectMeta) -> Result<(
             }
             Ok(None) => break,
             Err(error) => {
-                warn!(namespace, error, "cannot list pods");
+                warn!(namespace, %error, "cannot list pods");
                 return Ok(());
             }
         }
     }
-    let params = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: metadata.uid.clone(),
-            resource_version: metadata.resource_version.clone(),
-        }),
-        ..DeleteParams::default()
-    };
-    let secrets = secrets(term, metadata);
-    let config = term.engine.live.snapshot();
-    within(|| secrets.delete(&config.settings.secret_name, &params)).await?;
+    api(term)
+        .remove(&target(term, metadata), &version_of(metadata))
+        .await?;
     info!(namespace, "removed a pull secret that no pod uses");
     Ok(())
 }
 
-fn secrets(term: &Term, metadata: &ObjectMeta) -> Api<Secret> {
+fn api(term: &Term) -> PullSecretApi {
+    PullSecretApi::new(term.engine.clients.call.clone())
+}
+
+fn target(term: &Term, metadata: &ObjectMeta) -> Target {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    Api::namespaced(term.engine.clients.call.clone(), namespace)
+    let config = term.engine.live.snapshot();
+    Target::new(namespace, config.settings.secret_name.as_str())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -11,15 +11,13 @@ use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use tracing::warn;
 
 use super::attend::{attend, explain, repair};
 use super::recreate;
 use super::term::Term;
-use crate::cluster::pages::PAGE;
-use crate::cluster::pods::Seen;
+use crate::cluster::pods::{ObservedPod, PAGE_SIZE};
+use crate::cluster::watch::interrupted;
 use crate::pull_secret::ensure::Ensured;
-use crate::telemetry::chain::chain;
 
 /// Pods attended to at a time.
 pub(crate) const AT_A_TIME: usize = 16;
@@ -31,10 +29,10 @@ pub(super) async fn run(term: Arc<Term>) {
 
 async fn watch(term: &Term) {
     term.reports.read_registration(&term.engine.clients).await;
-    let api: Api<Seen> = Api::all(term.engine.clients.watch.clone());
+    let api: Api<ObservedPod> = Api::all(term.engine.clients.watch.clone());
     let config = watcher::Config::default()
         .fields("status.phase=Pending")
-        .page_size(PAGE);
+        .page_size(PAGE_SIZE);
     let events = watcher(api, config)
         .default_backoff()
         .inspect(|event| {
@@ -49,17 +47,13 @@ async fn watch(term: &Term) {
                 Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
                 Ok(Event::InitApply(pod) | Event::Apply(pod)) => Some(pod),
                 Err(error) => {
-                    warn!(
-                        what = "pods",
-                        error = chain(&error),
-                        "the watch was interrupted"
-                    );
+                    interrupted("pods", &error);
                     None
                 }
             }
         });
     events
-        .for_each_concurrent(AT_A_TIME, |pod: Seen| {
+        .for_each_concurrent(AT_A_TIME, |pod: ObservedPod| {
             async move {
                 if pod
                     .pod

@@ -6,20 +6,19 @@
 
 use std::time::Duration;
 
+use ecr_pull_secrets_core::cause::Cause;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::candidates::Candidate;
 use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
-use crate::cluster::client::CALL_TIMEOUT;
-use crate::cluster::pods::{Phase, Seen};
-use crate::telemetry::chain::chain;
+use crate::cluster::optimistic;
+use crate::cluster::pods::{ObservedPod, PodPhase};
 
 /// The time from the begin of a term to the first deletion. The leader may have started just now,
 /// and the API server calls it a little later.
@@ -31,12 +30,12 @@ const MIN_AGE: SignedDuration = SignedDuration::from_secs(2);
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Adds a missed pod to the candidates, if it may be deleted.
-pub(super) fn consider(term: &Term, pod: &Seen) {
+pub(super) fn consider(term: &Term, pod: &ObservedPod) {
     let (Some(controller), Some(created)) = (&pod.controller, pod.created) else {
         return;
     };
     if !term.engine.live.snapshot().repair.recreate_pods
-        || pod.phase != Phase::Pending
+        || pod.phase != PodPhase::Pending
         || pod.has_started
     {
         return;
@@ -97,38 +96,24 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let Claimed::Ours(claim) = term.reports.claim(&uid, "recreated") else {
         return Deletion::Over;
     };
-    let params = DeleteParams {
-        // A pod that starts meanwhile has another version.
-        preconditions: Some(Preconditions {
-            uid: Some(uid.clone()),
-            resource_version: version.clone(),
-        }),
-        ..DeleteParams::default()
-    };
     let api: Api<Pod> = Api::namespaced(term.engine.clients.call.clone(), &namespace);
-    match timeout(CALL_TIMEOUT, api.delete(&name, &params)).await {
-        Ok(Ok(_)) => {
+    // A pod that starts meanwhile has another version.
+    match optimistic::delete(&api, &name, version).await {
+        Ok(()) => {
             claim.done();
             info!(namespace, pod = name, "deleted a pod without its reference");
             let note =
                 "deleted, so that its controller re-creates it with a reference to the pull Secret";
-            term.engine.events.say(about, "PodRecreated", note).await;
+            let events = &term.engine.events;
+            events.report_as(about, "PodRecreated", note).await;
         }
         // It changed, and the watch brings it again; or it is gone.
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
-        Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
-            let error = &status.message;
-            warn!(namespace, pod = name, error, "cannot delete a pod");
-        }
-        Ok(Err(error)) => {
-            let error = chain(&error);
-            warn!(namespace, pod = name, error, "cannot delete a pod for now");
+        Err(refusal) if refusal.is_conflict() || refusal.cause() == Cause::NamespaceMissing => {}
+        Err(error) if error.is_transient() => {
+            warn!(namespace, pod = name, %error, "cannot delete a pod for now");
             return Deletion::Unclear;
         }
-        Err(_) => {
-            warn!(namespace, pod = name, "cannot delete a pod in time");
-            return Deletion::Unclear;
-        }
+        Err(error) => warn!(namespace, pod = name, %error, "cannot delete a pod"),
     }
     Deletion::Over
 }

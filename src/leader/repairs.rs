@@ -15,21 +15,18 @@ use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::selection::Wish;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::schedule::Schedule;
 use super::attend::{Standing, judge, repair};
 use super::provision;
 use super::term::Term;
-use crate::cluster::client::CALL_TIMEOUT;
-use crate::cluster::namespaces::Known;
+use crate::cluster::namespaces::{self, Known};
 use crate::cluster::pages::Pages;
+use crate::cluster::refusal::Refusal;
 use crate::pull_secret::ledger::{Change, Changed};
-use crate::telemetry::chain::chain;
 
 /// Namespaces looked at a time.
 const AT_A_TIME: usize = 16;
@@ -95,7 +92,7 @@ async fn look(term: &Term, namespace: &str) -> Looked {
         Err(error) => {
             warn!(
                 namespace,
-                error, "cannot tell what a pull secret is to open"
+                %error, "cannot tell what a pull secret is to open"
             );
             return Looked::Failed;
         }
@@ -114,7 +111,7 @@ async fn look(term: &Term, namespace: &str) -> Looked {
 }
 
 /// What the pods that name the Secret, and the configuration, want it to open.
-async fn wanted(term: &Term, namespace: &str) -> Result<Vec<(Registry, Identity)>, String> {
+async fn wanted(term: &Term, namespace: &str) -> Result<Vec<(Registry, Identity)>, Refusal> {
     let mut wanted: BTreeSet<(Registry, Identity)> = BTreeSet::new();
     wanted.extend(provisioned(term, namespace).await?);
     let mut pages = Pages::namespaced(&term.engine.clients, namespace);
@@ -132,25 +129,17 @@ async fn wanted(term: &Term, namespace: &str) -> Result<Vec<(Registry, Identity)
 ///
 /// # Errors
 ///
-/// A sentence for the log, where the labels of the namespace cannot be looked at.
+/// [`Refusal`], where the labels of the namespace cannot be read.
 pub(crate) async fn provisioned(
     term: &Term,
     namespace: &str,
-) -> Result<Vec<(Registry, Identity)>, String> {
+) -> Result<Vec<(Registry, Identity)>, Refusal> {
     if term.engine.live.snapshot().provision.is_empty() {
         return Ok(Vec::new());
     }
-    let api: Api<Namespace> = Api::all(term.engine.clients.call.clone());
-    let found = match timeout(CALL_TIMEOUT, api.get_metadata_opt(namespace)).await {
-        Ok(found) => found.map_err(|error| chain(&error))?,
-        Err(_) => return Err("no answer in time".to_owned()),
-    };
+    let found = namespaces::read(&term.engine.clients.call, namespace).await?;
     let Some(found) = found else {
         return Ok(Vec::new());
     };
-    Ok(provision::provisioned(
-        &term.engine,
-        &found.metadata,
-        |_| (),
-    ))
+    Ok(provision::provisioned(&term.engine, &found, |_| ()))
 }

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::cluster::client::Clients;
-use crate::cluster::exclusions::Exclusions;
+use crate::cluster::registration::Exclusions;
 
 /// So many are remembered; the oldest is forgotten for the next.
 const REMEMBERED: usize = 16_384;
@@ -159,7 +159,7 @@ impl Reports {
                     self.lock().exclusions = Arc::new(exclusions);
                     return;
                 }
-                Err(error) => warn!(error, "cannot read our registration"),
+                Err(error) => warn!(%error, "cannot read our registration"),
             }
             sleep(Duration::from_secs(1)).await;
         }

@@ -20,6 +20,7 @@ use super::cleanup;
 use super::pods::AT_A_TIME;
 use super::term::Term;
 use crate::cluster::pages::Pages;
+use crate::cluster::refusal::Refusal;
 
 /// Between two sweeps.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,7 +39,7 @@ pub(super) async fn run(term: Arc<Term>) {
         match sweep(&term, &mut in_use).await {
             Ok(()) => cleanup::run(&term, &in_use).await,
             Err(error) => {
-                warn!(error, "cannot list all pods");
+                warn!(%error, "cannot list all pods");
                 // What was in use before the attempt is in use for the next one, too.
                 for namespace in in_use {
                     term.reports.uses(&namespace);
@@ -59,7 +60,7 @@ pub(super) async fn run(term: Arc<Term>) {
 type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
 
 /// Looks at every pod; adds the namespaces with one that names the pull Secret.
-async fn sweep(term: &Term, in_use: &mut HashSet<Box<str>>) -> Result<(), String> {
+async fn sweep(term: &Term, in_use: &mut HashSet<Box<str>>) -> Result<(), Refusal> {
     let start = Instant::now();
     let wanting = Mutex::new(Wanting::new());
     let mut pages = Pages::all(&term.engine.clients);

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
+use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -224,7 +225,7 @@ impl Ledger {
         namespace: &str,
         grants: &[Grant],
         now: Timestamp,
-    ) -> Option<ObjectMeta> {
+    ) -> Option<ObjectVersion> {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let Some(Row::Held(held)) = rows.by_namespace.get(namespace) else {
             return None;
@@ -246,11 +247,9 @@ impl Ledger {
                 .all(|(host, life)| is_covered(host, *life))
         };
         (held.exclusive && held.version > 0 && all_covered()).then_some(())?;
-        Some(ObjectMeta {
-            namespace: Some(namespace.to_owned()),
-            resource_version: Some(held.version.to_string()),
-            uid: Some(held.uid?.to_string()),
-            ..ObjectMeta::default()
+        Some(ObjectVersion {
+            uid: held.uid?.to_string(),
+            version: held.version.to_string(),
         })
     }
 

@@ -3,5 +3,4 @@
 pub(crate) mod ensure;
 pub(crate) mod flight;
 pub(crate) mod ledger;
-pub(crate) mod view;
 pub(crate) mod write;

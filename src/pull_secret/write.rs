@@ -16,16 +16,18 @@ use ecr_pull_secrets_core::pull_secret::content::{Described, Grant, Merged, merg
 use ecr_pull_secrets_core::pull_secret::docker_config::DockerConfig;
 use ecr_pull_secrets_core::pull_secret::ownership::{Standing, standing};
 use ecr_pull_secrets_core::pull_secret::tolerance::tolerated_until;
+use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::version::ObjectVersion;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, is_edited};
-use super::view::{reference, view};
 use crate::clock;
 use crate::cluster::events::Events;
-use crate::cluster::pull_secrets::{Base, PullSecretApi};
+use crate::cluster::optimistic::version_of;
+use crate::cluster::pull_secrets::{PullSecretApi, reference, view};
 use crate::cluster::refusal::Refusal;
 use crate::telemetry::metrics::{Metrics, Trigger};
 
@@ -35,6 +37,7 @@ const ROUNDS: u32 = 8;
 /// Writes pull Secrets.
 pub struct Writer {
     api: PullSecretApi,
+    secret: Arc<str>,
     ledger: Arc<Ledger>,
     adopt: Adopt,
     /// How long somebody else's edit is tolerated.
@@ -75,7 +78,7 @@ enum Start {
     /// There is nothing, by the ledger.
     Nothing,
     /// There is this, by the ledger, and the grants replace all of it.
-    Replaceable(Box<ObjectMeta>),
+    Replaceable(ObjectVersion),
     /// Whatever a look finds.
     Look,
 }
@@ -94,6 +97,7 @@ impl Writer {
     /// Puts the parts together.
     pub fn new(
         api: PullSecretApi,
+        secret: &str,
         ledger: Arc<Ledger>,
         adopt: Adopt,
         patience: Duration,
@@ -102,6 +106,7 @@ impl Writer {
     ) -> Self {
         Self {
             api,
+            secret: secret.into(),
             ledger,
             adopt,
             patience,
@@ -144,7 +149,7 @@ impl Writer {
     /// The cause that stands in the way; it has been counted and logged.
     pub async fn renew(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
         let start = match self.ledger.replaceable(namespace, grants, clock::now()) {
-            Some(base) => Start::Replaceable(Box::new(base)),
+            Some(base) => Start::Replaceable(base),
             None => Start::Look,
         };
         let order = Order {
@@ -189,7 +194,7 @@ impl Writer {
             return Ok(());
         }
         // Trouble with the read is trouble with the write as well, and is told there.
-        let Ok(Some(secret)) = self.api.read(namespace).await else {
+        let Ok(Some(secret)) = self.api.read(&self.target(namespace)).await else {
             return Ok(());
         };
         match standing(&view(&secret), self.adopt) {
@@ -199,6 +204,10 @@ impl Writer {
             }
             Standing::Adopted(_) | Standing::Ours(_) => Ok(()),
         }
+    }
+
+    fn target(&self, namespace: &str) -> Target {
+        Target::new(namespace, self.secret.clone())
     }
 
     fn failed(&self, namespace: &str, trigger: Trigger, cause: Cause, detail: &str) -> Cause {
@@ -227,13 +236,17 @@ impl Writer {
         let secret = match start {
             Start::Nothing => None,
             Start::Replaceable(base) => {
-                return self.apply(order, Base::Read(&base), whole()).await;
+                return self.apply(order, Some(&base), whole()).await;
             }
-            Start::Look => self.api.read(order.namespace).await.map_err(terminal)?,
+            Start::Look => self
+                .api
+                .read(&self.target(order.namespace))
+                .await
+                .map_err(Refusal::into_parts)?,
         };
         match (secret, order.aim) {
             (Some(secret), _) => self.improve(order, &secret).await,
-            (None, Aim::Serving) => self.apply(order, Base::Absent, whole()).await,
+            (None, Aim::Serving) => self.apply(order, None, whole()).await,
             (None, Aim::Newest) => {
                 self.ledger.missed(order.namespace);
                 Ok(Round::Done(Written::default()))
@@ -289,7 +302,9 @@ impl Writer {
                 applied: false,
             }));
         }
-        let round = self.apply(order, Base::Read(metadata), merged).await?;
+        let round = self
+            .apply(order, Some(&version_of(metadata)), merged)
+            .await?;
         if matches!(round, Round::Done(_))
             && existing.annotation(annotation::LAST_APPLIED).is_some()
         {
@@ -320,13 +335,17 @@ impl Writer {
     async fn apply(
         &self,
         order: Order<'_>,
-        base: Base<'_>,
+        base: Option<&ObjectVersion>,
         merged: Merged,
     ) -> Result<Round, Obstacle> {
         let Order {
             namespace, trigger, ..
         } = order;
-        match self.api.apply(namespace, base, &merged.content).await {
+        match self
+            .api
+            .apply(&self.target(namespace), base, &merged.content)
+            .await
+        {
             Ok(metadata) => {
                 self.ledger.saw(&metadata);
                 self.metrics.applied(trigger, "ok");
@@ -341,18 +360,20 @@ impl Writer {
                     applied: true,
                 }))
             }
-            Err(Refusal::Changed | Refusal::Owned) => Ok(Round::Again),
-            Err(refusal) => Err(terminal(refusal)),
+            Err(refusal) if refusal.is_conflict() => Ok(Round::Again),
+            Err(refusal) => Err(refusal.into_parts()),
         }
     }
 
     /// The token in that annotation is as good as the one in the data.
     async fn drop_last_applied(&self, namespace: &str) {
         for _ in 0..ROUNDS {
-            let Ok(Some(secret)) = self.api.read(namespace).await else {
+            let target = self.target(namespace);
+            let Ok(Some(secret)) = self.api.read(&target).await else {
                 break;
             };
-            match self.api.drop_last_applied(&secret.metadata).await {
+            let base = version_of(&secret.metadata);
+            match self.api.drop_last_applied(&target, &base).await {
                 Ok(metadata) => return self.ledger.saw(&metadata),
                 Err(Refusal::Changed) => {}
                 Err(_) => break,
@@ -363,13 +384,6 @@ impl Writer {
             "cannot remove the annotation {}",
             annotation::LAST_APPLIED
         );
-    }
-}
-
-fn terminal(refusal: Refusal) -> Obstacle {
-    match refusal {
-        Refusal::Because(cause, detail) => (cause, detail),
-        Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::target::Target;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cluster::policy;
 use crate::engine::Engine;
 use crate::probes::Readiness;
+use crate::telemetry::chain::chain;
 
 /// The time between two checks while the guards deny.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -24,20 +26,20 @@ pub(super) async fn report(engine: Arc<Engine>, readiness: Readiness) {
     let mut failures = 0;
     loop {
         let config = engine.live.snapshot();
-        let (client, namespace) = (&engine.clients.call, &engine.namespace);
-        match policy::verify(client, namespace, &config.secret.name).await {
+        let target = Target::new(engine.namespace.as_str(), config.secret.name.as_str());
+        match policy::verify(&engine.clients.call, &target).await {
             Ok(()) => {
                 if held != Some(true) {
                     info!("the guard policies deny what they must");
                 }
                 (held, failures) = (Some(true), 0);
             }
-            Err(detail) => {
+            Err(error) => {
                 failures += 1;
                 if failures > 1 && held != Some(false) {
                     let cause = Cause::GuardMissing;
-                    let remedy = cause.remedy();
-                    warn!(cause = cause.name(), %detail, remedy, "{cause}");
+                    let (detail, remedy) = (chain(&error), cause.remedy());
+                    warn!(cause = cause.name(), detail, remedy, "{cause}");
                     held = Some(false);
                 }
             }

@@ -17,7 +17,7 @@ use crate::admission::http::Webhook;
 use crate::certificate::files::Files;
 use crate::certificate::self_signed::SelfSigned;
 use crate::certificate::served::{Certificate, service};
-use crate::cluster::events;
+use crate::cluster::events::EventWriter;
 use crate::engine::Engine;
 use crate::exit::Failure;
 use crate::https::connections::Connections;
@@ -48,7 +48,7 @@ pub(crate) struct Ports {
 /// When a part cannot start, or ended by itself.
 pub(crate) async fn serve(
     engine: Arc<Engine>,
-    event_writer: events::Writer,
+    event_writer: EventWriter,
     ports: Ports,
 ) -> Result<(), Failure> {
     let mut stop = Stop::new()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::lifecycle::Tasks;
-use crate::cluster::events;
+use crate::cluster::events::EventWriter;
 use crate::cluster::lease::Elector;
 use crate::cluster::watch::{Synced, announcement};
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ pub(super) const ELECTION: &str = "election";
 /// says true when the lease is to be released. Returns the first complete lists of all watches.
 pub(super) fn start(
     engine: &Arc<Engine>,
-    event_writer: events::Writer,
+    event_writer: EventWriter,
     resign: watch::Receiver<bool>,
     tasks: &mut Tasks,
 ) -> Vec<Synced> {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::backoff::Backoff;
-use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::stored::{self, StoreChanges};
@@ -25,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock;
 use crate::cluster::client::Clients;
+use crate::cluster::optimistic::version_of;
 use crate::cluster::own_secret::OwnSecret;
 use crate::cluster::refusal::Refusal;
 
@@ -98,10 +98,7 @@ impl Store {
             self.wake.notified().await;
             let mut pause = Duration::ZERO;
             while let Err(refusal) = self.flush().await {
-                let (cause, detail) = match refusal {
-                    Refusal::Because(cause, detail) => (cause, detail),
-                    Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
-                };
+                let (cause, detail) = refusal.into_parts();
                 warn!(
                     cause = cause.name(),
                     detail, "the token store cannot be written"
@@ -137,9 +134,9 @@ impl Store {
             if changes.is_empty() {
                 return Ok(());
             }
-            let seen = live.as_ref().map(|secret| &secret.metadata);
-            match self.secret.write(seen, data_of(&changes)).await {
-                Err(Refusal::Changed | Refusal::Owned) => {
+            let base = live.as_ref().map(|secret| version_of(&secret.metadata));
+            match self.secret.write(base.as_ref(), data_of(&changes)).await {
+                Err(refusal) if refusal.is_conflict() => {
                     debug!("the token store changed during a write");
                 }
                 Err(refusal) => return Err(refusal),

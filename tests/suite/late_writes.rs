@@ -44,7 +44,8 @@ struct Late {
 impl Late {
     fn new(client: &Client, ledger: Arc<Ledger>) -> Self {
         let writer = Writer::new(
-            PullSecretApi::new(client.clone(), SECRET),
+            PullSecretApi::new(client.clone()),
+            SECRET,
             ledger.clone(),
             Adopt::Never,
             Duration::from_secs(3600),

@@ -16,8 +16,6 @@ use ecr_pull_secrets_core::certificate::trust::{
 };
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -26,8 +24,9 @@ use super::material::Material;
 use super::secret::{NAME, SecretApi, Stored};
 use crate::certificate::served::Certificate;
 use crate::clock;
+use crate::cluster::optimistic::version_of;
 use crate::cluster::refusal::Refusal;
-use crate::telemetry::chain::chain;
+use crate::cluster::watch::object_states;
 
 /// The Secret as the watch saw it last.
 enum SecretSeen {
@@ -80,18 +79,13 @@ impl SecretKeeper {
 
     /// Never returns.
     pub(super) async fn run(mut self) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-        let mut events = pin!(watcher(self.secret.watched(), config).default_backoff());
-        let mut is_listed = false;
+        let what = "the serving certificate's Secret";
+        let mut states = pin!(object_states(what, self.secret.watched(), NAME));
         loop {
             let pause = self.check().await;
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => self.see(event, &mut is_listed),
-                    Some(Err(error)) => {
-                        let what = "the serving certificate's Secret";
-                        warn!(what, error = chain(&error), "the watch was interrupted");
-                    }
+                state = states.next() => match state {
+                    Some(secret) => self.see(secret),
                     // A watch with backoff never ends.
                     None => return,
                 },
@@ -100,19 +94,14 @@ impl SecretKeeper {
         }
     }
 
-    fn see(&mut self, event: Event<Secret>, is_listed: &mut bool) {
-        match event {
-            Event::Init => *is_listed = false,
-            Event::InitApply(secret) | Event::Apply(secret) => {
-                *is_listed = true;
-                self.seen = SecretSeen::Present(Box::new(self.secret.stored(secret)));
-            }
-            Event::InitDone if *is_listed => {}
-            Event::InitDone | Event::Delete(_) => {
+    fn see(&mut self, secret: Option<Secret>) {
+        self.seen = match secret {
+            Some(secret) => SecretSeen::Present(Box::new(self.secret.stored(secret))),
+            None => {
                 debug!("there is no Secret {NAME}");
-                self.seen = SecretSeen::Absent { since: self.now() };
+                SecretSeen::Absent { since: self.now() }
             }
-        }
+        };
     }
 
     /// Serves what the Secret holds, and takes the next step. Returns the pause until the next
@@ -136,8 +125,8 @@ impl SecretKeeper {
         let Some(material) = self.wanted(stored.as_deref(), step, now) else {
             return if is_restore { RECHECK_INTERVAL } else { idle };
         };
-        let metadata = stored.as_deref().map(|stored| &stored.metadata);
-        match self.secret.write(metadata, material).await {
+        let base = stored.as_deref().map(|stored| version_of(&stored.metadata));
+        match self.secret.write(base.as_ref(), material).await {
             Ok(stored) => {
                 info!(
                     restores = is_restore,
@@ -241,8 +230,8 @@ impl SecretKeeper {
 
     /// Reads the Secret again if another replica was first; otherwise waits.
     async fn refused(&mut self, refusal: Refusal) {
-        let refusal = match refusal {
-            Refusal::Changed | Refusal::Owned => match self.secret.read().await {
+        let refusal = if refusal.is_conflict() {
+            match self.secret.read().await {
                 Ok(Some(stored)) => {
                     self.seen = SecretSeen::Present(Box::new(stored));
                     return;
@@ -252,15 +241,15 @@ impl SecretKeeper {
                     return;
                 }
                 Err(refusal) => refusal,
-            },
-            refusal @ Refusal::Because(..) => refusal,
+            }
+        } else {
+            refusal
         };
-        if let Refusal::Because(cause, detail) = refusal {
-            warn!(
-                cause = cause.name(),
-                detail, "the serving certificate cannot be written to its Secret"
-            );
-        }
+        let (cause, detail) = refusal.into_parts();
+        warn!(
+            cause = cause.name(),
+            detail, "the serving certificate cannot be written to its Secret"
+        );
         self.failed.record(self.now(), fastrand::f64());
     }
 

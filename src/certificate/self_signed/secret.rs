@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ecr_pull_secrets_core::certificate::trust::StoredCertificates;
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
+use ecr_pull_secrets_core::version::ObjectVersion;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -93,12 +94,12 @@ impl SecretApi {
     /// [`Refusal::Changed`] if another replica was first.
     pub(super) async fn write(
         &self,
-        seen: Option<&ObjectMeta>,
+        base: Option<&ObjectVersion>,
         material: Material,
     ) -> Result<Stored, Refusal> {
         let data = material.data().into_iter();
         let data = data.map(|(key, value)| (key.to_owned(), Some(value)));
-        let metadata = self.secret.write(seen, data.collect()).await?;
+        let metadata = self.secret.write(base, data.collect()).await?;
         Ok(Stored {
             metadata: ObjectMeta {
                 managed_fields: None,

@@ -12,22 +12,19 @@ use ecr_pull_secrets_core::certificate::trust::{
 };
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::Event;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::secret::SecretApi;
 use crate::cluster::refusal::Refusal;
-use crate::cluster::registration::{NAME, Registration, Webhook};
-use crate::telemetry::chain::chain;
+use crate::cluster::registration::{NAME, RegisteredWebhook, Registration};
 
 /// The registration as the watch saw it last.
 enum RegistrationSeen {
     Unknown,
     Absent,
-    Present(Webhook),
+    Present(RegisteredWebhook),
 }
 
 pub(super) struct BundleKeeper {
@@ -69,9 +66,8 @@ impl BundleKeeper {
 
     /// Never returns.
     pub(super) async fn run(mut self) {
-        let mut events = pin!(self.registration.events().default_backoff());
+        let mut states = pin!(self.registration.states());
         let mut wanted = self.wanted.clone();
-        let mut is_listed = false;
         loop {
             let again = self.check().await;
             let start = self.start;
@@ -82,12 +78,8 @@ impl BundleKeeper {
                 }
             };
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(event)) => self.see(event, &mut is_listed),
-                    Some(Err(error)) => {
-                        let what = "the registration";
-                        warn!(what, error = chain(&error), "the watch was interrupted");
-                    }
+                state = states.next() => match state {
+                    Some(registration) => self.see(registration.as_ref()),
                     // A watch with backoff never ends.
                     None => return,
                 },
@@ -99,17 +91,9 @@ impl BundleKeeper {
         }
     }
 
-    fn see(&mut self, event: Event<MutatingWebhookConfiguration>, is_listed: &mut bool) {
-        match event {
-            Event::Init => *is_listed = false,
-            Event::InitApply(registration) | Event::Apply(registration) => {
-                *is_listed = true;
-                self.seen = Webhook::of(&registration)
-                    .map_or(RegistrationSeen::Absent, RegistrationSeen::Present);
-            }
-            Event::InitDone if *is_listed => {}
-            Event::InitDone | Event::Delete(_) => self.seen = RegistrationSeen::Absent,
-        }
+    fn see(&mut self, registration: Option<&MutatingWebhookConfiguration>) {
+        let webhook = registration.and_then(RegisteredWebhook::of);
+        self.seen = webhook.map_or(RegistrationSeen::Absent, RegistrationSeen::Present);
     }
 
     /// Compares the bundles, and writes if necessary. Returns the time of the next check.
@@ -148,7 +132,7 @@ impl BundleKeeper {
     }
 
     /// Sets the bundle. Returns the time of the next check.
-    async fn set(&mut self, webhook: Webhook, now: Duration) -> Duration {
+    async fn set(&mut self, webhook: RegisteredWebhook, now: Duration) -> Duration {
         match self.write(&webhook).await {
             // `wanted` is stale, and changes soon.
             Ok(bundle) if bundle == webhook.ca_bundle => now + RECHECK_INTERVAL,
@@ -164,10 +148,7 @@ impl BundleKeeper {
             }
             Err(refusal) => {
                 self.contention.record(now);
-                let (cause, detail) = match refusal {
-                    Refusal::Because(cause, detail) => (cause, detail),
-                    Refusal::Changed | Refusal::Owned => (Cause::WriteContended, String::new()),
-                };
+                let (cause, detail) = refusal.into_parts();
                 warn!(
                     cause = cause.name(),
                     detail, "the caBundle of {NAME} cannot be set"
@@ -179,7 +160,7 @@ impl BundleKeeper {
     }
 
     /// Writes the CAs that the Secret has now, because `wanted` may be stale. Returns them.
-    async fn write(&self, webhook: &Webhook) -> Result<Vec<u8>, Refusal> {
+    async fn write(&self, webhook: &RegisteredWebhook) -> Result<Vec<u8>, Refusal> {
         let stored = self.secret.read().await?;
         let live = stored
             .filter(|stored| stored.material.held().is_complete())
