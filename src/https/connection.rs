@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::connections::{Connection, ConnectionPhase, Slot};
+use super::connections::{Connection, ConnectionPhase, ConnectionSlot};
 use super::drain::{DrainPhase, DrainSignal};
 
 /// The read buffer in bytes: one TLS record. It lives as long as the connection, and the header of an
@@ -43,7 +43,7 @@ pub(super) async fn serve<S: Service>(
     acceptor: TlsAcceptor,
     service: Arc<S>,
     drain: DrainSignal,
-    slot: Slot,
+    slot: ConnectionSlot,
 ) {
     let connection = slot.connection();
     let ended = tokio::select! {

@@ -109,12 +109,12 @@ impl Connection {
 }
 
 /// A slot for an open connection, until it is dropped.
-pub(super) struct Slot {
+pub(super) struct ConnectionSlot {
     connection: Arc<Connection>,
     was_full: bool,
 }
 
-impl Slot {
+impl ConnectionSlot {
     pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
@@ -125,7 +125,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let Connection { record, all } = &*self.connection;
         all.table.lock().remove(record.number);
@@ -153,11 +153,11 @@ impl Connections {
     }
 
     /// A slot for one more connection, if one is free or can be freed.
-    pub(super) fn open(self: &Arc<Self>) -> Option<Slot> {
+    pub(super) fn open(self: &Arc<Self>) -> Option<ConnectionSlot> {
         self.open_at(self.now())
     }
 
-    fn open_at(self: &Arc<Self>, now: u64) -> Option<Slot> {
+    fn open_at(self: &Arc<Self>, now: u64) -> Option<ConnectionSlot> {
         let mut table = self.table.lock();
         let was_full = table.is_full();
         if was_full && !self.make_room(&mut table, now) {
@@ -172,7 +172,7 @@ impl Connections {
             record,
             all: self.clone(),
         };
-        Some(Slot {
+        Some(ConnectionSlot {
             connection: Arc::new(connection),
             was_full,
         })

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::accept::{AcceptFailures, accept};
 use super::connection::{self, Service};
-use super::connections::{Connections, Slot};
+use super::connections::{ConnectionSlot, Connections};
 use super::drain::{DrainPhase, DrainSignal};
 
 /// The interval between two checks for a free slot.
@@ -70,7 +70,7 @@ pub async fn serve<S: Service>(
 }
 
 /// Waits until a connection ends or may be evicted. Meanwhile new ones wait in the kernel's queue.
-async fn free_slot(connections: &Arc<Connections>) -> Slot {
+async fn free_slot(connections: &Arc<Connections>) -> ConnectionSlot {
     loop {
         if let Some(slot) = connections.open() {
             return slot;

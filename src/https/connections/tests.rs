@@ -14,13 +14,18 @@ fn connections() -> Arc<Connections> {
 }
 
 /// Connections that have sent nothing since this time.
-fn fresh(all: &Arc<Connections>, count: usize, now: u64) -> Vec<Slot> {
+fn fresh(all: &Arc<Connections>, count: usize, now: u64) -> Vec<ConnectionSlot> {
     let open = |_| all.open_at(now).expect("a slot");
     (0..count).map(open).collect()
 }
 
 /// Connections that have carried a review, and are in this phase since this time.
-fn known(all: &Arc<Connections>, count: usize, phase: ConnectionPhase, now: u64) -> Vec<Slot> {
+fn known(
+    all: &Arc<Connections>,
+    count: usize,
+    phase: ConnectionPhase,
+    now: u64,
+) -> Vec<ConnectionSlot> {
     let open = |_| {
         let slot = all.open_at(now).expect("a slot");
         slot.connection().request_received();
@@ -32,9 +37,9 @@ fn known(all: &Arc<Connections>, count: usize, phase: ConnectionPhase, now: u64)
 }
 
 /// The positions of the evicted connections.
-async fn evicted(slots: &[Slot]) -> Vec<usize> {
+async fn evicted(slots: &[ConnectionSlot]) -> Vec<usize> {
     let mut evicted = Vec::new();
-    for (position, Slot { connection, .. }) in slots.iter().enumerate() {
+    for (position, ConnectionSlot { connection, .. }) in slots.iter().enumerate() {
         let mut end = pin!(connection.evicted());
         let is_evicted = poll_fn(|context| Poll::Ready(end.as_mut().poll(context).is_ready()));
         if is_evicted.await {
@@ -50,8 +55,8 @@ async fn oldest_fresh_connection_makes_room() {
     let api_server = known(&all, 40, ConnectionPhase::Idle, 0);
     let idle = fresh(&all, MAX_FRESH, 0);
     let new = fresh(&all, 2, LATER);
-    assert!(new.iter().all(Slot::was_full));
-    assert!(!idle.iter().chain(&api_server).any(Slot::was_full));
+    assert!(new.iter().all(ConnectionSlot::was_full));
+    assert!(!idle.iter().chain(&api_server).any(ConnectionSlot::was_full));
     assert_eq!(evicted(&idle).await, [0, 1]);
     assert_eq!(evicted(&api_server).await, [0; 0]);
     assert_eq!(evicted(&new).await, [0; 0]);
@@ -112,7 +117,7 @@ async fn each_phase_has_its_limit() {
 async fn slowest_bodies_are_evicted_for_their_memory() {
     let all = connections();
     let bodies = known(&all, 4, ConnectionPhase::Body, 0);
-    for (kib, Slot { connection, .. }) in [0, 10, 20, 30].into_iter().zip(&bodies) {
+    for (kib, ConnectionSlot { connection, .. }) in [0, 10, 20, 30].into_iter().zip(&bodies) {
         connection.set_charged(kib);
     }
     bodies[1]
@@ -137,7 +142,7 @@ fn connections_retire_at_different_times() {
     let all = connections();
     let begun = Instant::now();
     let connections = fresh(&all, 100, 0);
-    let ages = connections.iter().map(|Slot { connection, .. }| {
+    let ages = connections.iter().map(|ConnectionSlot { connection, .. }| {
         let age = connection.record.retires.duration_since(begun);
         assert!(age >= all.age && age < 2 * all.age + Duration::from_secs(10));
         assert!(!connection.is_old());
