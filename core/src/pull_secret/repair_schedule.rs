@@ -1,122 +1,124 @@
-//! When a namespace whose Secret somebody changed is looked at: soon, and then less and less often,
-//! where somebody keeps changing it.
+//! When a pull Secret that another writer changed is checked: soon, and at growing intervals while
+//! that writer keeps changing it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::backoff::Backoff;
+use crate::target::Target;
 
-/// Changes come in bursts.
-const SOON: Duration = Duration::from_millis(200);
-/// The second look, and the longest pause between two.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
-/// After so long without a change nobody is at it any more.
+/// The pause before the first check: changes come in bursts.
+const FIRST_CHECK_DELAY: Duration = Duration::from_millis(200);
+/// The pauses between later checks.
+const CHECK_PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5 * 60));
+/// The time without a change after which the pauses start again from the first.
 const QUIET: Duration = Duration::from_secs(10 * 60);
 
-/// All namespaces in which there was a change lately.
+/// The Secrets that changed lately. All times are since one start.
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
-    cases: HashMap<Box<str>, Case>,
-    due: BTreeSet<(Instant, Box<str>)>,
+pub struct RepairSchedule {
+    cases: HashMap<Target, RepairCase>,
+    due: BTreeSet<(Duration, Target)>,
 }
 
 #[derive(Debug)]
-struct Case {
-    state: State,
-    /// When the last look began.
-    looked: Option<Instant>,
-    /// From then to the next.
+struct RepairCase {
+    step: RepairStep,
+    /// When the last check began.
+    checked: Option<Duration>,
+    /// The least time from there to the next.
     pause: Duration,
-    /// When it was heard of last.
-    heard: Instant,
+    /// When the Secret changed last.
+    changed: Duration,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum RepairStep {
     /// In `due`.
     Waiting,
-    /// Being looked at.
-    Looking,
-    /// Being looked at, and changed since the look began.
-    LookingAgain,
+    /// A check runs.
+    Checking,
+    /// A check runs, and the Secret has changed since it began.
+    Outdated,
     /// Nothing to do.
     Idle,
 }
 
-impl Schedule {
-    /// The Secret of a namespace changed.
-    pub(super) fn heard(&mut self, namespace: Box<str>, now: Instant) {
-        if !self.cases.contains_key(&namespace) {
+impl RepairSchedule {
+    /// A Secret changed.
+    pub fn changed(&mut self, target: Target, now: Duration) {
+        if !self.cases.contains_key(&target) {
             self.forget(now);
         }
-        let case = self.cases.entry(namespace.clone()).or_insert(Case {
-            state: State::Idle,
-            looked: None,
+        let case = self.cases.entry(target.clone()).or_insert(RepairCase {
+            step: RepairStep::Idle,
+            checked: None,
             pause: Duration::ZERO,
-            heard: now,
+            changed: now,
         });
         if case.is_over(now) {
             case.pause = Duration::ZERO;
         }
-        case.heard = now;
-        match case.state {
-            State::Idle => self.wait(namespace, now),
-            State::Looking => case.state = State::LookingAgain,
-            State::Waiting | State::LookingAgain => {}
+        case.changed = now;
+        match case.step {
+            RepairStep::Idle => self.wait(target, now),
+            RepairStep::Checking => case.step = RepairStep::Outdated,
+            RepairStep::Waiting | RepairStep::Outdated => {}
         }
     }
 
-    /// When the next look is due.
-    pub(super) fn next(&self) -> Option<Instant> {
+    /// When the next check is due.
+    pub fn next(&self) -> Option<Duration> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Begins a look that is due.
-    pub(super) fn begin(&mut self, now: Instant) -> Option<Box<str>> {
+    /// Begins a check that is due.
+    pub fn begin(&mut self, now: Duration) -> Option<Target> {
         if self.next()? > now {
             return None;
         }
-        let (_, namespace) = self.due.pop_first()?;
-        let case = self.cases.get_mut(&namespace)?;
-        case.state = State::Looking;
-        case.looked = Some(now);
-        case.pause = (case.pause * 2).clamp(PAUSES.0, PAUSES.1);
-        Some(namespace)
+        let (_, target) = self.due.pop_first()?;
+        let case = self.cases.get_mut(&target)?;
+        case.step = RepairStep::Checking;
+        case.checked = Some(now);
+        case.pause = CHECK_PAUSES.after(case.pause);
+        Some(target)
     }
 
-    /// A look is over; `again` where it came to nothing.
-    pub(super) fn end(&mut self, namespace: Box<str>, again: bool, now: Instant) {
-        let Some(case) = self.cases.get_mut(&namespace) else {
+    /// Ends a check; one that failed is repeated.
+    pub fn end(&mut self, target: Target, has_failed: bool, now: Duration) {
+        let Some(case) = self.cases.get_mut(&target) else {
             return;
         };
-        if again || case.state == State::LookingAgain {
-            self.wait(namespace, now);
+        if has_failed || case.step == RepairStep::Outdated {
+            self.wait(target, now);
         } else {
-            case.state = State::Idle;
+            case.step = RepairStep::Idle;
         }
     }
 
-    fn wait(&mut self, namespace: Box<str>, now: Instant) {
-        let Some(case) = self.cases.get_mut(&namespace) else {
+    fn wait(&mut self, target: Target, now: Duration) {
+        let Some(case) = self.cases.get_mut(&target) else {
             return;
         };
-        case.state = State::Waiting;
-        let after_pause = case.looked.map_or(now, |looked| looked + case.pause);
-        self.due.insert((after_pause.max(now + SOON), namespace));
+        case.step = RepairStep::Waiting;
+        let after_pause = case.checked.map_or(now, |checked| checked + case.pause);
+        self.due
+            .insert((after_pause.max(now + FIRST_CHECK_DELAY), target));
     }
 
-    /// Forgets what is over, whenever there is a lot.
-    fn forget(&mut self, now: Instant) {
+    /// Forgets cases that are over, each time that 1,024 more have come.
+    fn forget(&mut self, now: Duration) {
         if self.cases.len() % 1024 == 1023 {
             self.cases.retain(|_, case| !case.is_over(now));
         }
     }
 }
 
-impl Case {
-    fn is_over(&self, now: Instant) -> bool {
-        let last = self.looked.map_or(self.heard, |at| at.max(self.heard));
-        self.state == State::Idle && now.duration_since(last) >= QUIET
+impl RepairCase {
+    fn is_over(&self, now: Duration) -> bool {
+        let last = self.checked.map_or(self.changed, |at| at.max(self.changed));
+        self.step == RepairStep::Idle && now.saturating_sub(last) >= QUIET
     }
 }
 
@@ -126,43 +128,52 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const S: Duration = Duration::from_secs(1);
+    const START: Duration = Duration::from_secs(1000);
+
+    fn target(namespace: &str) -> Target {
+        Target::new(namespace, "pull")
+    }
 
     #[test]
-    fn a_burst_is_one_look_and_soon() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
+    fn burst_of_changes_is_one_check() {
+        let (mut schedule, start) = (RepairSchedule::default(), START);
         assert_eq!(schedule.next(), None);
         for number in 0..10 {
-            schedule.heard("a".into(), start + number * MS);
+            schedule.changed(target("a"), start + number * MS);
         }
         assert_eq!(schedule.begin(start + 199 * MS), None);
-        assert_eq!(schedule.next(), Some(start + SOON));
-        assert_eq!(schedule.begin(start + SOON).as_deref(), Some("a"));
+        assert_eq!(schedule.next(), Some(start + FIRST_CHECK_DELAY));
+        assert_eq!(schedule.begin(start + FIRST_CHECK_DELAY), Some(target("a")));
         assert_eq!(schedule.begin(start + S), None);
-        schedule.end("a".into(), false, start + S);
+        schedule.end(target("a"), false, start + S);
         assert_eq!(schedule.next(), None);
     }
 
-    /// The pauses between looks while somebody changes the Secret right after each.
-    fn fight(schedule: &mut Schedule, mut now: Instant, looks: usize) -> (Vec<u64>, Instant) {
+    /// The pauses between checks while another writer changes the Secret right after each.
+    fn fight(
+        schedule: &mut RepairSchedule,
+        mut now: Duration,
+        checks: usize,
+    ) -> (Vec<u64>, Duration) {
         let (mut pauses, mut last) = (Vec::new(), now);
-        for _ in 0..looks {
-            schedule.heard("a".into(), now);
+        for _ in 0..checks {
+            schedule.changed(target("a"), now);
             now = schedule.next().unwrap();
             assert!(schedule.begin(now).is_some());
             pauses.push((now - last).as_secs());
             last = now;
-            schedule.end("a".into(), false, now + 10 * MS);
+            schedule.end(target("a"), false, now + 10 * MS);
             now += 20 * MS;
         }
         (pauses, now)
     }
 
     #[test]
-    fn a_tug_of_war_is_fought_less_and_less_often_until_it_is_quiet() {
-        let mut schedule = Schedule::default();
-        let (pauses, now) = fight(&mut schedule, Instant::now(), 12);
+    fn repeated_edits_are_checked_at_growing_intervals() {
+        let mut schedule = RepairSchedule::default();
+        let (pauses, now) = fight(&mut schedule, START, 12);
         assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        // Somebody who comes back soon is met where he left.
+        // A writer that comes back before the quiet time meets the longest pause.
         let (pauses, now) = fight(&mut schedule, now + 9 * 60 * S, 2);
         assert_eq!(pauses, [0, 300]);
         let (pauses, _) = fight(&mut schedule, now + QUIET, 3);
@@ -170,37 +181,37 @@ mod tests {
     }
 
     #[test]
-    fn one_namespace_keeps_no_other_waiting() {
-        let mut schedule = Schedule::default();
-        let (_, now) = fight(&mut schedule, Instant::now(), 12);
-        schedule.heard("a".into(), now);
-        schedule.heard("b".into(), now);
-        assert_eq!(schedule.begin(now + SOON).as_deref(), Some("b"));
-        assert_eq!(schedule.begin(now + SOON), None);
+    fn one_secret_delays_no_other() {
+        let mut schedule = RepairSchedule::default();
+        let (_, now) = fight(&mut schedule, START, 12);
+        schedule.changed(target("a"), now);
+        schedule.changed(target("b"), now);
+        assert_eq!(schedule.begin(now + FIRST_CHECK_DELAY), Some(target("b")));
+        assert_eq!(schedule.begin(now + FIRST_CHECK_DELAY), None);
     }
 
     #[test]
-    fn what_changes_during_a_look_and_what_fails_is_looked_at_again() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
-        schedule.heard("a".into(), start);
+    fn change_during_check_and_failed_check_are_repeated() {
+        let (mut schedule, start) = (RepairSchedule::default(), START);
+        schedule.changed(target("a"), start);
         schedule.begin(start + S).unwrap();
-        schedule.heard("a".into(), start + S);
+        schedule.changed(target("a"), start + S);
         assert_eq!(schedule.next(), None);
-        schedule.end("a".into(), false, start + S + MS);
+        schedule.end(target("a"), false, start + S + MS);
         assert_eq!(schedule.next(), Some(start + 2 * S));
         schedule.begin(start + 2 * S).unwrap();
-        schedule.end("a".into(), true, start + 3 * S);
+        schedule.end(target("a"), true, start + 3 * S);
         assert_eq!(schedule.next(), Some(start + 4 * S));
     }
 
     #[test]
-    fn what_is_over_is_forgotten() {
-        let (mut schedule, start) = (Schedule::default(), Instant::now());
+    fn quiet_secret_is_forgotten() {
+        let (mut schedule, start) = (RepairSchedule::default(), START);
         for number in 0..5000_u32 {
             let now = start + number * S;
-            schedule.heard(number.to_string().into(), now);
-            let namespace = schedule.begin(now + S).unwrap();
-            schedule.end(namespace, false, now + S);
+            schedule.changed(target(&number.to_string()), now);
+            let target = schedule.begin(now + S).unwrap();
+            schedule.end(target, false, now + S);
         }
         assert!(schedule.cases.len() < 2048, "{}", schedule.cases.len());
         assert!(schedule.due.is_empty());

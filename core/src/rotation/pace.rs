@@ -1,37 +1,40 @@
-//! How many writes run at a time: as many as the API server takes without complaint.
+//! How many writes run at a time: as many as the API server answers without a sign of overload.
 //!
-//! Half as many after a complaint, one more after a round without. While there are only complaints,
-//! there are pauses as well, and an API server that comes back meets one call, not a crowd.
+//! The limit is halved after such a sign, and grows by one after a round of answers without one.
+//! While there is no other answer, writes pause as well, so that an API server that comes back gets
+//! one call first.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::backoff::Backoff;
 
-/// A pool of 16 applies some 750 Secrets a second on two cores, and more do not help.
-const MOST: usize = 16;
-const FIRST_HOLD: Duration = Duration::from_millis(250);
-const LONGEST_HOLD: Duration = Duration::from_secs(5);
+/// The most writes at a time. A pool of 16 applies some 750 Secrets a second on two cores, and more
+/// do not help.
+const MAX_WRITES: usize = 16;
+/// The pauses after signs of overload.
+const HOLDS: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
-/// See above.
+/// The limit of concurrent writes.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     limit: usize,
     /// Answers since the limit changed.
     answers: usize,
-    /// Counts the cuts.
+    /// How often the limit was halved.
     cuts: u64,
     hold: Duration,
-    opens_at: Instant,
+    opens_at: Duration,
 }
 
-/// Says which pace a write began under.
+/// The limit that a write began under.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ticket(u64);
+pub struct PaceTicket(u64);
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Starts with the most writes, and no pause.
+    pub fn new(now: Duration) -> Self {
         Self {
-            limit: MOST,
+            limit: MAX_WRITES,
             answers: 0,
             cuts: 0,
             hold: Duration::ZERO,
@@ -39,40 +42,40 @@ impl Pace {
         }
     }
 
-    /// Whether one more may start.
-    pub(super) fn has_room(&self, running: usize, now: Instant) -> bool {
+    /// Whether one more write may start while so many run.
+    pub fn has_room(&self, running: usize, now: Duration) -> bool {
         running < self.limit && now >= self.opens_at
     }
 
     /// When the pause ends.
-    pub(super) fn opens_at(&self) -> Instant {
+    pub fn opens_at(&self) -> Duration {
         self.opens_at
     }
 
-    /// For a write that starts.
-    pub(super) fn ticket(&self) -> Ticket {
-        Ticket(self.cuts)
+    /// The ticket for a write that starts now.
+    pub fn ticket(&self) -> PaceTicket {
+        PaceTicket(self.cuts)
     }
 
-    /// The API server had the time to answer, whatever the answer.
-    pub(super) fn answered(&mut self) {
+    /// The API server had the time to answer, whatever the answer was.
+    pub fn answered(&mut self) {
         self.hold = Duration::ZERO;
         self.answers += 1;
         if self.answers >= self.limit {
-            self.limit = (self.limit + 1).min(MOST);
+            self.limit = (self.limit + 1).min(MAX_WRITES);
             self.answers = 0;
         }
     }
 
-    /// It had not. Sixteen complaints about one burst are one complaint.
-    pub(super) fn busy(&mut self, ticket: Ticket, now: Instant) {
+    /// The API server is overloaded or does not answer. Sixteen failures of one burst count once.
+    pub fn overloaded(&mut self, ticket: PaceTicket, now: Duration) {
         if ticket.0 != self.cuts {
             return;
         }
         self.cuts += 1;
         self.answers = 0;
         self.limit = (self.limit / 2).max(1);
-        self.hold = (self.hold * 2).clamp(FIRST_HOLD, LONGEST_HOLD);
+        self.hold = HOLDS.after(self.hold);
         self.opens_at = now + self.hold;
     }
 }
@@ -81,23 +84,24 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const START: Duration = Duration::from_secs(1000);
+
     /// The greatest number that may run at this time.
-    fn limit(pace: &Pace, now: Instant) -> usize {
+    fn limit(pace: &Pace, now: Duration) -> usize {
         let room = |running: &usize| pace.has_room(*running, now);
         (0..).take_while(room).count()
     }
 
-    #[tokio::test]
-    async fn a_complaint_halves_and_a_round_of_answers_adds_one() {
-        let now = Instant::now();
-        let later = now + LONGEST_HOLD;
-        let mut pace = Pace::new(now);
-        assert_eq!(limit(&pace, now), MOST);
+    #[test]
+    fn overload_halves_and_round_of_answers_adds_one() {
+        let later = START + HOLDS.longest;
+        let mut pace = Pace::new(START);
+        assert_eq!(limit(&pace, START), MAX_WRITES);
         for _ in 0..100 {
             pace.answered();
         }
-        assert_eq!(limit(&pace, now), MOST);
-        pace.busy(pace.ticket(), now);
+        assert_eq!(limit(&pace, START), MAX_WRITES);
+        pace.overloaded(pace.ticket(), START);
         assert_eq!(limit(&pace, later), 8);
         for _ in 0..7 {
             pace.answered();
@@ -111,26 +115,25 @@ mod tests {
         assert_eq!(limit(&pace, later), 11);
     }
 
-    #[tokio::test]
-    async fn one_burst_is_one_complaint() {
-        let now = Instant::now();
-        let mut pace = Pace::new(now);
-        let tickets = [pace.ticket(); MOST];
+    #[test]
+    fn one_burst_counts_as_one_overload() {
+        let mut pace = Pace::new(START);
+        let tickets = [pace.ticket(); MAX_WRITES];
         for ticket in tickets {
-            pace.busy(ticket, now);
+            pace.overloaded(ticket, START);
         }
-        assert_eq!(limit(&pace, now + LONGEST_HOLD), MOST / 2);
-        pace.busy(pace.ticket(), now);
-        assert_eq!(limit(&pace, now + LONGEST_HOLD), MOST / 4);
+        assert_eq!(limit(&pace, START + HOLDS.longest), MAX_WRITES / 2);
+        pace.overloaded(pace.ticket(), START);
+        assert_eq!(limit(&pace, START + HOLDS.longest), MAX_WRITES / 4);
     }
 
-    #[tokio::test]
-    async fn while_there_are_only_complaints_one_call_asks_now_and_then() {
-        let mut now = Instant::now();
+    #[test]
+    fn during_overload_single_calls_follow_growing_pauses() {
+        let mut now = START;
         let mut pace = Pace::new(now);
         let mut holds = Vec::new();
         for _ in 0..8 {
-            pace.busy(pace.ticket(), now);
+            pace.overloaded(pace.ticket(), now);
             assert_eq!(limit(&pace, now), 0);
             holds.push((pace.opens_at() - now).as_millis());
             now = pace.opens_at();
@@ -139,7 +142,7 @@ mod tests {
         assert_eq!(holds, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
         pace.answered();
         assert_eq!(limit(&pace, now), 2);
-        pace.busy(pace.ticket(), now);
-        assert_eq!(pace.opens_at() - now, FIRST_HOLD);
+        pace.overloaded(pace.ticket(), now);
+        assert_eq!(pace.opens_at() - now, HOLDS.first);
     }
 }

@@ -1,58 +1,59 @@
-//! Namespaces that could not be written, and when each is tried again: by itself, so that it delays
-//! no other.
+//! When a pull Secret that could not be written is tried again. Each has its own pause, so that it
+//! delays no other.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::Retry;
-use tokio::time::Instant;
+use crate::backoff::Backoff;
+use crate::cause::Retry;
+use crate::target::Target;
 
-/// What nothing helps is looked at so often all the same: the obstacle may have gone.
-const HOPELESS: Duration = Duration::from_secs(10 * 60);
+/// The pause where no retry helps: another writer may have removed the obstacle by then.
+const NO_HOPE_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// See above.
+/// The Secrets that wait, or have waited, for another attempt.
 #[derive(Debug, Default)]
-pub(super) struct Pauses(HashMap<Box<str>, Pause>);
+pub struct TargetPauses(HashMap<Target, TargetPause>);
 
 #[derive(Debug)]
-struct Pause {
-    until: Instant,
+struct TargetPause {
+    until: Duration,
     length: Duration,
 }
 
-impl Pauses {
-    /// The namespace waits, longer each time.
-    pub(super) fn pause(&mut self, namespace: &str, retry: Retry, now: Instant) {
-        let (first, longest) = retry.pauses().unwrap_or((HOPELESS, HOPELESS));
-        let last = self.0.get(namespace);
-        let length = last.map_or(first, |last| (last.length * 2).clamp(first, longest));
+impl TargetPauses {
+    /// Lets a Secret wait, longer each time.
+    pub fn pause(&mut self, target: &Target, retry: Retry, now: Duration) {
+        let (first, longest) = retry.pauses().unwrap_or((NO_HOPE_PAUSE, NO_HOPE_PAUSE));
+        let last = self.0.get(target).map(|last| last.length);
+        let length = Backoff::new(first, longest).after(last.unwrap_or_default());
         let until = now + length;
-        self.0.insert(namespace.into(), Pause { until, length });
+        self.0.insert(target.clone(), TargetPause { until, length });
     }
 
-    /// The namespace was written.
-    pub(super) fn forget(&mut self, namespace: &str) {
-        self.0.remove(namespace);
+    /// Forgets a Secret that was written.
+    pub fn forget(&mut self, target: &Target) {
+        self.0.remove(target);
     }
 
-    /// Forgets the others.
-    pub(super) fn retain(&mut self, is_behind: impl Fn(&str) -> bool) {
-        self.0.retain(|namespace, _| is_behind(namespace));
+    /// Forgets all Secrets that are not stale any more.
+    pub fn retain(&mut self, is_stale: impl Fn(&Target) -> bool) {
+        self.0.retain(|target, _| is_stale(target));
     }
 
-    /// Whether the namespace waits.
-    pub(super) fn is_pausing(&self, namespace: &str, now: Instant) -> bool {
-        let pause = self.0.get(namespace);
+    /// Whether a Secret waits.
+    pub fn is_pausing(&self, target: &Target, now: Duration) -> bool {
+        let pause = self.0.get(target);
         pause.is_some_and(|pause| now < pause.until)
     }
 
-    /// Whether it was tried before.
-    pub(super) fn knows(&self, namespace: &str) -> bool {
-        self.0.contains_key(namespace)
+    /// Whether a Secret was tried before.
+    pub fn was_tried(&self, target: &Target) -> bool {
+        self.0.contains_key(target)
     }
 
-    /// Whether some pause has ended.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    /// Whether the pause of any Secret is over.
+    pub fn is_any_over(&self, now: Duration) -> bool {
         self.0.values().any(|pause| now >= pause.until)
     }
 }
@@ -61,37 +62,44 @@ impl Pauses {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn pauses_double_for_each_namespace_by_itself() {
-        let mut now = Instant::now();
-        let mut pauses = Pauses::default();
+    const START: Duration = Duration::from_secs(1000);
+
+    fn target(namespace: &str) -> Target {
+        Target::new(namespace, "pull")
+    }
+
+    #[test]
+    fn pauses_double_for_each_secret_alone() {
+        let (bad, good) = (target("bad"), target("good"));
+        let mut now = START;
+        let mut pauses = TargetPauses::default();
         let mut lengths = Vec::new();
         for _ in 0..8 {
-            pauses.pause("bad", Retry::Soon, now);
-            assert!(pauses.is_pausing("bad", now) && !pauses.is_pausing("good", now));
-            assert!(!pauses.is_over(now));
-            let ends = (1..).find(|&ms| pauses.is_over(now + Duration::from_millis(ms)));
+            pauses.pause(&bad, Retry::Soon, now);
+            assert!(pauses.is_pausing(&bad, now) && !pauses.is_pausing(&good, now));
+            assert!(!pauses.is_any_over(now));
+            let ends = (1..).find(|&ms| pauses.is_any_over(now + Duration::from_millis(ms)));
             lengths.extend(ends);
             now += Duration::from_secs(60);
         }
         assert_eq!(lengths, [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]);
-        assert!(pauses.knows("bad") && !pauses.is_pausing("bad", now));
-        pauses.forget("bad");
-        assert!(!pauses.knows("bad") && !pauses.is_over(now));
-        pauses.pause("bad", Retry::Soon, now);
-        assert!(!pauses.is_pausing("bad", now + Duration::from_millis(500)));
+        assert!(pauses.was_tried(&bad) && !pauses.is_pausing(&bad, now));
+        pauses.forget(&bad);
+        assert!(!pauses.was_tried(&bad) && !pauses.is_any_over(now));
+        pauses.pause(&bad, Retry::Soon, now);
+        assert!(!pauses.is_pausing(&bad, now + Duration::from_millis(500)));
     }
 
-    #[tokio::test]
-    async fn what_nothing_helps_waits_long_and_not_for_ever() {
-        let now = Instant::now();
-        let mut pauses = Pauses::default();
-        pauses.pause("gone", Retry::Never, now);
-        pauses.pause("gone", Retry::Never, now);
-        assert!(pauses.is_pausing("gone", now + HOPELESS / 2));
-        assert!(!pauses.is_pausing("gone", now + HOPELESS));
-        pauses.pause("bad", Retry::Slowly, now);
-        pauses.retain(|namespace| namespace == "bad");
-        assert!(pauses.knows("bad") && !pauses.knows("gone"));
+    #[test]
+    fn hopeless_secret_waits_ten_minutes() {
+        let (gone, bad) = (target("gone"), target("bad"));
+        let mut pauses = TargetPauses::default();
+        pauses.pause(&gone, Retry::Never, START);
+        pauses.pause(&gone, Retry::Never, START);
+        assert!(pauses.is_pausing(&gone, START + NO_HOPE_PAUSE / 2));
+        assert!(!pauses.is_pausing(&gone, START + NO_HOPE_PAUSE));
+        pauses.pause(&bad, Retry::Slowly, START);
+        pauses.retain(|target| *target == bad);
+        assert!(pauses.was_tried(&bad) && !pauses.was_tried(&gone));
     }
 }

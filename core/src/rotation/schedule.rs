@@ -1,171 +1,144 @@
-//! When the token of each key is renewed, and when again after a failure.
+//! When the token of each key is renewed, and when it is tried again after a failure.
 //!
-//! A key is due when the oldest token is that the namespaces have, or would have once they hold
+//! A key is due when its oldest token is: the oldest that Secrets hold, or will hold once they have
 //! what this process holds. So a token that another replica minted a moment ago, and that has not
 //! arrived here yet, is not minted twice.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::token::lifetime::Lifetime;
-use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use jiff::Timestamp;
-use tokio::time::Instant;
 
-use crate::pull_secret::ledger::Mark;
+use super::survey::KeyUse;
+use crate::identity::TokenKey;
+use crate::token::Token;
+use crate::token::lifetime::Lifetime;
+use crate::token::renewal::{self, Stage};
 
-/// What is known of the tokens of a key that is in use.
-#[derive(Clone, Debug)]
-pub(in crate::leader) struct Use {
-    /// The life of the oldest one after a rotation of what is held.
-    pub(in crate::leader) oldest: Lifetime,
-    /// What this process holds.
-    pub(in crate::leader) held: Option<Token>,
-    /// The end of what the namespaces have of another identity, while this one has nothing.
-    pub(in crate::leader) meanwhile: Option<Timestamp>,
-    /// Of the key's identity.
-    pub(in crate::leader) owner: Mark,
+/// A point in time by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The wall clock, for ages of tokens. It may be set at any time.
+    pub wall: Timestamp,
+    /// The monotonic clock, for pauses: time since some start.
+    pub elapsed: Duration,
 }
 
-/// See above.
-#[derive(Debug)]
-pub(in crate::leader) struct Schedule {
-    max_age: Duration,
-    keys: HashMap<Arc<TokenKey>, State>,
-}
+/// The keys in use, and when each is renewed.
+#[derive(Debug, Default)]
+pub struct RenewalSchedule(HashMap<Arc<TokenKey>, KeyRenewal>);
 
 #[derive(Debug)]
-struct State {
-    tokens: Use,
+struct KeyRenewal {
+    tokens: KeyUse,
     failures: u32,
-    not_before: Instant,
+    not_before: Duration,
     is_running: bool,
 }
 
-impl Schedule {
-    /// Knows of no key yet.
-    pub(in crate::leader) fn new(max_age: Duration) -> Self {
-        Self {
-            max_age,
-            keys: HashMap::new(),
-        }
-    }
-
-    /// These keys are in use, and no others.
-    pub(in crate::leader) fn update(
-        &mut self,
-        mut uses: HashMap<Arc<TokenKey>, Use>,
-        now: Instant,
-    ) {
-        self.keys.retain(|key, state| match uses.remove(key) {
+impl RenewalSchedule {
+    /// Replaces the keys in use.
+    pub fn update(&mut self, mut uses: HashMap<Arc<TokenKey>, KeyUse>, at: Moment) {
+        self.0.retain(|key, renewal| match uses.remove(key) {
             Some(tokens) => {
-                state.tokens = tokens;
+                renewal.tokens = tokens;
                 true
             }
-            None => state.is_running,
+            None => renewal.is_running,
         });
         let new = uses.into_iter().map(|(key, tokens)| {
-            let state = State {
+            let renewal = KeyRenewal {
                 tokens,
                 failures: 0,
-                not_before: now,
+                not_before: at.elapsed,
                 is_running: false,
             };
-            (key, state)
+            (key, renewal)
         });
-        self.keys.extend(new);
+        self.0.extend(new);
     }
 
-    /// Whether another token is held by now than at the last update.
-    pub(in crate::leader) fn is_outdated(&self, held: impl Fn(&TokenKey) -> Option<Token>) -> bool {
-        self.keys.iter().any(|(key, state)| {
-            let life = |token: &Token| Lifetime::from(token);
-            held(key).as_ref().map(life) != state.tokens.held.as_ref().map(life)
+    /// Whether this process holds another token now than at the last update.
+    pub fn is_outdated(&self, held: impl Fn(&TokenKey) -> Option<Token>) -> bool {
+        self.0.iter().any(|(key, renewal)| {
+            let lifetime = |token: &Token| Lifetime::from(token);
+            held(key).as_ref().map(lifetime) != renewal.tokens.held.as_ref().map(lifetime)
         })
     }
 
-    /// The keys to renew now; each is not named again before it was [refreshed](Self::refreshed).
-    pub(in crate::leader) fn start_due(
-        &mut self,
-        wall: Timestamp,
-        now: Instant,
-    ) -> Vec<Arc<TokenKey>> {
-        let max_age = self.max_age;
-        let due = self.keys.iter_mut().filter(|(_, state)| {
-            !state.is_running && now >= state.not_before && state.due_in(max_age, wall).is_zero()
+    /// The keys to renew now. Each is returned once, until its renewal [ended](Self::ended).
+    pub fn start_due(&mut self, max_age: Duration, at: Moment) -> Vec<Arc<TokenKey>> {
+        let due = self.0.iter_mut().filter(|(_, renewal)| {
+            !renewal.is_running
+                && at.elapsed >= renewal.not_before
+                && renewal.due_in(max_age, at.wall).is_zero()
         });
-        due.map(|(key, state)| {
-            state.is_running = true;
+        due.map(|(key, renewal)| {
+            renewal.is_running = true;
             key.clone()
         })
         .collect()
     }
 
-    /// How long nothing is due, if no clock is set meanwhile.
-    pub(in crate::leader) fn idle(&self, wall: Timestamp, now: Instant) -> Option<Duration> {
-        let resting = self.keys.values().filter(|state| !state.is_running);
-        resting
-            .map(|state| {
-                let pause = state.not_before.saturating_duration_since(now);
-                pause.max(state.due_in(self.max_age, wall))
+    /// The time until a key is due, if no clock is set meanwhile; `None` without a key that waits.
+    pub fn idle(&self, max_age: Duration, at: Moment) -> Option<Duration> {
+        let waiting = self.0.values().filter(|renewal| !renewal.is_running);
+        waiting
+            .map(|renewal| {
+                let pause = renewal.not_before.saturating_sub(at.elapsed);
+                pause.max(renewal.due_in(max_age, at.wall))
             })
             .min()
     }
 
-    /// A renewal ended: with this token, or with a failure.
-    pub(in crate::leader) fn refreshed(
+    /// A renewal ended: with this token, or with a failure. `jitter` lies between 0 and 1.
+    pub fn ended(
         &mut self,
         key: &TokenKey,
         token: Option<&Token>,
-        wall: Timestamp,
-        now: Instant,
+        max_age: Duration,
+        at: Moment,
+        jitter: f64,
     ) {
-        let Some(state) = self.keys.get_mut(key) else {
+        let Some(renewal) = self.0.get_mut(key) else {
             return;
         };
-        state.is_running = false;
-        // One that is due as it comes is no reason to ask in a loop.
-        let is_fresh =
-            |token: &&Token| renewal::stage((*token).into(), self.max_age, wall) == Stage::Fresh;
-        if token.is_some_and(|token| is_fresh(&token)) {
-            state.failures = 0;
+        renewal.is_running = false;
+        // A token that arrives due counts as a failure, or AWS would be asked in a loop.
+        let is_fresh = |token: &Token| {
+            renewal::stage(Lifetime::from(token), max_age, at.wall) == Stage::Fresh
+        };
+        if token.is_some_and(is_fresh) {
+            renewal.failures = 0;
             return;
         }
-        state.failures = state.failures.saturating_add(1);
-        let token = token.or(state.tokens.held.as_ref());
-        let end = token
+        renewal.failures = renewal.failures.saturating_add(1);
+        let token = token.or(renewal.tokens.held.as_ref());
+        let expires_at = token
             .map(|token| token.expires_at)
-            .or(state.tokens.meanwhile);
-        state.not_before = now + renewal::retry_in(end, state.failures, wall, jitter());
+            .or(renewal.tokens.meanwhile);
+        let pause = renewal::retry_in(expires_at, renewal.failures, at.wall, jitter);
+        renewal.not_before = at.elapsed + pause;
     }
 }
 
-impl State {
+impl KeyRenewal {
     fn due_in(&self, max_age: Duration, wall: Timestamp) -> Duration {
-        let stage = |life: Lifetime| renewal::stage(life, max_age, wall);
-        // While ours is fresh, there is no better one to be had.
+        let stage = |lifetime: Lifetime| renewal::stage(lifetime, max_age, wall);
+        // While the held token is fresh, AWS has no better one.
         let held = self.tokens.held.as_ref().map(Lifetime::from);
-        let life = held
-            .filter(|life| stage(*life) == Stage::Fresh)
+        let lifetime = held
+            .filter(|lifetime| stage(*lifetime) == Stage::Fresh)
             .unwrap_or(self.tokens.oldest);
-        match stage(life) {
+        match stage(lifetime) {
             Stage::Fresh => {
-                let due_at = renewal::due_at(life, max_age);
+                let due_at = renewal::due_at(lifetime, max_age);
                 due_at.duration_since(wall).unsigned_abs()
             }
             Stage::Due | Stage::Expired => Duration::ZERO,
         }
     }
-}
-
-/// Between 0 and 1, different each time.
-pub(in crate::leader) fn jitter() -> f64 {
-    let random = RandomState::new().hash_one(()) % 1024;
-    f64::from(u16::try_from(random).unwrap_or_default()) / 1024.0
 }
 
 #[cfg(test)]

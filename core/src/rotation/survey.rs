@@ -1,120 +1,156 @@
-//! A look over the ledger: which keys are in use, and which namespaces hold an entry that is older
-//! than the token that we hold.
+//! One pass over all pull Secrets of ours: which keys are in use, and which Secrets hold an entry
+//! that is older than the token that this process holds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::rules::Rules;
-use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use jiff::Timestamp;
 
-use super::schedule::Use;
-use crate::pull_secret::ledger::{Ledger, Mark};
-use crate::token::keys::Keys;
+use crate::identity::{IdentityMark, TokenKey};
+use crate::target::Target;
+use crate::token::Token;
+use crate::token::lifetime::Lifetime;
 
-/// What was found.
-pub(in crate::leader) struct Survey {
-    /// By key.
-    pub(in crate::leader) uses: HashMap<Arc<TokenKey>, Use>,
-    /// In no order.
-    pub(in crate::leader) behind: Vec<Behind>,
+/// What is known of the tokens of a key in use.
+#[derive(Clone, Debug)]
+pub struct KeyUse {
+    /// Lifetime of the oldest one, as it will be once every Secret holds what this process holds.
+    pub oldest: Lifetime,
+    /// The token that this process holds.
+    pub held: Option<Token>,
+    /// The earliest expiry of tokens of another identity, while this key has no token.
+    pub meanwhile: Option<Timestamp>,
+    /// The identity of the key.
+    pub identity: IdentityMark,
 }
 
-/// A namespace that is to be written.
+/// A Secret that is to be written.
 #[derive(Debug)]
-pub(in crate::leader) struct Behind {
-    pub(in crate::leader) namespace: Box<str>,
-    /// Whose tokens are newer than what it holds.
-    pub(in crate::leader) keys: Box<[Arc<TokenKey>]>,
-    /// The first end of a token that is to be replaced.
-    pub(in crate::leader) ends: Timestamp,
-    /// It was tried before.
-    pub(in crate::leader) is_retry: bool,
+pub struct StaleSecret {
+    /// Which one.
+    pub target: Target,
+    /// The keys whose held tokens are newer than the Secret's: sorted, each once.
+    pub keys: Box<[Arc<TokenKey>]>,
+    /// The earliest expiry of the tokens to replace.
+    pub expires_at: Timestamp,
+    /// Whether it was tried before.
+    pub is_retry: bool,
 }
 
-impl Behind {
-    /// What pods could soon miss comes first, and what has failed already comes last: its tokens
-    /// are the oldest of all, and it would keep everybody waiting.
-    pub(in crate::leader) fn turn(&self) -> (bool, Timestamp) {
-        (self.is_retry, self.ends)
+impl StaleSecret {
+    /// The order of writes: the earliest expiry first, and after all others what failed before.
+    /// A Secret that keeps failing has the oldest tokens of all, and would delay the others.
+    pub fn turn(&self) -> (bool, Timestamp) {
+        (self.is_retry, self.expires_at)
     }
 }
 
-/// What nothing is known about.
+/// The lifetime of a token of which nothing is known: it is due.
 const UNKNOWN: Lifetime = Lifetime {
     minted_at: Timestamp::MIN,
     expires_at: Timestamp::MIN,
 };
+/// The start for a minimum.
+const LATEST: Lifetime = Lifetime {
+    minted_at: Timestamp::MAX,
+    expires_at: Timestamp::MAX,
+};
 
-/// Looks. `held` is what this process holds. What was minted before `since` for another identity
-/// than the rules say is due; later, it is of a replica with other rules, and a rollout will tell
-/// whose are newer.
-pub(in crate::leader) fn survey(
-    ledger: &Ledger,
-    rules: &Rules,
-    keys: &mut Keys,
-    held: impl Fn(&TokenKey) -> Option<Token>,
+/// What a pass found, in no order.
+#[derive(Debug, Default)]
+pub struct SurveyFindings {
+    /// The keys in use.
+    pub uses: HashMap<Arc<TokenKey>, KeyUse>,
+    /// The Secrets to write.
+    pub stale: Vec<StaleSecret>,
+}
+
+/// A pass under way.
+#[derive(Debug)]
+pub struct Survey<H> {
+    found: SurveyFindings,
+    held: H,
     since: Timestamp,
     now: Timestamp,
-) -> Survey {
-    let mut uses: HashMap<Arc<TokenKey>, Use> = HashMap::new();
-    let mut behind = Vec::new();
-    let mut older: Vec<Arc<TokenKey>> = Vec::new();
-    ledger.for_each(|namespace, owner, holds| {
-        let mut ends = Timestamp::MAX;
-        for (host, life) in holds {
-            let Some((_, key)) = keys.of(rules, host, namespace) else {
-                continue;
-            };
-            let tokens = uses.entry(key.clone()).or_insert_with(|| {
-                let held = held(&key);
-                let oldest = Lifetime {
-                    minted_at: Timestamp::MAX,
-                    expires_at: Timestamp::MAX,
-                };
-                let owner = Mark::of(&key.identity.to_string());
-                Use {
-                    oldest,
-                    held,
+    /// Empty between two visits.
+    newer: Vec<Arc<TokenKey>>,
+}
+
+impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
+    /// Begins a pass. `held` gives the tokens of this process.
+    ///
+    /// An entry of another identity than the rules give is due if it was minted before `since`. A
+    /// later one comes from a replica with other rules, and the roll-out decides whose are newer.
+    pub fn new(held: H, since: Timestamp, now: Timestamp) -> Self {
+        Self {
+            found: SurveyFindings::default(),
+            held,
+            since,
+            now,
+            newer: Vec::new(),
+        }
+    }
+
+    /// Takes in one Secret of ours. `owner` is the identity of its tokens, where all share one;
+    /// `entries` are those that are to be renewed, each with its key.
+    pub fn visit(
+        &mut self,
+        target: &Target,
+        owner: Option<IdentityMark>,
+        entries: impl Iterator<Item = (Arc<TokenKey>, Lifetime)>,
+    ) {
+        let now = self.now;
+        let mut expires_at = Timestamp::MAX;
+        for (key, lifetime) in entries {
+            let held = &self.held;
+            let tokens = self
+                .found
+                .uses
+                .entry(key.clone())
+                .or_insert_with(|| KeyUse {
+                    oldest: LATEST,
+                    held: held(&key),
                     meanwhile: None,
-                    owner,
-                }
-            });
+                    identity: IdentityMark::of(&key.identity.to_string()),
+                });
             let next = match &tokens.held {
-                Some(token) if token.expires_at > now && life.yields_to(token, now) => {
-                    ends = ends.min(life.expires_at);
-                    older.push(key);
+                Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
+                    expires_at = expires_at.min(lifetime.expires_at);
+                    self.newer.push(key);
                     Lifetime::from(token)
                 }
-                None if !life.is_plausible(now) => UNKNOWN,
-                // The rules were changed, and the new identity has no token yet.
-                None if life.minted_at < since
-                    && owner.is_some_and(|owner| owner != tokens.owner) =>
+                None if !lifetime.is_plausible(now) => UNKNOWN,
+                // The rules have changed, and the new identity has no token yet.
+                None if lifetime.minted_at < self.since
+                    && owner.is_some_and(|owner| owner != tokens.identity) =>
                 {
-                    let end = tokens.meanwhile.unwrap_or(life.expires_at);
-                    tokens.meanwhile = Some(end.min(life.expires_at));
+                    let earliest = tokens.meanwhile.unwrap_or(lifetime.expires_at);
+                    tokens.meanwhile = Some(earliest.min(lifetime.expires_at));
                     UNKNOWN
                 }
-                Some(_) | None => life,
+                Some(_) | None => lifetime,
             };
             if next.expires_at < tokens.oldest.expires_at {
                 tokens.oldest = next;
             }
         }
-        if !older.is_empty() {
-            older.sort_unstable();
-            older.dedup();
-            behind.push(Behind {
-                namespace: namespace.into(),
-                keys: older.drain(..).collect(),
-                ends,
-                is_retry: false,
-            });
+        if self.newer.is_empty() {
+            return;
         }
-    });
-    Survey { uses, behind }
+        self.newer.sort_unstable();
+        self.newer.dedup();
+        self.found.stale.push(StaleSecret {
+            target: target.clone(),
+            keys: self.newer.drain(..).collect(),
+            expires_at,
+            is_retry: false,
+        });
+    }
+
+    /// Ends the pass.
+    pub fn finish(self) -> SurveyFindings {
+        self.found
+    }
 }
 
 #[cfg(test)]
