@@ -106,9 +106,8 @@ impl RenewalSchedule {
         };
         renewal.is_running = false;
         // A token that arrives due counts as a failure, or AWS would be asked in a loop.
-        let is_fresh = |token: &Token| {
-            renewal::stage(Lifetime::from(token), max_age, at.wall) == Stage::Fresh
-        };
+        let is_fresh =
+            |token: &Token| renewal::stage(Lifetime::from(token), max_age, at.wall) == Stage::Fresh;
         if token.is_some_and(is_fresh) {
             renewal.failures = 0;
             return;
