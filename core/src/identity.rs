@@ -1,4 +1,4 @@
-//! AWS identities: which one mints a token, for whom, and under which key the token is shared.
+//! AWS identities: which one mints a token, for which subject, and the key that shares the token.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

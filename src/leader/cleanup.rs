@@ -46,7 +46,7 @@ pub(super) async fn run(term: &Term, named: &HashSet<Target>) {
         after: SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX),
     };
     match cleanup.all().await {
-        Ok(()) => debug!("looked at all pull secrets"),
+        Ok(()) => debug!("checked all pull secrets"),
         Err(refusal) => warn!(error = text(refusal), "cannot look for unused pull secrets"),
     }
 }

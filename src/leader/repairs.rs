@@ -25,7 +25,7 @@ const MAX_CHECKS: usize = 16;
 /// The wait for one repair before the next check; the repair goes on.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads the changes for ever; acts on them while this replica leads.
+/// Reads the changes until it is dropped; acts on them while this replica leads.
 pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, is_leading: bool) {
     let start = Instant::now();
     let mut schedule = RepairSchedule::default();

@@ -42,7 +42,7 @@ impl Pace {
         }
     }
 
-    /// Whether one more write may start while so many run.
+    /// Whether one more write may start while this number runs.
     pub fn has_room(&self, running: usize, now: Duration) -> bool {
         running < self.limit && now >= self.opens_at
     }
