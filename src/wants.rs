@@ -182,7 +182,8 @@ impl Wants {
         Ok(!registries.is_empty())
     }
 
-    /// What is to be renewed, under this configuration. Others who ask wait until it is dropped.
+    /// What is to be renewed, under this configuration. It holds a lock, and is taken before the
+    /// ledger's: two threads that take them in different orders wait for each other.
     pub(crate) fn renewals<'a>(&'a self, config: &'a InForce) -> Renewals<'a> {
         Renewals {
             rules: &config.rules,
