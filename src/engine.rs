@@ -23,9 +23,9 @@ use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
 use crate::pull_secret::write::Writer;
 use crate::telemetry::metrics::Metrics;
-use crate::token::keys::Keys;
 use crate::token::store::Store;
 use crate::token::supply::Supply;
+use crate::wants::Wants;
 
 /// What an engine is built from.
 pub(crate) struct Blueprint<'a> {
@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     pub(crate) service_accounts: Arc<ServiceAccounts>,
     /// The one verb: see [`PullSecrets::ensure`].
     pub(crate) pull_secrets: Arc<PullSecrets>,
+    /// What the pull Secrets shall hold.
+    pub(crate) wants: Wants,
     pub(crate) metrics: Metrics,
     pub(crate) events: Events,
 }
@@ -100,6 +102,7 @@ impl Engine {
             namespaces.clone(),
             writer,
         );
+        let wants = Wants::new(live.clone(), clients.clone(), namespaces.clone(), namespace);
         let engine = Self {
             live,
             clients,
@@ -111,6 +114,7 @@ impl Engine {
             namespaces,
             service_accounts,
             pull_secrets,
+            wants,
             metrics,
             events,
         };
@@ -139,9 +143,10 @@ impl Engine {
     /// not count: it expires where it is.
     pub(crate) fn earliest_expiry(&self) -> Option<Timestamp> {
         let config = self.live.snapshot();
-        let mut keys = Keys::default();
-        self.ledger
-            .earliest_expiry(|namespace, host| keys.of(&config.rules, host, namespace).is_some())
+        let mut renewals = self.wants.renewals(&config);
+        self.ledger.earliest_expiry(|namespace, host| {
+            renewals.of(&config.target(namespace), host).is_some()
+        })
     }
 }
 

@@ -29,6 +29,7 @@ mod pull_secret;
 mod run;
 mod telemetry;
 mod token;
+mod wants;
 
 pub use command::execute;
 

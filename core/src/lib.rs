@@ -25,6 +25,7 @@ pub mod image;
 pub mod names;
 pub mod provision;
 pub mod pull_secret;
+pub mod rotation;
 pub mod rules;
 pub mod selection;
 pub mod target;

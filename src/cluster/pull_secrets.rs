@@ -25,9 +25,7 @@ use super::optimistic::{self, Write};
 use super::pages::Pages;
 use super::refusal::Refusal;
 
-/// The annotation with the time since when no pod names the Secret: RFC 3339.
-pub(crate) const UNUSED_SINCE: &str = "ecr-pull-secrets.dev/unused-since";
-/// The field manager of that annotation. An apply of [`OWNER`] would remove what [`OWNER`] had set
+/// The field manager of the annotation `unused-since`. An apply of [`OWNER`] would remove what [`OWNER`] had set
 /// before.
 const CLEANUP_MANAGER: &str = "ecr-pull-secrets-cleanup";
 /// Secrets in one page: about 2 KiB of metadata each.
@@ -111,8 +109,14 @@ impl PullSecretApi {
     ) -> Result<ObjectMeta, Refusal> {
         let since = since.and_then(|since| since.round(Unit::Second).ok());
         let value = since.map(|since| since.to_string());
-        self.annotate(target, CLEANUP_MANAGER, base, UNUSED_SINCE, value)
-            .await
+        self.annotate(
+            target,
+            CLEANUP_MANAGER,
+            base,
+            annotation::UNUSED_SINCE,
+            value,
+        )
+        .await
     }
 
     /// Deletes the Secret.

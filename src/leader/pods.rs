@@ -55,12 +55,7 @@ async fn watch(term: &Term) {
     events
         .for_each_concurrent(AT_A_TIME, |pod: ObservedPod| {
             async move {
-                if pod
-                    .pod
-                    .names(&term.engine.live.snapshot().settings.secret_name)
-                {
-                    term.reports.uses(pod.namespace());
-                }
+                term.engine.wants.note(std::slice::from_ref(&pod));
                 if let Some(registries) = attend(term, &pod).await {
                     // The work runs by itself, once for each namespace. What it waits for, the pod's
                     // owner may be the one to know.

@@ -7,16 +7,14 @@
 //!
 //! [`PullSecrets::ensure`]: crate::pull_secret::ensure::PullSecrets::ensure
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Retry;
 use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::Subject;
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Verdict;
 use ecr_pull_secrets_core::selection::Wish;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
@@ -32,7 +30,6 @@ use super::term::Term;
 use crate::clock;
 use crate::cluster::namespaces::Known;
 use crate::cluster::watch::{announcement, follow};
-use crate::engine::Engine;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -62,35 +59,6 @@ pub(super) async fn run(term: Arc<Term>) {
         async move { this.provide(namespace, grants).await }
     });
     tokio::join!(this.watch(), work, this.try_again());
-}
-
-/// What a namespace with this metadata is to open without waiting for a pod: nothing if it is our
-/// own, ends, or opted out. What the rules deny goes to `denied`.
-pub(super) fn provisioned(
-    engine: &Engine,
-    metadata: &ObjectMeta,
-    mut denied: impl FnMut(Registry),
-) -> Vec<(Registry, Identity)> {
-    let none = BTreeMap::new();
-    let name = metadata.name.as_deref().unwrap_or_default();
-    let labels = metadata.labels.as_ref().unwrap_or(&none);
-    let wish = Wish::of_label(labels.get(Wish::LABEL).map(String::as_str));
-    if name == engine.namespace || metadata.deletion_timestamp.is_some() || wish == Wish::Out {
-        return Vec::new();
-    }
-    let config = engine.live.snapshot();
-    let registries = config.provision.registries(name, labels).into_iter();
-    registries
-        .filter_map(
-            |registry| match config.rules.verdict(&registry, Subject::of_namespace(name)) {
-                Verdict::Allow(identity) => Some((registry, identity)),
-                Verdict::Deny(_) => {
-                    denied(registry);
-                    None
-                }
-            },
-        )
-        .collect()
 }
 
 struct Provisioning {
@@ -125,7 +93,9 @@ impl Provisioning {
     /// `told` are the registries whose denial was told.
     fn saw(&self, metadata: &ObjectMeta, told: &mut HashSet<Registry>) {
         let name = metadata.name.as_deref().unwrap_or_default();
-        let grants = provisioned(&self.term.engine, metadata, |registry| {
+        let engine = &self.term.engine;
+        let config = engine.live.snapshot();
+        let grants = engine.wants.provisioned(&config, metadata, |registry| {
             if !told.contains(&registry) {
                 warn!(
                     namespace = name,

@@ -3,7 +3,7 @@
 //! It outlives a leadership, and it is bounded. What is forgotten, and what another replica said,
 //! the API server remembers: Events have deterministic names.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,8 +39,6 @@ struct Memory {
     order: VecDeque<u64>,
     /// By controller: when we deleted a pod of it first.
     recreated: HashMap<u64, Timestamp>,
-    /// Namespaces in which the watch saw a pod that names the pull Secret, since the last sweep.
-    used: HashSet<Box<str>>,
     exclusions: Arc<Exclusions>,
 }
 
@@ -133,19 +131,6 @@ impl Reports {
         is_older(first)
     }
 
-    /// A pod in this namespace names the pull Secret.
-    pub(crate) fn uses(&self, namespace: &str) {
-        let mut memory = self.lock();
-        if !memory.used.contains(namespace) {
-            memory.used.insert(namespace.into());
-        }
-    }
-
-    /// The namespaces of which that was said since the last call.
-    pub(crate) fn take_used(&self) -> HashSet<Box<str>> {
-        std::mem::take(&mut self.lock().used)
-    }
-
     /// What the registration leaves out, as it was read last.
     pub(crate) fn exclusions(&self) -> Arc<Exclusions> {
         self.lock().exclusions.clone()
@@ -223,15 +208,5 @@ mod tests {
         assert!(!reports.may_recreate("set", at(11), at(3609)));
         assert!(reports.may_recreate("set", at(11), at(3610)));
         assert!(!reports.may_recreate("set", at(3610), at(3612)));
-    }
-
-    #[test]
-    fn namespaces_in_use_are_told_once() {
-        let reports = Reports::default();
-        reports.uses("a");
-        reports.uses("b");
-        reports.uses("a");
-        assert_eq!(reports.take_used().len(), 2);
-        assert!(reports.take_used().is_empty());
     }
 }

@@ -1,19 +1,16 @@
 //! Rotation: every pull Secret of ours holds a token that is not due for renewal.
 //!
-//! Once a second, or when the next token is due, each key that some Secret uses is looked at: a
-//! token that is due is renewed, and a namespace whose entry is older than the token is written.
-//! The ledger says which those are, so whoever takes over in the middle writes only what is still
-//! old. Nothing waits for anything else: a region that AWS does not serve keeps its old token, a
-//! namespace that cannot be written is tried again by itself, and the pace follows the API server.
+//! Once a second, or when the next token is due, each key in use is checked. A due token is renewed,
+//! and a Secret with an older one is written. The ledger says which Secrets those are, so a new
+//! leader writes only what is still stale. Nothing waits for anything else: where AWS does not serve
+//! a region, its old token stays; a Secret that cannot be written is tried again alone; and the pace
+//! follows the API server.
 //!
-//! Points in time are compared anew each time, and pauses are measured by a clock that does not
-//! jump: a wall clock that is set costs at most one renewal.
+//! Ages are computed again at each check, and pauses follow a monotonic clock: a wall clock that is
+//! set costs at most one renewal. What is due, and when, is decided in
+//! [`ecr_pull_secrets_core::rotation`].
 
-mod pace;
-mod pauses;
 mod progress;
-pub(super) mod schedule;
-pub(super) mod survey;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +19,11 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::rotation::pace::{Pace, PaceTicket};
+use ecr_pull_secrets_core::rotation::pauses::TargetPauses;
+use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
+use ecr_pull_secrets_core::rotation::survey::{StaleSecret, Survey, SurveyFindings};
+use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -29,174 +31,166 @@ use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
-use self::pace::{Pace, Ticket};
-use self::pauses::Pauses;
-use self::progress::Progress;
-use self::schedule::Schedule;
-use self::survey::{Behind, survey};
+use self::progress::RotationProgress;
 use super::term::Term;
 use crate::clock;
 use crate::cluster::namespaces::Known;
+use crate::config::InForce;
 use crate::engine::Engine;
 use crate::pull_secret::write::Written;
-use crate::token::keys::Keys;
 use crate::token::supply::TokenFailure;
 
-/// The longest and the shortest time between two looks.
-const TICK: Duration = Duration::from_secs(1);
-const SHORTEST_TICK: Duration = Duration::from_millis(250);
-/// So often everything is looked at whether it changed or not.
-const SURVEY: Duration = Duration::from_secs(30);
+/// The longest and the shortest time between two checks of what is due.
+const MAX_TICK: Duration = Duration::from_secs(1);
+const MIN_TICK: Duration = Duration::from_millis(250);
+/// The time between two surveys where nothing has changed.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
-    let mut rotation = Rotation::new(term.engine.clone());
+    let mut rotation = RotationLoop::new(term.engine.clone());
     loop {
         rotation.step().await;
     }
 }
 
-struct Rotation {
+/// All times are since `start`.
+struct RotationLoop {
     engine: Arc<Engine>,
-    /// When this leadership began.
+    start: Instant,
+    /// When this leadership began, by the wall clock.
     since: Timestamp,
-    keys: Keys,
-    schedule: Schedule,
-    pauses: Pauses,
+    schedule: RenewalSchedule,
+    pauses: TargetPauses,
     pace: Pace,
-    progress: Progress,
+    progress: RotationProgress,
     /// The ledger's edition and the time of the last survey.
-    surveyed: Option<(u64, Instant)>,
-    next_tick: Instant,
-    queue: VecDeque<Behind>,
-    writes: FuturesUnordered<BoxFuture<'static, Write>>,
-    writing: HashSet<Box<str>>,
-    refreshes: FuturesUnordered<BoxFuture<'static, Refresh>>,
+    surveyed: Option<(u64, Duration)>,
+    next_tick: Duration,
+    queue: VecDeque<StaleSecret>,
+    writes: FuturesUnordered<BoxFuture<'static, EndedWrite>>,
+    writing: HashSet<Target>,
+    renewals: FuturesUnordered<BoxFuture<'static, EndedRenewal>>,
 }
 
-/// A write that ended.
-struct Write {
-    what: Behind,
-    ticket: Ticket,
+struct EndedWrite {
+    secret: StaleSecret,
+    ticket: PaceTicket,
     outcome: Result<Written, Cause>,
 }
 
-type Refresh = (Arc<TokenKey>, Result<Token, TokenFailure>);
+type EndedRenewal = (Arc<TokenKey>, Result<Token, TokenFailure>);
 
-impl Rotation {
+impl RotationLoop {
     fn new(engine: Arc<Engine>) -> Self {
-        let now = Instant::now();
         Self {
-            schedule: Schedule::new(engine.live.snapshot().rotation.max_age),
             engine,
+            start: Instant::now(),
             since: clock::now(),
-            keys: Keys::default(),
-            pauses: Pauses::default(),
-            pace: Pace::new(now),
-            progress: Progress::default(),
+            schedule: RenewalSchedule::default(),
+            pauses: TargetPauses::default(),
+            pace: Pace::new(Duration::ZERO),
+            progress: RotationProgress::default(),
             surveyed: None,
-            next_tick: now,
+            next_tick: Duration::ZERO,
             queue: VecDeque::new(),
             writes: FuturesUnordered::new(),
             writing: HashSet::new(),
-            refreshes: FuturesUnordered::new(),
+            renewals: FuturesUnordered::new(),
         }
     }
 
-    /// Does what is due now, and waits for the next thing that happens.
+    /// Does what is due now, and waits for the next event.
     async fn step(&mut self) {
-        let now = Instant::now();
+        let config = self.engine.live.snapshot();
+        let now = self.start.elapsed();
         if now >= self.next_tick {
-            self.tick(now);
+            self.tick(&config, now);
         }
-        self.start_writes(now);
+        self.start_writes(&config, now);
         let mut wake = self.next_tick;
         if !self.queue.is_empty() {
-            wake = wake.min(self.pace.opens_at().max(now + SHORTEST_TICK));
+            wake = wake.min(self.pace.opens_at().max(now + MIN_TICK));
         }
         tokio::select! {
-            Some(write) = self.writes.next() => self.wrote(write),
-            Some((key, outcome)) = self.refreshes.next() => self.refreshed(&key, outcome),
-            () = sleep_until(wake) => {}
+            Some(write) = self.writes.next() => self.write_ended(write),
+            Some((key, outcome)) = self.renewals.next() => self.renewal_ended(&key, outcome),
+            () = sleep_until(self.start + wake) => {}
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, config: &Arc<InForce>, now: Duration) {
         if self.is_survey_due(now) {
-            self.survey(now);
+            self.survey(config, now);
         }
-        let (wall, supply) = (clock::now(), &self.engine.supply);
-        let config = self.engine.live.snapshot();
-        for key in self.schedule.start_due(wall, now) {
-            let (supply, config) = (supply.clone(), config.clone());
-            let refresh = async move {
+        let max_age = config.rotation.max_age;
+        let at = Moment {
+            wall: clock::now(),
+            elapsed: now,
+        };
+        for key in self.schedule.start_due(max_age, at) {
+            let (supply, config) = (self.engine.supply.clone(), config.clone());
+            let renewal = async move {
                 let outcome = supply.refresh(&key, &config).await;
                 (key, outcome)
             };
-            self.refreshes.push(refresh.boxed());
+            self.renewals.push(renewal.boxed());
         }
-        let idle = self.schedule.idle(wall, now).unwrap_or(TICK);
-        self.next_tick = now + idle.clamp(SHORTEST_TICK, TICK);
+        let idle = self.schedule.idle(max_age, at).unwrap_or(MAX_TICK);
+        self.next_tick = now + idle.clamp(MIN_TICK, MAX_TICK);
     }
 
-    /// Whether anything can have changed since the last time.
-    fn is_survey_due(&self, now: Instant) -> bool {
+    /// Whether anything can have changed since the last survey.
+    fn is_survey_due(&self, now: Duration) -> bool {
         self.surveyed.is_none_or(|(edition, at)| {
             edition != self.engine.ledger.edition()
-                || now >= at + SURVEY
-                || self.pauses.is_over(now)
+                || now >= at + SURVEY_INTERVAL
+                || self.pauses.is_any_over(now)
         }) || self
             .schedule
             .is_outdated(|key| self.engine.supply.held(key))
     }
 
-    fn survey(&mut self, now: Instant) {
+    fn survey(&mut self, config: &InForce, now: Duration) {
         self.surveyed = Some((self.engine.ledger.edition(), now));
-        let config = self.engine.live.snapshot();
-        let Engine {
-            ledger,
-            supply,
-            namespaces,
-            ..
-        } = &*self.engine;
-        let held = |key: &TokenKey| supply.held(key);
-        let (since, wall) = (self.since, clock::now());
-        let found = survey(ledger, &config.rules, &mut self.keys, held, since, wall);
-        self.schedule.update(found.uses, now);
-        let is_behind: HashSet<&str> = found.behind.iter().map(|one| &*one.namespace).collect();
-        self.pauses
-            .retain(|namespace| is_behind.contains(namespace));
-        let mut queue = found.behind;
+        let wall = clock::now();
+        let held = |key: &TokenKey| self.engine.supply.held(key);
+        let found = survey(&self.engine, config, held, self.since, wall);
+        let at = Moment { wall, elapsed: now };
+        self.schedule.update(found.uses, at);
+        let stale: HashSet<&Target> = found.stale.iter().map(|one| &one.target).collect();
+        self.pauses.retain(|target| stale.contains(target));
+        let mut queue = found.stale;
         queue.retain_mut(|one| {
-            one.is_retry = self.pauses.knows(&one.namespace);
-            !self.writing.contains(&one.namespace)
-                && !self.pauses.is_pausing(&one.namespace, now)
+            one.is_retry = self.pauses.was_tried(&one.target);
+            !self.writing.contains(&one.target)
+                && !self.pauses.is_pausing(&one.target, now)
                 && !matches!(
-                    namespaces.cached(&one.namespace),
+                    self.engine.namespaces.cached(&one.target.namespace),
                     Some(Known::Terminating(_))
                 )
         });
-        queue.sort_unstable_by_key(Behind::turn);
+        queue.sort_unstable_by_key(StaleSecret::turn);
         let firsts = queue.iter().filter(|one| !one.is_retry);
         self.progress.expect(firsts.map(|one| &*one.keys), now);
         self.queue = queue.into();
     }
 
-    fn start_writes(&mut self, now: Instant) {
+    fn start_writes(&mut self, config: &InForce, now: Duration) {
         while self.pace.has_room(self.writes.len(), now) {
-            let Some(what) = self.queue.pop_front() else {
+            let Some(secret) = self.queue.pop_front() else {
                 return;
             };
-            let grants = self.grants(&what.namespace);
-            if !what.is_retry {
-                self.progress.starts(&what.keys);
+            let grants = self.grants(config, &secret.target);
+            if !secret.is_retry {
+                self.progress.starts(&secret.keys);
             }
-            self.writing.insert(what.namespace.clone());
+            self.writing.insert(secret.target.clone());
             let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
             let write = async move {
-                let outcome = writer.rotate(&what.namespace, &grants).await;
-                Write {
-                    what,
+                let outcome = writer.rotate(&secret.target.namespace, &grants).await;
+                EndedWrite {
+                    secret,
                     ticket,
                     outcome,
                 }
@@ -205,14 +199,12 @@ impl Rotation {
         }
     }
 
-    /// The tokens that we hold for a namespace's Secret: all of them, so that one write needs no
-    /// look at what is there.
-    fn grants(&mut self, namespace: &str) -> Vec<Grant> {
+    /// The held tokens for every entry of a Secret: with all of them, a write needs no read.
+    fn grants(&self, config: &InForce, target: &Target) -> Vec<Grant> {
         let mut grants = Vec::new();
-        let config = self.engine.live.snapshot();
-        let rules = &config.rules;
-        for (host, _) in self.engine.ledger.holds_of(namespace) {
-            if let Some((registry, key)) = self.keys.of(rules, &host, namespace)
+        let mut renewals = self.engine.wants.renewals(config);
+        for (host, _) in self.engine.ledger.holds_of(&target.namespace) {
+            if let Some((registry, key)) = renewals.of(target, &host)
                 && let Some(token) = self.engine.supply.held(&key)
             {
                 grants.push(Grant {
@@ -225,35 +217,65 @@ impl Rotation {
         grants
     }
 
-    fn wrote(&mut self, write: Write) {
-        let Write {
-            what,
+    fn write_ended(&mut self, write: EndedWrite) {
+        let EndedWrite {
+            secret,
             ticket,
             outcome,
         } = write;
-        let now = Instant::now();
-        self.writing.remove(&what.namespace);
+        let now = self.start.elapsed();
+        self.writing.remove(&secret.target);
         match outcome {
-            // It may be this namespace's trouble alone, such as a webhook of its own that is down.
-            Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) if what.is_retry => {}
-            Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) => self.pace.busy(ticket, now),
+            // It may concern this namespace alone, such as a webhook of its own that is down.
+            Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) if secret.is_retry => {}
+            Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) => {
+                self.pace.overloaded(ticket, now);
+            }
             Ok(_) | Err(_) => self.pace.answered(),
         }
         match &outcome {
-            Ok(Written { applied: true, .. }) => self.pauses.forget(&what.namespace),
-            // Right already or gone, and the ledger knows by now; or else not sooner than later.
-            Ok(_) => self.pauses.pause(&what.namespace, Retry::Soon, now),
-            Err(cause) => self.pauses.pause(&what.namespace, cause.retry(), now),
+            Ok(Written { applied: true, .. }) => self.pauses.forget(&secret.target),
+            // The Secret is fresh or gone, and the ledger knows by now; or the pause limits retries.
+            Ok(_) => self.pauses.pause(&secret.target, Retry::Soon, now),
+            Err(cause) => self.pauses.pause(&secret.target, cause.retry(), now),
         }
-        if !what.is_retry {
-            self.progress.ends(&what.keys, outcome.is_ok(), now);
+        if !secret.is_retry {
+            self.progress.ends(&secret.keys, outcome.is_ok(), now);
         }
     }
 
-    fn refreshed(&mut self, key: &Arc<TokenKey>, outcome: Result<Token, TokenFailure>) {
-        let now = Instant::now();
+    fn renewal_ended(&mut self, key: &Arc<TokenKey>, outcome: Result<Token, TokenFailure>) {
+        let max_age = self.engine.live.snapshot().rotation.max_age;
+        let at = Moment {
+            wall: clock::now(),
+            elapsed: self.start.elapsed(),
+        };
+        let token = outcome.ok();
         self.schedule
-            .refreshed(key, outcome.ok().as_ref(), clock::now(), now);
-        self.next_tick = now;
+            .ended(key, token.as_ref(), max_age, at, fastrand::f64());
+        self.next_tick = at.elapsed;
     }
+}
+
+/// One pass over the ledger. `held` gives the tokens to compare with; see [`Survey::new`] for
+/// `since`.
+pub(super) fn survey(
+    engine: &Engine,
+    config: &InForce,
+    held: impl Fn(&TokenKey) -> Option<Token>,
+    since: Timestamp,
+    now: Timestamp,
+) -> SurveyFindings {
+    let secret: Arc<str> = config.settings.secret_name.as_str().into();
+    let mut renewals = engine.wants.renewals(config);
+    let mut survey = Survey::new(held, since, now);
+    engine.ledger.for_each(|namespace, owner, holds| {
+        let target = Target::new(namespace, secret.clone());
+        let entries = holds.filter_map(|(host, lifetime)| {
+            let (_, key) = renewals.of(&target, host)?;
+            Some((key, lifetime))
+        });
+        survey.visit(&target, owner, entries);
+    });
+    survey.finish()
 }

@@ -1,53 +1,57 @@
-//! What a replica that does not lead does about tokens: nothing, unless the one that leads cannot
-//! renew them, because its node has no way to AWS, or no rights there. Then whoever can does it, once
-//! a token is long overdue, and puts it into the store; the leader finds it there and spreads it.
+//! What the other replicas do about tokens while one leads: nothing, unless the leader cannot renew
+//! them, because its node has no route to AWS, or no rights there. Once a token is long overdue, a
+//! replica that can renews it, and puts it into the store. The leader finds it there, and writes it
+//! into the Secrets.
 
 use std::time::Duration;
 
+use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
 use ecr_pull_secrets_core::token::renewal;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::rotation::schedule::{Schedule, jitter};
-use super::rotation::survey::survey;
+use super::rotation::survey;
 use crate::clock;
 use crate::engine::Engine;
-use crate::token::keys::Keys;
 
-/// Between two looks.
+/// The time between two checks.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs until it is dropped.
 pub(super) async fn run(engine: &Engine) {
-    let max_age = engine.live.snapshot().rotation.max_age;
-    // Two of them seldom notice at the same time.
-    let jitter = jitter();
-    let (mut keys, mut schedule) = (Keys::default(), Schedule::new(max_age));
+    let start = Instant::now();
+    // Spreads the replicas: two of them seldom notice at the same time.
+    let jitter = fastrand::f64();
+    let mut schedule = RenewalSchedule::default();
     loop {
         sleep(INTERVAL).await;
-        let (wall, now) = (clock::now(), Instant::now());
+        let config = engine.live.snapshot();
+        let max_age = config.rotation.max_age;
+        let moment = || Moment {
+            wall: clock::now(),
+            elapsed: start.elapsed(),
+        };
+        let at = moment();
         let overdue = |key: &_| {
             let held = engine.supply.held(key)?;
-            renewal::is_overdue((&held).into(), max_age, wall, jitter).then_some(held)
+            renewal::is_overdue((&held).into(), max_age, at.wall, jitter).then_some(held)
         };
         let mut tokens = engine.supply.tokens().into_iter();
         if tokens.all(|(key, _)| overdue(&key).is_none()) {
             continue;
         }
-        let config = engine.live.snapshot();
-        let rules = &config.rules;
-        let since = Timestamp::MIN;
-        let mut uses = survey(&engine.ledger, rules, &mut keys, overdue, since, wall).uses;
+        let mut uses = survey(engine, &config, overdue, Timestamp::MIN, at.wall).uses;
         uses.retain(|_, tokens| tokens.held.is_some());
-        schedule.update(uses, now);
-        for key in schedule.start_due(wall, now) {
+        schedule.update(uses, at);
+        for key in schedule.start_due(max_age, at) {
             let outcome = engine.supply.refresh(&key, &config).await;
             if outcome.is_ok() {
                 let (identity, region) = (key.identity.to_string(), &*key.region);
                 info!(identity, region, "renewed a token in the leader's place");
             }
-            schedule.refreshed(&key, outcome.ok().as_ref(), clock::now(), Instant::now());
+            let token = outcome.ok();
+            schedule.ended(&key, token.as_ref(), max_age, moment(), fastrand::f64());
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::target::Target;
 use futures::StreamExt as _;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -35,15 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) async fn run(term: Arc<Term>) {
     loop {
         term.reports.read_registration(&term.engine.clients).await;
-        let mut in_use = term.reports.take_used();
-        match sweep(&term, &mut in_use).await {
-            Ok(()) => cleanup::run(&term, &in_use).await,
+        match sweep(&term).await {
+            Ok(named) => cleanup::run(&term, &named).await,
             Err(error) => {
                 warn!(%error, "cannot list all pods");
-                // What was in use before the attempt is in use for the next one, too.
-                for namespace in in_use {
-                    term.reports.uses(&namespace);
-                }
                 sleep(RETRY).await;
                 continue;
             }
@@ -59,23 +55,15 @@ pub(super) async fn run(term: Arc<Term>) {
 /// What the Secrets of some namespaces are to open, and do not.
 type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
 
-/// Looks at every pod; adds the namespaces with one that names the pull Secret.
-async fn sweep(term: &Term, in_use: &mut HashSet<Box<str>>) -> Result<(), Refusal> {
+/// Checks every pod. Returns the pull Secrets that pods name.
+async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
     let start = Instant::now();
     let wanting = Mutex::new(Wanting::new());
     let mut pages = Pages::all(&term.engine.clients);
     let mut count = 0_usize;
     while let Some(pods) = pages.next().await? {
         count = count.saturating_add(pods.len());
-        for pod in &pods {
-            if pod
-                .pod
-                .names(&term.engine.live.snapshot().settings.secret_name)
-                && !in_use.contains(pod.namespace())
-            {
-                in_use.insert(pod.namespace().into());
-            }
-        }
+        term.engine.wants.note(&pods);
         futures::stream::iter(&pods)
             .for_each_concurrent(AT_A_TIME, |pod| {
                 let wanting = &wanting;
@@ -97,12 +85,13 @@ async fn sweep(term: &Term, in_use: &mut HashSet<Box<str>>) -> Result<(), Refusa
             repair(term, namespace, &registries, PATIENCE).await;
         })
         .await;
+    let named = term.engine.wants.take_named();
     let seconds = start.elapsed().as_secs_f64();
     info!(
         pods = count,
-        namespaces = in_use.len(),
+        namespaces = named.len(),
         seconds,
         "looked at all pods"
     );
-    Ok(())
+    Ok(named)
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use ecr_pull_secrets_core::identity::IdentityMark;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
@@ -21,8 +22,8 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 
+pub(crate) use self::row::is_edited;
 use self::row::{Held, Row, Tolerated, version};
-pub(crate) use self::row::{Mark, is_edited};
 use crate::cluster::watch::{Announce, follow};
 
 /// So many deleted Secrets are remembered.
@@ -188,7 +189,11 @@ impl Ledger {
     /// carry, if all carry the same. Others wait meanwhile.
     pub(crate) fn for_each(
         &self,
-        mut visit: impl FnMut(&str, Option<Mark>, &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>),
+        mut visit: impl FnMut(
+            &str,
+            Option<IdentityMark>,
+            &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>,
+        ),
     ) {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         for (namespace, row) in &rows.by_namespace {

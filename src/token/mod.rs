@@ -1,6 +1,5 @@
 //! Tokens of ECR: what this process holds, and what all replicas share.
 
-pub(crate) mod keys;
 pub(crate) mod store;
 pub(crate) mod supply;
 pub(crate) mod sync;

@@ -3,7 +3,9 @@
 pub mod content;
 pub mod docker_config;
 pub mod ownership;
+pub mod repair_schedule;
 pub mod tolerance;
+pub mod usage;
 
 /// Prefix of our labels' and annotations' names.
 pub const PREFIX: &str = "ecr-pull-secrets.dev/";
@@ -34,6 +36,8 @@ pub mod annotation {
     pub const FINGERPRINT: &str = "ecr-pull-secrets.dev/fingerprint";
     /// `"true"` on a Secret that holds nothing but the hosts in `registries`.
     pub const EXCLUSIVE: &str = "ecr-pull-secrets.dev/exclusive";
+    /// Since when nothing uses the Secret, as far as clean-up saw: RFC 3339.
+    pub const UNUSED_SINCE: &str = "ecr-pull-secrets.dev/unused-since";
     /// The version of this format.
     pub const FORMAT: &str = "ecr-pull-secrets.dev/format";
     /// Those that say what is in it.

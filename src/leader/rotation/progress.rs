@@ -1,46 +1,46 @@
-//! How far a rotation is, for the log: a line when it starts, one every ten seconds, one when every
-//! namespace had its turn.
+//! Progress of rotations, for the log: a line at the start, one every ten seconds, and one after the
+//! last write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::TokenKey;
-use tokio::time::Instant;
 use tracing::info;
 
-const BETWEEN: Duration = Duration::from_secs(10);
+/// The time between two lines about one rotation.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The rotations under way, by key.
 #[derive(Debug, Default)]
-pub(super) struct Progress(HashMap<Arc<TokenKey>, Turns>);
+pub(super) struct RotationProgress(HashMap<Arc<TokenKey>, SecretCounts>);
 
-/// How many namespaces are how far.
+/// Numbers of Secrets.
 #[derive(Debug)]
-struct Turns {
-    since: Instant,
-    told: Instant,
+struct SecretCounts {
+    started: Duration,
+    logged: Duration,
     waiting: usize,
     running: usize,
     written: usize,
     failed: usize,
 }
 
-impl Progress {
-    /// Exactly these namespaces, each with the keys of its old tokens, wait for their turn.
+impl RotationProgress {
+    /// Sets which Secrets wait, each with the keys of its stale tokens.
     pub(super) fn expect<'a>(
         &mut self,
         waiting: impl Iterator<Item = &'a [Arc<TokenKey>]>,
-        now: Instant,
+        now: Duration,
     ) {
-        let mut counts: HashMap<&Arc<TokenKey>, usize> = HashMap::new();
+        let mut numbers: HashMap<&Arc<TokenKey>, usize> = HashMap::new();
         for key in waiting.flatten() {
-            *counts.entry(key).or_default() += 1;
+            *numbers.entry(key).or_default() += 1;
         }
-        for (key, turns) in &mut self.0 {
-            turns.waiting = counts.remove(key).unwrap_or(0);
+        for (key, counts) in &mut self.0 {
+            counts.waiting = numbers.remove(key).unwrap_or(0);
         }
-        for (key, waiting) in counts {
+        for (key, waiting) in numbers {
             let (region, identity) = (&*key.region, key.identity.to_string());
             info!(
                 region,
@@ -48,62 +48,62 @@ impl Progress {
                 namespaces = waiting,
                 "rotating pull secrets"
             );
-            let turns = Turns {
-                since: now,
-                told: now,
+            let counts = SecretCounts {
+                started: now,
+                logged: now,
                 waiting,
                 running: 0,
                 written: 0,
                 failed: 0,
             };
-            self.0.insert(key.clone(), turns);
+            self.0.insert(key.clone(), counts);
         }
-        self.tell(now);
+        self.log(now);
     }
 
-    /// A namespace has its turn.
+    /// A write starts.
     pub(super) fn starts(&mut self, keys: &[Arc<TokenKey>]) {
-        self.each(keys, |turns| {
-            turns.waiting = turns.waiting.saturating_sub(1);
-            turns.running += 1;
+        self.each(keys, |counts| {
+            counts.waiting = counts.waiting.saturating_sub(1);
+            counts.running += 1;
         });
     }
 
-    /// A namespace had its turn.
-    pub(super) fn ends(&mut self, keys: &[Arc<TokenKey>], well: bool, now: Instant) {
-        self.each(keys, |turns| {
-            turns.running = turns.running.saturating_sub(1);
-            *(if well {
-                &mut turns.written
+    /// A write ended.
+    pub(super) fn ends(&mut self, keys: &[Arc<TokenKey>], is_written: bool, now: Duration) {
+        self.each(keys, |counts| {
+            counts.running = counts.running.saturating_sub(1);
+            *(if is_written {
+                &mut counts.written
             } else {
-                &mut turns.failed
+                &mut counts.failed
             }) += 1;
         });
-        self.tell(now);
+        self.log(now);
     }
 
-    fn each(&mut self, keys: &[Arc<TokenKey>], count: impl Fn(&mut Turns)) {
+    fn each(&mut self, keys: &[Arc<TokenKey>], count: impl Fn(&mut SecretCounts)) {
         for key in keys {
-            if let Some(turns) = self.0.get_mut(key) {
-                count(turns);
+            if let Some(counts) = self.0.get_mut(key) {
+                count(counts);
             }
         }
     }
 
-    /// Says what is to be said by now, and forgets what has ended.
-    fn tell(&mut self, now: Instant) {
-        self.0.retain(|key, turns| {
-            let is_over = turns.waiting == 0 && turns.running == 0;
-            if is_over || now >= turns.told + BETWEEN {
-                turns.told = now;
+    /// Logs what is due, and forgets the rotations that ended.
+    fn log(&mut self, now: Duration) {
+        self.0.retain(|key, counts| {
+            let is_over = counts.waiting == 0 && counts.running == 0;
+            if is_over || now >= counts.logged + LOG_INTERVAL {
+                counts.logged = now;
                 let (region, identity) = (&*key.region, key.identity.to_string());
-                let Turns {
+                let SecretCounts {
                     waiting,
                     written,
                     failed,
                     ..
-                } = *turns;
-                let seconds = (now - turns.since).as_secs_f64();
+                } = *counts;
+                let seconds = now.saturating_sub(counts.started).as_secs_f64();
                 match is_over {
                     true => info!(
                         region,
@@ -133,35 +133,35 @@ mod tests {
         Arc::new(TokenKey::new(Identity::Ambient, &registry))
     }
 
-    #[tokio::test]
-    async fn a_rotation_ends_when_every_namespace_had_its_turn() {
-        let now = Instant::now();
+    #[test]
+    fn rotation_ends_after_its_last_write() {
+        let now = Duration::from_secs(1000);
         let (one, other) = ([key("us-east-1")], [key("us-east-1"), key("eu-west-1")]);
-        let mut progress = Progress::default();
+        let mut progress = RotationProgress::default();
         progress.expect([&one[..], &other].into_iter(), now);
         assert_eq!(progress.0[&one[0]].waiting, 2);
         assert_eq!(progress.0[&other[1]].waiting, 1);
         progress.starts(&other);
-        // A survey meanwhile finds what still waits.
+        // A survey meanwhile finds the Secrets that still wait.
         progress.expect([&one[..]].into_iter(), now);
         assert_eq!(progress.0[&one[0]].running, 1);
         progress.ends(&other, false, now);
-        assert_eq!(progress.0.len(), 1, "one region is through");
+        assert_eq!(progress.0.len(), 1, "one region has ended");
         assert_eq!(progress.0[&one[0]].failed, 1);
         progress.starts(&one);
         progress.ends(&one, true, now);
         assert!(progress.0.is_empty());
-        // A late one of nobody's count.
+        // A late write that no rotation counts.
         progress.starts(&one);
         progress.ends(&one, true, now);
         assert!(progress.0.is_empty());
     }
 
-    #[tokio::test]
-    async fn what_somebody_else_wrote_is_not_waited_for() {
-        let now = Instant::now();
+    #[test]
+    fn secret_of_another_writer_is_not_awaited() {
+        let now = Duration::from_secs(1000);
         let one = [key("us-east-1")];
-        let mut progress = Progress::default();
+        let mut progress = RotationProgress::default();
         progress.expect([&one[..]].into_iter(), now);
         progress.expect([].into_iter(), now);
         assert!(progress.0.is_empty());

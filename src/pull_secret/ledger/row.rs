@@ -1,10 +1,9 @@
 //! What the ledger keeps of one Secret: some 200 bytes.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::identity::IdentityMark;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::{Described, is_exclusive};
 use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER, annotation};
@@ -40,7 +39,7 @@ pub(super) struct Held {
     /// of which there is at least one.
     pub(super) exclusive: bool,
     /// Whose rights all of the tokens carry.
-    pub(super) owner: Option<Mark>,
+    pub(super) owner: Option<IdentityMark>,
     pub(super) entries: Box<[Hold]>,
     pub(super) tolerated: Option<Box<Tolerated>>,
 }
@@ -85,7 +84,7 @@ impl Held {
         let owner = identities
             .next()
             .filter(|first| identities.all(|other| other == *first))
-            .map(|identity| Mark::of(identity));
+            .map(|identity| IdentityMark::of(identity));
         // Whoever may write Secrets in a namespace may write annotations of any length.
         let entries = described
             .0
@@ -120,21 +119,6 @@ impl Held {
         let undescribed =
             tolerated.filter(|(host, _)| !self.entries.iter().any(|(entry, _)| entry == host));
         self.entries.iter().chain(undescribed)
-    }
-}
-
-/// Tells identities apart, in a few bytes of the thousands that the names of roles may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(NonZeroU32);
-
-impl Mark {
-    /// Of an identity as the annotation says it.
-    pub(crate) fn of(identity: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        identity.hash(&mut hasher);
-        #[allow(clippy::cast_possible_truncation, reason = "any part of a hash is one")]
-        let mark = NonZeroU32::new(hasher.finish() as u32);
-        Self(mark.unwrap_or(NonZeroU32::MIN))
     }
 }
 

@@ -27,7 +27,7 @@ async fn new_leader(site: &Site) -> Arc<Replica> {
     site.open(1, CONFIG).await;
     let leader = site.leader().await;
     eventually("the leader has looked at all Secrets", LIMIT, || async {
-        (logged(&leader, "\"looked at all pull secrets\"") > 0).then_some(())
+        (logged(&leader, "\"checked all pull secrets\"") > 0).then_some(())
     })
     .await;
     leader

@@ -1,52 +1,52 @@
 //! From a host in a Secret to the key of its token. Ten thousand namespaces name the same few
-//! hosts, so what a host is is worked out once.
+//! hosts, so each host is parsed once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::Subject;
-use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::{Rules, Verdict};
+use crate::identity::{Identity, Subject, TokenKey};
+use crate::image::Registry;
+use crate::rules::{Rules, Verdict};
 
-/// So many hosts are remembered; pod authors choose their names.
-const REMEMBERED: usize = 4096;
+/// The most hosts in memory: pod authors choose their names.
+const MAX_HOSTS: usize = 4096;
 
-/// What is known about hosts.
-#[derive(Default)]
-pub(crate) struct Keys(HashMap<Arc<str>, Option<Host>>);
+/// The hosts that were asked for, with their registries and keys. An answer follows the rules of
+/// the question: nothing here has to change with the configuration.
+#[derive(Debug, Default)]
+pub struct TokenKeys(HashMap<Arc<str>, Option<KnownHost>>);
 
-struct Host {
+#[derive(Debug)]
+struct KnownHost {
     registry: Registry,
     keys: Vec<(Identity, Arc<TokenKey>)>,
 }
 
-impl Keys {
-    /// The registry of a host and the key of the token that opens it for a namespace; nothing where
-    /// the rules deny it, or where there is no such registry.
-    pub(crate) fn of(
+impl TokenKeys {
+    /// The registry of a host, and the key of the token that opens it for a subject. `None` where
+    /// the rules deny it, or where the host is no private registry.
+    pub fn of(
         &mut self,
         rules: &Rules,
         host: &Arc<str>,
-        namespace: &str,
+        subject: Subject<'_>,
     ) -> Option<(Registry, Arc<TokenKey>)> {
         if !self.0.contains_key(host) {
-            if self.0.len() >= REMEMBERED {
+            if self.0.len() >= MAX_HOSTS {
                 self.0.clear();
             }
-            self.0.insert(host.clone(), Host::read(host));
+            self.0.insert(host.clone(), KnownHost::parse(host));
         }
         let host = self.0.get_mut(host)?.as_mut()?;
-        match rules.verdict(&host.registry, Subject::of_namespace(namespace)) {
+        match rules.verdict(&host.registry, subject) {
             Verdict::Allow(identity) => Some((host.registry.clone(), host.key(identity))),
             Verdict::Deny(_) => None,
         }
     }
 }
 
-impl Host {
-    fn read(host: &str) -> Option<Self> {
+impl KnownHost {
+    fn parse(host: &str) -> Option<Self> {
         // A token of ECR does not open ECR Public.
         let registry = Registry::of_host(host).filter(|registry| !registry.is_public())?;
         let keys = Vec::new();
@@ -65,15 +65,18 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
-    use ecr_pull_secrets_core::identity::AssumeRole;
-    use ecr_pull_secrets_core::rules::{Empty, Glob, Rule};
-
     use super::*;
+    use crate::identity::AssumeRole;
+    use crate::rules::{Empty, Glob, Rule};
 
     const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    const TEAM: Subject<'_> = Subject {
+        namespace: "team",
+        service_account: None,
+    };
 
     #[test]
-    fn the_rules_are_asked_for_each_namespace() {
+    fn each_namespace_gets_the_verdict_of_its_rule() {
         let role = AssumeRole {
             role_arn: "arn:aws:iam::123456789012:role/pull".to_owned(),
             external_id: None,
@@ -95,8 +98,8 @@ mod tests {
                 ..Rule::default()
             },
         ]);
-        let (rules, mut keys) = (rules.unwrap(), Keys::default());
-        let mut of = |namespace| keys.of(&rules, &HOST.into(), namespace);
+        let (rules, mut keys) = (rules.unwrap(), TokenKeys::default());
+        let mut of = |namespace| keys.of(&rules, &HOST.into(), Subject::of_namespace(namespace));
         assert!(of("closed").is_none());
         let (registry, ambient) = of("other").unwrap();
         assert_eq!((registry.host(), &*ambient.region), (HOST, "us-east-1"));
@@ -107,21 +110,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_registry_has_no_key() {
-        let mut keys = Keys::default();
+    fn only_private_registry_has_a_key() {
+        let mut keys = TokenKeys::default();
         for host in ["example.com", "public.ecr.aws", ""] {
-            let key = keys.of(&Rules::default(), &host.into(), "team");
+            let key = keys.of(&Rules::default(), &host.into(), TEAM);
             assert!(key.is_none(), "{host}");
         }
     }
 
     #[test]
-    fn no_more_hosts_are_remembered_than_fit() {
-        let mut keys = Keys::default();
-        for number in 0..=REMEMBERED {
+    fn number_of_known_hosts_is_bounded() {
+        let mut keys = TokenKeys::default();
+        for number in 0..=MAX_HOSTS {
             let host = format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com");
-            assert!(keys.of(&Rules::default(), &host.into(), "team").is_some());
-            assert!(keys.0.len() <= REMEMBERED);
+            assert!(keys.of(&Rules::default(), &host.into(), TEAM).is_some());
+            assert!(keys.0.len() <= MAX_HOSTS);
         }
     }
 }

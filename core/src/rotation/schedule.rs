@@ -1,0 +1,144 @@
+//! When the token of each key is renewed, and when it is tried again after a failure.
+//!
+//! A key is due when its oldest token is: the oldest that Secrets hold, or will hold once they have
+//! what this process holds. So a token that another replica minted a moment ago, and that has not
+//! arrived here yet, is not minted twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::survey::KeyUse;
+use crate::identity::TokenKey;
+use crate::token::Token;
+use crate::token::lifetime::Lifetime;
+use crate::token::renewal::{self, Stage};
+
+/// A point in time by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The wall clock, for ages of tokens. It may be set at any time.
+    pub wall: Timestamp,
+    /// The monotonic clock, for pauses: time since some start.
+    pub elapsed: Duration,
+}
+
+/// The keys in use, and when each is renewed.
+#[derive(Debug, Default)]
+pub struct RenewalSchedule(HashMap<Arc<TokenKey>, KeyRenewal>);
+
+#[derive(Debug)]
+struct KeyRenewal {
+    tokens: KeyUse,
+    failures: u32,
+    not_before: Duration,
+    is_running: bool,
+}
+
+impl RenewalSchedule {
+    /// Replaces the keys in use.
+    pub fn update(&mut self, mut uses: HashMap<Arc<TokenKey>, KeyUse>, at: Moment) {
+        self.0.retain(|key, renewal| match uses.remove(key) {
+            Some(tokens) => {
+                renewal.tokens = tokens;
+                true
+            }
+            None => renewal.is_running,
+        });
+        let new = uses.into_iter().map(|(key, tokens)| {
+            let renewal = KeyRenewal {
+                tokens,
+                failures: 0,
+                not_before: at.elapsed,
+                is_running: false,
+            };
+            (key, renewal)
+        });
+        self.0.extend(new);
+    }
+
+    /// Whether this process holds another token now than at the last update.
+    pub fn is_outdated(&self, held: impl Fn(&TokenKey) -> Option<Token>) -> bool {
+        self.0.iter().any(|(key, renewal)| {
+            let lifetime = |token: &Token| Lifetime::from(token);
+            held(key).as_ref().map(lifetime) != renewal.tokens.held.as_ref().map(lifetime)
+        })
+    }
+
+    /// The keys to renew now. Each is returned once, until its renewal [ended](Self::ended).
+    pub fn start_due(&mut self, max_age: Duration, at: Moment) -> Vec<Arc<TokenKey>> {
+        let due = self.0.iter_mut().filter(|(_, renewal)| {
+            !renewal.is_running
+                && at.elapsed >= renewal.not_before
+                && renewal.due_in(max_age, at.wall).is_zero()
+        });
+        due.map(|(key, renewal)| {
+            renewal.is_running = true;
+            key.clone()
+        })
+        .collect()
+    }
+
+    /// The time until a key is due, if no clock is set meanwhile; `None` without a key that waits.
+    pub fn idle(&self, max_age: Duration, at: Moment) -> Option<Duration> {
+        let waiting = self.0.values().filter(|renewal| !renewal.is_running);
+        waiting
+            .map(|renewal| {
+                let pause = renewal.not_before.saturating_sub(at.elapsed);
+                pause.max(renewal.due_in(max_age, at.wall))
+            })
+            .min()
+    }
+
+    /// A renewal ended: with this token, or with a failure. `jitter` lies between 0 and 1.
+    pub fn ended(
+        &mut self,
+        key: &TokenKey,
+        token: Option<&Token>,
+        max_age: Duration,
+        at: Moment,
+        jitter: f64,
+    ) {
+        let Some(renewal) = self.0.get_mut(key) else {
+            return;
+        };
+        renewal.is_running = false;
+        // A token that arrives due counts as a failure, or AWS would be asked in a loop.
+        let is_fresh =
+            |token: &Token| renewal::stage(Lifetime::from(token), max_age, at.wall) == Stage::Fresh;
+        if token.is_some_and(is_fresh) {
+            renewal.failures = 0;
+            return;
+        }
+        renewal.failures = renewal.failures.saturating_add(1);
+        let token = token.or(renewal.tokens.held.as_ref());
+        let expires_at = token
+            .map(|token| token.expires_at)
+            .or(renewal.tokens.meanwhile);
+        let pause = renewal::retry_in(expires_at, renewal.failures, at.wall, jitter);
+        renewal.not_before = at.elapsed + pause;
+    }
+}
+
+impl KeyRenewal {
+    fn due_in(&self, max_age: Duration, wall: Timestamp) -> Duration {
+        let stage = |lifetime: Lifetime| renewal::stage(lifetime, max_age, wall);
+        // While the held token is fresh, AWS has no better one.
+        let held = self.tokens.held.as_ref().map(Lifetime::from);
+        let lifetime = held
+            .filter(|lifetime| stage(*lifetime) == Stage::Fresh)
+            .unwrap_or(self.tokens.oldest);
+        match stage(lifetime) {
+            Stage::Fresh => {
+                let due_at = renewal::due_at(lifetime, max_age);
+                due_at.duration_since(wall).unsigned_abs()
+            }
+            Stage::Due | Stage::Expired => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::*;
+use crate::identity::{Identity, IdentityMark};
+use crate::image::Registry;
+
+const MAX_AGE: Duration = Duration::from_secs(6 * 60 * 60);
+const START: Duration = Duration::from_secs(1000);
+const JITTERS: [f64; 3] = [0.0, 0.5, 1.0];
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+/// The wall clock at this second, the monotonic one at its start.
+fn wall(second: i64) -> Moment {
+    Moment {
+        wall: at(second),
+        elapsed: START,
+    }
+}
+
+fn key() -> Arc<TokenKey> {
+    let registry = Registry::of_host("123456789012.dkr.ecr.us-east-1.amazonaws.com").unwrap();
+    Arc::new(TokenKey::new(Identity::Ambient, &registry))
+}
+
+fn token(minted_at: i64, expires_at: i64) -> Token {
+    let text = BASE64_STANDARD.encode("AWS:password");
+    Token::new(text, at(minted_at), Some(at(expires_at))).unwrap()
+}
+
+/// One key in use, with an oldest token and a held one.
+fn schedule(oldest: &Token, held: Option<&Token>) -> RenewalSchedule {
+    let mut schedule = RenewalSchedule::default();
+    update(&mut schedule, oldest, held);
+    schedule
+}
+
+fn update(schedule: &mut RenewalSchedule, oldest: &Token, held: Option<&Token>) {
+    let tokens = KeyUse {
+        identity: IdentityMark::of("ambient"),
+        meanwhile: None,
+        oldest: oldest.into(),
+        held: held.cloned(),
+    };
+    schedule.update(HashMap::from([(key(), tokens)]), wall(0));
+}
+
+fn start_due(schedule: &mut RenewalSchedule, second: i64) -> Vec<Arc<TokenKey>> {
+    schedule.start_due(MAX_AGE, wall(second))
+}
+
+fn idle(schedule: &RenewalSchedule, second: i64) -> u64 {
+    schedule.idle(MAX_AGE, wall(second)).unwrap().as_secs()
+}
+
+fn ended(schedule: &mut RenewalSchedule, token: Option<&Token>, at: Moment) {
+    schedule.ended(&key(), token, MAX_AGE, at, 0.5);
+}
+
+#[test]
+fn token_of_twenty_seconds_is_renewed_after_ten() {
+    let held = token(0, 20);
+    let mut schedule = schedule(&held, Some(&held));
+    assert_eq!(idle(&schedule, 3), 7);
+    assert!(start_due(&mut schedule, 9).is_empty());
+    assert_eq!(idle(&schedule, 10), 0);
+    assert_eq!(start_due(&mut schedule, 10), [key()]);
+    // Once.
+    assert!(start_due(&mut schedule, 11).is_empty());
+    assert_eq!(schedule.idle(MAX_AGE, wall(11)), None);
+    let next = token(10, 30);
+    ended(&mut schedule, Some(&next), wall(10));
+    update(&mut schedule, &next, Some(&next));
+    assert_eq!(idle(&schedule, 10), 10);
+}
+
+#[test]
+fn failed_renewal_is_retried_after_growing_pauses() {
+    for jitter in JITTERS {
+        let held = token(0, 12 * 3600);
+        let mut schedule = schedule(&held, Some(&held));
+        let mut now = wall(6 * 3600);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            assert_eq!(schedule.start_due(MAX_AGE, now).len(), 1);
+            schedule.ended(&key(), None, MAX_AGE, now, jitter);
+            let pause = schedule.idle(MAX_AGE, now).unwrap();
+            assert!(schedule.start_due(MAX_AGE, now).is_empty());
+            assert!(pause >= Duration::from_millis(500));
+            pauses.push(pause);
+            now.elapsed += pause;
+        }
+        assert!(pauses[9] > Duration::from_secs(100), "{pauses:?}");
+        // A success starts the count again.
+        schedule.start_due(MAX_AGE, now);
+        let next = token(6 * 3600, 18 * 3600);
+        schedule.ended(&key(), Some(&next), MAX_AGE, now, jitter);
+        schedule.start_due(MAX_AGE, now);
+        schedule.ended(&key(), None, MAX_AGE, now, jitter);
+        assert!(schedule.idle(MAX_AGE, now).unwrap() <= Duration::from_secs(1));
+    }
+}
+
+/// AWS gave it out before, or it lives for a second.
+#[test]
+fn token_that_arrives_due_causes_no_loop() {
+    let held = token(0, 20);
+    for jitter in JITTERS {
+        let mut schedule = schedule(&held, Some(&held));
+        assert_eq!(start_due(&mut schedule, 15).len(), 1);
+        schedule.ended(&key(), Some(&held), MAX_AGE, wall(15), jitter);
+        assert!(start_due(&mut schedule, 15).is_empty());
+        assert!(schedule.idle(MAX_AGE, wall(15)).unwrap() >= Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn token_of_another_replica_is_not_minted_again() {
+    let (old, new) = (token(0, 1000), token(600, 1600));
+    // The Secrets have it, and this process has an older one or none.
+    for held in [None, Some(&old)] {
+        let mut schedule = schedule(&new, held);
+        assert!(start_due(&mut schedule, 700).is_empty());
+        assert_eq!(idle(&schedule, 700), 400);
+        assert_eq!(start_due(&mut schedule, 1100).len(), 1);
+    }
+}
+
+/// A Secret that cannot be written is no reason to mint.
+#[test]
+fn nothing_is_due_while_held_token_is_fresh() {
+    let held = token(600, 1600);
+    for stuck in [token(0, 1000), token(0, 2000), token(-9000, -8000)] {
+        let mut schedule = schedule(&stuck, Some(&held));
+        assert!(start_due(&mut schedule, 1050).is_empty());
+        assert_eq!(idle(&schedule, 1050), 50);
+    }
+}
+
+#[test]
+fn clock_that_is_set_makes_token_due() {
+    let held = token(0, 12 * 3600);
+    for second in [-400, -1_000_000, 6 * 3600, 1_000_000] {
+        let mut schedule = schedule(&held, Some(&held));
+        assert_eq!(start_due(&mut schedule, second).len(), 1, "{second}");
+    }
+    // By less than its tolerance.
+    let mut schedule = schedule(&held, Some(&held));
+    assert!(start_due(&mut schedule, -200).is_empty());
+}
+
+#[test]
+fn unused_key_is_not_renewed() {
+    let held = token(0, 20);
+    let mut schedule = schedule(&held, Some(&held));
+    start_due(&mut schedule, 15);
+    schedule.update(HashMap::new(), wall(15));
+    // Its renewal is under way.
+    ended(&mut schedule, None, wall(15));
+    schedule.update(HashMap::new(), wall(15));
+    assert_eq!(schedule.idle(MAX_AGE, wall(15)), None);
+    assert!(start_due(&mut schedule, 100).is_empty());
+    ended(&mut schedule, None, wall(15));
+}
+
+#[test]
+fn token_from_the_store_makes_schedule_outdated() {
+    let held = token(0, 20);
+    let schedule = schedule(&held, Some(&held));
+    assert!(!schedule.is_outdated(|_| Some(token(0, 20))));
+    assert!(schedule.is_outdated(|_| Some(token(5, 25))));
+    assert!(schedule.is_outdated(|_| None));
+}

@@ -1,0 +1,157 @@
+//! One pass over all pull Secrets of ours: which keys are in use, and which Secrets hold an entry
+//! that is older than the token that this process holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::identity::{IdentityMark, TokenKey};
+use crate::target::Target;
+use crate::token::Token;
+use crate::token::lifetime::Lifetime;
+
+/// What is known of the tokens of a key in use.
+#[derive(Clone, Debug)]
+pub struct KeyUse {
+    /// Lifetime of the oldest one, as it will be once every Secret holds what this process holds.
+    pub oldest: Lifetime,
+    /// The token that this process holds.
+    pub held: Option<Token>,
+    /// The earliest expiry of tokens of another identity, while this key has no token.
+    pub meanwhile: Option<Timestamp>,
+    /// The identity of the key.
+    pub identity: IdentityMark,
+}
+
+/// A Secret that is to be written.
+#[derive(Debug)]
+pub struct StaleSecret {
+    /// Which one.
+    pub target: Target,
+    /// The keys whose held tokens are newer than the Secret's: sorted, each once.
+    pub keys: Box<[Arc<TokenKey>]>,
+    /// The earliest expiry of the tokens to replace.
+    pub expires_at: Timestamp,
+    /// Whether it was tried before.
+    pub is_retry: bool,
+}
+
+impl StaleSecret {
+    /// The order of writes: the earliest expiry first, and after all others what failed before.
+    /// A Secret that keeps failing has the oldest tokens of all, and would delay the others.
+    pub fn turn(&self) -> (bool, Timestamp) {
+        (self.is_retry, self.expires_at)
+    }
+}
+
+/// The lifetime of a token of which nothing is known: it is due.
+const UNKNOWN: Lifetime = Lifetime {
+    minted_at: Timestamp::MIN,
+    expires_at: Timestamp::MIN,
+};
+/// The start for a minimum.
+const LATEST: Lifetime = Lifetime {
+    minted_at: Timestamp::MAX,
+    expires_at: Timestamp::MAX,
+};
+
+/// What a pass found, in no order.
+#[derive(Debug, Default)]
+pub struct SurveyFindings {
+    /// The keys in use.
+    pub uses: HashMap<Arc<TokenKey>, KeyUse>,
+    /// The Secrets to write.
+    pub stale: Vec<StaleSecret>,
+}
+
+/// A pass under way.
+#[derive(Debug)]
+pub struct Survey<H> {
+    found: SurveyFindings,
+    held: H,
+    since: Timestamp,
+    now: Timestamp,
+    /// Empty between two visits.
+    newer: Vec<Arc<TokenKey>>,
+}
+
+impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
+    /// Begins a pass. `held` gives the tokens of this process.
+    ///
+    /// An entry of another identity than the rules give is due if it was minted before `since`. A
+    /// later one comes from a replica with other rules, and the roll-out decides whose are newer.
+    pub fn new(held: H, since: Timestamp, now: Timestamp) -> Self {
+        Self {
+            found: SurveyFindings::default(),
+            held,
+            since,
+            now,
+            newer: Vec::new(),
+        }
+    }
+
+    /// Takes in one Secret of ours. `owner` is the identity of its tokens, where all share one;
+    /// `entries` are those that are to be renewed, each with its key.
+    pub fn visit(
+        &mut self,
+        target: &Target,
+        owner: Option<IdentityMark>,
+        entries: impl Iterator<Item = (Arc<TokenKey>, Lifetime)>,
+    ) {
+        let now = self.now;
+        let mut expires_at = Timestamp::MAX;
+        for (key, lifetime) in entries {
+            let held = &self.held;
+            let tokens = self
+                .found
+                .uses
+                .entry(key.clone())
+                .or_insert_with(|| KeyUse {
+                    oldest: LATEST,
+                    held: held(&key),
+                    meanwhile: None,
+                    identity: IdentityMark::of(&key.identity.to_string()),
+                });
+            let next = match &tokens.held {
+                Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
+                    expires_at = expires_at.min(lifetime.expires_at);
+                    self.newer.push(key);
+                    Lifetime::from(token)
+                }
+                None if !lifetime.is_plausible(now) => UNKNOWN,
+                // The rules have changed, and the new identity has no token yet.
+                None if lifetime.minted_at < self.since
+                    && owner.is_some_and(|owner| owner != tokens.identity) =>
+                {
+                    let earliest = tokens.meanwhile.unwrap_or(lifetime.expires_at);
+                    tokens.meanwhile = Some(earliest.min(lifetime.expires_at));
+                    UNKNOWN
+                }
+                Some(_) | None => lifetime,
+            };
+            if next.expires_at < tokens.oldest.expires_at {
+                tokens.oldest = next;
+            }
+        }
+        if self.newer.is_empty() {
+            return;
+        }
+        self.newer.sort_unstable();
+        self.newer.dedup();
+        self.found.stale.push(StaleSecret {
+            target: target.clone(),
+            keys: self.newer.drain(..).collect(),
+            expires_at,
+            is_retry: false,
+        });
+    }
+
+    /// Ends the pass.
+    pub fn finish(self) -> SurveyFindings {
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests;

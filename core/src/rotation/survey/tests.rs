@@ -1,0 +1,203 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use super::*;
+use crate::identity::{AssumeRole, Identity, Subject};
+use crate::image::Registry;
+use crate::rotation::keys::TokenKeys;
+use crate::rules::{Empty, Glob, Rule, Rules};
+
+const EAST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+const WEST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn key(host: &str) -> TokenKey {
+    TokenKey::new(Identity::Ambient, &Registry::of_host(host).unwrap())
+}
+
+fn token(minted_at: i64, expires_at: i64) -> Token {
+    let text = BASE64_STANDARD.encode("AWS:password");
+    Token::new(text, at(minted_at), Some(at(expires_at))).unwrap()
+}
+
+/// A Secret of ours with tokens of the ambient identity, all minted at 0.
+struct Secret {
+    target: Target,
+    entries: Vec<(Arc<str>, Lifetime)>,
+}
+
+/// A Secret with these hosts and expiries.
+fn secret(namespace: &str, entries: &[(&str, i64)]) -> Secret {
+    let entry = |(host, expiry): &(&str, i64)| {
+        let lifetime = Lifetime {
+            minted_at: at(0),
+            expires_at: at(*expiry),
+        };
+        ((*host).into(), lifetime)
+    };
+    Secret {
+        target: Target::new(namespace, "pull"),
+        entries: entries.iter().map(entry).collect(),
+    }
+}
+
+fn look(secrets: &[Secret], rules: &Rules, held: &[(&str, Token)]) -> SurveyFindings {
+    let held = |wanted: &TokenKey| {
+        let found = held.iter().find(|(host, _)| key(host) == *wanted);
+        found.map(|(_, token)| token.clone())
+    };
+    let mut keys = TokenKeys::default();
+    let mut survey = Survey::new(held, at(1), at(500));
+    for Secret { target, entries } in secrets {
+        let subject = Subject::of_namespace(&target.namespace);
+        let entries = entries.iter().filter_map(|(host, lifetime)| {
+            let (_, key) = keys.of(rules, host, subject)?;
+            Some((key, *lifetime))
+        });
+        survey.visit(target, Some(IdentityMark::of("ambient")), entries);
+    }
+    let mut found = survey.finish();
+    found
+        .stale
+        .sort_by(|one, other| one.target.cmp(&other.target));
+    found
+}
+
+fn namespaces(stale: &[StaleSecret]) -> Vec<&str> {
+    stale.iter().map(|one| &*one.target.namespace).collect()
+}
+
+#[test]
+fn secret_with_older_token_is_stale() {
+    let secrets = [
+        secret("old", &[(EAST, 1000)]),
+        secret("new", &[(EAST, 1500)]),
+        secret("newer", &[(EAST, 1600)]),
+        secret("both", &[(EAST, 900), (WEST, 800)]),
+        secret("elsewhere", &[(WEST, 800)]),
+    ];
+    let found = look(&secrets, &Rules::default(), &[(EAST, token(500, 1500))]);
+    assert_eq!(namespaces(&found.stale), ["both", "old"]);
+    assert_eq!(found.stale[0].expires_at, at(900));
+    assert_eq!(*found.stale[0].keys, [Arc::new(key(EAST))]);
+    // After all writes, the oldest token of EAST is the held one; WEST keeps its own.
+    assert_eq!(found.uses[&key(EAST)].oldest.expires_at, at(1500));
+    assert_eq!(found.uses[&key(WEST)].oldest.expires_at, at(800));
+    assert!(found.uses[&key(WEST)].held.is_none());
+}
+
+/// AWS has been down for long: a write would help no pod.
+#[test]
+fn expired_held_token_makes_no_secret_stale() {
+    let secrets = [secret("old", &[(EAST, 300)])];
+    for (end, is_stale) in [(499, false), (500, false), (501, true)] {
+        let found = look(&secrets, &Rules::default(), &[(EAST, token(0, end))]);
+        assert_eq!(found.stale.len(), usize::from(is_stale), "{end}");
+    }
+}
+
+#[test]
+fn two_regions_of_one_secret_are_one_write() {
+    let secrets = [secret("both", &[(EAST, 900), (WEST, 800)])];
+    let held = [(EAST, token(500, 1500)), (WEST, token(500, 1500))];
+    let found = look(&secrets, &Rules::default(), &held);
+    assert_eq!(namespaces(&found.stale), ["both"]);
+    assert_eq!(found.stale[0].keys.len(), 2);
+    assert_eq!(found.stale[0].expires_at, at(800));
+}
+
+#[test]
+fn two_accounts_of_a_region_share_a_key() {
+    let other = EAST.replace("123456789012", "210987654321");
+    let secrets = [secret("team", &[(EAST, 900), (&other, 1000)])];
+    let found = look(&secrets, &Rules::default(), &[(EAST, token(500, 1500))]);
+    assert_eq!(found.uses.len(), 1);
+    assert_eq!(found.stale[0].keys.len(), 1);
+}
+
+#[test]
+fn denied_registry_is_not_renewed() {
+    let rules = Rules::new(vec![
+        Rule {
+            namespaces: vec![Glob::new("closed")],
+            deny: Some(Empty {}),
+            ..Rule::default()
+        },
+        Rule {
+            ambient: Some(Empty {}),
+            ..Rule::default()
+        },
+    ]);
+    let secrets = [
+        secret("closed", &[(EAST, 900), (WEST, 900)]),
+        secret("open", &[(EAST, 1000)]),
+    ];
+    let found = look(&secrets, &rules.unwrap(), &[(EAST, token(500, 1500))]);
+    assert_eq!(namespaces(&found.stale), ["open"]);
+    assert!(!found.uses.contains_key(&key(WEST)), "no Secret may use it");
+}
+
+#[test]
+fn impossible_expiry_is_replaced() {
+    let secrets = [secret("team", &[(EAST, 1_000_000)])];
+    let found = look(&secrets, &Rules::default(), &[(EAST, token(500, 1500))]);
+    assert_eq!(namespaces(&found.stale), ["team"]);
+    assert_eq!(found.uses[&key(EAST)].oldest.expires_at, at(1500));
+    let found = look(&secrets, &Rules::default(), &[]);
+    assert!(found.stale.is_empty());
+    assert_eq!(found.uses[&key(EAST)].oldest, UNKNOWN);
+}
+
+#[test]
+fn ten_thousand_secrets_fit_one_pass() {
+    let secrets: Vec<Secret> = (0..10_000)
+        .map(|number| secret(&format!("namespace-{number}"), &[(EAST, 900), (WEST, 900)]))
+        .collect();
+    let held = [(EAST, token(500, 1500)), (WEST, token(500, 1500))];
+    let found = look(&secrets, &Rules::default(), &held);
+    assert_eq!(found.stale.len(), 10_000);
+    assert_eq!(found.uses.len(), 2);
+}
+
+#[test]
+fn failed_secret_is_written_after_all_others() {
+    let stale = |namespace: &str, expiry, is_retry| StaleSecret {
+        target: Target::new(namespace, "pull"),
+        keys: Box::default(),
+        expires_at: at(expiry),
+        is_retry,
+    };
+    let mut queue = [
+        stale("bad", 1, true),
+        stale("late", 20, false),
+        stale("early", 10, false),
+    ];
+    queue.sort_unstable_by_key(StaleSecret::turn);
+    assert_eq!(namespaces(&queue), ["early", "late", "bad"]);
+}
+
+#[test]
+fn entry_of_another_identity_is_due() {
+    let role = AssumeRole {
+        role_arn: "arn:aws:iam::123456789012:role/pull".to_owned(),
+        external_id: None,
+        session_name: None,
+    };
+    let rule = Rule {
+        assume_role: Some(role),
+        ..Rule::default()
+    };
+    let rules = Rules::new(vec![rule]).unwrap();
+    let secrets = [secret("team", &[(EAST, 1000)])];
+    let found = look(&secrets, &rules, &[]);
+    let oldest = |found: &SurveyFindings| found.uses.values().next().unwrap().oldest;
+    assert_eq!(oldest(&found), UNKNOWN);
+    // Under the identity of the rules, the entry has its own lifetime.
+    assert_eq!(
+        oldest(&look(&secrets, &Rules::default(), &[])).expires_at,
+        at(1000)
+    );
+}

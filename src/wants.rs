@@ -1,0 +1,256 @@
+//! What is wanted of a pull Secret: the registries that it shall open, and whether anything uses it.
+//!
+//! Pods and the configuration say so, never the Secret: a tenant with `edit` in a namespace can
+//! write anything into that. The leader's loops note which Secrets pods name; repairs, clean-up and
+//! rotation ask. A verb can ask without any watch: what memory lacks, the API server answers.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use ecr_pull_secrets_core::identity::{Identity, Subject, TokenKey};
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rotation::keys::TokenKeys;
+use ecr_pull_secrets_core::rules::{Rules, Verdict};
+use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::workload::pod::{Decision, List, decide};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::cluster::client::Clients;
+use crate::cluster::namespaces::{self, Known, Namespaces};
+use crate::cluster::pages::Pages;
+use crate::cluster::pods::{ObservedPod, PodPhase};
+use crate::cluster::refusal::Refusal;
+use crate::config::{InForce, Live};
+
+/// The one place that says what is wanted.
+pub(crate) struct Wants {
+    live: Arc<Live>,
+    clients: Clients,
+    namespaces: Arc<Namespaces>,
+    /// Our own namespace, in which nothing is provisioned.
+    own_namespace: String,
+    keys: Mutex<TokenKeys>,
+    /// The Secrets that pods were seen to name since the last clean-up.
+    sightings: Sightings,
+}
+
+impl Wants {
+    /// Knows of no pod yet.
+    pub(crate) fn new(
+        live: Arc<Live>,
+        clients: Clients,
+        namespaces: Arc<Namespaces>,
+        own_namespace: &str,
+    ) -> Self {
+        Self {
+            live,
+            clients,
+            namespaces,
+            own_namespace: own_namespace.to_owned(),
+            keys: Mutex::default(),
+            sightings: Sightings::default(),
+        }
+    }
+
+    /// The registries that a Secret shall open now, and with whose rights: those of the pods that
+    /// name it, and those that the configuration provisions.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] where the API server does not tell.
+    pub(crate) async fn of(&self, target: &Target) -> Result<Vec<(Registry, Identity)>, Refusal> {
+        let config = self.live.snapshot();
+        if *target.secret != *config.settings.secret_name {
+            return Ok(Vec::new());
+        }
+        let wish = match self.namespaces.look_up(&target.namespace).await {
+            Known::Active(Wish::Out) | Known::Terminating(_) | Known::Missing => {
+                return Ok(Vec::new());
+            }
+            known @ (Known::Active(_) | Known::Unknown) => known.wish(),
+        };
+        let provisioned = self.provisioned_in(&config, &target.namespace).await?;
+        let mut wanted: BTreeSet<(Registry, Identity)> = provisioned.into_iter().collect();
+        let mut pages = Pages::namespaced(&self.clients, &target.namespace);
+        while let Some(pods) = pages.next().await? {
+            for pod in &pods {
+                wanted.extend(of_pod(&config, pod, wish));
+            }
+        }
+        Ok(wanted.into_iter().collect())
+    }
+
+    /// The registries that the configuration provisions in a namespace with this metadata, pods or
+    /// no pods: none in our own, in one that is being deleted, and in one that opted out. What the
+    /// rules deny goes to `denied`.
+    pub(crate) fn provisioned(
+        &self,
+        config: &InForce,
+        metadata: &ObjectMeta,
+        denied: impl FnMut(Registry),
+    ) -> Vec<(Registry, Identity)> {
+        let none = BTreeMap::new();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let labels = metadata.labels.as_ref().unwrap_or(&none);
+        let wish = Wish::of_label(labels.get(Wish::LABEL).map(String::as_str));
+        if name == self.own_namespace || metadata.deletion_timestamp.is_some() || wish == Wish::Out
+        {
+            return Vec::new();
+        }
+        let registries = config.provision.registries(name, labels);
+        allowed(&config.rules, name, registries, denied)
+    }
+
+    async fn provisioned_in(
+        &self,
+        config: &InForce,
+        namespace: &str,
+    ) -> Result<Vec<(Registry, Identity)>, Refusal> {
+        if config.provision.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = namespaces::read(&self.clients.call, namespace).await?;
+        let provisioned = found.map(|found| self.provisioned(config, &found, |_| ()));
+        Ok(provisioned.unwrap_or_default())
+    }
+
+    /// Notes which Secrets these pods name.
+    pub(crate) fn note(&self, pods: &[ObservedPod]) {
+        let config = self.live.snapshot();
+        let secret: Arc<str> = config.settings.secret_name.as_str().into();
+        let naming = pods.iter().filter(|pod| pod.pod.names(&secret));
+        self.sightings
+            .add(naming.map(|pod| Target::new(pod.namespace(), secret.clone())));
+    }
+
+    /// The Secrets that pods were seen to name since the last call.
+    pub(crate) fn take_named(&self) -> HashSet<Target> {
+        self.sightings.take()
+    }
+
+    /// Whether a pod names the Secret now.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] where the API server does not list the pods.
+    pub(crate) async fn is_named(&self, target: &Target) -> Result<bool, Refusal> {
+        let mut pages = Pages::namespaced(&self.clients, &target.namespace);
+        while let Some(pods) = pages.next().await? {
+            if pods.iter().any(|pod| pod.pod.names(&target.secret)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the configuration wants the Secret, pods or no pods.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] where the API server does not show the labels of the namespace.
+    pub(crate) async fn is_provisioned(
+        &self,
+        config: &InForce,
+        target: &Target,
+    ) -> Result<bool, Refusal> {
+        let registries = self.provisioned_in(config, &target.namespace).await?;
+        Ok(!registries.is_empty())
+    }
+
+    /// What is to be renewed, under this configuration. It holds a lock, and is taken before the
+    /// ledger's: two threads that take them in different orders wait for each other.
+    pub(crate) fn renewals<'a>(&'a self, config: &'a InForce) -> Renewals<'a> {
+        Renewals {
+            rules: &config.rules,
+            keys: self.keys.lock(),
+        }
+    }
+}
+
+/// Answers which entries of Secrets are to be renewed.
+pub(crate) struct Renewals<'a> {
+    rules: &'a Rules,
+    keys: MutexGuard<'a, TokenKeys>,
+}
+
+impl Renewals<'_> {
+    /// The registry of an entry that is to be renewed, and the key of its token; `None` where the
+    /// entry expires as it is.
+    ///
+    /// Today that is every entry that the Secret holds, as far as the rules allow it. A later issue
+    /// narrows it to what pods and configuration want: this is the place.
+    pub(crate) fn of(
+        &mut self,
+        target: &Target,
+        host: &Arc<str>,
+    ) -> Option<(Registry, Arc<TokenKey>)> {
+        let subject = Subject::of_namespace(&target.namespace);
+        self.keys.of(self.rules, host, subject)
+    }
+}
+
+/// Secrets that pods were seen to name.
+#[derive(Debug, Default)]
+struct Sightings(Mutex<HashSet<Target>>);
+
+impl Sightings {
+    fn add(&self, targets: impl Iterator<Item = Target>) {
+        self.0.lock().extend(targets);
+    }
+
+    fn take(&self) -> HashSet<Target> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+/// What one pod wants its Secret to open: nothing unless the pod names it and has not ended.
+fn of_pod(config: &InForce, pod: &ObservedPod, wish: Wish) -> Vec<(Registry, Identity)> {
+    if pod.is_deleted || pod.phase == PodPhase::Ended {
+        return Vec::new();
+    }
+    match decide(&pod.pod, wish, &config.settings) {
+        Decision::Serve {
+            list: List::Named,
+            registries,
+        } => allowed(&config.rules, pod.namespace(), registries, |_| ()),
+        Decision::Serve { .. } | Decision::Skip(_) => Vec::new(),
+    }
+}
+
+/// The registries that the rules allow in a namespace, each with its identity. The others go to
+/// `denied`.
+fn allowed(
+    rules: &Rules,
+    namespace: &str,
+    registries: impl IntoIterator<Item = Registry>,
+    mut denied: impl FnMut(Registry),
+) -> Vec<(Registry, Identity)> {
+    let subject = Subject::of_namespace(namespace);
+    let allowed =
+        registries
+            .into_iter()
+            .filter_map(|registry| match rules.verdict(&registry, subject) {
+                Verdict::Allow(identity) => Some((registry, identity)),
+                Verdict::Deny(_) => {
+                    denied(registry);
+                    None
+                }
+            });
+    allowed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sightings_are_taken_once() {
+        let sightings = Sightings::default();
+        let targets = ["a", "b", "a"].map(|namespace| Target::new(namespace, "pull"));
+        sightings.add(targets.into_iter());
+        assert_eq!(sightings.take().len(), 2);
+        assert!(sightings.take().is_empty());
+    }
+}
