@@ -1,171 +1,89 @@
-//! What each namespace's pull Secret holds, kept by a watch of metadata.
+//! What every pull Secret of the cluster holds: the rows behind the ledger.
 //!
-//! The content itself stays in the API server: the annotations say what is in it, and the managed
-//! fields say whether somebody else wrote it since. Our own writes are entered at once; the watch
-//! replaces them only by something newer.
-
-mod row;
+//! A row enters by a write of ours, a live read or the watch, in any order; old news never replaces
+//! newer. Rows are kept by the name of the Secret first, a finite list, and then by namespace.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::mem;
+use std::sync::Arc;
 
-use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::pull_secret::content::Grant;
-use ecr_pull_secrets_core::token::lifetime::Lifetime;
-use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client};
 
-use self::row::{Held, Row, Tolerated, version};
-pub(crate) use self::row::{Mark, is_edited};
-use crate::cluster::watch::{Announce, follow};
+use super::content::{Grant, Lifetime};
+use super::held::{Hold, Holding, Mark, Row, SecretChange, SecretMetadata};
+use crate::image::Registry;
+use crate::target::Target;
+use crate::version::ObjectVersion;
 
-/// So many deleted Secrets are remembered.
-const GONE_REMEMBERED: usize = 1024;
+/// Deleted Secrets that are remembered, for each name.
+const MAX_GONE: usize = 1024;
+/// Hosts below which unused ones are not looked for.
+const MIN_HOSTS: usize = 1024;
 
-/// What became of a namespace's Secret, as the watch tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It is there, and its content is ours.
-    Written,
-    /// It is there, and somebody else made it, wrote its content, or spoilt what is said of it.
-    Edited,
-    /// It was deleted.
-    Deleted,
+/// The rows of all pull Secrets.
+#[derive(Debug, Default)]
+pub struct Book {
+    by_name: BTreeMap<Arc<str>, Rows>,
+    hosts: Hosts,
+    edition: u64,
 }
 
-/// A namespace whose Secret changed, and how.
-pub(crate) type Changed = (Box<str>, Change);
-
-/// The pull Secrets of the cluster, by namespace.
-pub struct Ledger {
-    secret_name: String,
-    rows: RwLock<Rows>,
-    edition: AtomicU64,
-}
-
-#[derive(Default)]
+/// The Secrets of one name.
+#[derive(Debug, Default)]
 struct Rows {
     by_namespace: HashMap<Box<str>, Row>,
-    /// The last that were deleted, and at which version.
-    gone: VecDeque<(Box<str>, u64)>,
     /// Rows of a list that is not complete yet.
     listed: Option<HashMap<Box<str>, Row>>,
-    /// Ten thousand namespaces name the same few hosts.
-    hosts: HashSet<Arc<str>>,
-    /// So many hosts call for a look at which of them anybody still names.
-    forget_hosts_at: usize,
+    /// The last ones that were deleted, and their versions.
+    gone: VecDeque<(Box<str>, u64)>,
 }
 
-impl Ledger {
-    /// Knows nothing yet.
-    pub fn new(secret_name: &str) -> Self {
-        Self {
-            secret_name: secret_name.to_owned(),
-            rows: RwLock::default(),
-            edition: AtomicU64::new(0),
-        }
+/// One copy of each host: ten thousand Secrets name the same few.
+#[derive(Debug, Default)]
+struct Hosts {
+    known: HashSet<Arc<str>>,
+    /// The number of hosts at which unused ones are dropped.
+    drop_at: usize,
+}
+
+impl Book {
+    /// A number that is another one whenever a row may have changed.
+    pub fn edition(&self) -> u64 {
+        self.edition
     }
 
-    /// Keeps it up to date, for ever. `changed` hears of every namespace whose Secret changed.
-    pub(crate) async fn watch(
+    /// Whether the Secret serves a pod with images from these registries.
+    pub fn serves<'a>(
         &self,
-        client: Client,
-        announce: Announce,
-        changed: impl Fn(&str, Change),
-    ) {
-        // The name in the field selector is what lets RBAC say `resourceNames`.
-        let config =
-            watcher::Config::default().fields(&format!("metadata.name={}", self.secret_name));
-        let events = watcher(Api::<PartialObjectMeta<Secret>>::all(client), config);
-        follow("secrets", events, announce, |event| match event {
-            Event::Init => self.write().listed = Some(HashMap::new()),
-            Event::InitApply(secret) => self.saw(&secret.metadata),
-            Event::Apply(secret) => {
-                self.saw(&secret.metadata);
-                let held = Held::read(&secret.metadata, |host| Arc::from(host));
-                changed(namespace(&secret.metadata), held.change());
-            }
-            Event::InitDone => {
-                let mut rows = self.write();
-                let listed = rows.listed.take().unwrap_or_default();
-                let before = std::mem::replace(&mut rows.by_namespace, listed);
-                let mut namespaces: Vec<(Box<str>, Change)> = rows.changes().collect();
-                let gone = before
-                    .into_keys()
-                    .filter(|namespace| !rows.by_namespace.contains_key(namespace));
-                namespaces.extend(gone.map(|namespace| (namespace, Change::Deleted)));
-                drop(rows);
-                // What changed while the watch was away changed, too.
-                for (namespace, change) in namespaces {
-                    changed(&namespace, change);
-                }
-            }
-            Event::Delete(secret) => {
-                self.lost(&secret.metadata);
-                changed(namespace(&secret.metadata), Change::Deleted);
-            }
-        })
-        .await;
-    }
-
-    /// Whether the namespace's Secret serves a pod with images from these registries.
-    pub(crate) fn serves<'a>(
-        &self,
-        namespace: &str,
+        target: &Target,
         registries: impl IntoIterator<Item = &'a Registry>,
         now: Timestamp,
     ) -> bool {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(Row::Held(held)) = rows.by_namespace.get(namespace) else {
+        let Some(held) = self.held(target) else {
             return false;
         };
-        registries.into_iter().all(|registry| {
-            let host = registry.host();
-            let fresh = || {
-                held.entries
-                    .iter()
-                    .any(|(held, lifetime)| &**held == host && lifetime.serves(now))
-            };
-            let tolerated = || {
-                held.tolerated.as_ref().is_some_and(|tolerated| {
-                    now < tolerated.until && tolerated.hosts.iter().any(|(held, _)| &**held == host)
-                })
-            };
-            (held.intact && fresh()) || tolerated()
-        })
+        let mut registries = registries.into_iter();
+        registries.all(|registry| held.serves(registry.host(), now))
     }
 
-    /// Whether there is a Secret, as far as we know.
-    pub fn holds(&self, namespace: &str) -> bool {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(rows.by_namespace.get(namespace), Some(Row::Held(_)))
+    /// Whether the Secret exists, as far as is known.
+    pub fn holds(&self, target: &Target) -> bool {
+        self.held(target).is_some()
     }
 
-    /// Whether there is a Secret that somebody else made or changed.
-    pub(crate) fn is_doubtful(&self, namespace: &str) -> bool {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(rows.by_namespace.get(namespace), Some(Row::Held(held)) if !held.intact)
+    /// Whether the Secret exists and is another's, or another field manager wrote its content.
+    pub fn is_doubtful(&self, target: &Target) -> bool {
+        self.held(target).is_some_and(|held| !held.intact)
     }
 
-    /// The earliest end of any entry of any Secret of ours that counts: `counts(namespace, host)`.
-    pub(crate) fn earliest_expiry(
+    /// The earliest expiry of the entries of ours that count: `counts(namespace, host)`.
+    pub fn earliest_expiry(
         &self,
         mut counts: impl FnMut(&str, &Arc<str>) -> bool,
     ) -> Option<Timestamp> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let mut earliest = None;
-        for (namespace, row) in &rows.by_namespace {
-            let Row::Held(held) = row else { continue };
-            if !held.intact {
-                continue;
-            }
-            for (host, lifetime) in &held.entries {
+        for (_, namespace, held) in self.all_held().filter(|(.., held)| held.intact) {
+            for Hold { host, lifetime } in &held.entries {
                 let is_earlier = earliest.is_none_or(|earliest| lifetime.expires_at < earliest);
                 if is_earlier && counts(namespace, host) {
                     earliest = Some(lifetime.expires_at);
@@ -175,203 +93,191 @@ impl Ledger {
         earliest
     }
 
-    /// How many Secrets of our name are not ours.
-    pub(crate) fn foreign(&self) -> usize {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let rows = rows.by_namespace.values();
-        rows.filter(|row| matches!(row, Row::Held(held) if !held.ours))
-            .count()
+    /// The number of Secrets of our names that are not ours.
+    pub fn foreign(&self) -> usize {
+        self.all_held().filter(|(.., held)| !held.ours).count()
     }
 
-    /// Goes through the hosts of every Secret of ours, with the life of the token that each holds or,
-    /// where somebody else's content is tolerated, could hold, and with whose rights the tokens
-    /// carry, if all carry the same. Others wait meanwhile.
-    pub(crate) fn for_each(
+    /// Visits every Secret of ours: its name, its namespace, the identity of its tokens where it is
+    /// one for all, and the lifetime of each host's token. Where the content of another field
+    /// manager is tolerated, the lifetime is that of our token that was not written.
+    pub fn for_each(
         &self,
-        mut visit: impl FnMut(&str, Option<Mark>, &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>),
+        mut visit: impl FnMut(
+            &Arc<str>,
+            &str,
+            Option<Mark>,
+            &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>,
+        ),
     ) {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        for (namespace, row) in &rows.by_namespace {
-            if let Row::Held(held) = row
-                && held.ours
-            {
-                visit(
-                    namespace,
-                    held.owner,
-                    &mut held.holds().map(|(host, life)| (host, *life)),
-                );
-            }
+        for (secret, namespace, held) in self.all_held().filter(|(.., held)| held.ours) {
+            let mut holds = held.holds().map(|hold| (&hold.host, hold.lifetime));
+            visit(secret, namespace, held.owner, &mut holds);
         }
     }
 
-    /// The same for one namespace.
-    pub(crate) fn holds_of(&self, namespace: &str) -> Vec<(Arc<str>, Lifetime)> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        match rows.by_namespace.get(namespace) {
-            Some(Row::Held(held)) if held.ours => held.holds().cloned().collect(),
-            Some(Row::Held(_) | Row::Gone(_)) | None => Vec::new(),
-        }
+    /// What one Secret of ours holds, as [`Book::for_each`] visits it.
+    pub fn holds_of(&self, target: &Target) -> Vec<Hold> {
+        let held = self.held(target).filter(|held| held.ours);
+        held.map(|held| held.holds().cloned().collect())
+            .unwrap_or_default()
     }
 
-    /// Changes whenever a row may have.
-    pub(crate) fn edition(&self) -> u64 {
-        self.edition.load(Ordering::Relaxed)
-    }
-
-    /// What a write can stand on without reading the Secret first, where these grants replace all of
-    /// it and make no entry older.
-    pub(crate) fn replaceable(
+    /// The version that a write may replace without a read, where these grants replace all of the
+    /// content and make no entry older.
+    pub fn replaceable(
         &self,
-        namespace: &str,
+        target: &Target,
         grants: &[Grant],
         now: Timestamp,
     ) -> Option<ObjectVersion> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(Row::Held(held)) = rows.by_namespace.get(namespace) else {
-            return None;
-        };
-        let is_covered = |host: &str, lifetime: Lifetime| {
-            grants.iter().any(
-                |Grant {
-                     registry, token, ..
-                 }| {
-                    registry.host() == host
-                        && (lifetime.expires_at == token.expires_at
-                            || lifetime.yields_to(token, now))
-                },
-            )
-        };
-        let all_covered = || {
-            held.entries
-                .iter()
-                .all(|(host, life)| is_covered(host, *life))
-        };
-        (held.exclusive && held.version > 0 && all_covered()).then_some(())?;
-        Some(ObjectVersion {
-            uid: held.uid?.to_string(),
-            version: held.version.to_string(),
+        self.held(target)?.replaceable(grants, now)
+    }
+
+    /// Whether content of another field manager was tolerated for long enough at this version.
+    pub fn is_toleration_over(&self, target: &Target, version: u64, now: Timestamp) -> bool {
+        self.held(target)
+            .is_some_and(|held| held.version == version && held.is_toleration_over(now))
+    }
+
+    /// Enters what a write, a live read or the watch brought.
+    pub fn saw(&mut self, target: &Target, metadata: &SecretMetadata<'_>) -> SecretChange {
+        let held = Holding::read(metadata, |host| self.hosts.intern(host));
+        let change = held.change();
+        let rows = self.rows(&target.secret);
+        rows.enter(&target.namespace, Row::Held(held), |known, new| {
+            known >= new
+        });
+        change
+    }
+
+    /// Enters that a live read found no Secret.
+    pub fn missed(&mut self, target: &Target) {
+        if let Some(version) = self.held(target).map(|held| held.version) {
+            self.enter_gone(target, version);
+        }
+    }
+
+    /// Enters that the Secret was deleted at this version.
+    pub fn lost(&mut self, target: &Target, version: u64) {
+        self.enter_gone(target, version);
+        self.rows(&target.secret).bury(&target.namespace, version);
+    }
+
+    /// Enters that content of another field manager serves the registries of these grants, too,
+    /// until then.
+    pub fn tolerate(
+        &mut self,
+        target: &Target,
+        metadata: &SecretMetadata<'_>,
+        grants: &[Grant],
+        until: Timestamp,
+    ) {
+        let mut held = Holding::read(metadata, |host| self.hosts.intern(host));
+        let new = grants.iter().map(|grant| Hold {
+            host: self.hosts.intern(grant.registry.host()),
+            lifetime: Lifetime::from(&grant.token),
+        });
+        let new = new.collect();
+        held.tolerate(self.held(target), new, until);
+        let rows = self.rows(&target.secret);
+        rows.enter(&target.namespace, Row::Held(held), |known, new| known > new);
+    }
+
+    /// Begins a list of all Secrets of a name.
+    pub fn begin_list(&mut self, secret: &Arc<str>) {
+        self.rows(secret).listed = Some(HashMap::new());
+    }
+
+    /// Ends the list: what it did not bring is gone. Returns every namespace with such a Secret,
+    /// now or before.
+    pub fn end_list(&mut self, secret: &Arc<str>) -> Vec<(Box<str>, SecretChange)> {
+        let rows = self.rows(secret);
+        let listed = rows.listed.take().unwrap_or_default();
+        let before = mem::replace(&mut rows.by_namespace, listed);
+        let now = rows.by_namespace.iter();
+        let mut changes: Vec<_> = now
+            .map(|(namespace, row)| (namespace.clone(), row.change()))
+            .collect();
+        let gone = before
+            .into_keys()
+            .filter(|namespace| !rows.by_namespace.contains_key(namespace));
+        changes.extend(gone.map(|namespace| (namespace, SecretChange::Deleted)));
+        changes
+    }
+
+    fn held(&self, target: &Target) -> Option<&Holding> {
+        let rows = self.by_name.get(&target.secret)?;
+        match rows.by_namespace.get(&*target.namespace)? {
+            Row::Held(held) => Some(held),
+            Row::Gone(_) => None,
+        }
+    }
+
+    fn all_held(&self) -> impl Iterator<Item = (&Arc<str>, &str, &Holding)> {
+        self.by_name.iter().flat_map(|(secret, rows)| {
+            let rows = rows.by_namespace.iter();
+            rows.filter_map(move |(namespace, row)| match row {
+                Row::Held(held) => Some((secret, &**namespace, held)),
+                Row::Gone(_) => None,
+            })
         })
     }
 
-    /// Enters what a write or a live read brought.
-    pub fn saw(&self, metadata: &ObjectMeta) {
-        let mut rows = self.write();
-        let held = Row::Held(rows.held(metadata));
-        rows.enter(namespace(metadata), &held, |known, new| known >= new);
-    }
-
-    /// Enters that a live read found nothing where there was a Secret of this version.
-    pub(crate) fn missed(&self, namespace: &str) {
-        let mut rows = self.write();
-        if let Some(Row::Held(held)) = rows.by_namespace.get(namespace) {
-            let gone = Row::Gone(held.version);
-            rows.enter(namespace, &gone, |known, new| known > new);
-        }
-    }
-
-    /// Whether somebody else's content, at the version of `metadata`, was tolerated for long enough.
-    pub(crate) fn is_toleration_over(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(rows.by_namespace.get(namespace(metadata)), Some(Row::Held(held))
-            if held.version == version(metadata)
-                && held.tolerated.as_ref().is_some_and(|tolerated| now >= tolerated.until))
-    }
-
-    /// Enters that somebody else's content, at the version of `metadata`, serves the registries of
-    /// these grants, too, until then.
-    pub(crate) fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {
-        let mut rows = self.write();
-        let mut held = rows.held(metadata);
-        let mut tolerated = BTreeMap::new();
-        let mut until = until;
-        if let Some(Row::Held(known)) = rows.by_namespace.get(namespace(metadata))
-            && known.version == held.version
-            && let Some(known) = &known.tolerated
-        {
-            tolerated.extend(known.hosts.iter().cloned());
-            until = until.min(known.until);
-        }
-        tolerated.extend(grants.iter().map(
-            |Grant {
-                 registry, token, ..
-             }| { (rows.host(registry.host()), Lifetime::from(token)) },
-        ));
-        let hosts = tolerated.into_iter().collect();
-        held.tolerated = Some(Box::new(Tolerated { hosts, until }));
-        rows.enter(namespace(metadata), &Row::Held(held), |known, new| {
+    fn enter_gone(&mut self, target: &Target, version: u64) {
+        let rows = self.rows(&target.secret);
+        rows.enter(&target.namespace, Row::Gone(version), |known, new| {
             known > new
         });
     }
 
-    fn lost(&self, metadata: &ObjectMeta) {
-        let gone = Row::Gone(version(metadata));
-        let mut rows = self.write();
-        rows.enter(namespace(metadata), &gone, |known, new| known > new);
-        rows.bury(namespace(metadata), version(metadata));
-    }
-
-    /// Whoever writes makes a new edition.
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Rows> {
-        let rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        self.edition.fetch_add(1, Ordering::Relaxed);
-        rows
+    /// The rows of a name, to change: a new edition.
+    fn rows(&mut self, secret: &Arc<str>) -> &mut Rows {
+        self.edition += 1;
+        self.by_name.entry(secret.clone()).or_default()
     }
 }
 
 impl Rows {
-    fn held(&mut self, metadata: &ObjectMeta) -> Held {
-        Held::read(metadata, |host| self.host(host))
+    /// Enters a row, unless the known one stays: `stays(known version, new version)`.
+    fn enter(&mut self, namespace: &str, row: Row, stays: impl Fn(u64, u64) -> bool) {
+        let enter = |rows: &mut HashMap<Box<str>, Row>, row: Row| {
+            let known = rows.get(namespace);
+            if !known.is_some_and(|known| stays(known.version(), row.version())) {
+                rows.insert(namespace.into(), row);
+            }
+        };
+        if let Some(listed) = &mut self.listed {
+            enter(listed, row.clone());
+        }
+        enter(&mut self.by_namespace, row);
     }
 
-    /// Forgets the oldest of many that are gone: old news of them does not come that late.
+    /// Forgets the oldest of many deleted Secrets: no news of them comes that late.
     fn bury(&mut self, namespace: &str, version: u64) {
         self.gone.push_back((namespace.into(), version));
-        if self.gone.len() > GONE_REMEMBERED
+        if self.gone.len() > MAX_GONE
             && let Some((namespace, version)) = self.gone.pop_front()
             && matches!(self.by_namespace.get(&namespace), Some(Row::Gone(gone)) if *gone == version)
         {
             self.by_namespace.remove(&namespace);
         }
     }
-
-    /// How each row stands.
-    fn changes(&self) -> impl Iterator<Item = (Box<str>, Change)> {
-        self.by_namespace.iter().map(|(namespace, row)| {
-            let change = match row {
-                Row::Held(held) => held.change(),
-                Row::Gone(_) => Change::Deleted,
-            };
-            (namespace.clone(), change)
-        })
-    }
-
-    fn host(&mut self, host: &str) -> Arc<str> {
-        if let Some(host) = self.hosts.get(host) {
-            return host.clone();
-        }
-        if self.hosts.len() >= self.forget_hosts_at {
-            self.hosts.retain(|host| Arc::strong_count(host) > 1);
-            self.forget_hosts_at = (2 * self.hosts.len()).max(1024);
-        }
-        let host: Arc<str> = host.into();
-        self.hosts.insert(host.clone());
-        host
-    }
-
-    /// Enters a row, unless what is known stays: `stays(known version, new version)`.
-    fn enter(&mut self, namespace: &str, row: &Row, stays: impl Fn(u64, u64) -> bool) {
-        let tables = [Some(&mut self.by_namespace), self.listed.as_mut()];
-        for table in tables.into_iter().flatten() {
-            let known = table.get(namespace);
-            if !known.is_some_and(|known| stays(known.version(), row.version())) {
-                table.insert(namespace.into(), row.clone());
-            }
-        }
-    }
 }
 
-fn namespace(metadata: &ObjectMeta) -> &str {
-    metadata.namespace.as_deref().unwrap_or_default()
+impl Hosts {
+    fn intern(&mut self, host: &str) -> Arc<str> {
+        if let Some(host) = self.known.get(host) {
+            return host.clone();
+        }
+        if self.known.len() >= self.drop_at {
+            self.known.retain(|host| Arc::strong_count(host) > 1);
+            self.drop_at = (2 * self.known.len()).max(MIN_HOSTS);
+        }
+        let host: Arc<str> = host.into();
+        self.known.insert(host.clone());
+        host
+    }
 }
 
 #[cfg(test)]

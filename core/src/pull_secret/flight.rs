@@ -1,22 +1,23 @@
-//! Single flight: one piece of work per namespace, however many pods ask for it.
+//! Single flight: the bookkeeping of the work on one Secret, however many callers ask for it.
 //!
-//! A [`Flight`] knows which registries a namespace wants and how far each is. Whoever asks joins
-//! the flight of its namespace, or starts one, and waits for its own registries only. The work
-//! itself is in [`super::ensure`].
+//! A [`FlightLog`] knows which registries are wanted and how far the work on each is. A caller waits
+//! for its own registries only. Time is the [`Duration`] since the flight began.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::{Cause, Retry};
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::image::Registry;
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use crate::backoff::Backoff;
+use crate::cause::{Cause, Retry};
+use crate::identity::Identity;
+use crate::image::Registry;
+
+/// The work ends when no caller has asked for so long: the pods may be gone, and the Secret may have
+/// been cleaned up. For pods that exist the leader asks every day.
+const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// What the work does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum FlightPhase {
     /// It waits for AWS.
     Minting,
     /// It waits for the API server.
@@ -25,19 +26,29 @@ pub(crate) enum Phase {
     Pausing,
 }
 
-/// How far one registry is.
+impl FlightPhase {
+    /// Why a caller stops waiting in this phase.
+    pub fn late(self) -> Cause {
+        match self {
+            Self::Minting => Cause::AwsTimeout,
+            Self::Writing | Self::Pausing => Cause::StillWorking,
+        }
+    }
+}
+
+/// How far the work on one registry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Nothing has come of it yet.
+pub enum FlightProgress {
+    /// It has no result yet.
     Pending,
-    /// The Secret opens it.
+    /// The Secret holds a fresh token for the registry.
     Done,
-    /// It failed, and is tried again if the cause allows.
+    /// It failed; the next attempt repeats it if the cause allows.
     Failed(Cause),
 }
 
-impl Progress {
-    /// Whether nothing more will come of it.
+impl FlightProgress {
+    /// Whether no attempt is left.
     fn is_settled(self) -> bool {
         match self {
             Self::Pending => false,
@@ -47,226 +58,147 @@ impl Progress {
     }
 }
 
-#[derive(Debug)]
-struct State {
-    wanted: BTreeMap<Registry, (Identity, Progress)>,
-    phase: Phase,
-    asked: Instant,
-}
-
-/// The work on one namespace.
-#[derive(Debug)]
-pub(crate) struct Flight {
-    state: Mutex<State>,
-    changed: watch::Sender<()>,
-    wake: Notify,
-}
-
-/// How the registries of one caller stand.
+/// How far the work on the registries of one caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// At least one is pending, and the work is in this phase.
-    Pending(Phase),
-    /// All are done.
+pub enum FlightStanding {
+    /// At least one registry is pending, and the work is in this phase.
+    Pending(FlightPhase),
+    /// The Secret holds a fresh token for each.
     Done,
     /// At least one failed; the first cause.
     Failed(Cause),
 }
 
-impl Flight {
-    fn new() -> Self {
-        let state = State {
-            wanted: BTreeMap::new(),
-            phase: Phase::Minting,
-            asked: Instant::now(),
-        };
+/// The registries that are wanted of one Secret, and how far the work on each is.
+#[derive(Debug)]
+pub struct FlightLog {
+    wanted: BTreeMap<Registry, (Identity, FlightProgress)>,
+    phase: FlightPhase,
+    /// When a caller asked last, since the flight began.
+    asked: Duration,
+}
+
+impl Default for FlightLog {
+    fn default() -> Self {
         Self {
-            state: Mutex::new(state),
-            changed: watch::Sender::new(()),
-            wake: Notify::new(),
+            wanted: BTreeMap::new(),
+            phase: FlightPhase::Minting,
+            asked: Duration::ZERO,
         }
     }
+}
 
-    /// Takes registries on board; whether one of them is news to the work.
-    fn join(&self, wanted: &[(Registry, Identity)]) -> bool {
-        let mut state = self.lock();
-        state.asked = Instant::now();
+impl FlightLog {
+    /// Adds registries, each with its identity. Returns whether the work has something new to do.
+    pub fn join(&mut self, wanted: &[(Registry, Identity)], now: Duration) -> bool {
+        self.asked = now;
         let mut is_news = false;
         for (registry, identity) in wanted {
-            let known = state.wanted.get(registry).map(|(_, progress)| *progress);
-            // What was settled before is asked for again: then the Secret has changed since.
-            if known.is_none_or(Progress::is_settled) {
-                state
-                    .wanted
-                    .insert(registry.clone(), (identity.clone(), Progress::Pending));
+            let known = self.wanted.get(registry).map(|(_, progress)| *progress);
+            // A caller that asks for a settled registry saw the Secret change since.
+            if known.is_none_or(FlightProgress::is_settled) {
+                let pending = (identity.clone(), FlightProgress::Pending);
+                self.wanted.insert(registry.clone(), pending);
                 is_news = true;
             }
         }
         is_news
     }
 
-    /// How these registries stand.
-    pub(crate) fn standing(&self, wanted: &[(Registry, Identity)]) -> Standing {
-        let state = self.lock();
+    /// How far the work on these registries is.
+    pub fn standing(&self, wanted: &[(Registry, Identity)]) -> FlightStanding {
         let progress = wanted.iter().map(|(registry, _)| {
-            state
-                .wanted
-                .get(registry)
-                .map_or(Progress::Pending, |(_, progress)| *progress)
+            let known = self.wanted.get(registry);
+            known.map_or(FlightProgress::Pending, |(_, progress)| *progress)
         });
-        let mut standing = Standing::Done;
+        let mut standing = FlightStanding::Done;
         for progress in progress {
             match (progress, standing) {
-                (Progress::Pending, _) => return Standing::Pending(state.phase),
-                (Progress::Failed(cause), Standing::Done) => standing = Standing::Failed(cause),
-                (Progress::Done | Progress::Failed(_), _) => {}
+                (FlightProgress::Pending, _) => return FlightStanding::Pending(self.phase),
+                (FlightProgress::Failed(cause), FlightStanding::Done) => {
+                    standing = FlightStanding::Failed(cause);
+                }
+                (FlightProgress::Done | FlightProgress::Failed(_), _) => {}
             }
         }
         standing
     }
 
-    /// Hears of every change from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// What the work does at the moment.
+    pub fn phase(&self) -> FlightPhase {
+        self.phase
     }
 
-    /// Returns when there is a reason to try again: a new registry, or a change of the Secret.
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
+    /// Enters a phase.
+    pub fn enter(&mut self, phase: FlightPhase) {
+        self.phase = phase;
     }
 
-    /// The registries that the work still has to do.
-    pub(crate) fn unsettled(&self) -> Vec<(Registry, Identity)> {
-        self.wanted(|progress| !progress.is_settled())
+    /// The registries for which an attempt is left.
+    pub fn unsettled(&self) -> Vec<(Registry, Identity)> {
+        self.wanted_where(|progress| !progress.is_settled())
     }
 
-    /// The registries of which nothing has come yet.
-    pub(crate) fn pending(&self) -> Vec<(Registry, Identity)> {
-        self.wanted(|progress| progress == Progress::Pending)
+    /// The registries without a result.
+    pub fn pending(&self) -> Vec<(Registry, Identity)> {
+        self.wanted_where(|progress| progress == FlightProgress::Pending)
     }
 
-    fn wanted(&self, stands: impl Fn(Progress) -> bool) -> Vec<(Registry, Identity)> {
-        let state = self.lock();
-        let wanted = state.wanted.iter();
-        let wanted = wanted.filter(|(_, (_, progress))| stands(*progress));
-        wanted
-            .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
-            .collect()
+    /// Whether no attempt is left for any registry.
+    pub fn is_over(&self) -> bool {
+        let mut all = self.wanted.values();
+        all.all(|(_, progress)| progress.is_settled())
     }
 
-    /// How long ago somebody joined.
-    pub(crate) fn asked(&self) -> Duration {
-        self.lock().asked.elapsed()
-    }
-
-    /// The causes for which registries wait to be tried again.
-    pub(crate) fn failures(&self) -> Vec<Cause> {
-        let state = self.lock();
-        let failed = state
-            .wanted
-            .values()
-            .filter_map(|(_, progress)| match progress {
-                Progress::Failed(cause) if !progress.is_settled() => Some(*cause),
-                Progress::Failed(_) | Progress::Pending | Progress::Done => None,
-            });
-        failed.collect()
-    }
-
-    /// Reports a phase.
-    pub(crate) fn enter(&self, phase: Phase) {
-        self.lock().phase = phase;
-        self.changed.send_replace(());
+    /// Whether callers may have lost interest.
+    pub fn is_forgotten(&self, now: Duration) -> bool {
+        now.saturating_sub(self.asked) >= INTEREST
     }
 
     /// Reports progress of some registries.
-    pub(crate) fn report<'a>(
-        &self,
+    pub fn report<'a>(
+        &mut self,
         registries: impl IntoIterator<Item = &'a Registry>,
-        progress: Progress,
+        progress: FlightProgress,
     ) {
-        let mut state = self.lock();
         for registry in registries {
-            if let Some((_, known)) = state.wanted.get_mut(registry) {
+            if let Some((_, known)) = self.wanted.get_mut(registry) {
                 *known = progress;
             }
         }
-        drop(state);
-        self.changed.send_replace(());
     }
 
-    /// Reports that nothing came of all that is left to do.
-    pub(crate) fn fail(&self, cause: Cause) {
-        let unsettled = self.unsettled();
-        let registries = unsettled.iter().map(|(registry, _)| registry);
-        self.report(registries, Progress::Failed(cause));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The flights of all namespaces.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Mutex<HashMap<Arc<str>, Arc<Flight>>>);
-
-impl Flights {
-    /// Joins the namespace's flight. The flag says that it is a new one, and that the caller has to
-    /// see that its work gets done.
-    pub(crate) fn join(
-        &self,
-        namespace: &str,
-        wanted: &[(Registry, Identity)],
-    ) -> (Arc<Flight>, bool) {
-        let mut flights = self.lock();
-        let (flight, is_new) = match flights.get(namespace) {
-            Some(flight) => (flight.clone(), false),
-            None => {
-                let flight = Arc::new(Flight::new());
-                flights.insert(namespace.into(), flight.clone());
-                (flight, true)
+    /// Reports that every registry for which an attempt was left failed.
+    pub fn fail(&mut self, cause: Cause) {
+        for (_, progress) in self.wanted.values_mut() {
+            if !progress.is_settled() {
+                *progress = FlightProgress::Failed(cause);
             }
-        };
-        // Under the lock, so that `land` cannot remove a flight that somebody is joining.
-        if flight.join(wanted) && !is_new {
-            flight.wake.notify_one();
-        }
-        (flight, is_new)
-    }
-
-    /// Makes the namespace's flight try again now, if there is one.
-    pub(crate) fn wake(&self, namespace: &str) {
-        if let Some(flight) = self.lock().get(namespace) {
-            flight.wake.notify_one();
         }
     }
 
-    /// Whether a flight waits for the API server right now.
-    pub(crate) fn is_writing(&self) -> bool {
-        self.lock()
+    /// The pause until the next attempt; `last` is the pause before, zero at first. The failure that
+    /// allows the shortest pause counts.
+    pub fn next_pause(&self, last: Duration) -> Duration {
+        let failures = self
+            .wanted
             .values()
-            .any(|flight| flight.lock().phase == Phase::Writing)
+            .filter_map(|(_, progress)| match progress {
+                FlightProgress::Failed(cause) => cause.retry().pauses(),
+                FlightProgress::Pending | FlightProgress::Done => None,
+            });
+        let pauses = failures.min().or(Retry::Soon.pauses());
+        pauses.map_or(Duration::ZERO, |(first, longest)| {
+            Backoff::new(first, longest).after(last)
+        })
     }
 
-    /// Ends the namespace's flight if nothing is left to do.
-    pub(crate) fn land(&self, namespace: &str) -> bool {
-        let mut flights = self.lock();
-        let is_over = flights
-            .get(namespace)
-            .is_none_or(|flight| flight.unsettled().is_empty());
-        if is_over {
-            flights.remove(namespace);
-        }
-        is_over
-    }
-
-    /// Ends the namespace's flight whatever is left to do.
-    pub(crate) fn abandon(&self, namespace: &str) {
-        self.lock().remove(namespace);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Flight>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wanted_where(&self, is_meant: impl Fn(FlightProgress) -> bool) -> Vec<(Registry, Identity)> {
+        let wanted = self.wanted.iter();
+        let wanted = wanted.filter(|(_, (_, progress))| is_meant(*progress));
+        wanted
+            .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
+            .collect()
     }
 }
 

@@ -1,8 +1,12 @@
 //! The pull Secret: what it holds, and whose it is.
 
+pub mod book;
 pub mod content;
 pub mod docker_config;
+pub mod flight;
+pub mod held;
 pub mod ownership;
+pub mod revision;
 pub mod tolerance;
 
 /// Prefix of our labels' and annotations' names.

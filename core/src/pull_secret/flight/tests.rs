@@ -1,9 +1,9 @@
-use futures::FutureExt as _;
-
 use super::*;
 
-fn wanted(host: &str) -> Vec<(Registry, Identity)> {
-    let host = format!("123456789012.dkr.ecr.{host}.amazonaws.com");
+const SECOND: Duration = Duration::from_secs(1);
+
+fn wanted(region: &str) -> Vec<(Registry, Identity)> {
+    let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
     vec![(Registry::of_host(&host).unwrap(), Identity::Ambient)]
 }
 
@@ -11,79 +11,123 @@ fn registries(wanted: &[(Registry, Identity)]) -> impl Iterator<Item = &Registry
     wanted.iter().map(|(registry, _)| registry)
 }
 
-#[test]
-fn everybody_of_a_namespace_is_on_one_flight() {
-    let flights = Flights::default();
-    let (first, is_new) = flights.join("team", &wanted("us-east-1"));
-    assert!(is_new);
-    let (second, is_new) = flights.join("team", &wanted("us-east-1"));
-    assert!(!is_new && Arc::ptr_eq(&first, &second));
-    assert_eq!(first.unsettled().len(), 1);
-    assert!(flights.join("other", &wanted("us-east-1")).1);
+/// A log with two callers, and what each wants.
+fn two_callers() -> (FlightLog, [Vec<(Registry, Identity)>; 2]) {
+    let mut log = FlightLog::default();
+    let wanted = [wanted("us-east-1"), wanted("us-west-2")];
+    for registries in &wanted {
+        assert!(log.join(registries, Duration::ZERO));
+    }
+    (log, wanted)
 }
 
 #[test]
-fn each_passenger_waits_for_its_own_registries() {
-    let flights = Flights::default();
-    let (one, other) = (wanted("us-east-1"), wanted("us-west-2"));
-    let (flight, _) = flights.join("team", &one);
-    flights.join("team", &other);
-    flight.report(registries(&one), Progress::Done);
-    flight.enter(Phase::Writing);
-    assert_eq!(flight.standing(&one), Standing::Done);
-    assert_eq!(flight.standing(&other), Standing::Pending(Phase::Writing));
+fn second_caller_adds_no_work() {
+    let mut log = FlightLog::default();
+    assert!(log.join(&wanted("us-east-1"), Duration::ZERO));
+    assert!(!log.join(&wanted("us-east-1"), Duration::ZERO));
+    assert_eq!(log.unsettled().len(), 1);
+}
+
+#[test]
+fn caller_waits_for_its_own_registries() {
+    let (mut log, [one, other]) = two_callers();
+    log.report(registries(&one), FlightProgress::Done);
+    log.enter(FlightPhase::Writing);
+    assert_eq!(log.standing(&one), FlightStanding::Done);
+    let writing = FlightStanding::Pending(FlightPhase::Writing);
+    assert_eq!(log.standing(&other), writing);
     let both: Vec<_> = one.iter().chain(&other).cloned().collect();
-    assert_eq!(flight.standing(&both), Standing::Pending(Phase::Writing));
-    flight.report(registries(&other), Progress::Failed(Cause::AwsTimeout));
-    assert_eq!(flight.standing(&both), Standing::Failed(Cause::AwsTimeout));
-}
-
-#[test]
-fn a_flight_lands_when_nothing_more_will_come_of_it() {
-    let flights = Flights::default();
-    let (one, other) = (wanted("us-east-1"), wanted("us-west-2"));
-    let (flight, _) = flights.join("team", &one);
-    flights.join("team", &other);
-    flight.report(registries(&one), Progress::Failed(Cause::DeniedByRule));
-    flight.report(registries(&other), Progress::Failed(Cause::AwsTimeout));
-    assert_eq!(flight.failures(), [Cause::AwsTimeout]);
-    assert!(!flights.land("team"));
-    flight.report(registries(&other), Progress::Done);
-    assert!(flights.land("team"));
-    assert!(
-        flights.join("team", &one).1,
-        "the next one starts a new flight"
+    assert_eq!(log.standing(&both), writing);
+    log.report(
+        registries(&other),
+        FlightProgress::Failed(Cause::AwsTimeout),
     );
+    let failed = FlightStanding::Failed(Cause::AwsTimeout);
+    assert_eq!(log.standing(&both), failed);
 }
 
 #[test]
-fn what_was_done_is_done_again_for_whoever_asks_again() {
-    let flights = Flights::default();
-    let (one, other) = (wanted("us-east-1"), wanted("us-west-2"));
-    let (flight, _) = flights.join("team", &one);
-    flights.join("team", &other);
-    flight.report(registries(&one), Progress::Done);
-    flight.report(registries(&other), Progress::Failed(Cause::AwsTimeout));
-    flights.join("team", &one);
-    assert_eq!(flight.standing(&one), Standing::Pending(Phase::Minting));
-    flights.join("team", &other);
-    let still = Standing::Failed(Cause::AwsTimeout);
+fn flight_is_over_when_no_attempt_is_left() {
+    let (mut log, [one, other]) = two_callers();
+    log.report(
+        registries(&one),
+        FlightProgress::Failed(Cause::DeniedByRule),
+    );
+    log.report(
+        registries(&other),
+        FlightProgress::Failed(Cause::AwsTimeout),
+    );
+    assert!(log.pending().is_empty());
+    assert_eq!(log.unsettled(), other);
+    assert!(!log.is_over());
+    log.report(registries(&other), FlightProgress::Done);
+    assert!(log.is_over());
+}
+
+#[test]
+fn failure_reaches_only_unsettled_registries() {
+    let (mut log, [one, other]) = two_callers();
+    log.report(registries(&one), FlightProgress::Done);
+    log.fail(Cause::NamespaceMissing);
+    assert_eq!(log.standing(&one), FlightStanding::Done);
+    let failed = FlightStanding::Failed(Cause::NamespaceMissing);
+    assert_eq!(log.standing(&other), failed);
+}
+
+#[test]
+fn settled_registry_is_repeated_when_asked_again() {
+    let (mut log, [one, other]) = two_callers();
+    log.report(registries(&one), FlightProgress::Done);
+    log.report(
+        registries(&other),
+        FlightProgress::Failed(Cause::AwsTimeout),
+    );
+    assert!(log.join(&one, SECOND));
+    let minting = FlightStanding::Pending(FlightPhase::Minting);
+    assert_eq!(log.standing(&one), minting);
+    assert!(!log.join(&other, SECOND));
+    let still = FlightStanding::Failed(Cause::AwsTimeout);
     assert_eq!(
-        flight.standing(&other),
+        log.standing(&other),
         still,
-        "a failure that is tried again is answered at once"
+        "a caller hears of a failure at once, although the next attempt repeats it"
     );
 }
 
-#[tokio::test]
-async fn a_newcomer_and_a_change_of_the_secret_wake_the_work() {
-    let flights = Flights::default();
-    let (flight, _) = flights.join("team", &wanted("us-east-1"));
-    // The first one starts the work, and need not wake it.
-    assert!(flight.woken().now_or_never().is_none());
-    flights.join("team", &wanted("us-west-2"));
-    flight.woken().await;
-    flights.wake("team");
-    flight.woken().await;
-    flights.wake("nobody");
+#[test]
+fn flight_is_forgotten_a_day_after_the_last_caller() {
+    let mut log = FlightLog::default();
+    log.join(&wanted("us-east-1"), SECOND);
+    assert!(!log.is_forgotten(INTEREST));
+    assert!(log.is_forgotten(SECOND + INTEREST));
+    log.join(&wanted("us-east-1"), INTEREST);
+    assert!(!log.is_forgotten(SECOND + INTEREST));
+}
+
+#[test]
+fn late_caller_hears_what_it_waited_for() {
+    assert_eq!(FlightPhase::Minting.late(), Cause::AwsTimeout);
+    assert_eq!(FlightPhase::Writing.late(), Cause::StillWorking);
+    assert_eq!(FlightPhase::Pausing.late(), Cause::StillWorking);
+}
+
+#[test]
+fn pause_doubles_up_to_shortest_limit() {
+    let (mut log, [one, other]) = two_callers();
+    let denied = FlightProgress::Failed(Cause::AwsAccessDenied);
+    log.report(registries(&one), denied);
+    log.report(
+        registries(&other),
+        FlightProgress::Failed(Cause::AwsTimeout),
+    );
+    let first = log.next_pause(Duration::ZERO);
+    assert_eq!(first, Duration::from_millis(500));
+    assert_eq!(log.next_pause(first), SECOND);
+    assert_eq!(log.next_pause(60 * SECOND), 15 * SECOND);
+    log.report(registries(&other), denied);
+    assert_eq!(log.next_pause(Duration::ZERO), 5 * SECOND);
+    log.report(registries(&one), FlightProgress::Done);
+    log.report(registries(&other), FlightProgress::Done);
+    assert_eq!(log.next_pause(first), SECOND);
 }
