@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ecr_pull_secrets_core::admission::patch::Patches;
 use ecr_pull_secrets_core::config::{Config, InvalidConfig};
+use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::pod::Settings;
 
 /// The path of the configuration file where no flag gives one.
@@ -84,6 +85,11 @@ impl InForce {
             settings,
             patches,
         }
+    }
+
+    /// The pull Secret of a namespace.
+    pub(crate) fn target(&self, namespace: &str) -> Target {
+        Target::new(namespace, self.settings.secret_name.as_str())
     }
 }
 

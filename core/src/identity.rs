@@ -1,6 +1,8 @@
 //! AWS identities: which one mints a token, for whom, and under which key the token is shared.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,21 @@ impl fmt::Display for Identity {
             Self::Ambient => formatter.write_str("ambient"),
             Self::Role(role) => formatter.write_str(&role.role_arn),
         }
+    }
+}
+
+/// A hash that tells identities apart in 4 bytes: a role's name may have thousands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdentityMark(NonZeroU32);
+
+impl IdentityMark {
+    /// The mark of an identity as the annotation writes it.
+    pub fn of(identity: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        identity.hash(&mut hasher);
+        #[allow(clippy::cast_possible_truncation, reason = "any part of a hash is one")]
+        let mark = NonZeroU32::new(hasher.finish() as u32);
+        Self(mark.unwrap_or(NonZeroU32::MIN))
     }
 }
 

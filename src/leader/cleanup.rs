@@ -20,7 +20,7 @@ use crate::cluster::optimistic::version_of;
 use crate::cluster::pages::Pages;
 use crate::cluster::pull_secrets::{PullSecretApi, UNUSED_SINCE};
 use crate::cluster::refusal::Refusal;
-use crate::pull_secret::ledger::is_edited;
+use crate::pull_secret::metadata::secret_metadata;
 
 /// A mark from further ahead comes from a wrong clock.
 const AHEAD: SignedDuration = SignedDuration::from_hours(24);
@@ -93,7 +93,7 @@ fn next(metadata: &ObjectMeta, is_used: bool, after: SignedDuration, now: Timest
         None => Next::Mark,
         Some(since) if now.duration_since(since) < after => Next::Keep,
         // What else is in it, or who else writes it, may have a use that we do not know of.
-        Some(_) if is_edited(metadata) || !is_exclusive(annotation) => Next::Keep,
+        Some(_) if secret_metadata(metadata).is_edited() || !is_exclusive(annotation) => Next::Keep,
         Some(_) => Next::Remove,
     }
 }

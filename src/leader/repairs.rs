@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::held::SecretChange;
 use ecr_pull_secrets_core::selection::Wish;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -26,7 +27,7 @@ use super::term::Term;
 use crate::cluster::namespaces::{self, Known};
 use crate::cluster::pages::Pages;
 use crate::cluster::refusal::Refusal;
-use crate::pull_secret::ledger::{Change, Changed};
+use crate::pull_secret::ledger::Changed;
 
 /// Namespaces looked at a time.
 const AT_A_TIME: usize = 16;
@@ -47,10 +48,10 @@ pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, i
         };
         tokio::select! {
             change = changes.recv() => match change {
-                Some((_, Change::Written)) => {}
-                Some((namespace, Change::Edited | Change::Deleted)) => {
+                Some((_, SecretChange::Written)) => {}
+                Some((target, SecretChange::Edited | SecretChange::Deleted)) => {
                     if is_leading {
-                        schedule.heard(namespace, Instant::now());
+                        schedule.heard((*target.namespace).into(), Instant::now());
                     }
                 }
                 // The ledger's watch is gone, and the process is about to end.

@@ -142,7 +142,7 @@ impl Rotation {
     /// Whether anything can have changed since the last time.
     fn is_survey_due(&self, now: Instant) -> bool {
         self.surveyed.is_none_or(|(edition, at)| {
-            edition != self.engine.ledger.edition()
+            edition != self.engine.ledger.read().edition()
                 || now >= at + SURVEY
                 || self.pauses.is_over(now)
         }) || self
@@ -151,7 +151,7 @@ impl Rotation {
     }
 
     fn survey(&mut self, now: Instant) {
-        self.surveyed = Some((self.engine.ledger.edition(), now));
+        self.surveyed = Some((self.engine.ledger.read().edition(), now));
         let config = self.engine.live.snapshot();
         let Engine {
             ledger,
@@ -193,8 +193,9 @@ impl Rotation {
             }
             self.writing.insert(what.namespace.clone());
             let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
+            let target = self.engine.target(&what.namespace);
             let write = async move {
-                let outcome = writer.rotate(&what.namespace, &grants).await;
+                let outcome = writer.rotate(&target, &grants).await;
                 Write {
                     what,
                     ticket,
@@ -211,8 +212,13 @@ impl Rotation {
         let mut grants = Vec::new();
         let config = self.engine.live.snapshot();
         let rules = &config.rules;
-        for (host, _) in self.engine.ledger.holds_of(namespace) {
-            if let Some((registry, key)) = self.keys.of(rules, &host, namespace)
+        let holds = self
+            .engine
+            .ledger
+            .read()
+            .holds_of(&config.target(namespace));
+        for hold in holds {
+            if let Some((registry, key)) = self.keys.of(rules, &hold.host, namespace)
                 && let Some(token) = self.engine.supply.held(&key)
             {
                 grants.push(Grant {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::content::{Grant, Lifetime};
-use super::held::{Hold, Holding, Mark, Row, SecretChange, SecretMetadata};
+use super::held::{Hold, Holding, Row, SecretChange, SecretMetadata};
+use crate::identity::IdentityMark;
 use crate::image::Registry;
 use crate::target::Target;
 use crate::version::ObjectVersion;
@@ -106,7 +107,7 @@ impl Book {
         mut visit: impl FnMut(
             &Arc<str>,
             &str,
-            Option<Mark>,
+            Option<IdentityMark>,
             &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>,
         ),
     ) {

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,6 +12,7 @@ use serde_json::Value;
 
 use super::content::{Described, Grant, Lifetime, is_exclusive};
 use super::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER, annotation};
+use crate::identity::IdentityMark;
 use crate::image::Registry;
 use crate::version::ObjectVersion;
 
@@ -137,7 +136,7 @@ pub(super) struct Holding {
     /// is not empty.
     exclusive: bool,
     /// The identity of all tokens, where it is the same for all.
-    pub(super) owner: Option<Mark>,
+    pub(super) owner: Option<IdentityMark>,
     pub(super) entries: Box<[Hold]>,
     tolerated: Option<Box<Tolerated>>,
 }
@@ -164,7 +163,7 @@ impl Holding {
         let owner = identities
             .next()
             .filter(|first| identities.all(|other| other == *first))
-            .map(|identity| Mark::of(identity));
+            .map(|identity| IdentityMark::of(identity));
         // A tenant with the right to write Secrets can write annotations of any length.
         let entries = described
             .0
@@ -271,21 +270,6 @@ impl Holding {
     pub(super) fn is_toleration_over(&self, now: Timestamp) -> bool {
         let tolerated = self.tolerated.as_ref();
         tolerated.is_some_and(|tolerated| now >= tolerated.until)
-    }
-}
-
-/// Tells identities apart in four bytes; the name of a role may have thousands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark(NonZeroU32);
-
-impl Mark {
-    /// The mark of an identity as the annotation names it.
-    pub fn of(identity: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        identity.hash(&mut hasher);
-        #[allow(clippy::cast_possible_truncation, reason = "any part of a hash is one")]
-        let mark = NonZeroU32::new(hasher.finish() as u32);
-        Self(mark.unwrap_or(NonZeroU32::MIN))
     }
 }
 

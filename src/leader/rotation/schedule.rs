@@ -9,14 +9,12 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::identity::{IdentityMark, TokenKey};
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use jiff::Timestamp;
 use tokio::time::Instant;
-
-use crate::pull_secret::ledger::Mark;
 
 /// What is known of the tokens of a key that is in use.
 #[derive(Clone, Debug)]
@@ -28,7 +26,7 @@ pub(in crate::leader) struct Use {
     /// The end of what the namespaces have of another identity, while this one has nothing.
     pub(in crate::leader) meanwhile: Option<Timestamp>,
     /// Of the key's identity.
-    pub(in crate::leader) owner: Mark,
+    pub(in crate::leader) owner: IdentityMark,
 }
 
 /// See above.

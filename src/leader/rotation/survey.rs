@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::identity::{IdentityMark, TokenKey};
 use ecr_pull_secrets_core::rules::Rules;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
 use jiff::Timestamp;
 
 use super::schedule::Use;
-use crate::pull_secret::ledger::{Ledger, Mark};
+use crate::pull_secret::ledger::Ledger;
 use crate::token::keys::Keys;
 
 /// What was found.
@@ -62,7 +62,7 @@ pub(in crate::leader) fn survey(
     let mut uses: HashMap<Arc<TokenKey>, Use> = HashMap::new();
     let mut behind = Vec::new();
     let mut older: Vec<Arc<TokenKey>> = Vec::new();
-    ledger.for_each(|namespace, owner, holds| {
+    ledger.read().for_each(|_, namespace, owner, holds| {
         let mut ends = Timestamp::MAX;
         for (host, life) in holds {
             let Some((_, key)) = keys.of(rules, host, namespace) else {
@@ -74,7 +74,7 @@ pub(in crate::leader) fn survey(
                     minted_at: Timestamp::MAX,
                     expires_at: Timestamp::MAX,
                 };
-                let owner = Mark::of(&key.identity.to_string());
+                let owner = IdentityMark::of(&key.identity.to_string());
                 Use {
                     oldest,
                     held,

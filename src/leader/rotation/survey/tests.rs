@@ -42,6 +42,7 @@ fn secret(namespace: &str, entries: &[(&str, i64)]) -> ObjectMeta {
     ]);
     ObjectMeta {
         namespace: Some(namespace.to_owned()),
+        name: Some("pull".to_owned()),
         resource_version: Some("1".to_owned()),
         labels: Some(BTreeMap::from([(MANAGED_BY.to_owned(), OWNER.to_owned())])),
         annotations: Some(annotations),
@@ -50,7 +51,7 @@ fn secret(namespace: &str, entries: &[(&str, i64)]) -> ObjectMeta {
 }
 
 fn ledger(secrets: &[ObjectMeta]) -> Ledger {
-    let ledger = Ledger::new("pull");
+    let ledger = Ledger::default();
     for secret in secrets {
         ledger.saw(secret);
     }

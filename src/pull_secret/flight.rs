@@ -1,0 +1,178 @@
+//! The flights of all Secrets: one piece of work per Secret, however many pods ask for it.
+//!
+//! What a flight knows is a [`FlightLog`]; this file adds waiting and waking. The work itself is in
+//! [`super::ensure`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase};
+use ecr_pull_secrets_core::target::Target;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// The work on one Secret.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    log: Mutex<FlightLog>,
+    began: Instant,
+    changed: watch::Sender<()>,
+    wake: Notify,
+}
+
+impl Flight {
+    fn new() -> Self {
+        Self {
+            log: Mutex::default(),
+            began: Instant::now(),
+            changed: watch::Sender::new(()),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Reads the log.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&FlightLog) -> T) -> T {
+        read(&self.log.lock())
+    }
+
+    /// Changes the log, and tells every subscriber.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut FlightLog)) {
+        change(&mut self.log.lock());
+        self.changed.send_replace(());
+    }
+
+    /// Hears of every change from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Returns when there is a reason to try again: a new registry, or a change of the Secret.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Whether callers may have lost interest.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.log.lock().is_forgotten(self.began.elapsed())
+    }
+
+    fn join(&self, wanted: &[(Registry, Identity)]) -> bool {
+        self.log.lock().join(wanted, self.began.elapsed())
+    }
+}
+
+/// The flights of all Secrets.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Mutex<HashMap<Target, Arc<Flight>>>);
+
+impl Flights {
+    /// Joins the flight of a Secret. `true`: the flight is new, and the caller starts its work.
+    pub(crate) fn join(
+        &self,
+        target: &Target,
+        wanted: &[(Registry, Identity)],
+    ) -> (Arc<Flight>, bool) {
+        let mut flights = self.0.lock();
+        let (flight, is_new) = match flights.get(target) {
+            Some(flight) => (flight.clone(), false),
+            None => {
+                let flight = Arc::new(Flight::new());
+                flights.insert(target.clone(), flight.clone());
+                (flight, true)
+            }
+        };
+        // Under the lock, so that `land` cannot remove a flight that a caller is joining.
+        if flight.join(wanted) && !is_new {
+            flight.wake.notify_one();
+        }
+        (flight, is_new)
+    }
+
+    /// Makes the flight of a Secret, if there is one, try again now.
+    pub(crate) fn wake(&self, target: &Target) {
+        if let Some(flight) = self.0.lock().get(target) {
+            flight.wake.notify_one();
+        }
+    }
+
+    /// Whether a flight waits for the API server right now.
+    pub(crate) fn is_writing(&self) -> bool {
+        let flights = self.0.lock();
+        let mut flights = flights.values();
+        flights.any(|flight| flight.read(FlightLog::phase) == FlightPhase::Writing)
+    }
+
+    /// Ends the flight of a Secret if no attempt is left.
+    pub(crate) fn land(&self, target: &Target) -> bool {
+        let mut flights = self.0.lock();
+        let flight = flights.get(target);
+        let is_over = flight.is_none_or(|flight| flight.read(FlightLog::is_over));
+        if is_over {
+            flights.remove(target);
+        }
+        is_over
+    }
+
+    /// Ends the flight of a Secret whatever is left to do.
+    pub(crate) fn abandon(&self, target: &Target) {
+        self.0.lock().remove(target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ecr_pull_secrets_core::pull_secret::flight::FlightProgress;
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn wanted(region: &str) -> Vec<(Registry, Identity)> {
+        let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
+        vec![(Registry::of_host(&host).unwrap(), Identity::Ambient)]
+    }
+
+    fn target(namespace: &str) -> Target {
+        Target::new(namespace, "pull")
+    }
+
+    #[test]
+    fn callers_of_one_secret_share_a_flight() {
+        let flights = Flights::default();
+        let (first, is_new) = flights.join(&target("team"), &wanted("us-east-1"));
+        assert!(is_new);
+        let (second, is_new) = flights.join(&target("team"), &wanted("us-east-1"));
+        assert!(!is_new && Arc::ptr_eq(&first, &second));
+        assert!(flights.join(&target("other"), &wanted("us-east-1")).1);
+        let other_secret = Target::new("team", "pull-builder");
+        assert!(flights.join(&other_secret, &wanted("us-east-1")).1);
+    }
+
+    #[test]
+    fn flight_lands_when_no_attempt_is_left() {
+        let (flights, team) = (Flights::default(), target("team"));
+        let wanted = wanted("us-east-1");
+        let (flight, _) = flights.join(&team, &wanted);
+        assert!(!flights.land(&team));
+        let registries = wanted.iter().map(|(registry, _)| registry);
+        flight.update(|log| log.report(registries, FlightProgress::Done));
+        assert!(flights.land(&team));
+        let (_, is_new) = flights.join(&team, &wanted);
+        assert!(is_new, "the next caller starts a new flight");
+    }
+
+    #[tokio::test]
+    async fn new_registry_and_changed_secret_wake_the_work() {
+        let flights = Flights::default();
+        let (flight, _) = flights.join(&target("team"), &wanted("us-east-1"));
+        // The first caller starts the work and need not wake it.
+        assert!(flight.woken().now_or_never().is_none());
+        flights.join(&target("team"), &wanted("us-west-2"));
+        flight.woken().await;
+        flights.wake(&target("team"));
+        flight.woken().await;
+        flights.wake(&target("unknown"));
+    }
+}
