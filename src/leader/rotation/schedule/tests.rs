@@ -29,7 +29,7 @@ fn schedule(oldest: &Token, held: Option<&Token>, now: Instant) -> Schedule {
 }
 
 fn update(schedule: &mut Schedule, oldest: &Token, held: Option<&Token>, now: Instant) {
-    let owner = Mark::of("ambient");
+    let owner = IdentityMark::of("ambient");
     let tokens = Use {
         owner,
         meanwhile: None,
