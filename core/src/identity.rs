@@ -1,4 +1,4 @@
-//! AWS identities: which one mints a token, for whom, and under which key the token is shared.
+//! AWS identities: which one mints a token, for which pods, and under which key the token is shared.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

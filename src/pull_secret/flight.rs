@@ -44,7 +44,7 @@ impl Flight {
         self.changed.send_replace(());
     }
 
-    /// Hears of every change from now on.
+    /// A receiver of every change from now on.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }

@@ -33,7 +33,7 @@ impl Ledger {
         self.0.read()
     }
 
-    /// Keeps the Secrets of one name up to date, for ever. `changed` hears of every one that
+    /// Keeps the Secrets of one name up to date until dropped. `changed` is called for every one that
     /// changed.
     pub(crate) async fn watch(
         &self,

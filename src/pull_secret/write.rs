@@ -35,7 +35,7 @@ use crate::cluster::refusal::Refusal;
 use crate::config::{InForce, Live};
 use crate::telemetry::metrics::{Metrics, Trigger};
 
-/// Rounds of one write, each a read and an apply: so often in a row may other writers be quicker.
+/// Rounds of one write, each a read and an apply. A round fails where another writer was quicker.
 const ROUNDS: u32 = 8;
 /// Pauses between two rounds.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(40), Duration::from_millis(1280));

@@ -79,7 +79,7 @@ async fn other_replica(namespace: &Namespace) -> Late {
     Late::new(namespace, &namespace.client, ledger)
 }
 
-/// A token that was minted now and expires in so many hours.
+/// A token that is minted now, with this lifetime in hours.
 fn grant(host: &str, password: &str, hours: i64) -> Grant {
     let now = clock::now();
     let text = BASE64_STANDARD.encode(format!("AWS:{password}"));
@@ -119,7 +119,7 @@ async fn foreign_secret_is_left_alone(world: Arc<World>) -> Outcome {
     let secrets = namespace.api::<Secret>();
     secrets.delete(SECRET, &DeleteParams::default()).await?;
     let theirs = json!({ "type": "Opaque", "data": { "key": "dmFsdWU=" } });
-    let theirs = namespace.foreign_secret("somebody", theirs).await;
+    let theirs = namespace.foreign_secret("another-manager", theirs).await;
     let newer = [grant(&namespace.host(), "newer", 7)];
     let refused = late.renew(&newer).await;
     assert_eq!(refused, Err(Cause::ForeignType));

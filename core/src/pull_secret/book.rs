@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::content::{Grant, Lifetime};
-use super::held::{Hold, Holding, Row, SecretChange, SecretMetadata};
+use super::content::Grant;
+use super::held::{HeldSecret, Hold, Row, SecretChange, SecretMetadata};
 use crate::identity::IdentityMark;
 use crate::image::Registry;
 use crate::target::Target;
+use crate::token::lifetime::Lifetime;
 use crate::version::ObjectVersion;
 
 /// Deleted Secrets that are remembered, for each name.
@@ -143,7 +144,7 @@ impl Book {
 
     /// Enters what a write, a live read or the watch brought.
     pub fn saw(&mut self, target: &Target, metadata: &SecretMetadata<'_>) -> SecretChange {
-        let held = Holding::read(metadata, |host| self.hosts.intern(host));
+        let held = HeldSecret::read(metadata, |host| self.hosts.intern(host));
         let change = held.change();
         let rows = self.rows(&target.secret);
         rows.enter(&target.namespace, Row::Held(held), |known, new| {
@@ -174,7 +175,7 @@ impl Book {
         grants: &[Grant],
         until: Timestamp,
     ) {
-        let mut held = Holding::read(metadata, |host| self.hosts.intern(host));
+        let mut held = HeldSecret::read(metadata, |host| self.hosts.intern(host));
         let new = grants.iter().map(|grant| Hold {
             host: self.hosts.intern(grant.registry.host()),
             lifetime: Lifetime::from(&grant.token),
@@ -207,7 +208,7 @@ impl Book {
         changes
     }
 
-    fn held(&self, target: &Target) -> Option<&Holding> {
+    fn held(&self, target: &Target) -> Option<&HeldSecret> {
         let rows = self.by_name.get(&target.secret)?;
         match rows.by_namespace.get(&*target.namespace)? {
             Row::Held(held) => Some(held),
@@ -215,7 +216,7 @@ impl Book {
         }
     }
 
-    fn all_held(&self) -> impl Iterator<Item = (&Arc<str>, &str, &Holding)> {
+    fn all_held(&self) -> impl Iterator<Item = (&Arc<str>, &str, &HeldSecret)> {
         self.by_name.iter().flat_map(|(secret, rows)| {
             let rows = rows.by_namespace.iter();
             rows.filter_map(move |(namespace, row)| match row {

@@ -11,7 +11,7 @@ use crate::cause::{Cause, Retry};
 use crate::identity::Identity;
 use crate::image::Registry;
 
-/// The work ends when no caller has asked for so long: the pods may be gone, and the Secret may have
+/// Time after the last caller at which the work ends: the pods may be gone, and the Secret may have
 /// been cleaned up. For pods that exist the leader asks every day.
 const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::content::{Described, Grant, Lifetime, is_exclusive};
+use super::content::{Described, Grant, is_exclusive};
 use super::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER, annotation};
 use crate::identity::IdentityMark;
 use crate::image::Registry;
+use crate::token::lifetime::Lifetime;
 use crate::version::ObjectVersion;
 
 /// The part of a Secret's metadata that is read here.
@@ -100,7 +101,7 @@ pub struct Hold {
 /// What is known about one Secret.
 #[derive(Clone, Debug)]
 pub(super) enum Row {
-    Held(Holding),
+    Held(HeldSecret),
     /// It was deleted at this version; older news is ignored.
     Gone(u64),
 }
@@ -123,7 +124,7 @@ impl Row {
 
 /// A Secret that exists.
 #[derive(Clone, Debug)]
-pub(super) struct Holding {
+pub(super) struct HeldSecret {
     pub(super) version: u64,
     uid: Option<Uid>,
     /// It has our label.
@@ -150,7 +151,7 @@ struct Tolerated {
     until: Timestamp,
 }
 
-impl Holding {
+impl HeldSecret {
     /// Reads the metadata of a Secret. `intern` returns the shared copy of a host.
     pub(super) fn read(
         metadata: &SecretMetadata<'_>,

@@ -213,7 +213,7 @@ fn edited_content_serves_only_while_tolerated() {
     // Another registry at the same version takes nothing away from the first.
     scene.tolerate(&edited, &[grant(SECOND, 1100)], 800);
     assert!(scene.serves(HOST, 500) && scene.serves(SECOND, 500));
-    // The watch brings the same version once more, and then a newer one.
+    // The watch brings the same version again, and then a newer one.
     scene.saw(&edited);
     assert!(scene.serves(HOST, 500));
     edited.version = "3".to_owned();

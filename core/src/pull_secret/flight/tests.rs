@@ -91,7 +91,7 @@ fn settled_registry_is_repeated_when_asked_again() {
     assert_eq!(
         log.standing(&other),
         still,
-        "a caller hears of a failure at once, although the next attempt repeats it"
+        "a caller learns of a failure at once, although the next attempt repeats it"
     );
 }
 
@@ -106,7 +106,7 @@ fn flight_is_forgotten_a_day_after_the_last_caller() {
 }
 
 #[test]
-fn late_caller_hears_what_it_waited_for() {
+fn late_caller_learns_what_it_waited_for() {
     assert_eq!(FlightPhase::Minting.late(), Cause::AwsTimeout);
     assert_eq!(FlightPhase::Writing.late(), Cause::StillWorking);
     assert_eq!(FlightPhase::Pausing.late(), Cause::StillWorking);
