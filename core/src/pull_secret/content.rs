@@ -23,9 +23,9 @@ use crate::token::lifetime::Lifetime;
 pub const FORMAT: &str = "1";
 
 impl Lifetime {
-    /// Whether a grant replaces an entry with this lifetime: the later expiry wins, and an
-    /// implausible expiry wins over none. The time of minting plays no part: for a replica whose
-    /// clock is slow, every new token comes from the future.
+    /// Whether a token replaces one with this lifetime: the later expiry wins, unless it is
+    /// implausible. The time of minting plays no part: for a replica whose clock is slow, every new
+    /// token comes from the future.
     pub fn yields_to(self, token: &Token, now: Timestamp) -> bool {
         match self.expires_at.cmp(&token.expires_at) {
             Ordering::Less => true,
