@@ -10,6 +10,7 @@ use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::identity::{Identity, Subject};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rules::Verdict;
+use ecr_pull_secrets_core::target::Target;
 use jiff::Timestamp;
 
 use crate::aws::mint::Mint;
@@ -21,7 +22,7 @@ use crate::cluster::service_accounts::ServiceAccounts;
 use crate::config::Live;
 use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
-use crate::pull_secret::write::Writer;
+use crate::pull_secret::write::SecretWriter;
 use crate::telemetry::metrics::Metrics;
 use crate::token::store::Store;
 use crate::token::supply::Supply;
@@ -75,8 +76,7 @@ impl Engine {
         } = blueprint;
         let instance = instance();
         let live = Live::new(config);
-        let config = live.snapshot();
-        let ledger = Arc::new(Ledger::new(&config.secret.name));
+        let ledger = Arc::new(Ledger::default());
         let namespaces = Arc::new(Namespaces::new(&clients));
         let service_accounts = Arc::new(ServiceAccounts::new(&clients));
         let (events, event_writer) = events::channel(clients.call.clone(), &instance);
@@ -86,12 +86,10 @@ impl Engine {
             metrics.clone(),
             store.clone(),
         );
-        let writer = Writer::new(
+        let writer = SecretWriter::new(
             PullSecretApi::new(clients.call.clone()),
-            &config.secret.name,
             ledger.clone(),
-            config.secret.adopt,
-            config.rotation.max_age,
+            live.clone(),
             metrics.clone(),
             events.clone(),
         );
@@ -121,6 +119,11 @@ impl Engine {
         (Arc::new(engine), event_writer)
     }
 
+    /// The pull Secret of a namespace.
+    pub(crate) fn target(&self, namespace: &str) -> Target {
+        self.live.snapshot().target(namespace)
+    }
+
     /// The registries of these that the rules allow in a namespace, each with the identity that
     /// opens it.
     pub(crate) fn allowed(
@@ -144,7 +147,8 @@ impl Engine {
     pub(crate) fn earliest_expiry(&self) -> Option<Timestamp> {
         let config = self.live.snapshot();
         let mut renewals = self.wants.renewals(&config);
-        self.ledger.earliest_expiry(|namespace, host| {
+        let book = self.ledger.read();
+        book.earliest_expiry(|namespace, host| {
             renewals.of(&config.target(namespace), host).is_some()
         })
     }

@@ -44,11 +44,9 @@ pub mod https_port {
     pub use crate::telemetry::metrics::Metrics;
 }
 
-/// The writer of pull Secrets without what calls it: for the suite, which lets it come late.
+/// The writer of pull Secrets without its callers: for the suite, which makes it write late.
 pub mod pull_secret_writer {
-    pub use crate::cluster::events::{EventWriter, Events, channel};
-    pub use crate::cluster::pull_secrets::PullSecretApi;
     pub use crate::pull_secret::ledger::Ledger;
-    pub use crate::pull_secret::write::{Writer, Written};
-    pub use crate::telemetry::metrics::{Metrics, Trigger};
+    pub use crate::pull_secret::write::{SecretWriter, Written};
+    pub use crate::telemetry::metrics::Trigger;
 }

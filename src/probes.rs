@@ -103,7 +103,7 @@ pub(crate) async fn serve(
         metrics.secret_expiry.set(earliest);
         metrics
             .secrets_foreign
-            .set(i64::try_from(engine.ledger.foreign()).unwrap_or(i64::MAX));
+            .set(i64::try_from(engine.ledger.read().foreign()).unwrap_or(i64::MAX));
         let text = metrics.encode();
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         async move { ([(CONTENT_TYPE, kind)], text) }

@@ -199,13 +199,14 @@ impl Admission {
         deadline: Instant,
         place: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<Ensured, Crowded> {
-        if self.engine.pull_secrets.are_fresh(namespace, registries) {
+        let target = self.engine.target(namespace);
+        if self.engine.pull_secrets.are_fresh(&target, registries) {
             return Ok(Ensured::Fresh);
         }
         self.seat(place)?;
         let mint_by = Instant::now() + AWS_PATIENCE;
         let wanted = Wanted {
-            namespace,
+            target: &target,
             registries,
             mint_by,
             done_by: deadline,

@@ -58,13 +58,13 @@ pub(crate) enum Reported {
 
 /// The sender of Events. Cheap to clone.
 #[derive(Clone)]
-pub struct Events {
+pub(crate) struct Events {
     queue: mpsc::Sender<Notice>,
     reporter: Arc<Reporter>,
 }
 
 /// The task that writes queued Events.
-pub struct EventWriter {
+pub(crate) struct EventWriter {
     notices: mpsc::Receiver<Notice>,
     reporter: Arc<Reporter>,
     /// The last write of each Event, and the number of writes.
@@ -78,7 +78,7 @@ struct Reporter {
 }
 
 /// Makes both ends; `instance` is the name of the pod.
-pub fn channel(client: Client, instance: &str) -> (Events, EventWriter) {
+pub(crate) fn channel(client: Client, instance: &str) -> (Events, EventWriter) {
     let (queue, notices) = mpsc::channel(MAX_QUEUED);
     let instance = instance.to_owned();
     let reporter = Arc::new(Reporter { client, instance });

@@ -33,13 +33,13 @@ const PAGE_SIZE: u32 = 250;
 
 /// The pull Secrets of all namespaces.
 #[derive(Clone)]
-pub struct PullSecretApi {
+pub(crate) struct PullSecretApi {
     client: Client,
 }
 
 impl PullSecretApi {
     /// Makes no call yet.
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self { client }
     }
 

@@ -92,11 +92,8 @@ pub(crate) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Regist
         }
         Standing::Served(registries) => {
             let all = registries.iter().map(|(registry, _)| registry);
-            if !term
-                .engine
-                .ledger
-                .serves(pod.namespace(), all, clock::now())
-            {
+            let target = term.engine.target(pod.namespace());
+            if !term.engine.ledger.read().serves(&target, all, clock::now()) {
                 return Some(registries);
             }
             diagnose(term, pod, &registries).await;
@@ -114,7 +111,7 @@ pub(crate) async fn repair(
 ) -> Ensured {
     let done_by = Instant::now() + patience;
     let wanted = Wanted {
-        namespace,
+        target: &term.engine.target(namespace),
         registries,
         mint_by: done_by,
         done_by,

@@ -20,7 +20,7 @@ use crate::cluster::optimistic::version_of;
 use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::refusal::Refusal;
 use crate::config::InForce;
-use crate::pull_secret::ledger::is_edited;
+use crate::pull_secret::metadata::secret_metadata;
 
 /// Runs after a sweep, which found that pods name these Secrets.
 pub(super) async fn run(term: &Term, named: &HashSet<Target>) {
@@ -131,7 +131,7 @@ fn usage(metadata: &ObjectMeta) -> Usage<'_> {
     Usage {
         is_ours: owner.is_some_and(|owner| owner == OWNER),
         is_terminating: metadata.deletion_timestamp.is_some(),
-        is_edited: is_edited(metadata),
+        is_edited: secret_metadata(metadata).is_edited(),
         is_exclusive: is_exclusive(annotation),
         unused_since: annotation(annotation::UNUSED_SINCE),
     }

@@ -131,7 +131,7 @@ impl Provisioning {
         if !ready.is_empty() {
             let end = Instant::now() + TURN;
             let wanted = Wanted {
-                namespace: &namespace,
+                target: &self.term.engine.target(&namespace),
                 registries: &ready,
                 mint_by: end,
                 done_by: end,

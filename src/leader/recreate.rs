@@ -88,7 +88,8 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&about.namespace), text(&about.name), text(&about.uid));
     // Admission leaves the reference out where the Secret would break the pod's keyring.
-    if term.engine.ledger.is_doubtful(&namespace)
+    let target = term.engine.target(&namespace);
+    if term.engine.ledger.read().is_doubtful(&target)
         || !term.reports.may_recreate(controller, *created, now)
     {
         return Deletion::Over;

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use ecr_pull_secrets_core::pull_secret::held::SecretChange;
 use ecr_pull_secrets_core::pull_secret::repair_schedule::RepairSchedule;
 use ecr_pull_secrets_core::target::Target;
 use futures::StreamExt as _;
@@ -17,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::attend::repair;
 use super::term::Term;
-use crate::pull_secret::ledger::{Change, Changed};
+use crate::pull_secret::ledger::Changed;
 
 /// The most checks at a time.
 const MAX_CHECKS: usize = 16;
@@ -39,11 +40,10 @@ pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, i
         };
         tokio::select! {
             change = changes.recv() => match change {
-                Some((_, Change::Written)) => {}
-                Some((namespace, Change::Edited | Change::Deleted)) => {
+                Some((_, SecretChange::Written)) => {}
+                Some((target, SecretChange::Edited | SecretChange::Deleted)) => {
                     if is_leading {
-                        let config = term.engine.live.snapshot();
-                        schedule.changed(config.target(&namespace), start.elapsed());
+                        schedule.changed(target, start.elapsed());
                     }
                 }
                 // The ledger's watch has ended, and the process is about to end.

@@ -143,7 +143,7 @@ impl RotationLoop {
     /// Whether anything can have changed since the last survey.
     fn is_survey_due(&self, now: Duration) -> bool {
         self.surveyed.is_none_or(|(edition, at)| {
-            edition != self.engine.ledger.edition()
+            edition != self.engine.ledger.read().edition()
                 || now >= at + SURVEY_INTERVAL
                 || self.pauses.is_any_over(now)
         }) || self
@@ -152,7 +152,7 @@ impl RotationLoop {
     }
 
     fn survey(&mut self, config: &InForce, now: Duration) {
-        self.surveyed = Some((self.engine.ledger.edition(), now));
+        self.surveyed = Some((self.engine.ledger.read().edition(), now));
         let wall = clock::now();
         let held = |key: &TokenKey| self.engine.supply.held(key);
         let found = survey(&self.engine, config, held, self.since, wall);
@@ -188,7 +188,7 @@ impl RotationLoop {
             self.writing.insert(secret.target.clone());
             let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
             let write = async move {
-                let outcome = writer.rotate(&secret.target.namespace, &grants).await;
+                let outcome = writer.rotate(&secret.target, &grants).await;
                 EndedWrite {
                     secret,
                     ticket,
@@ -203,8 +203,9 @@ impl RotationLoop {
     fn grants(&self, config: &InForce, target: &Target) -> Vec<Grant> {
         let mut grants = Vec::new();
         let mut renewals = self.engine.wants.renewals(config);
-        for (host, _) in self.engine.ledger.holds_of(&target.namespace) {
-            if let Some((registry, key)) = renewals.of(target, &host)
+        let holds = self.engine.ledger.read().holds_of(target);
+        for hold in holds {
+            if let Some((registry, key)) = renewals.of(target, &hold.host)
                 && let Some(token) = self.engine.supply.held(&key)
             {
                 grants.push(Grant {
@@ -266,16 +267,18 @@ pub(super) fn survey(
     since: Timestamp,
     now: Timestamp,
 ) -> SurveyFindings {
-    let secret: Arc<str> = config.settings.secret_name.as_str().into();
     let mut renewals = engine.wants.renewals(config);
     let mut survey = Survey::new(held, since, now);
-    engine.ledger.for_each(|namespace, owner, holds| {
-        let target = Target::new(namespace, secret.clone());
-        let entries = holds.filter_map(|(host, lifetime)| {
-            let (_, key) = renewals.of(&target, host)?;
-            Some((key, lifetime))
+    engine
+        .ledger
+        .read()
+        .for_each(|secret, namespace, owner, holds| {
+            let target = Target::new(namespace, secret.clone());
+            let entries = holds.filter_map(|(host, lifetime)| {
+                let (_, key) = renewals.of(&target, host)?;
+                Some((key, lifetime))
+            });
+            survey.visit(&target, owner, entries);
         });
-        survey.visit(&target, owner, entries);
-    });
     survey.finish()
 }

@@ -1,85 +1,84 @@
-//! The one verb: make a namespace's pull Secret open these registries.
+//! The one verb: make a pull Secret hold fresh tokens for these registries.
 //!
-//! Fresh by the ledger means no call to anyone. Otherwise the work runs once per namespace, on its
-//! own task: whoever asked may stop waiting at any time, and the work goes on, with pauses, until
-//! the Secret is there or cannot be.
+//! Where the ledger says that it does, no call is made. Otherwise the work runs once per Secret, on
+//! a task of its own. A caller may stop waiting at any time: the work goes on, with pauses, until the
+//! Secret is right or cannot become so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::{Cause, Retry};
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::identity::{Identity, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::pull_secret::flight::{
+    FlightLog, FlightPhase, FlightProgress, FlightStanding,
+};
 use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::target::Target;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
-use super::flight::{Flight, Flights, Phase, Progress, Standing};
+use super::flight::{Flight, Flights};
 use super::ledger::Ledger;
-use super::write::{Writer, Written};
+use super::write::{SecretWriter, Written};
 use crate::clock;
 use crate::cluster::namespaces::{Known, Namespaces};
 use crate::config::Live;
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
 
-/// So long is work gone on with that nobody asks for any more: the pods may be gone, and the Secret
-/// may have been cleaned up. For pods that are there the leader asks every day.
-const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
-/// Writes at a time. A pool of 16 applies some 750 Secrets a second on two cores.
+/// Concurrent writes. With 16, two cores apply some 750 Secrets a second.
 const WRITERS: usize = 16;
+/// The interval at which [`PullSecrets::settled`] looks.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a caller wants.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
-    /// Where.
-    pub(crate) namespace: &'a str,
-    /// Which registries, and with whose rights. Not empty.
+    pub(crate) target: &'a Target,
+    /// Registries, each with the identity that mints its token. Not empty.
     pub(crate) registries: &'a [(Registry, Identity)],
-    /// How long the caller waits for AWS.
+    /// The end of the wait for AWS.
     pub(crate) mint_by: Instant,
-    /// How long the caller waits at all.
+    /// The end of any wait.
     pub(crate) done_by: Instant,
-    /// On whose behalf.
     pub(crate) trigger: Trigger,
 }
 
-/// How it stands when the caller stops waiting.
+/// The state of the Secret when the caller stops waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ensured {
-    /// It was so already.
+    /// It held fresh tokens already.
     Fresh,
-    /// It is so now.
+    /// It was written.
     Written,
-    /// It is not so yet, or cannot be.
+    /// It is not written yet, or cannot be.
     Late(Cause),
 }
 
-/// Keeps pull Secrets.
+/// Makes pull Secrets right.
 pub(crate) struct PullSecrets {
     live: Arc<Live>,
     ledger: Arc<Ledger>,
     supply: Arc<Supply>,
     namespaces: Arc<Namespaces>,
-    writer: Writer,
+    writer: SecretWriter,
     flights: Flights,
     writers: Semaphore,
 }
 
 impl PullSecrets {
-    /// Puts the parts together.
     pub(crate) fn new(
         live: Arc<Live>,
         ledger: Arc<Ledger>,
         supply: Arc<Supply>,
         namespaces: Arc<Namespaces>,
-        writer: Writer,
+        writer: SecretWriter,
     ) -> Arc<Self> {
         Arc::new(Self {
             live,
@@ -92,89 +91,89 @@ impl PullSecrets {
         })
     }
 
-    /// Whether it is so already, by memory.
-    pub(crate) fn are_fresh(&self, namespace: &str, registries: &[(Registry, Identity)]) -> bool {
-        let wanted = registries.iter().map(|(registry, _)| registry);
-        self.ledger.serves(namespace, wanted, clock::now())
+    /// Whether the ledger says that the Secret holds fresh tokens for these registries.
+    pub(crate) fn are_fresh(&self, target: &Target, registries: &[(Registry, Identity)]) -> bool {
+        let registries = registries.iter().map(|(registry, _)| registry);
+        let now = clock::now();
+        self.ledger.read().serves(target, registries, now)
     }
 
-    /// Makes it so, or says why not yet.
+    /// Makes the Secret hold fresh tokens, or says why it does not yet.
     pub(crate) async fn ensure(self: &Arc<Self>, wanted: Wanted<'_>) -> Ensured {
         let Wanted {
-            namespace,
+            target,
             registries,
             mint_by,
             done_by,
             trigger,
         } = wanted;
-        if self.are_fresh(namespace, registries) {
+        if self.are_fresh(target, registries) {
             return Ensured::Fresh;
         }
-        let (flight, is_new) = self.flights.join(namespace, registries);
+        let (flight, is_new) = self.flights.join(target, registries);
         let mut changes = flight.subscribe();
         if is_new {
-            let (work, flight) = (
-                Work {
-                    of: self.clone(),
-                    namespace: namespace.to_owned(),
-                },
-                flight.clone(),
-            );
-            tokio::spawn(async move { work.of.fly(&work.namespace, &flight, trigger).await });
+            let work = Work {
+                of: self.clone(),
+                target: target.clone(),
+                flight: flight.clone(),
+                trigger,
+            };
+            tokio::spawn(async move { work.of.fly(&work).await });
         }
+        let standing = || flight.read(|log| log.standing(registries));
         loop {
-            let deadline = match flight.standing(registries) {
-                Standing::Done => return Ensured::Written,
-                Standing::Failed(cause) => return Ensured::Late(cause),
-                Standing::Pending(Phase::Minting) => mint_by.min(done_by),
-                Standing::Pending(Phase::Writing | Phase::Pausing) => done_by,
+            let deadline = match standing() {
+                FlightStanding::Done => return Ensured::Written,
+                FlightStanding::Failed(cause) => return Ensured::Late(cause),
+                FlightStanding::Pending(FlightPhase::Minting) => mint_by.min(done_by),
+                FlightStanding::Pending(FlightPhase::Writing | FlightPhase::Pausing) => done_by,
             };
             // The sender lives in `flight`, so only time can end the wait.
             if timeout_at(deadline, changes.changed()).await.is_err() {
-                return match flight.standing(registries) {
-                    Standing::Done => Ensured::Written,
-                    Standing::Failed(cause) => Ensured::Late(cause),
-                    Standing::Pending(Phase::Minting) => Ensured::Late(Cause::AwsTimeout),
-                    Standing::Pending(Phase::Writing | Phase::Pausing) => {
-                        Ensured::Late(Cause::StillWorking)
-                    }
+                return match standing() {
+                    FlightStanding::Done => Ensured::Written,
+                    FlightStanding::Failed(cause) => Ensured::Late(cause),
+                    FlightStanding::Pending(phase) => Ensured::Late(phase.late()),
                 };
             }
         }
     }
 
-    /// Writes tokens that are newer than what the namespace's Secret holds; one that is not there any
-    /// more is not brought back. The caller bounds how many of these there are at a time.
+    /// Writes tokens that are newer than those in the Secret; a Secret that does not exist any more
+    /// is not re-created. The caller limits how many of these run at a time.
     ///
     /// # Errors
     ///
-    /// The cause that stands in the way; it has been counted and logged.
-    pub(crate) async fn rotate(&self, namespace: &str, grants: &[Grant]) -> Result<Written, Cause> {
-        self.writer.renew(namespace, grants).await
+    /// The cause that prevents it; it has been counted and logged.
+    pub(crate) async fn rotate(&self, target: &Target, grants: &[Grant]) -> Result<Written, Cause> {
+        self.writer.renew(target, grants).await
     }
 
-    /// The Secret of a namespace changed: work that waits for somebody to repair it tries again.
-    pub(crate) fn reconsider(&self, namespace: &str) {
-        self.flights.wake(namespace);
+    /// The Secret changed: work that waits for its repair tries again.
+    pub(crate) fn reconsider(&self, target: &Target) {
+        self.flights.wake(target);
     }
 
-    /// Waits until no write is under way. Whoever ends the process sets the limit.
+    /// Waits until no write is under way; the caller sets the limit.
     pub(crate) async fn settled(&self) {
         while self.flights.is_writing() {
-            sleep(Duration::from_millis(20)).await;
+            sleep(SETTLE_INTERVAL).await;
         }
     }
 
-    /// Works on a namespace until nothing is left to do, in the name of whoever asked first.
-    async fn fly(&self, namespace: &str, flight: &Flight, trigger: Trigger) {
+    /// Works on a Secret until no attempt is left, on behalf of the first caller.
+    async fn fly(&self, work: &Work) {
+        let Work { target, flight, .. } = work;
+        let namespace = &*target.namespace;
         let mut pause = Duration::ZERO;
         loop {
-            self.attempt(namespace, flight, trigger).await;
-            if self.flights.land(namespace) {
+            self.attempt(work).await;
+            if self.flights.land(target) {
                 return;
             }
-            flight.enter(Phase::Pausing);
-            let next = next_pause(pause, &flight.failures());
+            flight.update(|log| log.enter(FlightPhase::Pausing));
+            let next = flight.read(|log| log.next_pause(pause));
             tokio::select! {
                 () = sleep(next) => pause = next,
                 () = flight.woken() => {}
@@ -182,29 +181,35 @@ impl PullSecrets {
             let (reason, cause) = match self.namespaces.look_up(namespace).await {
                 Known::Missing => ("missing", Cause::NamespaceMissing),
                 Known::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
-                // Whoever asks again, begins again.
+                // The next caller starts again.
                 Known::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
-                Known::Active(_) | Known::Unknown if flight.asked() >= INTEREST => {
-                    ("nobody_asks", Cause::StillWorking)
+                Known::Active(_) | Known::Unknown if flight.is_forgotten() => {
+                    ("no_longer_wanted", Cause::StillWorking)
                 }
                 Known::Active(_) | Known::Unknown => continue,
             };
-            self.flights.abandon(namespace);
+            self.flights.abandon(target);
             info!(namespace, reason, "gave up on a pull secret");
-            return flight.fail(cause);
+            return flight.update(|log| log.fail(cause));
         }
     }
 
-    /// Mints what is missing and writes what there is as it comes: a region that AWS does not serve
-    /// keeps no other out of the Secret, and whoever joins meanwhile does not wait for it either.
-    async fn attempt(&self, namespace: &str, flight: &Flight, trigger: Trigger) {
+    /// Mints what is missing, and writes each token when it arrives: a region that AWS does not
+    /// serve delays no other. A caller that joins meanwhile does not wait for it either.
+    async fn attempt(&self, work: &Work) {
+        let Work {
+            target,
+            flight,
+            trigger,
+            ..
+        } = work;
         let config = &self.live.snapshot();
-        flight.enter(Phase::Writing);
-        if let Err(cause) = self.writer.look(namespace, trigger).await {
-            return flight.fail(cause);
+        flight.update(|log| log.enter(FlightPhase::Writing));
+        if let Err(cause) = self.writer.check(target, *trigger).await {
+            return flight.update(|log| log.fail(cause));
         }
-        flight.enter(Phase::Minting);
-        let mut wanted = flight.unsettled();
+        flight.update(|log| log.enter(FlightPhase::Minting));
+        let mut wanted = flight.read(FlightLog::unsettled);
         let mut under_way = BTreeSet::new();
         let mut minting = FuturesUnordered::new();
         loop {
@@ -218,8 +223,12 @@ impl PullSecrets {
                 }
             }
             minting.extend(by_key.into_iter().map(|(key, registries)| async move {
-                let token = self.supply.token(&key, namespace, config).await;
-                (key, registries, token)
+                let token = self.supply.token(&key, &target.namespace, config).await;
+                Minted {
+                    key,
+                    registries,
+                    token,
+                }
             }));
             tokio::select! {
                 minted = minting.next() => {
@@ -228,27 +237,38 @@ impl PullSecrets {
                     while let Some(Some(more)) = minting.next().now_or_never() {
                         batch.push(more);
                     }
-                    for registry in batch.iter().flat_map(|(_, registries, _)| registries) {
+                    for registry in batch.iter().flat_map(|minted| &minted.registries) {
                         under_way.remove(registry);
                     }
-                    self.store(namespace, flight, trigger, batch).await;
-                    flight.enter(Phase::Minting);
+                    self.store(work, batch).await;
+                    flight.update(|log| log.enter(FlightPhase::Minting));
                 }
                 () = flight.woken() => {}
             }
-            wanted = flight.pending();
+            wanted = flight.read(FlightLog::pending);
         }
     }
 
-    /// Writes tokens that came.
-    async fn store(&self, namespace: &str, flight: &Flight, trigger: Trigger, batch: Vec<Minted>) {
+    /// Writes tokens that arrived.
+    async fn store(&self, work: &Work, batch: Vec<Minted>) {
+        let Work {
+            target,
+            flight,
+            trigger,
+            ..
+        } = work;
         let mut grants = Vec::new();
-        let mut dying = Vec::new();
-        for (key, registries, token) in batch {
+        let mut expiring = Vec::new();
+        for Minted {
+            key,
+            registries,
+            token,
+        } in batch
+        {
             match token {
                 Ok(Supplied { token, failure }) => {
                     if let Some(failure) = failure {
-                        dying.push((registries.clone(), failure.cause()));
+                        expiring.push((registries.clone(), failure.cause()));
                     }
                     let identity: Arc<str> = key.identity.to_string().into();
                     grants.extend(registries.into_iter().map(|registry| Grant {
@@ -257,75 +277,51 @@ impl PullSecrets {
                         token: token.clone(),
                     }));
                 }
-                Err(failure) => flight.report(&registries, Progress::Failed(failure.cause())),
+                Err(failure) => flight.update(|log| {
+                    log.report(&registries, FlightProgress::Failed(failure.cause()));
+                }),
             }
         }
         if grants.is_empty() {
             return;
         }
-        flight.enter(Phase::Writing);
+        flight.update(|log| log.enter(FlightPhase::Writing));
         let _turn = self.writers.acquire().await;
-        let written = self.writer.write(namespace, &grants, trigger).await;
-        let granted: Vec<&Registry> = grants.iter().map(|grant| &grant.registry).collect();
-        match written {
+        let written = self.writer.write(target, &grants, *trigger).await;
+        let granted = grants.iter().map(|grant| &grant.registry);
+        flight.update(|log| match written {
             Ok(Written { refused, .. }) => {
-                let is_done = |registry: &&&Registry| {
-                    !refused.contains(registry)
-                        && !dying.iter().any(|(all, _)| all.contains(registry))
-                };
-                flight.report(granted.iter().filter(is_done).copied(), Progress::Done);
-                for (registries, cause) in &dying {
-                    flight.report(registries, Progress::Failed(*cause));
+                log.report(granted, FlightProgress::Done);
+                for (registries, cause) in &expiring {
+                    log.report(registries, FlightProgress::Failed(*cause));
                 }
-                flight.report(&refused, Progress::Failed(Cause::TooManyRegistries));
+                let too_many = FlightProgress::Failed(Cause::TooManyRegistries);
+                log.report(&refused, too_many);
             }
-            Err(cause) => flight.report(granted, Progress::Failed(cause)),
-        }
+            Err(cause) => log.report(granted, FlightProgress::Failed(cause)),
+        });
     }
 }
 
-/// What came of a request for a token, and what it was for.
-type Minted = (TokenKey, Vec<Registry>, Result<Supplied, TokenFailure>);
+/// A requested token, or why there is none, and what it is for.
+struct Minted {
+    key: TokenKey,
+    registries: Vec<Registry>,
+    token: Result<Supplied, TokenFailure>,
+}
 
-/// The work on a namespace. If it panics, the next pod starts it anew instead of waiting for it.
+/// The work on a Secret. If it panics, the next caller starts it again.
 struct Work {
     of: Arc<PullSecrets>,
-    namespace: String,
+    target: Target,
+    flight: Arc<Flight>,
+    trigger: Trigger,
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.of.flights.abandon(&self.namespace);
+            self.of.flights.abandon(&self.target);
         }
-    }
-}
-
-/// The shortest pause that some failure allows, doubled up to its limit.
-fn next_pause(last: Duration, failures: &[Cause]) -> Duration {
-    let pauses = failures.iter().filter_map(|cause| cause.retry().pauses());
-    let (first, longest) = pauses.min().or(Retry::Soon.pauses()).unwrap_or_default();
-    (last * 2).clamp(first, longest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_the_limit_of_the_most_hopeful_failure() {
-        let soon = [Cause::AwsAccessDenied, Cause::AwsTimeout];
-        let first = next_pause(Duration::ZERO, &soon);
-        assert_eq!(first, Duration::from_millis(500));
-        assert_eq!(next_pause(first, &soon), Duration::from_secs(1));
-        assert_eq!(
-            next_pause(Duration::from_secs(60), &soon),
-            Duration::from_secs(15)
-        );
-        assert_eq!(
-            next_pause(Duration::ZERO, &[Cause::AwsAccessDenied]),
-            Duration::from_secs(5)
-        );
-        assert_eq!(next_pause(first, &[]), Duration::from_secs(1));
     }
 }

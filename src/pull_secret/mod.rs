@@ -1,6 +1,7 @@
 //! The pull Secrets of the cluster: what each holds, and the one function that makes them right.
 
 pub(crate) mod ensure;
-pub(crate) mod flight;
+mod flight;
 pub(crate) mod ledger;
+pub(crate) mod metadata;
 pub(crate) mod write;

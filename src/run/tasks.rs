@@ -34,11 +34,12 @@ pub(super) fn start(
     let (change, changes) = mpsc::unbounded_channel();
     tasks.own("ledger", async move {
         let client = this.clients.watch.clone();
+        let name = this.live.snapshot().secret.name.clone();
         this.ledger
-            .watch(client, first_list, |namespace, what| {
-                this.pull_secrets.reconsider(namespace);
+            .watch(client, &name, first_list, |target, what| {
+                this.pull_secrets.reconsider(&target);
                 // The other end lives as long as the process.
-                let _ = change.send((namespace.into(), what));
+                let _ = change.send((target, what));
             })
             .await;
     });

@@ -1,19 +1,17 @@
-//! What a writer does whose memory is old, as that of a leader is that was frozen: on a real API
-//! server, but with a ledger that hears of nothing.
+//! A writer with an outdated ledger, like that of a leader that was frozen: on a real API server,
+//! without the watch.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets::clock;
-use ecr_pull_secrets::pull_secret_writer::{
-    Ledger, Metrics, PullSecretApi, Trigger, Writer, Written, channel,
-};
+use ecr_pull_secrets::pull_secret_writer::{Ledger, SecretWriter, Trigger, Written};
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::config::Adopt;
+use ecr_pull_secrets_core::config::{Adopt, Config as Settings};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
@@ -28,61 +26,60 @@ use crate::harness::namespace::{ACCOUNT, Namespace, SECRET};
 use crate::harness::{Outcome, World, docker};
 
 trials!(
-    a_secret_that_was_deleted_meanwhile_stays_deleted,
-    one_that_somebody_else_made_meanwhile_is_left_alone,
-    an_older_token_that_comes_late_is_not_written,
-    a_registry_that_was_added_meanwhile_is_kept,
-    a_secret_that_is_ours_alone_is_renewed_without_a_look,
+    deleted_secret_stays_deleted,
+    foreign_secret_is_left_alone,
+    older_token_is_not_written,
+    added_registry_is_kept,
+    exclusive_secret_is_renewed_without_a_read,
 );
 
-/// A writer, and its memory.
+/// A writer, its ledger and the Secret that it writes.
 struct Late {
-    writer: Writer,
+    writer: SecretWriter,
     ledger: Arc<Ledger>,
+    target: Target,
 }
 
 impl Late {
-    fn new(client: &Client, ledger: Arc<Ledger>) -> Self {
-        let writer = Writer::new(
-            PullSecretApi::new(client.clone()),
-            SECRET,
-            ledger.clone(),
-            Adopt::Never,
-            Duration::from_secs(3600),
-            Metrics::default(),
-            channel(client.clone(), "late").0,
-        );
-        Self { writer, ledger }
+    fn new(namespace: &Namespace, client: &Client, ledger: Arc<Ledger>) -> Self {
+        let mut settings = Settings::default();
+        settings.secret.name = SECRET.to_owned();
+        settings.secret.adopt = Adopt::Never;
+        Self {
+            writer: SecretWriter::alone(client.clone(), settings, ledger.clone()),
+            ledger,
+            target: Target::new(namespace.name.as_str(), SECRET),
+        }
     }
 
-    async fn write(&self, namespace: &Namespace, grants: &[Grant]) {
+    async fn write(&self, grants: &[Grant]) {
         let written = self
             .writer
-            .write(&namespace.name, grants, Trigger::admission);
-        assert!(written.await.expect("a write").applied);
+            .write(&self.target, grants, Trigger::admission)
+            .await;
+        assert!(written.expect("a write").applied);
     }
 
-    async fn renew(&self, namespace: &Namespace, grants: &[Grant]) -> Result<Written, Cause> {
-        self.writer.renew(&namespace.name, grants).await
+    async fn renew(&self, grants: &[Grant]) -> Result<Written, Cause> {
+        self.writer.renew(&self.target, grants).await
     }
 }
 
-/// A writer that has written a token that ends in six hours.
+/// A writer that has written a token that expires in six hours.
 async fn late(namespace: &Namespace) -> Late {
-    let late = Late::new(&namespace.client, Arc::new(Ledger::new(SECRET)));
-    late.write(namespace, &[grant(&namespace.host(), "first", 6)])
-        .await;
+    let late = Late::new(namespace, &namespace.client, Arc::default());
+    late.write(&[grant(&namespace.host(), "first", 6)]).await;
     late
 }
 
-/// Somebody with a memory of their own.
-async fn somebody(namespace: &Namespace) -> Late {
-    let ledger = Arc::new(Ledger::new(SECRET));
+/// Another replica, whose ledger is up to date.
+async fn other_replica(namespace: &Namespace) -> Late {
+    let ledger = Arc::<Ledger>::default();
     ledger.saw(&namespace.secret_comes().await.metadata);
-    Late::new(&namespace.client, ledger)
+    Late::new(namespace, &namespace.client, ledger)
 }
 
-/// A token that was minted now and ends in so many hours.
+/// A token that is minted now, with this lifetime in hours.
 fn grant(host: &str, password: &str, hours: i64) -> Grant {
     let now = clock::now();
     let text = BASE64_STANDARD.encode(format!("AWS:{password}"));
@@ -104,52 +101,52 @@ fn password(secret: &Secret, host: &str) -> String {
     pair.trim_start_matches("AWS:").to_owned()
 }
 
-async fn a_secret_that_was_deleted_meanwhile_stays_deleted(world: Arc<World>) -> Outcome {
+async fn deleted_secret_stays_deleted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let secrets = namespace.api::<Secret>();
     secrets.delete(SECRET, &DeleteParams::default()).await?;
     let newer = [grant(&namespace.host(), "newer", 7)];
-    assert_eq!(late.renew(&namespace, &newer).await, Ok(Written::default()));
+    assert_eq!(late.renew(&newer).await, Ok(Written::default()));
     assert!(namespace.secret().await.is_none());
-    assert!(!late.ledger.holds(&namespace.name));
+    assert!(!late.ledger.holds(&late.target));
     Ok(())
 }
 
-async fn one_that_somebody_else_made_meanwhile_is_left_alone(world: Arc<World>) -> Outcome {
+async fn foreign_secret_is_left_alone(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let secrets = namespace.api::<Secret>();
     secrets.delete(SECRET, &DeleteParams::default()).await?;
     let theirs = json!({ "type": "Opaque", "data": { "key": "dmFsdWU=" } });
-    let theirs = namespace.foreign_secret("somebody", theirs).await;
+    let theirs = namespace.foreign_secret("another-manager", theirs).await;
     let newer = [grant(&namespace.host(), "newer", 7)];
-    let refused = late.renew(&namespace, &newer).await;
+    let refused = late.renew(&newer).await;
     assert_eq!(refused, Err(Cause::ForeignType));
     assert_eq!(namespace.secret_comes().await.data, theirs.data);
     Ok(())
 }
 
-async fn an_older_token_that_comes_late_is_not_written(world: Arc<World>) -> Outcome {
+async fn older_token_is_not_written(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let newest = [grant(&namespace.host(), "newest", 8)];
-    let renewed = somebody(&namespace).await.renew(&namespace, &newest).await;
+    let renewed = other_replica(&namespace).await.renew(&newest).await;
     assert!(renewed.is_ok_and(|written| written.applied));
     let newer = [grant(&namespace.host(), "newer", 7)];
-    assert_eq!(late.renew(&namespace, &newer).await, Ok(Written::default()));
+    assert_eq!(late.renew(&newer).await, Ok(Written::default()));
     let secret = namespace.secret_comes().await;
     assert_eq!(password(&secret, &namespace.host()), "newest");
     Ok(())
 }
 
-async fn a_registry_that_was_added_meanwhile_is_kept(world: Arc<World>) -> Outcome {
+async fn added_registry_is_kept(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let added = [grant(&second(&namespace), "added", 6)];
-    somebody(&namespace).await.write(&namespace, &added).await;
+    other_replica(&namespace).await.write(&added).await;
     let newer = [grant(&namespace.host(), "newer", 7)];
-    let renewed = late.renew(&namespace, &newer).await;
+    let renewed = late.renew(&newer).await;
     assert!(renewed.is_ok_and(|written| written.applied));
     let secret = namespace.secret_comes().await;
     assert_eq!(password(&secret, &namespace.host()), "newer");
@@ -157,8 +154,8 @@ async fn a_registry_that_was_added_meanwhile_is_kept(world: Arc<World>) -> Outco
     Ok(())
 }
 
-/// By somebody who may not look.
-async fn a_secret_that_is_ours_alone_is_renewed_without_a_look(world: Arc<World>) -> Outcome {
+/// The renewing account has no right to read Secrets.
+async fn exclusive_secret_is_renewed_without_a_read(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let sighted = late(&namespace).await;
     let user = format!("blind-{}", namespace.name);
@@ -176,20 +173,20 @@ async fn a_secret_that_is_ours_alone_is_renewed_without_a_look(world: Arc<World>
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     config.auth_info.impersonate = Some(user);
-    let blind = Late::new(&Client::try_from(config)?, sighted.ledger);
+    let blind = Late::new(&namespace, &Client::try_from(config)?, sighted.ledger);
     for (round, hours) in [(1, 7), (2, 8)] {
         let next = format!("round-{round}");
         let grants = [grant(&namespace.host(), &next, hours)];
-        let renewed = blind.renew(&namespace, &grants).await;
+        let renewed = blind.renew(&grants).await;
         assert!(renewed.is_ok_and(|written| written.applied), "{next}");
         let secret = namespace.secret_comes().await;
         assert_eq!(password(&secret, &namespace.host()), next);
     }
-    // Where there is more than we know, it has to look.
+    // Another replica added a registry, so the writer has to read.
     let added = [grant(&second(&namespace), "added", 6)];
-    somebody(&namespace).await.write(&namespace, &added).await;
+    other_replica(&namespace).await.write(&added).await;
     let newer = [grant(&namespace.host(), "newer", 9)];
-    let refused = blind.renew(&namespace, &newer).await;
+    let refused = blind.renew(&newer).await;
     assert_eq!(refused, Err(Cause::RbacForbidden));
     Ok(())
 }

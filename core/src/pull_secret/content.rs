@@ -1,9 +1,9 @@
-//! What a pull Secret holds: tokens for registries, merged so that nothing gets lost or older.
+//! The content of a pull Secret: tokens for registries, merged so that no entry gets lost or older.
 //!
-//! The rule is *keep last good, per registry*: an entry is replaced only by one that ends later,
-//! and never dropped for want of a new one. So two replicas that add two registries, a rotation
-//! that could not mint one region, and a replica that slept for an hour and writes late all leave
-//! a Secret that is no worse than before.
+//! The rule is *keep last good, per registry*: only a token that expires later replaces an entry, and
+//! an entry without a new token stays. So no writer leaves a Secret worse than before: not two
+//! replicas that add two registries, not a rotation that could not mint one region, not a replica
+//! that was suspended for an hour and writes late.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +23,9 @@ use crate::token::lifetime::Lifetime;
 pub const FORMAT: &str = "1";
 
 impl Lifetime {
-    /// Whether a grant replaces an entry with this lifetime: the later expiry wins, and an
-    /// implausible expiry wins over none. The time of minting plays no part: for a replica whose
-    /// clock is late, every new token comes from the future.
+    /// Whether a token replaces one with this lifetime: the later expiry wins, unless it is
+    /// implausible. The time of minting plays no part: for a replica whose clock is slow, every new
+    /// token comes from the future.
     pub fn yields_to(self, token: &Token, now: Timestamp) -> bool {
         match self.expires_at.cmp(&token.expires_at) {
             Ordering::Less => true,
@@ -35,29 +35,29 @@ impl Lifetime {
     }
 }
 
-/// What the annotations say about one entry.
+/// The description of one entry in the annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// How long its token lasts.
+pub struct DescribedEntry {
+    /// Lifetime of its token.
     pub lifetime: Lifetime,
-    /// Whose rights the token carries: [`crate::rules::Identity`] as text.
+    /// Identity that minted the token: [`crate::identity::Identity`] as text.
     pub identity: Arc<str>,
 }
 
 /// Whether the annotations say that the Secret holds the entries that they describe and nothing
-/// else, so that it can be written anew without being read.
+/// else, so that a write can replace it without a read.
 pub fn is_exclusive<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> bool {
     annotation(annotation::FORMAT) == Some(FORMAT)
         && annotation(annotation::EXCLUSIVE) == Some("true")
 }
 
-/// What the annotations of a Secret say about its entries, by host.
+/// The descriptions of a Secret's entries in its annotations, by host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Described(pub BTreeMap<String, Entry>);
+pub struct Described(pub BTreeMap<String, DescribedEntry>);
 
 impl Described {
-    /// Reads the annotations. Of a format that this build does not know, and of a list that does
-    /// not fit the hosts, nothing is believed.
+    /// Reads the annotations. Annotations of a format that this build does not know describe nothing,
+    /// nor do lists that do not fit the hosts.
     pub fn read<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Self {
         if annotation(annotation::FORMAT) != Some(FORMAT) {
             return Self::default();
@@ -83,7 +83,7 @@ impl Described {
                         .into_iter()
                         .zip(lifetimes.into_iter().zip(identities))
                         .map(|(host, (lifetime, identity))| {
-                            (host.to_owned(), Entry { lifetime, identity })
+                            (host.to_owned(), DescribedEntry { lifetime, identity })
                         })
                         .collect(),
                 )
@@ -92,14 +92,14 @@ impl Described {
         }
     }
 
-    /// Whether the entry of a host is good for a pod that starts now.
+    /// Whether the entry of a host serves a pod that starts now.
     pub fn serves(&self, host: &str, now: Timestamp) -> bool {
         self.0
             .get(host)
             .is_some_and(|entry| entry.lifetime.serves(now))
     }
 
-    /// The first end of a token.
+    /// The earliest expiry.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.0.values().map(|entry| entry.lifetime.expires_at).min()
     }
@@ -134,9 +134,9 @@ impl Described {
 /// A token for a registry.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// What it opens.
+    /// Registry that the token opens.
     pub registry: Registry,
-    /// Whose rights it carries, as the annotation says it.
+    /// Identity that minted the token, as the annotation names it.
     pub identity: Arc<str>,
     /// The token.
     pub token: Token,
@@ -149,7 +149,7 @@ pub struct Content {
     pub docker_config: SecretString,
     /// Our annotations, complete.
     pub annotations: BTreeMap<&'static str, String>,
-    /// What the annotations say, for the ledger.
+    /// What the annotations describe, for the ledger.
     pub described: Described,
 }
 
@@ -162,9 +162,9 @@ pub struct Merged {
     pub refused: Vec<Registry>,
 }
 
-/// Merges grants into what is there; `described` is what its annotations say, or nothing where
-/// somebody else wrote the content since. An annotation that claims an end more than a day from
-/// `now` keeps no grant out: a clock that was wrong must not pin an old token for ever.
+/// Merges grants into the content of a Secret; `described` is what its annotations describe, or
+/// nothing where another field manager wrote the content since. An annotation with an expiry more
+/// than a day from `now` keeps no grant out: a wrong clock must not pin an old token forever.
 pub fn merge(
     mut config: DockerConfig,
     mut described: Described,
@@ -193,8 +193,8 @@ pub fn merge(
             continue;
         }
         let lifetime = Lifetime::from(token);
-        let stays = |entry: &Entry| {
-            // Of two that end together, the later writer's is kept.
+        let stays = |entry: &DescribedEntry| {
+            // The later writer wins where two tokens expire together.
             entry.lifetime.expires_at != lifetime.expires_at
                 && !entry.lifetime.yields_to(token, now)
         };
@@ -205,7 +205,7 @@ pub fn merge(
         held.insert(host.to_owned());
         described.0.insert(
             host.to_owned(),
-            Entry {
+            DescribedEntry {
                 lifetime,
                 identity: identity.clone(),
             },
@@ -228,7 +228,7 @@ pub fn merge(
     }
 }
 
-/// 16 hexadecimal digits of a SHA-256: tells contents apart, tells nothing about them.
+/// 16 hexadecimal digits of a SHA-256: they tell contents apart and reveal nothing of them.
 fn fingerprint(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()

@@ -40,7 +40,7 @@ impl Existing<'_> {
 
 /// Whether we may write a Secret.
 #[derive(Debug, PartialEq)]
-pub enum Standing {
+pub enum Ownership {
     /// Ours. Valid content is kept; malformed content counts as empty.
     Ours(DockerConfig),
     /// Another owner's, adopted with all its content.
@@ -50,22 +50,22 @@ pub enum Standing {
 }
 
 /// Decides whether we may write a Secret of our name.
-pub fn standing(secret: &Existing<'_>, adopt: Adopt) -> Standing {
+pub fn ownership(secret: &Existing<'_>, adopt: Adopt) -> Ownership {
     if secret.secret_type != SECRET_TYPE {
-        return Standing::Foreign(Cause::ForeignType);
+        return Ownership::Foreign(Cause::ForeignType);
     }
     let config = DockerConfig::parse(secret.docker_config);
     if secret.immutable {
-        return Standing::Foreign(match config {
+        return Ownership::Foreign(match config {
             Ok(_) => Cause::ForeignImmutable,
             Err(_) => Cause::ForeignMalformed,
         });
     }
     if secret.is_labelled_ours() {
-        return Standing::Ours(config.unwrap_or_default());
+        return Ownership::Ours(config.unwrap_or_default());
     }
     let Ok(config) = config else {
-        return Standing::Foreign(Cause::ForeignMalformed);
+        return Ownership::Foreign(Cause::ForeignMalformed);
     };
     let one_key = secret.keys.iter().all(|key| *key == DATA_KEY);
     let asked = secret.annotation(annotation::ADOPT) == Some("true");
@@ -76,9 +76,9 @@ pub fn standing(secret: &Existing<'_>, adopt: Adopt) -> Standing {
         Adopt::All => true,
     };
     if adopted && one_key {
-        Standing::Adopted(config)
+        Ownership::Adopted(config)
     } else {
-        Standing::Foreign(Cause::ForeignOwner)
+        Ownership::Foreign(Cause::ForeignOwner)
     }
 }
 

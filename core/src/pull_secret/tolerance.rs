@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
     use crate::image::Registry;
-    use crate::pull_secret::content::Entry;
+    use crate::pull_secret::content::DescribedEntry;
     use crate::token::Token;
     use crate::token::lifetime::Lifetime;
 
@@ -67,7 +67,7 @@ mod tests {
         for (host, pair) in hosts {
             config.set_auth(host, &BASE64_STANDARD.encode(pair));
         }
-        let entry = |end| Entry {
+        let entry = |end| DescribedEntry {
             lifetime: Lifetime {
                 minted_at: at(0),
                 expires_at: at(end),

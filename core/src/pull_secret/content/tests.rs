@@ -1,4 +1,4 @@
-//! Single merges, and what the annotations say; the laws that hold for all merges are in `laws`.
+//! Single merges and the annotations; `laws` has what holds for every merge.
 
 mod laws;
 
@@ -31,7 +31,7 @@ fn auth(password: &str) -> String {
     BASE64_STANDARD.encode(format!("AWS:{password}"))
 }
 
-/// A token with this password, minted at one second and ending at another.
+/// A token with this password, minted at one second and expiring at another.
 fn grant(number: usize, password: &str, minted_at: i64, expires_at: i64) -> Grant {
     Grant {
         registry: registry(number),
@@ -67,7 +67,7 @@ fn described(annotations: &[(&str, &str)]) -> Described {
 }
 
 #[test]
-fn a_first_merge_writes_one_entry_and_describes_it() {
+fn first_merge_writes_and_describes_one_entry() {
     let merged = first(&[grant(1, "one", 0, 12 * HOUR)]);
     let content: Value =
         serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
@@ -87,7 +87,7 @@ fn a_first_merge_writes_one_entry_and_describes_it() {
 }
 
 #[test]
-fn a_late_writer_never_makes_an_entry_older() {
+fn late_writer_never_makes_an_entry_older() {
     let new = first(&[grant(1, "new", 6 * HOUR, 18 * HOUR)]);
     let late = merge_again(
         &new,
@@ -105,7 +105,7 @@ fn a_late_writer_never_makes_an_entry_older() {
 }
 
 #[test]
-fn of_two_tokens_that_end_together_the_later_writer_s_is_kept() {
+fn later_writer_wins_when_tokens_expire_together() {
     let one = first(&[grant(1, "one", 0, 12 * HOUR)]);
     let other = merge_again(&one, &[grant(1, "other", 1, 12 * HOUR)]);
     assert_eq!(config(&other).auth(&host(1)), Some(auth("other").as_str()));
@@ -115,21 +115,21 @@ fn of_two_tokens_that_end_together_the_later_writer_s_is_kept() {
     );
 }
 
-/// A clock that was wrong, or a hand.
+/// A wrong clock, or an edit, can claim such an expiry.
 #[test]
-fn an_end_beyond_belief_pins_no_token() {
+fn implausible_expiry_pins_no_token() {
     let claimed = first(&[grant(1, "pinned", 0, 24 * HOUR + 1)]);
-    let mended = merge_again(&claimed, &[grant(1, "new", HOUR, 13 * HOUR)]);
-    assert_eq!(config(&mended).auth(&host(1)), Some(auth("new").as_str()));
-    assert_eq!(mended.content.described.expires_at(), Some(at(13 * HOUR)));
-    // A second later it can be true.
+    let repaired = merge_again(&claimed, &[grant(1, "new", HOUR, 13 * HOUR)]);
+    assert_eq!(config(&repaired).auth(&host(1)), Some(auth("new").as_str()));
+    assert_eq!(repaired.content.described.expires_at(), Some(at(13 * HOUR)));
+    // One second later it is plausible.
     let grants = [grant(1, "new", HOUR, 13 * HOUR)];
     let later = merge(config(&claimed), read(&claimed), &grants, at(1));
     assert_eq!(config(&later).auth(&host(1)), Some(auth("pinned").as_str()));
 }
 
 #[test]
-fn what_yields_is_what_a_merge_replaces_by_something_better() {
+fn lifetime_yields_to_a_later_plausible_expiry() {
     let token = |expires_at| grant(1, "x", 0, expires_at).token;
     let life = |expires_at| Lifetime {
         minted_at: at(0),
@@ -151,7 +151,7 @@ fn what_yields_is_what_a_merge_replaces_by_something_better() {
 }
 
 #[test]
-fn only_a_secret_with_nothing_but_described_entries_is_exclusive() {
+fn secret_with_only_described_entries_is_exclusive() {
     let grants = [grant(1, "x", 0, 12 * HOUR)];
     let exclusive = |config: Value, described: Described, grants: &[Grant]| {
         let config = DockerConfig::parse(config.to_string().as_bytes()).unwrap();
@@ -190,7 +190,7 @@ fn only_a_secret_with_nothing_but_described_entries_is_exclusive() {
 }
 
 #[test]
-fn the_mark_of_another_format_or_with_another_value_means_nothing() {
+fn exclusive_mark_of_another_format_is_ignored() {
     let marked = |format: &'static str, value: &'static str| {
         is_exclusive(|name| match name {
             annotation::FORMAT => Some(format),
@@ -203,7 +203,7 @@ fn the_mark_of_another_format_or_with_another_value_means_nothing() {
 }
 
 #[test]
-fn an_entry_that_somebody_broke_or_took_away_is_mended_by_any_token() {
+fn broken_or_removed_entry_takes_any_token() {
     let good = first(&[grant(1, "good", 6 * HOUR, 18 * HOUR)]);
     for edited in [
         json!({"auths": {}}),
@@ -211,18 +211,21 @@ fn an_entry_that_somebody_broke_or_took_away_is_mended_by_any_token() {
         json!({"auths": {host(1): {"auth": BASE64_STANDARD.encode("joe:password")}}}),
     ] {
         let edited = DockerConfig::parse(edited.to_string().as_bytes()).unwrap();
-        let mended = merge(edited, read(&good), &[grant(1, "older", 0, 12 * HOUR)], NOW);
-        assert_eq!(config(&mended).auth(&host(1)), Some(auth("older").as_str()));
+        let repaired = merge(edited, read(&good), &[grant(1, "older", 0, 12 * HOUR)], NOW);
         assert_eq!(
-            mended.content.described.0[&host(1)].lifetime.expires_at,
+            config(&repaired).auth(&host(1)),
+            Some(auth("older").as_str())
+        );
+        assert_eq!(
+            repaired.content.described.0[&host(1)].lifetime.expires_at,
             at(12 * HOUR)
         );
     }
 }
 
-/// Another writer's entry stays until there is a token of ours, but its life is not ours to tell.
+/// Another writer's entry stays until there is a token of ours. Its lifetime is unknown.
 #[test]
-fn an_entry_without_a_description_is_kept_and_stays_without() {
+fn undescribed_entry_is_kept_undescribed() {
     let theirs = json!({"auths": {
         host(1): {"auth": auth("theirs")},
         "ghcr.io": {"username": "joe", "password": "x", "email": "joe@example.com"},
@@ -247,7 +250,7 @@ fn an_entry_without_a_description_is_kept_and_stays_without() {
 }
 
 #[test]
-fn the_hundredth_registry_fits_and_the_next_is_refused() {
+fn registry_after_the_hundredth_is_refused() {
     let hundred: Vec<Grant> = (0..100)
         .map(|number| grant(number, "old", 0, 12 * HOUR))
         .collect();
@@ -269,7 +272,7 @@ fn the_hundredth_registry_fits_and_the_next_is_refused() {
 }
 
 #[test]
-fn hosts_that_are_not_ecr_take_nobody_s_place() {
+fn other_hosts_do_not_count_towards_the_limit() {
     let mut foreign = DockerConfig::default();
     for number in 0..150 {
         foreign.set_auth(&format!("registry-{number}.example.com"), &auth("theirs"));
@@ -284,9 +287,9 @@ fn hosts_that_are_not_ecr_take_nobody_s_place() {
     assert_eq!(config(&merged).hosts().count(), 151);
 }
 
-/// Adopted as it was: nothing is thrown away, nothing is added, what is there is renewed.
+/// It was adopted: its entries stay and are renewed, and it gets no more.
 #[test]
-fn a_secret_with_more_than_a_hundred_registries_keeps_them_and_gets_no_more() {
+fn secret_beyond_the_limit_keeps_its_registries() {
     let mut many = DockerConfig::default();
     for number in 0..120 {
         many.set_auth(&host(number), &auth("old"));
@@ -302,17 +305,17 @@ fn a_secret_with_more_than_a_hundred_registries_keeps_them_and_gets_no_more() {
 }
 
 #[test]
-fn the_fingerprint_follows_the_content_and_tells_nothing_about_it() {
+fn fingerprint_follows_the_content_only() {
     let print = |merged: &Merged| merged.content.annotations[annotation::FINGERPRINT].clone();
     let one = print(&first(&[grant(1, "one", 0, 12 * HOUR)]));
     assert_eq!(one, print(&first(&[grant(1, "one", 5, 12 * HOUR)])));
     assert_ne!(one, print(&first(&[grant(1, "two", 0, 12 * HOUR)])));
-    // The first 8 bytes of the SHA-256, fixed for good: another release must find the same.
+    // The first 8 bytes of the SHA-256: every release must compute the same.
     assert_eq!(fingerprint("{\"auths\":{}}"), "ec21c035eccb78eb");
 }
 
 #[test]
-fn the_annotations_give_no_token_away() {
+fn annotations_hold_no_token() {
     let merged = first(&[grant(1, "secret-word", 0, 12 * HOUR)]);
     for value in merged.content.annotations.values() {
         assert!(!value.contains(&auth("secret-word")) && !value.contains("secret-word"));
@@ -321,7 +324,7 @@ fn the_annotations_give_no_token_away() {
 }
 
 #[test]
-fn identities_are_told_apart_and_one_for_all_is_written_once() {
+fn common_identity_is_written_once() {
     let of = |number: usize, identity: &str| Grant {
         identity: Arc::from(identity),
         ..grant(number, "x", 0, 12 * HOUR)
@@ -346,7 +349,7 @@ fn identities_are_told_apart_and_one_for_all_is_written_once() {
 }
 
 #[test]
-fn the_first_end_of_all_is_the_one_that_is_told() {
+fn annotation_has_the_earliest_expiry() {
     let merged = first(&[
         grant(1, "x", 0, 12 * HOUR),
         grant(2, "x", 0, 3 * HOUR),
@@ -367,7 +370,7 @@ fn the_first_end_of_all_is_the_one_that_is_told() {
 }
 
 #[test]
-fn what_the_annotations_of_another_format_say_is_not_believed() {
+fn annotations_of_another_format_are_ignored() {
     let sound = [
         ("format", "1"),
         ("registries", "a,b"),

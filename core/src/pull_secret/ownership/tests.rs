@@ -73,7 +73,11 @@ fn labelled_secret_is_ours_with_any_content() {
                 labels: Some(&labels),
                 ..foreign(content)
             };
-            assert_eq!(standing(&secret, adopt), Standing::Ours(kept), "{content}");
+            assert_eq!(
+                ownership(&secret, adopt),
+                Ownership::Ours(kept),
+                "{content}"
+            );
         }
     }
 }
@@ -93,16 +97,16 @@ fn foreign_secret_is_adopted_as_configured() {
     for (annotations, content, taken) in cases {
         for (adopt, taken) in EVERY_ADOPT.into_iter().zip(taken) {
             let wanted = if taken {
-                Standing::Adopted(parsed(content))
+                Ownership::Adopted(parsed(content))
             } else {
-                Standing::Foreign(Cause::ForeignOwner)
+                Ownership::Foreign(Cause::ForeignOwner)
             };
             let secret = Existing {
                 annotations,
                 ..foreign(content)
             };
             assert_eq!(
-                standing(&secret, adopt),
+                ownership(&secret, adopt),
                 wanted,
                 "{adopt:?} {annotations:?} {content}"
             );
@@ -119,8 +123,8 @@ fn only_annotation_value_true_allows_adoption() {
             ..foreign(MIXED)
         };
         assert_eq!(
-            standing(&secret, Adopt::Annotated),
-            Standing::Foreign(Cause::ForeignOwner),
+            ownership(&secret, Adopt::Annotated),
+            Ownership::Foreign(Cause::ForeignOwner),
             "{value}"
         );
         assert_eq!(secret.annotation(annotation::ADOPT), Some(value));
@@ -137,8 +141,8 @@ fn secret_with_other_keys_is_not_adopted() {
             ..foreign(ECR)
         };
         assert_eq!(
-            standing(&secret, Adopt::All),
-            Standing::Foreign(Cause::ForeignOwner),
+            ownership(&secret, Adopt::All),
+            Ownership::Foreign(Cause::ForeignOwner),
             "{keys:?}"
         );
     }
@@ -149,7 +153,7 @@ fn each_foreign_secret_gets_its_cause() {
     let labels = map(MANAGED_BY, OWNER);
     for labels in [None, Some(&labels)] {
         for adopt in EVERY_ADOPT {
-            let with = |secret: Existing<'_>| standing(&Existing { labels, ..secret }, adopt);
+            let with = |secret: Existing<'_>| ownership(&Existing { labels, ..secret }, adopt);
             for secret_type in [
                 "Opaque",
                 "",
@@ -163,7 +167,7 @@ fn each_foreign_secret_gets_its_cause() {
                 };
                 assert_eq!(
                     with(secret),
-                    Standing::Foreign(Cause::ForeignType),
+                    Ownership::Foreign(Cause::ForeignType),
                     "{secret_type}"
                 );
             }
@@ -173,17 +177,17 @@ fn each_foreign_secret_gets_its_cause() {
                     ..foreign(content)
                 })
             };
-            assert_eq!(immutable(ECR), Standing::Foreign(Cause::ForeignImmutable));
+            assert_eq!(immutable(ECR), Ownership::Foreign(Cause::ForeignImmutable));
             assert_eq!(
                 immutable(MALFORMED),
-                Standing::Foreign(Cause::ForeignMalformed)
+                Ownership::Foreign(Cause::ForeignMalformed)
             );
         }
     }
     for adopt in EVERY_ADOPT {
         assert_eq!(
-            standing(&foreign(MALFORMED), adopt),
-            Standing::Foreign(Cause::ForeignMalformed)
+            ownership(&foreign(MALFORMED), adopt),
+            Ownership::Foreign(Cause::ForeignMalformed)
         );
     }
 }
@@ -211,12 +215,12 @@ proptest! {
             keys: keys.clone(),
             docker_config: content.as_bytes(),
         };
-        match standing(&secret, adopt) {
-            Standing::Foreign(_) => {}
+        match ownership(&secret, adopt) {
+            Ownership::Foreign(_) => {}
             taken => {
                 prop_assert!(secret_type == SECRET_TYPE && !immutable);
                 let ours = label == Some(OWNER);
-                prop_assert_eq!(matches!(taken, Standing::Ours(_)), ours);
+                prop_assert_eq!(matches!(taken, Ownership::Ours(_)), ours);
                 prop_assert!(ours || !keys.contains(&"a"));
                 prop_assert!(ours || adopt != Adopt::Never);
                 prop_assert!(ours || annotated || adopt == Adopt::All || content == ECR);

@@ -1,4 +1,4 @@
-//! Laws of every merge: nothing gets lost, nothing gets older, everything can be read back.
+//! Laws of every merge: no entry gets lost or older, and all of them can be read back.
 
 use super::*;
 
@@ -7,7 +7,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// What a namespace may find in its Secret: sound, edited, foreign.
+/// The content of a Secret of ours, of an edited one and of a foreign one.
 fn configs() -> impl Strategy<Value = DockerConfig> {
     let hosts = prop_oneof![
         3 => (0..6_usize).prop_map(host),
@@ -43,18 +43,19 @@ fn identities() -> impl Strategy<Value = Arc<str>> {
     .prop_map(Arc::from)
 }
 
-/// About some hosts of the config, and some that are not there.
+/// Descriptions of some hosts of the config, and of some that it lacks.
 fn descriptions() -> impl Strategy<Value = Described> {
-    // Some of them claim what no token of ECR does.
+    // Some claim an expiry that no token of ECR has.
     let ends = prop_oneof![4 => 0..50_i64, 1 => 24 * HOUR + 1..99 * HOUR];
-    let entry =
-        (0..50_i64, ends, identities()).prop_map(|(minted_at, expires_at, identity)| Entry {
+    let entry = (0..50_i64, ends, identities()).prop_map(|(minted_at, expires_at, identity)| {
+        DescribedEntry {
             lifetime: Lifetime {
                 minted_at: at(minted_at),
                 expires_at: at(expires_at),
             },
             identity,
-        });
+        }
+    });
     btree_map((0..8_usize).prop_map(host), entry, 0..6).prop_map(Described)
 }
 
@@ -73,7 +74,7 @@ fn grants() -> impl Strategy<Value = Vec<Grant>> {
     vec(grant, 0..8)
 }
 
-/// Hosts with the end of their tokens: what the next pod sees.
+/// Hosts with the expiry of their tokens: what the next pod uses.
 fn ends(merged: &Merged) -> BTreeMap<String, Timestamp> {
     merged
         .content
@@ -86,7 +87,7 @@ fn ends(merged: &Merged) -> BTreeMap<String, Timestamp> {
 
 proptest! {
     #[test]
-    fn no_host_is_lost_and_none_appears_that_nobody_gave(
+    fn hosts_are_the_old_and_the_granted(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let wanted: BTreeSet<String> = old
@@ -101,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn no_token_ends_sooner_than_before(
+    fn no_token_expires_sooner_than_before(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let merged = merge(old.clone(), described.clone(), &grants, NOW);
@@ -118,9 +119,9 @@ proptest! {
         }
     }
 
-    /// Whoever writes the marked Secret from the description alone loses nothing.
+    /// A writer that replaces the marked Secret by the description alone loses nothing.
     #[test]
-    fn a_marked_secret_holds_what_is_described_and_nothing_else(
+    fn marked_secret_holds_only_described_entries(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let merged = merge(old, described, &grants, NOW);
@@ -135,9 +136,9 @@ proptest! {
         prop_assert_eq!(is_marked, is_exclusive);
     }
 
-    /// The description must not say of one token what is true of another.
+    /// The description of one token must not be given to another.
     #[test]
-    fn every_entry_is_one_that_was_there_or_one_that_was_given(
+    fn every_entry_is_old_or_granted(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let merged = merge(old.clone(), described.clone(), &grants, NOW);
@@ -147,7 +148,7 @@ proptest! {
             let kept = new.auth(host) == old.auth(host)
                 && told == described.0.get(host).filter(|_| old.has_ecr_credentials(host));
             let given = grants.iter().any(|grant| {
-                let entry = Entry {
+                let entry = DescribedEntry {
                     lifetime: Lifetime { minted_at: grant.token.minted_at, expires_at: grant.token.expires_at },
                     identity: grant.identity.clone(),
                 };
@@ -160,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn the_kubelet_can_read_every_entry(
+    fn kubelet_can_parse_every_entry(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let merged = merge(old, described, &grants, NOW);
@@ -178,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn the_annotations_are_read_back_as_they_were_meant(
+    fn annotations_round_trip(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let merged = merge(old, described, &grants, NOW);
@@ -189,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_grants_a_second_time_change_nothing(
+    fn same_grants_again_change_nothing(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let once = merge(old, described, &grants, NOW);
@@ -200,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn it_does_not_matter_who_of_two_writers_comes_first(
+    fn order_of_two_writers_does_not_matter(
         old in configs(), described in descriptions(), one in grants(), other in grants(),
     ) {
         let start = merge(old, described, &[], NOW);
@@ -212,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_ours_survives(
+    fn foreign_content_survives(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let before: Value = serde_json::from_str(&old.to_json()).unwrap();
@@ -228,7 +229,7 @@ proptest! {
     }
 
     #[test]
-    fn the_cap_refuses_what_is_new_and_nothing_that_is_there(
+    fn limit_refuses_only_new_registries(
         there in 0..130_usize, numbers in vec(0..200_usize, 0..40),
     ) {
         let mut old = DockerConfig::default();
@@ -253,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn no_annotations_make_it_panic(
+    fn reading_annotations_never_panics(
         format in "1|[0-9]{0,2}", registries in "[a,]{0,6}", identity in "[a ,]{0,6}",
         lifetimes in "([0-9TZ:/,-]{0,30}|1970-01-01T00:00:00Z(/1970-01-02T00:00:00Z)?,?){0,3}",
     ) {

@@ -1,0 +1,450 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, annotation};
+use crate::token::Token;
+
+const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+const SECOND: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+const UID: &str = "0b1c2d3e-4f50-4617-8899-aabbccddeeff";
+
+/// The metadata of a Secret of namespace `team`, or of another one.
+#[derive(Clone, Debug, Default)]
+struct Sample {
+    version: String,
+    uid: Option<&'static str>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    managed_fields: Vec<(&'static str, Value)>,
+}
+
+impl Sample {
+    fn metadata(&self) -> SecretMetadata<'_> {
+        let managed_fields = self.managed_fields.iter();
+        SecretMetadata {
+            resource_version: Some(&self.version),
+            uid: self.uid,
+            labels: Some(&self.labels),
+            annotations: Some(&self.annotations),
+            managed_fields: managed_fields
+                .map(|(manager, fields)| (*manager, fields))
+                .collect(),
+        }
+    }
+
+    fn annotate(&mut self, name: &str, value: &str) {
+        self.annotations.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+fn team() -> Target {
+    target("team")
+}
+
+fn target(namespace: &str) -> Target {
+    Target::new(namespace, "pull")
+}
+
+/// A book, and what namespace `team` holds in it.
+#[derive(Default)]
+struct Scene(Book);
+
+impl Scene {
+    fn of(sample: &Sample) -> Self {
+        let mut scene = Self::default();
+        scene.saw(sample);
+        scene
+    }
+
+    fn saw(&mut self, sample: &Sample) {
+        self.0.saw(&team(), &sample.metadata());
+    }
+
+    fn lost(&mut self, version: u64) {
+        self.0.lost(&team(), version);
+    }
+
+    fn tolerate(&mut self, sample: &Sample, grants: &[Grant], until: i64) {
+        let metadata = sample.metadata();
+        self.0.tolerate(&team(), &metadata, grants, at(until));
+    }
+
+    fn holds(&self) -> bool {
+        self.0.holds(&team())
+    }
+
+    fn serves(&self, host: &str, now: i64) -> bool {
+        self.0.serves(&team(), &[registry(host)], at(now))
+    }
+
+    /// What [`Book::for_each`] visits: namespaces, hosts and expiries.
+    fn visited(&self) -> Vec<(String, Vec<(String, Timestamp)>)> {
+        let mut visited = Vec::new();
+        self.0.for_each(|secret, namespace, _, holds| {
+            assert_eq!(&**secret, "pull");
+            let holds = holds.map(|(host, life)| (host.to_string(), life.expires_at));
+            visited.push((namespace.to_owned(), holds.collect()));
+        });
+        visited
+    }
+}
+
+/// A token for a host that lives from 0 to then.
+fn grant(host: &str, expires_at: i64) -> Grant {
+    let text = BASE64_STANDARD.encode("AWS:password");
+    Grant {
+        registry: registry(host),
+        identity: "ambient".into(),
+        token: Token::new(text, at(0), Some(at(expires_at))).unwrap(),
+    }
+}
+
+fn registry(host: &str) -> Registry {
+    Registry::of_host(host).unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A Secret of ours with one entry that lives from 0 to 1000.
+fn secret(version: u64) -> Sample {
+    let mut secret = Sample {
+        version: version.to_string(),
+        labels: BTreeMap::from([(MANAGED_BY.to_owned(), OWNER.to_owned())]),
+        managed_fields: vec![owner_of_data(OWNER)],
+        ..Sample::default()
+    };
+    secret.annotate(annotation::FORMAT, "1");
+    secret.annotate(annotation::REGISTRIES, HOST);
+    secret.annotate(annotation::LIFETIMES, &format!("{}/{}", at(0), at(1000)));
+    secret.annotate(annotation::IDENTITY, "ambient");
+    secret
+}
+
+/// The same with content of another field manager.
+fn edited(version: u64) -> Sample {
+    Sample {
+        managed_fields: vec![owner_of_data("kubectl-edit")],
+        ..secret(version)
+    }
+}
+
+/// The same without our label.
+fn foreign(version: u64) -> Sample {
+    Sample {
+        labels: BTreeMap::new(),
+        ..secret(version)
+    }
+}
+
+/// The managed fields of a manager that owns one of our annotations, maybe beside others.
+fn owner_of_registries(manager: &'static str) -> (&'static str, Value) {
+    let name = format!("f:{}", annotation::REGISTRIES);
+    let fields = json!({ "f:metadata": { "f:annotations": { name: {} } } });
+    (manager, fields)
+}
+
+fn owner_of_data(manager: &'static str) -> (&'static str, Value) {
+    let fields = json!({ "f:data": { format!("f:{DATA_KEY}"): {} } });
+    (manager, fields)
+}
+
+#[test]
+fn entry_serves_until_a_tenth_remains() {
+    let mut scene = Scene::default();
+    assert!(!scene.serves(HOST, 500));
+    scene.saw(&secret(1));
+    assert!(scene.serves(HOST, 500));
+    assert!(scene.serves(HOST, 899));
+    assert!(!scene.serves(HOST, 900));
+    let Scene(book) = scene;
+    assert!(!book.serves(&target("other"), &[registry(HOST)], at(500)));
+    let other = registry("123456789012.dkr.ecr.us-west-2.amazonaws.com");
+    assert!(!book.serves(&team(), &[registry(HOST), other], at(500)));
+    assert_eq!(book.earliest_expiry(|_, _| true), Some(at(1000)));
+    let counts = |namespace: &str, host: &Arc<str>| namespace != "team" || &**host != HOST;
+    assert_eq!(book.earliest_expiry(counts), None);
+}
+
+#[test]
+fn secrets_of_a_namespace_are_told_apart() {
+    let mut scene = Scene::of(&secret(1));
+    let second = Target::new("team", "pull-builder");
+    assert!(!scene.0.holds(&second));
+    scene.0.saw(&second, &foreign(2).metadata());
+    assert!(scene.0.is_doubtful(&second) && !scene.0.is_doubtful(&team()));
+    assert!(scene.serves(HOST, 500));
+    assert_eq!(scene.0.foreign(), 1);
+    scene.lost(3);
+    assert!(scene.0.holds(&second) && !scene.holds());
+}
+
+#[test]
+fn old_news_never_replaces_newer() {
+    let mut scene = Scene::of(&secret(9));
+    let mut older = secret(8);
+    older.annotations.clear();
+    scene.saw(&older);
+    assert!(scene.serves(HOST, 500));
+    scene.lost(7);
+    assert!(scene.holds());
+    scene.lost(10);
+    assert!(!scene.holds() && !scene.serves(HOST, 500));
+    // The answer to a write of ours, after a tenant deleted the Secret.
+    scene.saw(&secret(9));
+    assert!(!scene.holds());
+    scene.saw(&secret(11));
+    assert!(scene.serves(HOST, 500));
+}
+
+#[test]
+fn edited_content_serves_only_while_tolerated() {
+    let mut edited = secret(2);
+    edited.managed_fields.push(owner_of_data("kubectl-edit"));
+    let mut scene = Scene::of(&edited);
+    assert!(scene.holds() && !scene.serves(HOST, 500));
+    assert_eq!(scene.0.earliest_expiry(|_, _| true), None);
+    scene.tolerate(&edited, &[grant(HOST, 1100)], 800);
+    assert!(scene.serves(HOST, 500));
+    // Another registry at the same version takes nothing away from the first.
+    scene.tolerate(&edited, &[grant(SECOND, 1100)], 800);
+    assert!(scene.serves(HOST, 500) && scene.serves(SECOND, 500));
+    // The watch brings the same version again, and then a newer one.
+    scene.saw(&edited);
+    assert!(scene.serves(HOST, 500));
+    edited.version = "3".to_owned();
+    scene.saw(&edited);
+    assert!(!scene.serves(HOST, 500));
+    // What was tolerated at one version is not at the next.
+    scene.tolerate(&edited, &[grant(SECOND, 1100)], 800);
+    assert!(!scene.serves(HOST, 500));
+}
+
+#[test]
+fn toleration_ends_at_its_version() {
+    let mut scene = Scene::of(&edited(2));
+    assert!(!scene.0.is_toleration_over(&team(), 2, at(900)));
+    scene.tolerate(&edited(2), &[grant(HOST, 1100)], 800);
+    assert!(!scene.0.is_toleration_over(&team(), 2, at(799)));
+    assert!(scene.0.is_toleration_over(&team(), 2, at(800)));
+    assert!(!scene.0.is_toleration_over(&team(), 3, at(800)));
+    // A later registry does not prolong it.
+    scene.tolerate(&edited(2), &[grant(SECOND, 1100)], 850);
+    assert!(scene.0.is_toleration_over(&team(), 2, at(800)));
+}
+
+#[test]
+fn secret_without_our_label_does_not_serve() {
+    let mut scene = Scene::of(&foreign(1));
+    assert!(scene.holds() && !scene.serves(HOST, 500));
+    assert_eq!(scene.0.foreign(), 1);
+    assert!(scene.0.is_doubtful(&team()));
+    assert!(!scene.0.is_doubtful(&target("other")));
+    scene.saw(&secret(2));
+    assert_eq!(scene.0.foreign(), 0);
+    assert!(!scene.0.is_doubtful(&team()));
+}
+
+#[test]
+fn new_list_keeps_what_was_written_meanwhile() {
+    let Scene(mut book) = Scene::of(&secret(1));
+    let name: Arc<str> = "pull".into();
+    book.begin_list(&name);
+    book.saw(&target("new"), &secret(5).metadata());
+    book.saw(&target("foreign"), &foreign(6).metadata());
+    assert!(book.holds(&team()), "the list is not complete");
+    let mut changes = book.end_list(&name);
+    changes.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    assert!(!book.holds(&team()));
+    assert!(book.holds(&target("new")));
+    let wanted = [
+        ("foreign", SecretChange::Edited),
+        ("new", SecretChange::Written),
+        ("team", SecretChange::Deleted),
+    ];
+    assert_eq!(
+        changes,
+        wanted.map(|(namespace, change)| (namespace.into(), change))
+    );
+}
+
+/// A Secret of ours as a write leaves it.
+fn exclusive(version: u64) -> Sample {
+    let mut secret = secret(version);
+    secret.uid = Some(UID);
+    secret.annotate(annotation::EXCLUSIVE, "true");
+    secret
+}
+
+fn replaceable(sample: &Sample, grants: &[Grant]) -> Option<ObjectVersion> {
+    let Scene(book) = Scene::of(sample);
+    book.replaceable(&team(), grants, at(500))
+}
+
+#[test]
+fn exclusive_secret_is_replaced_unread_by_whole_grants() {
+    let base = replaceable(&exclusive(7), &[grant(HOST, 2000)]).unwrap();
+    assert_eq!(base.uid, UID);
+    assert_eq!(base.version, "7");
+    let both = [grant(SECOND, 2000), grant(HOST, 1000)];
+    assert!(replaceable(&exclusive(7), &both).is_some());
+}
+
+#[test]
+fn secret_is_read_where_a_write_could_harm() {
+    let newer = [grant(HOST, 2000)];
+    assert_eq!(replaceable(&secret(7), &newer), None, "not marked");
+    assert_eq!(replaceable(&exclusive(7), &[grant(HOST, 999)]), None);
+    assert_eq!(replaceable(&exclusive(7), &[grant(SECOND, 2000)]), None);
+    assert_eq!(replaceable(&exclusive(7), &[]), None);
+    assert_eq!(replaceable(&exclusive(0), &newer), None, "no version");
+    let changes: [fn(&mut Sample); 6] = [
+        // The annotations describe nothing, so the grants could not replace what is there.
+        |secret| {
+            secret.annotations.remove(annotation::LIFETIMES);
+        },
+        |secret| {
+            let manager = owner_of_registries("kubectl-annotate");
+            secret.managed_fields.push(manager);
+        },
+        |secret| secret.uid = None,
+        |secret| secret.labels.clear(),
+        |secret| secret.managed_fields = vec![owner_of_data("kubectl-edit")],
+        |secret| {
+            // A host that is not an ECR host is in no row.
+            for (name, more) in [
+                (annotation::REGISTRIES, ",example.com"),
+                (annotation::LIFETIMES, ",1970-01-01T00:00:00Z"),
+            ] {
+                let value = secret.annotations.entry(name.to_owned());
+                value.or_default().push_str(more);
+            }
+        },
+    ];
+    for change in changes {
+        let mut changed = exclusive(7);
+        change(&mut changed);
+        assert_eq!(replaceable(&changed, &newer), None, "{changed:?}");
+        assert_eq!(replaceable(&changed, &[]), None, "{changed:?}");
+    }
+    // A manager that sets an annotation to our value owns it beside us.
+    let mut restored = exclusive(7);
+    let managers = [OWNER, "velero"].map(owner_of_registries);
+    restored.managed_fields.extend(managers);
+    assert!(replaceable(&restored, &newer).is_some());
+    let mut scene = Scene::of(&exclusive(7));
+    scene.lost(8);
+    assert_eq!(scene.0.replaceable(&team(), &newer, at(500)), None);
+}
+
+#[test]
+fn implausible_expiry_does_not_force_a_read() {
+    let mut claims = exclusive(7);
+    let lifetimes = format!("{}/{}", at(0), at(1_000_000));
+    claims.annotate(annotation::LIFETIMES, &lifetimes);
+    assert!(replaceable(&claims, &[grant(HOST, 2000)]).is_some());
+}
+
+#[test]
+fn rotation_visits_ours_edited_or_not() {
+    let mut scene = Scene::default();
+    assert!(scene.visited().is_empty());
+    scene.saw(&secret(1));
+    let ours = [("team".to_owned(), vec![(HOST.to_owned(), at(1000))])];
+    assert_eq!(scene.visited(), ours);
+    scene.saw(&edited(2));
+    assert_eq!(scene.visited(), ours);
+    assert_eq!(scene.0.holds_of(&team()).len(), 1);
+    scene.saw(&foreign(3));
+    assert!(scene.visited().is_empty() && scene.0.holds_of(&team()).is_empty());
+    scene.saw(&secret(4));
+    scene.lost(5);
+    assert!(scene.visited().is_empty() && scene.0.holds_of(&team()).is_empty());
+}
+
+/// The content of another field manager does not say when it expires: it stays until our next token.
+#[test]
+fn tolerated_host_counts_with_our_unwritten_token() {
+    let mut scene = Scene::default();
+    let mut undescribed = edited(2);
+    undescribed.annotations.clear();
+    scene.tolerate(&undescribed, &[grant(HOST, 1100)], 800);
+    assert_eq!(scene.visited()[0].1, [(HOST.to_owned(), at(1100))]);
+    // What the annotations say counts more.
+    scene.tolerate(&edited(3), &[grant(HOST, 1100), grant(SECOND, 1200)], 800);
+    let wanted = [(HOST.to_owned(), at(1000)), (SECOND.to_owned(), at(1200))];
+    assert_eq!(scene.visited()[0].1, wanted);
+}
+
+#[test]
+fn missed_secret_is_gone_until_newer_news() {
+    let mut scene = Scene::default();
+    scene.0.missed(&team());
+    scene.saw(&secret(5));
+    scene.0.missed(&team());
+    assert!(!scene.holds());
+    scene.saw(&secret(5));
+    assert!(!scene.holds());
+    scene.saw(&secret(6));
+    assert!(scene.holds());
+}
+
+#[test]
+fn every_change_makes_a_new_edition() {
+    let mut scene = Scene::default();
+    let mut last = scene.0.edition();
+    let changes: [fn(&mut Scene); 6] = [
+        |scene| scene.saw(&secret(1)),
+        |scene| scene.tolerate(&secret(2), &[], 0),
+        |scene| scene.lost(3),
+        |scene| scene.saw(&secret(4)),
+        |scene| scene.0.missed(&team()),
+        |scene| {
+            scene.0.end_list(&"pull".into());
+        },
+    ];
+    for change in changes {
+        change(&mut scene);
+        let edition = scene.0.edition();
+        assert_ne!(edition, last);
+        last = edition;
+    }
+}
+
+#[test]
+fn undescribed_secret_counts_as_edited() {
+    let mut sample = secret(1);
+    let mut book = Book::default();
+    let change = book.saw(&team(), &sample.metadata());
+    assert_eq!(change, SecretChange::Written);
+    sample.annotations.remove(annotation::LIFETIMES);
+    let change = book.saw(&team(), &sample.metadata());
+    assert_eq!(change, SecretChange::Edited);
+}
+
+#[test]
+fn only_the_last_deleted_secrets_are_remembered() {
+    let mut book = Book::default();
+    for version in 1..=2 * MAX_GONE as u64 {
+        let target = target(&format!("team-{version}"));
+        book.saw(&target, &secret(version).metadata());
+        book.lost(&target, version);
+    }
+    assert_eq!(book.by_name["pull"].by_namespace.len(), MAX_GONE);
+}
+
+#[test]
+fn unused_hosts_are_dropped() {
+    let mut book = Book::default();
+    for account in 0..2 * MIN_HOSTS {
+        let mut sample = secret(account as u64 + 1);
+        let host = format!("{account:012}.dkr.ecr.us-east-1.amazonaws.com");
+        sample.annotate(annotation::REGISTRIES, &host);
+        book.saw(&team(), &sample.metadata());
+    }
+    assert!(book.hosts.known.len() <= MIN_HOSTS);
+}
