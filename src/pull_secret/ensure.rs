@@ -14,6 +14,7 @@ use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -24,7 +25,7 @@ use super::flight::{Flight, Flights, Phase, Progress, Standing};
 use super::ledger::Ledger;
 use super::write::{Writer, Written};
 use crate::clock;
-use crate::cluster::namespaces::{Known, Namespaces};
+use crate::cluster::namespaces::Namespaces;
 use crate::config::Live;
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
@@ -180,14 +181,14 @@ impl PullSecrets {
                 () = flight.woken() => {}
             }
             let (reason, cause) = match self.namespaces.look_up(namespace).await {
-                Known::Missing => ("missing", Cause::NamespaceMissing),
-                Known::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
+                NamespaceFact::Missing => ("missing", Cause::NamespaceMissing),
+                NamespaceFact::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
                 // Whoever asks again, begins again.
-                Known::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
-                Known::Active(_) | Known::Unknown if flight.asked() >= INTEREST => {
+                NamespaceFact::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
+                NamespaceFact::Active(_) | NamespaceFact::Unknown if flight.asked() >= INTEREST => {
                     ("nobody_asks", Cause::StillWorking)
                 }
-                Known::Active(_) | Known::Unknown => continue,
+                NamespaceFact::Active(_) | NamespaceFact::Unknown => continue,
             };
             self.flights.abandon(namespace);
             info!(namespace, reason, "gave up on a pull secret");

@@ -69,6 +69,17 @@ pub struct Facts {
     pub account: Option<AccountFact>,
 }
 
+impl Facts {
+    /// Enters the answer for a fact that could not be looked up in time. With it the pod gets its
+    /// reference.
+    pub fn give_up(&mut self, fact: Fact) {
+        match fact {
+            Fact::Namespace => self.namespace = Some(NamespaceFact::Unknown),
+            Fact::Account => self.account = Some(AccountFact::Unrestricted),
+        }
+    }
+}
+
 /// A fact that [`plan`] needs and does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fact {

@@ -213,6 +213,21 @@ fn unknown_namespace_keeps_no_reference_from_a_pod() {
 }
 
 #[test]
+fn unanswered_facts_give_the_reference() {
+    let plain = pod(&[HOST], &json!(null), "");
+    let config = config(Selection::OptIn);
+    let mut facts = NOTHING;
+    let mut asked = Vec::new();
+    while let Err(fact) = ask(&plain, false, facts, &config) {
+        asked.push(fact);
+        facts.give_up(fact);
+    }
+    assert_eq!(asked, [Fact::Namespace, Fact::Account]);
+    let planned = ask(&plain, false, facts, &config);
+    assert_eq!(planned, Ok(serve(Reference::Create, &[HOST])));
+}
+
+#[test]
 fn late_cause_goes_first() {
     let plan = Plan {
         causes: vec![Cause::DeniedByRule],
