@@ -15,9 +15,9 @@ use crate::harness::namespace::SECRET;
 use crate::harness::tools::root;
 use crate::report::{Report, few, median};
 
-/// Of all reviews.
+/// Rounds over all reviews in one turn.
 const ROUNDS: usize = 300;
-/// Turns of so many rounds.
+/// Turns, of which the median counts.
 const TURNS: usize = 5;
 
 /// Measures it.

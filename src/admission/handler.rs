@@ -36,9 +36,6 @@ const MAX_WAITING: usize = 384;
 #[error("too many reviews wait")]
 pub(crate) struct Overloaded;
 
-/// A review's right to wait, once it has to.
-type Slot<'a> = Option<SemaphorePermit<'a>>;
-
 /// Answers reviews. Only a review that waits takes a slot, so waiting reviews hold up no others.
 pub(crate) struct Admission {
     engine: Arc<Engine>,
@@ -112,7 +109,7 @@ impl Admission {
         workload: &Workload<'_>,
         registries: &[(Registry, Identity)],
         deadline: Instant,
-        slot: &mut Slot<'a>,
+        slot: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<Option<Cause>, Overloaded> {
         let namespace = workload.namespace;
         if self.engine.pull_secrets.are_fresh(namespace, registries) {
@@ -139,7 +136,7 @@ impl Admission {
     }
 
     /// Takes a slot for a review that has none.
-    fn take<'a>(&'a self, slot: &mut Slot<'a>) -> Result<(), Overloaded> {
+    fn take<'a>(&'a self, slot: &mut Option<SemaphorePermit<'a>>) -> Result<(), Overloaded> {
         if slot.is_none() {
             *slot = Some(self.slots.try_acquire().map_err(|_| Overloaded)?);
         }

@@ -9,7 +9,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Value, json};
 
-use crate::workload::plan::Reference;
+use crate::workload::plan::PullReference;
 
 /// The two patches, as base64 that an answer copies.
 #[derive(Clone, Debug)]
@@ -29,11 +29,11 @@ impl Patches {
     }
 
     /// The patch that adds the reference; `None` if the pod has it or does not get it.
-    pub fn adding(&self, reference: Reference) -> Option<&str> {
+    pub fn adding(&self, reference: PullReference) -> Option<&str> {
         match reference {
-            Reference::Create => Some(&self.create),
-            Reference::Append => Some(&self.append),
-            Reference::Named | Reference::Withheld => None,
+            PullReference::Create => Some(&self.create),
+            PullReference::Append => Some(&self.append),
+            PullReference::Named | PullReference::Withheld => None,
         }
     }
 }
@@ -61,17 +61,17 @@ mod tests {
         let patches = Patches::new("pull");
         let cases = [
             (
-                Reference::Create,
+                PullReference::Create,
                 json!({"spec": {}}),
                 json!({"spec": {"imagePullSecrets": [{"name": "pull"}]}}),
             ),
             (
-                Reference::Create,
+                PullReference::Create,
                 json!({"spec": {"imagePullSecrets": null}}),
                 json!({"spec": {"imagePullSecrets": [{"name": "pull"}]}}),
             ),
             (
-                Reference::Append,
+                PullReference::Append,
                 json!({"spec": {"imagePullSecrets": [{"name": "a"}, {}]}}),
                 json!({"spec": {"imagePullSecrets": [{"name": "a"}, {}, {"name": "pull"}]}}),
             ),
@@ -80,8 +80,8 @@ mod tests {
             json_patch::patch(&mut pod, &decode(patches.adding(reference).unwrap())).unwrap();
             assert_eq!(pod, wanted);
         }
-        assert_eq!(patches.adding(Reference::Named), None);
-        assert_eq!(patches.adding(Reference::Withheld), None);
+        assert_eq!(patches.adding(PullReference::Named), None);
+        assert_eq!(patches.adding(PullReference::Withheld), None);
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         let mut pod = json!({"spec": {}});
         json_patch::patch(
             &mut pod,
-            &decode(patches.adding(Reference::Create).unwrap()),
+            &decode(patches.adding(PullReference::Create).unwrap()),
         )
         .unwrap();
         assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "a\"b");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::patch::Patches;
 use crate::names::MAX_LABEL_BYTES;
 use crate::workload::object::{Object, object};
-use crate::workload::plan::{Plan, Reference};
+use crate::workload::plan::{Plan, PullReference};
 use crate::workload::pod::Pod;
 use crate::workload::text::Text;
 
@@ -66,7 +66,7 @@ struct Request<'a> {
     #[serde(borrow)]
     uid: Text<'a>,
     #[serde(borrow)]
-    kind: Kind<'a>,
+    kind: ObjectKind<'a>,
     #[serde(borrow, default)]
     namespace: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -78,7 +78,7 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct ObjectKind<'a> {
     #[serde(borrow)]
     kind: Text<'a>,
 }
@@ -178,9 +178,9 @@ impl<'a> Answer<'a> {
     pub fn of_plan(uid: &'a str, plan: &Plan, patches: &'a Patches) -> Self {
         let outcome = match (plan.skip, &plan.causes[..], plan.reference) {
             (Some(_), _, _) => Outcome::Skipped,
-            (None, [], Reference::Named) => Outcome::AlreadyPresent,
-            (None, [], Reference::Create | Reference::Append) => Outcome::Injected,
-            (None, [], Reference::Withheld) | (None, [_, ..], _) => Outcome::Degraded,
+            (None, [], PullReference::Named) => Outcome::AlreadyPresent,
+            (None, [], PullReference::Create | PullReference::Append) => Outcome::Injected,
+            (None, [], PullReference::Withheld) | (None, [_, ..], _) => Outcome::Degraded,
         };
         let skip = plan.skip.map(|skip| skip.name());
         let first = plan.causes.first().map(|cause| cause.name());

@@ -302,8 +302,8 @@ fn invalid_rule_is_refused_by_its_index() {
         ("{ambient: }", "rules[1]: give exactly one"),
         ("{ambient: {}, deny: {}}", "rules[1]: give exactly one"),
         (
-            "{assumeRole: {roleArn: nonsense}}",
-            "rules[1].assumeRole.roleArn: `nonsense`",
+            "{assumeRole: {roleArn: foo}}",
+            "rules[1].assumeRole.roleArn: `foo`",
         ),
     ] {
         let error = refuses(&format!("rules:\n- {{deny: {{}}}}\n- {rule}\n"));

@@ -121,7 +121,7 @@ impl Skip {
 
 /// The pod's reference to the pull Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reference {
+pub enum PullReference {
     /// The pod gets it, in a list that is created for it.
     Create,
     /// The pod gets it, at the end of its list.
@@ -138,7 +138,7 @@ pub struct Plan {
     /// Why the pod needs nothing; with it, the other fields are empty.
     pub skip: Option<Skip>,
     /// The pod's reference to the pull Secret.
-    pub reference: Reference,
+    pub reference: PullReference,
     /// The registries that the pull Secret must open, and the identity for each. Sorted, each once.
     pub grants: Vec<(Registry, Identity)>,
     /// What is not as it should be, the most important cause first.
@@ -149,14 +149,14 @@ impl Plan {
     fn skip(skip: Skip) -> Self {
         Self {
             skip: Some(skip),
-            reference: Reference::Withheld,
+            reference: PullReference::Withheld,
             grants: Vec::new(),
             causes: Vec::new(),
         }
     }
 
     /// A plan without grants, for one cause.
-    fn degraded(reference: Reference, cause: Cause) -> Self {
+    fn degraded(reference: PullReference, cause: Cause) -> Self {
         Self {
             skip: None,
             reference,
@@ -172,8 +172,8 @@ impl Plan {
             self.causes.insert(0, cause);
         }
         // A malformed Secret breaks every pull of a pod that names it.
-        if late == Some(Cause::ForeignMalformed) && self.reference != Reference::Named {
-            self.reference = Reference::Withheld;
+        if late == Some(Cause::ForeignMalformed) && self.reference != PullReference::Named {
+            self.reference = PullReference::Withheld;
         }
         self
     }
@@ -202,10 +202,10 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
     }
     let list = pod.reference_list(&config.secret.name);
     let reference = match list {
-        ReferenceList::Named => Reference::Named,
-        _ if workload.is_running => Reference::Withheld,
-        ReferenceList::Absent => Reference::Create,
-        ReferenceList::Present => Reference::Append,
+        ReferenceList::Named => PullReference::Named,
+        _ if workload.is_running => PullReference::Withheld,
+        ReferenceList::Absent => PullReference::Create,
+        ReferenceList::Present => PullReference::Append,
     };
     match facts.namespace.ok_or(Fact::Namespace)? {
         NamespaceFact::Missing => return Ok(Plan::skip(Skip::NamespaceMissing)),
@@ -215,23 +215,23 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
         }
         NamespaceFact::Active(_) | NamespaceFact::Unknown => {}
     }
-    if reference == Reference::Withheld {
+    if reference == PullReference::Withheld {
         return Ok(Plan::degraded(reference, Cause::PodLacksReference));
     }
-    if reference != Reference::Named {
+    if reference != PullReference::Named {
         if !facts.is_asked {
             return Ok(Plan::skip(Skip::NamespaceExempt));
         }
         if facts.account.ok_or(Fact::Account)? == AccountFact::Restricted {
             let cause = Cause::ServiceAccountRestricted;
-            return Ok(Plan::degraded(Reference::Withheld, cause));
+            return Ok(Plan::degraded(PullReference::Withheld, cause));
         }
     }
     Ok(granted(workload, reference, config))
 }
 
 /// Asks the rules about each registry of the pod.
-fn granted(workload: &Workload<'_>, reference: Reference, config: &Config) -> Plan {
+fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -> Plan {
     let pod = workload.pod;
     let subject = Subject {
         namespace: workload.namespace,
@@ -250,7 +250,7 @@ fn granted(workload: &Workload<'_>, reference: Reference, config: &Config) -> Pl
     Plan {
         skip: None,
         reference: if grants.is_empty() {
-            Reference::Withheld
+            PullReference::Withheld
         } else {
             reference
         },

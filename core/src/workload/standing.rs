@@ -1,6 +1,6 @@
 //! What the leader does about a stored pod, from the same plan as admission's.
 
-use super::plan::{Fact, Facts, Reference, Workload, plan};
+use super::plan::{Fact, Facts, PullReference, Workload, plan};
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::image::Registry;
@@ -46,9 +46,9 @@ pub fn standing(
         return Ok(PodStanding::Fine);
     }
     Ok(match plan.reference {
-        Reference::Create | Reference::Append => PodStanding::Missed,
-        Reference::Named => PodStanding::Served(plan.grants),
-        Reference::Withheld => PodStanding::Fine,
+        PullReference::Create | PullReference::Append => PodStanding::Missed,
+        PullReference::Named => PodStanding::Served(plan.grants),
+        PullReference::Withheld => PodStanding::Fine,
     })
 }
 

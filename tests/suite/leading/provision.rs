@@ -41,7 +41,7 @@ provision:
 - {namespaces: [glob-*, denied-*], registries: [123456789012.dkr.ecr.provision-land-1.amazonaws.com]}
 - selector:
     matchExpressions:
-    - {key: provision, operator: In, values: ["yes", always]}
+    - {key: provision, operator: In, values: ['yes', always]}
     - {key: frozen, operator: DoesNotExist}
   registries:
   - 123456789012.dkr.ecr.provision-land-1.amazonaws.com

@@ -81,7 +81,7 @@ fn review_of_the_api_server_is_read() {
     assert_eq!(&*review.namespace, "web");
     assert!(!review.is_running && !review.dry_run);
     let plan = planned(&review);
-    assert_eq!(plan.reference, Reference::Create);
+    assert_eq!(plan.reference, PullReference::Create);
     assert_eq!(plan.grants.len(), 1);
 }
 

@@ -175,7 +175,7 @@ fn any_values() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 proptest! {
-    /// Of a requirement and its opposite, exactly one holds for any labels.
+    /// For any labels, exactly one of a requirement and its opposite holds.
     #[test]
     fn requirement_and_its_opposite_exclude_each_other(
         values in any_values(), label in proptest::option::of("[a-c]"),

@@ -63,7 +63,7 @@ fn pod_with(field: &str, value: Value) -> Value {
 }
 
 /// A plan without causes that grants these registries to the ambient identity.
-fn serve(reference: Reference, hosts: &[&str]) -> Plan {
+fn serve(reference: PullReference, hosts: &[&str]) -> Plan {
     let grant = |host: &&str| (Registry::of_host(host).unwrap(), Identity::Ambient);
     Plan {
         skip: None,
@@ -85,7 +85,7 @@ fn image_counts_in_every_field_that_names_one() {
     ] {
         assert_eq!(
             planned(&json!({"spec": spec})),
-            serve(Reference::Create, &[HOST]),
+            serve(PullReference::Create, &[HOST]),
             "{spec}"
         );
     }
@@ -117,16 +117,19 @@ fn registries_are_sorted_and_each_once() {
         "initContainers": [{"image": format!("{HOST}/other@sha256:{}", "0".repeat(64))}],
         "volumes": [{"image": {"reference": image(OTHER)}}],
     }});
-    assert_eq!(planned(&pod), serve(Reference::Create, &[HOST, OTHER]));
+    assert_eq!(planned(&pod), serve(PullReference::Create, &[HOST, OTHER]));
 }
 
 #[test]
 fn reference_follows_from_the_list_of_pull_secrets() {
     for (list, reference) in [
-        (json!(null), Reference::Create),
-        (json!([]), Reference::Append),
-        (json!([{"name": "other"}]), Reference::Append),
-        (json!([{"name": "other"}, {"name": NAME}]), Reference::Named),
+        (json!(null), PullReference::Create),
+        (json!([]), PullReference::Append),
+        (json!([{"name": "other"}]), PullReference::Append),
+        (
+            json!([{"name": "other"}, {"name": NAME}]),
+            PullReference::Named,
+        ),
     ] {
         assert_eq!(
             planned(&pod_with("imagePullSecrets", list.clone())),
@@ -148,9 +151,9 @@ fn reference_is_to_the_secret_of_the_configuration() {
     let facts = known(NamespaceFact::Unknown, AccountFact::Unrestricted);
     let mut config = Config::default();
     let reference = |config: &Config| plan(&workload, &facts, config).unwrap().reference;
-    assert_eq!(reference(&config), Reference::Append);
+    assert_eq!(reference(&config), PullReference::Append);
     config.secret.name = "pull".to_owned();
-    assert_eq!(reference(&config), Reference::Named);
+    assert_eq!(reference(&config), PullReference::Named);
 }
 
 #[test]
@@ -171,7 +174,7 @@ fn mirror_pod_is_skipped_for_any_annotation_value() {
     let mut pod = pod_with("nodeName", json!("node"));
     pod["metadata"] =
         json!({"annotations": {"kubernetes.io/config.source": "file", "a": {"b": 1}}});
-    assert_eq!(planned(&pod), serve(Reference::Create, &[HOST]));
+    assert_eq!(planned(&pod), serve(PullReference::Create, &[HOST]));
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn label_of_the_pod_counts() {
     };
     let inject = |value: &str| labelled(json!({"app": "x", "ecr-pull-secrets.dev/inject": value}));
     let out = Plan::skip(Skip::OptedOut);
-    let served = serve(Reference::Create, &[HOST]);
+    let served = serve(PullReference::Create, &[HOST]);
     for (pod, opt_out, opt_in) in [
         (inject("true"), &served, &served),
         (inject("false"), &out, &out),
@@ -241,7 +244,7 @@ fn escaped_image_is_the_same_image() {
     let facts = known(NamespaceFact::Active(Wish::None), AccountFact::Unrestricted);
     assert_eq!(
         plan(&workload, &facts, &Config::default()),
-        Ok(serve(Reference::Create, &[HOST]))
+        Ok(serve(PullReference::Create, &[HOST]))
     );
 }
 

@@ -110,15 +110,15 @@ proptest! {
         let judge = |pod: &Value| about(pod, namespace, |workload| standing(workload, phase, &facts, &config)).unwrap();
         // The API server creates no pod in a namespace that terminates, so there is nothing to repair.
         let is_terminating = matches!(facts.namespace, Some(NamespaceFact::Terminating(_)));
-        let wanted = planned.reference != Reference::Withheld && !is_terminating;
+        let wanted = planned.reference != PullReference::Withheld && !is_terminating;
         let stored = judge(&pod);
         prop_assert_eq!(wanted, stored != PodStanding::Fine);
         match planned.reference {
-            Reference::Create | Reference::Append if wanted => {
+            PullReference::Create | PullReference::Append if wanted => {
                 prop_assert_eq!(stored, PodStanding::Missed);
                 prop_assert_eq!(judge(&patched(&pod)), PodStanding::Served(planned.grants));
             }
-            Reference::Named if wanted => {
+            PullReference::Named if wanted => {
                 prop_assert_eq!(stored, PodStanding::Served(planned.grants));
             }
             _ => prop_assert_eq!(stored, PodStanding::Fine),

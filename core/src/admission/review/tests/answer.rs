@@ -15,7 +15,7 @@ fn of_plan(plan: &Plan) -> Value {
     encoded(&Answer::of_plan(UID, plan, &Patches::new("pull")))
 }
 
-fn with(reference: Reference, causes: &[Cause]) -> Plan {
+fn with(reference: PullReference, causes: &[Cause]) -> Plan {
     Plan {
         skip: None,
         reference,
@@ -27,7 +27,7 @@ fn with(reference: Reference, causes: &[Cause]) -> Plan {
 #[test]
 fn answer_to_an_injected_pod_is_complete() {
     let patches = Patches::new("pull");
-    for reference in [Reference::Create, Reference::Append] {
+    for reference in [PullReference::Create, PullReference::Append] {
         assert_eq!(
             of_plan(&with(reference, &[])),
             json!({
@@ -48,7 +48,7 @@ fn answer_to_an_injected_pod_is_complete() {
 #[test]
 fn pod_with_the_reference_gets_no_patch() {
     assert_eq!(
-        of_plan(&with(Reference::Named, &[]))["response"],
+        of_plan(&with(PullReference::Named, &[]))["response"],
         json!({"uid": UID, "allowed": true, "auditAnnotations": {"outcome": "already_present"}})
     );
 }
@@ -57,7 +57,7 @@ fn pod_with_the_reference_gets_no_patch() {
 fn skipped_pod_gets_its_reason_only() {
     let plan = Plan {
         skip: Some(Skip::OptedOut),
-        ..with(Reference::Withheld, &[])
+        ..with(PullReference::Withheld, &[])
     };
     assert_eq!(
         of_plan(&plan)["response"],
@@ -71,17 +71,17 @@ fn degraded_answer_warns_of_every_cause() {
     let warnings = causes.map(Cause::warning);
     let patches = Patches::new("pull");
     assert_eq!(
-        of_plan(&with(Reference::Create, &causes))["response"],
+        of_plan(&with(PullReference::Create, &causes))["response"],
         json!({
             "uid": UID,
             "allowed": true,
             "patchType": "JSONPatch",
-            "patch": patches.adding(Reference::Create).unwrap(),
+            "patch": patches.adding(PullReference::Create).unwrap(),
             "warnings": warnings,
             "auditAnnotations": {"outcome": "degraded", "cause": "aws_timeout"},
         })
     );
-    for reference in [Reference::Named, Reference::Withheld] {
+    for reference in [PullReference::Named, PullReference::Withheld] {
         assert_eq!(
             of_plan(&with(reference, &causes))["response"],
             json!({
@@ -92,7 +92,7 @@ fn degraded_answer_warns_of_every_cause() {
             })
         );
     }
-    let bare = of_plan(&with(Reference::Withheld, &[]));
+    let bare = of_plan(&with(PullReference::Withheld, &[]));
     assert_eq!(
         bare["response"]["auditAnnotations"],
         json!({"outcome": "degraded"})

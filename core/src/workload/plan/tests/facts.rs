@@ -110,16 +110,16 @@ fn pod_that_no_fact_can_change_needs_none() {
 #[test]
 fn each_combination_of_facts_has_its_plan() {
     let terminating = |reference| Plan::degraded(reference, Cause::NamespaceTerminating);
-    let restricted = Plan::degraded(Reference::Withheld, Cause::ServiceAccountRestricted);
-    let lacks = Plan::degraded(Reference::Withheld, Cause::PodLacksReference);
+    let restricted = Plan::degraded(PullReference::Withheld, Cause::ServiceAccountRestricted);
+    let lacks = Plan::degraded(PullReference::Withheld, Cause::PodLacksReference);
     let served = |reference| serve(reference, &[HOST]);
     for (secrets, reference) in [
-        (json!(null), Reference::Create),
-        (json!([]), Reference::Append),
-        (json!([{"name": NAME}]), Reference::Named),
+        (json!(null), PullReference::Create),
+        (json!([]), PullReference::Append),
+        (json!([{"name": NAME}]), PullReference::Named),
     ] {
         let pod = pod(&[HOST], &secrets, "");
-        let is_named = reference == Reference::Named;
+        let is_named = reference == PullReference::Named;
         for namespace in [
             Active(Wish::None),
             Active(Wish::In),
@@ -141,7 +141,9 @@ fn each_combination_of_facts_has_its_plan() {
                 let wanted = match namespace {
                     Active(Wish::Out) | Terminating(Wish::Out) => Plan::skip(Skip::OptedOut),
                     Missing => Plan::skip(Skip::NamespaceMissing),
-                    Terminating(_) if is_running && !is_named => terminating(Reference::Withheld),
+                    Terminating(_) if is_running && !is_named => {
+                        terminating(PullReference::Withheld)
+                    }
                     Terminating(_) => terminating(reference),
                     Active(_) | Unknown if is_named => served(reference),
                     Active(_) | Unknown if is_running => lacks.clone(),
@@ -167,9 +169,9 @@ fn opt_in_takes_the_wish_of_a_known_namespace() {
     let plan = |fact| ask(&pod, false, known(fact, AccountFact::Unrestricted), &config);
     for (fact, wanted) in [
         (Active(Wish::None), Plan::skip(Skip::OptedOut)),
-        (Active(Wish::In), serve(Reference::Create, &[HOST])),
+        (Active(Wish::In), serve(PullReference::Create, &[HOST])),
         (Missing, Plan::skip(Skip::OptedOut)),
-        (Unknown, serve(Reference::Create, &[HOST])),
+        (Unknown, serve(PullReference::Create, &[HOST])),
     ] {
         assert_eq!(plan(fact), Ok(wanted), "{fact:?}");
     }
@@ -198,7 +200,7 @@ fn denied_registry_is_left_out_with_a_cause() {
             assert_eq!(part.reference, whole.reference);
             assert_eq!(part.grants, whole.grants);
             let none = ask(&pod(&[OTHER], &secrets, ""), is_running, facts, &config);
-            let denied = Plan::degraded(Reference::Withheld, Cause::DeniedByRule);
+            let denied = Plan::degraded(PullReference::Withheld, Cause::DeniedByRule);
             assert_eq!(none, Ok(denied), "{secrets}");
         }
     }
@@ -224,28 +226,28 @@ fn unanswered_facts_give_the_reference() {
     }
     assert_eq!(asked, [Fact::Namespace, Fact::Account]);
     let planned = ask(&plain, false, facts, &config);
-    assert_eq!(planned, Ok(serve(Reference::Create, &[HOST])));
+    assert_eq!(planned, Ok(serve(PullReference::Create, &[HOST])));
 }
 
 #[test]
 fn late_cause_goes_first() {
     let plan = Plan {
         causes: vec![Cause::DeniedByRule],
-        ..serve(Reference::Append, &[HOST])
+        ..serve(PullReference::Append, &[HOST])
     };
     assert_eq!(plan.clone().settle(None), plan);
     let late = plan.clone().settle(Some(Cause::AwsTimeout));
     assert_eq!(late.causes, [Cause::AwsTimeout, Cause::DeniedByRule]);
-    assert_eq!(late.reference, Reference::Append);
+    assert_eq!(late.reference, PullReference::Append);
     assert_eq!(late.grants, plan.grants);
 }
 
 #[test]
 fn malformed_secret_withdraws_only_an_added_reference() {
     for (reference, wanted) in [
-        (Reference::Create, Reference::Withheld),
-        (Reference::Append, Reference::Withheld),
-        (Reference::Named, Reference::Named),
+        (PullReference::Create, PullReference::Withheld),
+        (PullReference::Append, PullReference::Withheld),
+        (PullReference::Named, PullReference::Named),
     ] {
         let plan = serve(reference, &[HOST]).settle(Some(Cause::ForeignMalformed));
         assert_eq!(plan.reference, wanted);

@@ -105,7 +105,7 @@ proptest! {
             Plan::skip(Skip::NoEcrImage)
         } else {
             let hosts: Vec<&str> = wanted.iter().map(Registry::host).collect();
-            serve(Reference::Create, &hosts)
+            serve(PullReference::Create, &hosts)
         };
         prop_assert_eq!(planned(&pod), wanted);
     }
