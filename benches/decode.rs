@@ -4,10 +4,10 @@ use std::fs;
 use std::hint::black_box;
 
 use ecr_pull_secrets_core::admission::patch::Patches;
-use ecr_pull_secrets_core::admission::review::{self, Answer, Outcome};
-use ecr_pull_secrets_core::selection::Selection;
+use ecr_pull_secrets_core::admission::review::{self, Answer};
+use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::selection::Wish;
-use ecr_pull_secrets_core::workload::pod::{Decision, Settings, decide};
+use ecr_pull_secrets_core::workload::plan::{AccountFact, Facts, NamespaceFact, Workload, plan};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -15,18 +15,15 @@ use crate::harness::namespace::SECRET;
 use crate::harness::tools::root;
 use crate::report::{Report, few, median};
 
-/// Of all reviews.
+/// Rounds over all reviews in one turn.
 const ROUNDS: usize = 300;
-/// Turns of so many rounds.
+/// Turns, of which the median counts.
 const TURNS: usize = 5;
 
 /// Measures it.
 pub fn measure(report: &mut Report) {
     let reviews = recorded();
-    let settings = Settings {
-        secret_name: SECRET.to_owned(),
-        selection: Selection::OptOut,
-    };
+    let config = Config::default();
     let patches = Patches::new(SECRET);
     let bytes: usize = reviews.iter().map(Vec::len).sum();
     let mut each = Vec::new();
@@ -34,7 +31,7 @@ pub fn measure(report: &mut Report) {
         let begun = Instant::now();
         for _ in 0..ROUNDS {
             for review in &reviews {
-                black_box(answer(black_box(review), &patches, &settings));
+                black_box(answer(black_box(review), &patches, &config));
             }
         }
         let count = (ROUNDS * reviews.len()) as f64;
@@ -51,18 +48,20 @@ pub fn measure(report: &mut Report) {
     ));
 }
 
-fn answer(bytes: &[u8], patches: &Patches, settings: &Settings) -> Vec<u8> {
+fn answer(bytes: &[u8], patches: &Patches, config: &Config) -> Vec<u8> {
     let review = review::decode(bytes).expect("a review");
-    let answer = match decide(&review.pod, Wish::None, settings) {
-        Decision::Skip(skip) => Answer::skipped(&review.uid, skip.name()),
-        Decision::Serve { list, .. } => Answer {
-            uid: &review.uid,
-            outcome: Outcome::Injected,
-            cause: "",
-            patch: patches.for_list(list),
-            warnings: Vec::new(),
-        },
+    let workload = Workload {
+        namespace: &review.namespace,
+        pod: &review.pod,
+        is_running: review.is_running,
     };
+    let facts = Facts {
+        is_asked: true,
+        namespace: Some(NamespaceFact::Active(Wish::None)),
+        account: Some(AccountFact::Unrestricted),
+    };
+    let plan = plan(&workload, &facts, config).expect("a plan");
+    let answer = Answer::of_plan(&review.uid, &plan, patches);
     review::encode(&answer).expect("an answer")
 }
 

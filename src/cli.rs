@@ -140,7 +140,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         Duration::from_secs(10),
         Duration::from_secs(3650 * 24 * 60 * 60),
     );
-    duration(text)
+    duration::parse(text)
         .filter(|lifetime| (least..=most).contains(lifetime))
         .ok_or_else(|| "give 10s to 3650d, such as 90d or 12h".to_owned())
 }

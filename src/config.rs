@@ -13,7 +13,6 @@ use arc_swap::ArcSwap;
 use ecr_pull_secrets_core::admission::patch::Patches;
 use ecr_pull_secrets_core::config::{Config, InvalidConfig};
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::pod::Settings;
 
 /// The path of the configuration file where no flag gives one.
 pub(crate) const DEFAULT_PATH: &str = "/etc/ecr-pull-secrets/config.yaml";
@@ -67,8 +66,6 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
 #[derive(Debug)]
 pub(crate) struct InForce {
     config: Config,
-    /// What decides about a pod.
-    pub(crate) settings: Settings,
     /// The patches that add the reference, as bytes.
     pub(crate) patches: Patches,
 }
@@ -76,20 +73,12 @@ pub(crate) struct InForce {
 impl InForce {
     fn new(config: Config) -> Self {
         let patches = Patches::new(&config.secret.name);
-        let settings = Settings {
-            secret_name: config.secret.name.clone(),
-            selection: config.selection,
-        };
-        Self {
-            config,
-            settings,
-            patches,
-        }
+        Self { config, patches }
     }
 
     /// The pull Secret of a namespace.
     pub(crate) fn target(&self, namespace: &str) -> Target {
-        Target::new(namespace, self.settings.secret_name.as_str())
+        Target::new(namespace, self.config.secret.name.as_str())
     }
 }
 

@@ -7,9 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::config::Config;
-use ecr_pull_secrets_core::identity::{Identity, Subject};
-use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::rules::Verdict;
 use ecr_pull_secrets_core::target::Target;
 use jiff::Timestamp;
 
@@ -122,24 +119,6 @@ impl Engine {
     /// The pull Secret of a namespace.
     pub(crate) fn target(&self, namespace: &str) -> Target {
         self.live.snapshot().target(namespace)
-    }
-
-    /// The registries of these that the rules allow in a namespace, each with the identity that
-    /// opens it.
-    pub(crate) fn allowed(
-        &self,
-        namespace: &str,
-        registries: &[Registry],
-    ) -> Vec<(Registry, Identity)> {
-        let config = self.live.snapshot();
-        let subject = Subject::of_namespace(namespace);
-        let allowed = registries.iter().filter_map(|registry| {
-            match config.rules.verdict(registry, subject) {
-                Verdict::Allow(identity) => Some((registry.clone(), identity)),
-                Verdict::Deny(_) => None,
-            }
-        });
-        allowed.collect()
     }
 
     /// The earliest expiry of any token that pods pull with. A token that the rules now deny does

@@ -21,6 +21,7 @@ mod command;
 mod config;
 mod engine;
 mod exit;
+mod facts;
 mod https;
 mod leader;
 mod mounted;

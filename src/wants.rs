@@ -13,14 +13,15 @@ use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rules::{Rules, Verdict};
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::pod::{Decision, List, decide};
+use ecr_pull_secrets_core::workload::plan::{Facts, NamespaceFact, Workload};
+use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::cluster::client::Clients;
-use crate::cluster::namespaces::{self, Known, Namespaces};
+use crate::cluster::namespaces::{self, Namespaces};
 use crate::cluster::pages::Pages;
-use crate::cluster::pods::{ObservedPod, PodPhase};
+use crate::cluster::pods::ObservedPod;
 use crate::cluster::refusal::Refusal;
 use crate::config::{InForce, Live};
 
@@ -62,21 +63,23 @@ impl Wants {
     /// [`Refusal`] where the API server does not tell.
     pub(crate) async fn of(&self, target: &Target) -> Result<Vec<(Registry, Identity)>, Refusal> {
         let config = self.live.snapshot();
-        if *target.secret != *config.settings.secret_name {
+        if *target.secret != *config.secret.name {
             return Ok(Vec::new());
         }
-        let wish = match self.namespaces.look_up(&target.namespace).await {
-            Known::Active(Wish::Out) | Known::Terminating(_) | Known::Missing => {
+        let namespace = match self.namespaces.look_up(&target.namespace).await {
+            NamespaceFact::Active(Wish::Out)
+            | NamespaceFact::Terminating(_)
+            | NamespaceFact::Missing => {
                 return Ok(Vec::new());
             }
-            known @ (Known::Active(_) | Known::Unknown) => known.wish(),
+            known @ (NamespaceFact::Active(_) | NamespaceFact::Unknown) => known,
         };
         let provisioned = self.provisioned_in(&config, &target.namespace).await?;
         let mut wanted: BTreeSet<(Registry, Identity)> = provisioned.into_iter().collect();
         let mut pages = Pages::namespaced(&self.clients, &target.namespace);
         while let Some(pods) = pages.next().await? {
             for pod in &pods {
-                wanted.extend(of_pod(&config, pod, wish));
+                wanted.extend(of_pod(&config, pod, namespace));
             }
         }
         Ok(wanted.into_iter().collect())
@@ -119,7 +122,7 @@ impl Wants {
     /// Notes which Secrets these pods name.
     pub(crate) fn note(&self, pods: &[ObservedPod]) {
         let config = self.live.snapshot();
-        let secret: Arc<str> = config.settings.secret_name.as_str().into();
+        let secret: Arc<str> = config.secret.name.as_str().into();
         let naming = pods.iter().filter(|pod| pod.pod.names(&secret));
         self.sightings
             .add(naming.map(|pod| Target::new(pod.namespace(), secret.clone())));
@@ -205,17 +208,26 @@ impl Sightings {
     }
 }
 
-/// What one pod wants its Secret to open: nothing unless the pod names it and has not ended.
-fn of_pod(config: &InForce, pod: &ObservedPod, wish: Wish) -> Vec<(Registry, Identity)> {
-    if pod.is_deleted || pod.phase == PodPhase::Ended {
-        return Vec::new();
-    }
-    match decide(&pod.pod, wish, &config.settings) {
-        Decision::Serve {
-            list: List::Named,
-            registries,
-        } => allowed(&config.rules, pod.namespace(), registries, |_| ()),
-        Decision::Serve { .. } | Decision::Skip(_) => Vec::new(),
+/// The registries that one pod wants its Secret to open: none unless it names the Secret.
+fn of_pod(
+    config: &InForce,
+    pod: &ObservedPod,
+    namespace: NamespaceFact,
+) -> Vec<(Registry, Identity)> {
+    let workload = Workload {
+        namespace: pod.namespace(),
+        pod: &pod.pod,
+        is_running: false,
+    };
+    // The other facts decide only about a reference that the pod lacks.
+    let facts = Facts {
+        is_asked: false,
+        namespace: Some(namespace),
+        account: None,
+    };
+    match standing(&workload, pod.phase, &facts, config) {
+        Ok(PodStanding::Served(grants)) => grants,
+        Ok(PodStanding::Fine | PodStanding::Missed) | Err(_) => Vec::new(),
     }
 }
 

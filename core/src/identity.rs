@@ -98,3 +98,20 @@ impl TokenKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_is_written_as_ambient_or_arn() {
+        let role = AssumeRole {
+            role_arn: "arn:aws:iam::123456789012:role/pull".to_owned(),
+            external_id: None,
+            session_name: None,
+        };
+        assert_eq!(Identity::Ambient.to_string(), "ambient");
+        let arn = role.role_arn.clone();
+        assert_eq!(Identity::Role(Arc::new(role)).to_string(), arn);
+    }
+}

@@ -23,7 +23,6 @@ pub mod election;
 pub mod identity;
 pub mod image;
 pub mod names;
-pub mod provision;
 pub mod pull_secret;
 pub mod rotation;
 pub mod rules;

@@ -1,8 +1,8 @@
-//! Which pods get the reference, by the label `ecr-pull-secrets.dev/inject` of pod and namespace.
+//! Which pods get the reference: the label `ecr-pull-secrets.dev/inject` of pod and namespace.
 
 use serde::{Deserialize, Serialize};
 
-/// What the label of a pod or a namespace asks for.
+/// The wish that the label of a pod or a namespace states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wish {
     /// No label, or a value that is neither `true` nor `false`.
@@ -32,10 +32,10 @@ impl Wish {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
-    /// All pods but those that say `false`.
+    /// Every pod, unless the label of the pod or of its namespace is `false`.
     #[default]
     OptOut,
-    /// Pods that say `true`, on pod or namespace, unless one of them says `false`.
+    /// A pod if its label or that of its namespace is `true`, and neither is `false`.
     OptIn,
 }
 
@@ -46,5 +46,57 @@ impl Selection {
             return false;
         }
         self == Self::OptOut || pod == Wish::In || namespace == Wish::In
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_value_is_true_or_false_exactly() {
+        assert_eq!(Wish::LABEL, "ecr-pull-secrets.dev/inject");
+        for (value, wish) in [
+            (None, Wish::None),
+            (Some("true"), Wish::In),
+            (Some("false"), Wish::Out),
+            (Some(""), Wish::None),
+            (Some("True"), Wish::None),
+            (Some("FALSE"), Wish::None),
+            (Some("no"), Wish::None),
+            (Some("1"), Wish::None),
+        ] {
+            assert_eq!(Wish::of_label(value), wish, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn false_wins_and_opt_in_needs_one_true() {
+        use Wish::{In, None, Out};
+
+        let cases = [
+            // pod, namespace, opt-out, opt-in
+            (None, None, true, false),
+            (None, In, true, true),
+            (In, None, true, true),
+            (In, In, true, true),
+            (Out, None, false, false),
+            (Out, In, false, false),
+            (Out, Out, false, false),
+            (None, Out, false, false),
+            (In, Out, false, false),
+        ];
+        for (pod, namespace, opt_out, opt_in) in cases {
+            assert_eq!(
+                Selection::OptOut.admits(pod, namespace),
+                opt_out,
+                "{pod:?} in {namespace:?}"
+            );
+            assert_eq!(
+                Selection::OptIn.admits(pod, namespace),
+                opt_in,
+                "{pod:?} in {namespace:?}"
+            );
+        }
     }
 }

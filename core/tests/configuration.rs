@@ -8,7 +8,7 @@ const CONFIGURATION: &str = include_str!("../../docs/CONFIGURATION.md");
 const HEAD: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
 
 /// The files that CONFIGURATION quotes the errors of, without [`HEAD`].
-const REFUSED: [&str; 15] = [
+const REFUSED: [&str; 20] = [
     "rules:\n- acounts: [\"123456789012\"]\n  ambient: {}\n",
     "secret: {name: A_b}\n",
     "secret: {cleanupAfter: 12h}\n",
@@ -22,6 +22,11 @@ const REFUSED: [&str; 15] = [
     "rules: [{assumeRole: {roleArn: \"arn:aws:iam::123456789012:role/a\", externalId: a}}]\n",
     "provision: [{registries: [docker.io]}]\n",
     "provision: [{registries: []}]\n",
+    "provision: [{selector: a=b, registries: []}]\n",
+    "provision: [{selector: , registries: []}]\n",
+    "provision: [{selector: {matchLabels: {a b: c}}, registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]\n",
+    "provision: [{selector: {matchExpressions: [{key: a, operator: In}]}, registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]\n",
+    "provision: [{selector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}, registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]\n",
     "endpoints: {eu-central-1: {ecr: foo}}\n",
     "rotation: {maxAge: 6}\n",
 ];

@@ -1,252 +1,166 @@
-//! A review to an answer. The only waiting is for facts that memory does not have, and for
-//! [`crate::pull_secret::ensure`], and both end at the deadline: the pod gets its patch in any case.
+//! A review to an answer: gather facts, ask [`plan`], ensure the pull Secret, answer.
+//!
+//! Two things take time: a fact that memory does not hold, and [`crate::pull_secret::ensure`]. Both
+//! end at the deadline, and the pod gets its patch in any case.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::patch::Patches;
 use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::selection::Wish;
-use ecr_pull_secrets_core::workload::pod::{Decision, List, decide};
+use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::workload::plan::{Facts, Plan, Workload, plan};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
 
-use crate::cluster::namespaces::Known;
+use crate::config::InForce;
 use crate::engine::Engine;
+use crate::facts;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 use crate::telemetry::ration::Ration;
 
-/// Of an admission's time, AWS gets so much.
-const AWS_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The node of a running pod hears of the container and of the Secret by two watches, and pulls at
-/// once: the Secret goes first.
+/// The longest wait of an admission for AWS.
+const AWS_TIMEOUT: Duration = Duration::from_secs(2);
+/// The wait after a write for a running pod. Its kubelet receives the container and the Secret by
+/// two watches, and pulls at once: the Secret must arrive first.
 const HEAD_START: Duration = Duration::from_millis(300);
-/// Reviews that wait at a time, fewer than connections. One that waits for AWS does for 2 s.
-const PLACES: usize = 384;
+/// Reviews that wait at the same time. Fewer than connections, because one that waits for AWS
+/// waits for 2 s.
+const MAX_WAITING: usize = 384;
 
-/// Why a review is not answered. Nothing was begun for it.
+/// A review would have to wait, and there is no slot. Nothing was started for it.
 #[derive(Debug, thiserror::Error)]
 #[error("too many reviews wait")]
-pub(crate) struct Crowded;
+pub(crate) struct Overloaded;
 
-/// Answers reviews. Only one that has to wait needs a place: however many do, the others are answered.
+/// Answers reviews. Only a review that waits takes a slot, so waiting reviews hold up no others.
 pub(crate) struct Admission {
-    patches: Patches,
     engine: Arc<Engine>,
     ration: Ration,
-    places: Semaphore,
+    slots: Semaphore,
 }
 
 impl Admission {
-    /// Makes the patches.
+    /// Answers with the parts of this engine.
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        let patches = Patches::new(&engine.live.snapshot().settings.secret_name);
         Self {
-            patches,
             engine,
             ration: Ration::default(),
-            places: Semaphore::new(PLACES),
+            slots: Semaphore::new(MAX_WAITING),
         }
+    }
+
+    /// The configuration for one review.
+    pub(crate) fn snapshot(&self) -> Arc<InForce> {
+        self.engine.live.snapshot()
     }
 
     /// Answers a review until `deadline`.
     ///
     /// # Errors
     ///
-    /// [`Crowded`] if it would have to wait, and there is no place.
+    /// [`Overloaded`] if the review would have to wait, and there is no slot.
     pub(crate) async fn admit<'a>(
-        &'a self,
+        &self,
         review: &'a Review<'_>,
+        config: &'a InForce,
         deadline: Instant,
-    ) -> Result<Answer<'a>, Crowded> {
-        let mut place = None;
-        let uid = &*review.uid;
-        let namespace = &*review.namespace;
-        let known = match self.engine.namespaces.cached(namespace) {
-            Some(known) => known,
-            None => {
-                // What no wish of the namespace's can change needs no look at it.
-                if let Decision::Skip(skip) =
-                    decide(&review.pod, Wish::In, &self.engine.live.snapshot().settings)
-                {
-                    return Ok(Answer::skipped(uid, skip.name()));
+    ) -> Result<Answer<'a>, Overloaded> {
+        let mut slot = None;
+        let workload = Workload {
+            namespace: &review.namespace,
+            pod: &review.pod,
+            is_running: review.is_running,
+        };
+        let mut facts = Facts {
+            is_asked: true,
+            ..facts::in_memory(&self.engine, config, &workload)
+        };
+        let planned = loop {
+            match plan(&workload, &facts, config) {
+                Ok(planned) => break planned,
+                Err(fact) => {
+                    self.take(&mut slot)?;
+                    let look_up = facts::look_up(&self.engine, config, fact, &workload, &mut facts);
+                    if timeout_at(deadline, look_up).await.is_err() {
+                        facts.give_up(fact);
+                    }
                 }
-                self.seat(&mut place)?;
-                let look_up = timeout_at(deadline, self.engine.namespaces.look_up(namespace)).await;
-                look_up.unwrap_or(Known::Unknown)
             }
         };
-        let (list, registries) = match decide(
-            &review.pod,
-            known.wish(),
-            &self.engine.live.snapshot().settings,
-        ) {
-            Decision::Skip(skip) => return Ok(Answer::skipped(uid, skip.name())),
-            Decision::Serve { list, registries } => (list, registries),
-        };
-        match known {
-            // Nobody can create a pod there: somebody made the review up.
-            Known::Missing => return Ok(Answer::skipped(uid, Cause::NamespaceMissing.name())),
-            // Nor here; so what we know of the namespace is old, and the pod is real.
-            Known::Terminating(_) => {
-                let patch = self.patches.for_list(list).filter(|_| !review.is_running);
-                return Ok(self.degraded(review, patch, &[Cause::NamespaceTerminating]));
-            }
-            Known::Active(_) | Known::Unknown => {}
-        }
-        if review.is_running {
-            return self
-                .serve_running(review, list, &registries, deadline, &mut place)
-                .await;
-        }
-        if list != List::Named {
-            let account = review.pod.service_account();
-            let accounts = &self.engine.service_accounts;
-            let config = self.engine.live.snapshot();
-            let secret = config.settings.secret_name.as_str();
-            let forbids = match accounts.cached(namespace, account, secret) {
-                Some(forbids) => forbids,
-                None => {
-                    self.seat(&mut place)?;
-                    let forbids = accounts.forbids(namespace, account, secret);
-                    timeout_at(deadline, forbids).await.unwrap_or(false)
-                }
-            };
-            if forbids {
-                return Ok(self.degraded(review, None, &[Cause::ServiceAccountRestricted]));
-            }
-        }
-        let (allowed, is_denied) = self.judge(namespace, &registries);
-        let mut causes = Vec::from_iter(is_denied.then_some(Cause::DeniedByRule));
-        if allowed.is_empty() {
-            return Ok(self.degraded(review, None, &causes));
-        }
-        let patch = self.patches.for_list(list);
-        if !review.dry_run
-            && let Ensured::Late(cause) = self
-                .ensure(namespace, &allowed, deadline, &mut place)
-                .await?
-        {
-            causes.insert(0, cause);
-        }
-        if causes.contains(&Cause::ForeignMalformed) {
-            return Ok(self.degraded(review, None, &causes));
-        }
-        if !causes.is_empty() {
-            return Ok(self.degraded(review, patch, &causes));
-        }
-        let outcome = if list == List::Named {
-            Outcome::AlreadyPresent
+        let late = if review.dry_run || planned.grants.is_empty() {
+            None
         } else {
-            Outcome::Injected
+            let target = config.target(workload.namespace);
+            let ensured = self.ensure(&workload, &target, &planned.grants, deadline, &mut slot);
+            ensured.await?
         };
-        debug!(namespace, outcome = outcome.name(), "admitted");
-        Ok(Answer {
-            uid,
-            outcome,
-            cause: "",
-            patch,
-            warnings: Vec::new(),
-        })
+        let planned = planned.settle(late);
+        let answer = Answer::of_plan(&review.uid, &planned, &config.patches);
+        self.log(review, &planned, &answer);
+        Ok(answer)
     }
 
-    /// A running pod keeps the references it was made with; the Secret behind them can still learn
-    /// a registry.
-    async fn serve_running<'a>(
-        &'a self,
-        review: &'a Review<'_>,
-        list: List,
-        registries: &[Registry],
-        deadline: Instant,
-        place: &mut Option<SemaphorePermit<'a>>,
-    ) -> Result<Answer<'a>, Crowded> {
-        if list != List::Named {
-            return Ok(self.degraded(review, None, &[Cause::PodLacksReference]));
-        }
-        let (allowed, is_denied) = self.judge(&review.namespace, registries);
-        let mut causes = Vec::from_iter(is_denied.then_some(Cause::DeniedByRule));
-        if !review.dry_run && !allowed.is_empty() {
-            let ensured = self.ensure(&review.namespace, &allowed, deadline, place);
-            match ensured.await? {
-                Ensured::Fresh => {}
-                Ensured::Written => sleep_until(deadline.min(Instant::now() + HEAD_START)).await,
-                Ensured::Late(cause) => causes.insert(0, cause),
-            }
-        }
-        if !causes.is_empty() {
-            return Ok(self.degraded(review, None, &causes));
-        }
-        let outcome = Outcome::AlreadyPresent;
-        Ok(Answer {
-            uid: &review.uid,
-            outcome,
-            cause: "",
-            patch: None,
-            warnings: Vec::new(),
-        })
-    }
-
+    /// Makes the pull Secret open the registries, or says what it is late for.
     async fn ensure<'a>(
         &'a self,
-        namespace: &str,
+        workload: &Workload<'_>,
+        target: &Target,
         registries: &[(Registry, Identity)],
         deadline: Instant,
-        place: &mut Option<SemaphorePermit<'a>>,
-    ) -> Result<Ensured, Crowded> {
-        let target = self.engine.target(namespace);
-        if self.engine.pull_secrets.are_fresh(&target, registries) {
-            return Ok(Ensured::Fresh);
+        slot: &mut Option<SemaphorePermit<'a>>,
+    ) -> Result<Option<Cause>, Overloaded> {
+        if self.engine.pull_secrets.are_fresh(target, registries) {
+            return Ok(None);
         }
-        self.seat(place)?;
-        let mint_by = Instant::now() + AWS_PATIENCE;
+        self.take(slot)?;
         let wanted = Wanted {
-            target: &target,
+            target,
             registries,
-            mint_by,
+            mint_by: Instant::now() + AWS_TIMEOUT,
             done_by: deadline,
             trigger: Trigger::admission,
         };
-        Ok(self.engine.pull_secrets.ensure(wanted).await)
+        match self.engine.pull_secrets.ensure(wanted).await {
+            Ensured::Fresh => Ok(None),
+            Ensured::Written => {
+                if workload.is_running {
+                    sleep_until(deadline.min(Instant::now() + HEAD_START)).await;
+                }
+                Ok(None)
+            }
+            Ensured::Late(cause) => Ok(Some(cause)),
+        }
     }
 
-    /// A place, if it has none yet.
-    fn seat<'a>(&'a self, place: &mut Option<SemaphorePermit<'a>>) -> Result<(), Crowded> {
-        if place.is_none() {
-            *place = Some(self.places.try_acquire().map_err(|_| Crowded)?);
+    /// Takes a slot for a review that has none.
+    fn take<'a>(&'a self, slot: &mut Option<SemaphorePermit<'a>>) -> Result<(), Overloaded> {
+        if slot.is_none() {
+            *slot = Some(self.slots.try_acquire().map_err(|_| Overloaded)?);
         }
         Ok(())
     }
 
-    /// The registries that the rules allow, and whether they deny one.
-    fn judge(&self, namespace: &str, registries: &[Registry]) -> (Vec<(Registry, Identity)>, bool) {
-        let allowed = self.engine.allowed(namespace, registries);
-        let is_denied = allowed.len() < registries.len();
-        (allowed, is_denied)
-    }
-
-    fn degraded<'a>(
-        &self,
-        review: &'a Review<'_>,
-        patch: Option<&'a str>,
-        causes: &[Cause],
-    ) -> Answer<'a> {
+    fn log(&self, review: &Review<'_>, planned: &Plan, answer: &Answer<'_>) {
+        let namespace = &*review.namespace;
+        if answer.outcome != Outcome::Degraded {
+            debug!(namespace, outcome = answer.outcome.name(), "admitted");
+            return;
+        }
         if let Some(unsaid) = self.ration.take() {
-            let names: Vec<_> = causes.iter().map(|cause| cause.name()).collect();
+            let names: Vec<_> = planned.causes.iter().map(|cause| cause.name()).collect();
             info!(
-                uid = &*review.uid,
-                namespace = &*review.namespace,
+                uid = answer.uid,
+                namespace,
                 causes = names.join(","),
-                reference = patch.is_some(),
+                reference = answer.patch.is_some(),
                 unsaid,
                 "admitted with a warning"
             );
         }
-        Answer::degraded(&review.uid, patch, causes)
     }
 }

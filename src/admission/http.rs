@@ -18,7 +18,7 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::handler::{Admission, Crowded};
+use super::handler::{Admission, Overloaded};
 use crate::https::body::{BodyBudget, BodyError};
 use crate::https::connection::Service;
 use crate::https::connections::Connection;
@@ -49,7 +49,7 @@ enum RequestError {
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
-    Crowded(#[from] Crowded),
+    Overloaded(#[from] Overloaded),
     #[error(transparent)]
     Review(#[from] InvalidReview),
     #[error("cannot write an answer")]
@@ -64,7 +64,9 @@ impl RequestError {
             Self::ContentType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::Broken(_)) | Self::Review(_) => StatusCode::BAD_REQUEST,
-            Self::Body(BodyError::NoBudget) | Self::Crowded(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Body(BodyError::NoBudget) | Self::Overloaded(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Answer(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -105,8 +107,9 @@ impl Webhook {
         };
         let review = review.inspect_err(|_| timing.forget())?;
         connection.review_decoded();
-        let answer = self.admission.admit(&review, deadline).await;
-        let answer = answer.inspect_err(|Crowded| timing.forget())?;
+        let config = self.admission.snapshot();
+        let answer = self.admission.admit(&review, &config, deadline).await;
+        let answer = answer.inspect_err(|Overloaded| timing.forget())?;
         self.metrics.admitted(answer.outcome, answer.cause);
         encode(&answer).map_err(RequestError::Answer)
     }

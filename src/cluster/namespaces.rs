@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use ecr_pull_secrets_core::names::is_dns_label;
 use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
@@ -20,34 +21,9 @@ use super::look_ups::LookUps;
 use super::refusal::Refusal;
 use super::watch::{Announce, follow};
 
-/// What this replica knows about a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// It exists, with this wish.
-    Active(Wish),
-    /// It is being deleted: the API server creates nothing new in it.
-    Terminating(Wish),
-    /// There is none of this name.
-    Missing,
-    /// The API server did not say in time.
-    Unknown,
-}
-
-impl Known {
-    /// The wish of the namespace. An unknown one counts as opted in: a reference too many does no
-    /// harm, and a missing one cannot be added later.
-    pub(crate) fn wish(self) -> Wish {
-        match self {
-            Self::Active(wish) | Self::Terminating(wish) => wish,
-            Self::Missing => Wish::None,
-            Self::Unknown => Wish::In,
-        }
-    }
-}
-
 /// All namespaces of the cluster.
 pub(crate) struct Namespaces {
-    known: RwLock<HashMap<String, Known>>,
+    known: RwLock<HashMap<String, NamespaceFact>>,
     client: Client,
     look_ups: LookUps,
 }
@@ -86,26 +62,26 @@ impl Namespaces {
     }
 
     /// From memory only.
-    pub(crate) fn cached(&self, name: &str) -> Option<Known> {
+    pub(crate) fn cached(&self, name: &str) -> Option<NamespaceFact> {
         self.known.read().get(name).copied()
     }
 
     /// From memory, or from the API server.
-    pub(crate) async fn look_up(&self, name: &str) -> Known {
+    pub(crate) async fn look_up(&self, name: &str) -> NamespaceFact {
         if let Some(known) = self.cached(name) {
             return known;
         }
         // The sender of the review chooses the name, which goes into the path of the call.
         if !is_dns_label(name) {
-            return Known::Missing;
+            return NamespaceFact::Missing;
         }
         let api: Api<Namespace> = Api::all(self.client.clone());
         match self.look_ups.run(|| api.get_metadata_opt(name)).await {
             Some(Some(namespace)) => {
-                entry(&namespace.metadata).map_or(Known::Unknown, |(_, known)| known)
+                entry(&namespace.metadata).map_or(NamespaceFact::Unknown, |(_, known)| known)
             }
-            Some(None) => Known::Missing,
-            None => Known::Unknown,
+            Some(None) => NamespaceFact::Missing,
+            None => NamespaceFact::Unknown,
         }
     }
 }
@@ -121,28 +97,15 @@ pub(crate) async fn read(client: &Client, name: &str) -> Result<Option<ObjectMet
     Ok(found.map(|namespace| namespace.metadata))
 }
 
-fn entry(metadata: &ObjectMeta) -> Option<(String, Known)> {
+fn entry(metadata: &ObjectMeta) -> Option<(String, NamespaceFact)> {
     let label = metadata
         .labels
         .as_ref()
         .and_then(|labels| labels.get(Wish::LABEL));
     let wish = Wish::of_label(label.map(String::as_str));
     let known = match metadata.deletion_timestamp {
-        Some(_) => Known::Terminating(wish),
-        None => Known::Active(wish),
+        Some(_) => NamespaceFact::Terminating(wish),
+        None => NamespaceFact::Active(wish),
     };
     Some((metadata.name.clone()?, known))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_namespace_counts_as_opted_in() {
-        assert_eq!(Known::Unknown.wish(), Wish::In);
-        assert_eq!(Known::Missing.wish(), Wish::None);
-        assert_eq!(Known::Active(Wish::Out).wish(), Wish::Out);
-        assert_eq!(Known::Terminating(Wish::In).wish(), Wish::In);
-    }
 }

@@ -7,7 +7,9 @@ use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::diagnosis;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::version::ObjectVersion;
-use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, Spec, Text};
+use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, Spec};
+use ecr_pull_secrets_core::workload::standing::PodPhase;
+use ecr_pull_secrets_core::workload::text::Text;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -51,8 +53,6 @@ pub(crate) struct ObservedPod {
     pub(crate) pod: Pod<'static>,
     /// The time when the API server stored it first.
     pub(crate) created: Option<Timestamp>,
-    /// Whether its deletion has begun.
-    pub(crate) is_deleted: bool,
     /// The uid of the controller that created it and replaces it after a deletion.
     pub(crate) controller: Option<String>,
     pub(crate) phase: PodPhase,
@@ -60,15 +60,6 @@ pub(crate) struct ObservedPod {
     pub(crate) has_started: bool,
     /// The causes of failed pulls from ECR, as far as the kubelet's message tells them.
     pub(crate) refusals: Vec<Cause>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PodPhase {
-    /// It waits for a node, an image, or an init container.
-    Pending,
-    /// It runs, or its node does not say.
-    Running,
-    Ended,
 }
 
 impl ObservedPod {
@@ -248,6 +239,7 @@ impl From<RawPod<'_>> for ObservedPod {
             .find(|owner| owner.controller == Some(true) && REPLACING.contains(&&*owner.kind));
         let status = raw.status.as_ref();
         let phase = match status.and_then(|status| status.phase.as_deref()) {
+            _ if deletion_timestamp.is_some() => PodPhase::Ended,
             None | Some("" | "Pending") => PodPhase::Pending,
             Some("Succeeded" | "Failed") => PodPhase::Ended,
             Some(_) => PodPhase::Running,
@@ -262,7 +254,6 @@ impl From<RawPod<'_>> for ObservedPod {
             },
             pod: Pod::of_parts(labels, annotations, raw.spec).into_owned(),
             created: creation_timestamp.and_then(|time| time.parse().ok()),
-            is_deleted: deletion_timestamp.is_some(),
             controller: controller.map(|owner| owner.uid.0.into_owned()),
             phase,
             has_started: status
@@ -366,7 +357,7 @@ mod tests {
         assert_eq!(seen.refusals, [Cause::PullDenied]);
         assert_eq!(seen.phase, PodPhase::Pending);
         assert_eq!(seen.created, "2026-01-01T00:00:00Z".parse().ok());
-        assert!(!seen.has_started && !seen.is_deleted);
+        assert!(!seen.has_started);
         assert!(seen.pod.names("pull") && !seen.pod.names("other"));
     }
 
@@ -376,6 +367,23 @@ mod tests {
             let owner = json!({ "uid": "u", "kind": kind, "controller": true });
             let pod = json!({ "metadata": { "ownerReferences": [owner] } });
             assert_eq!(seen(&pod).controller.is_some(), replaces, "{kind}");
+        }
+    }
+
+    #[test]
+    fn pod_has_ended_once_its_deletion_begins() {
+        for (phase, deleted, wanted) in [
+            ("Pending", json!(null), PodPhase::Pending),
+            ("Running", json!(null), PodPhase::Running),
+            ("Unknown", json!(null), PodPhase::Running),
+            ("Succeeded", json!(null), PodPhase::Ended),
+            ("Failed", json!(null), PodPhase::Ended),
+            ("Pending", json!("2026-01-01T00:00:00Z"), PodPhase::Ended),
+            ("Running", json!("2026-01-01T00:00:00Z"), PodPhase::Ended),
+        ] {
+            let metadata = json!({ "deletionTimestamp": deleted });
+            let pod = json!({ "metadata": metadata, "status": { "phase": phase } });
+            assert_eq!(seen(&pod).phase, wanted, "{pod}");
         }
     }
 

@@ -6,7 +6,8 @@ use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::workload::pod::{Decision, List, decide};
+use ecr_pull_secrets_core::workload::plan::Workload;
+use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -15,8 +16,8 @@ use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
 use crate::cluster::events::Reported;
-use crate::cluster::namespaces::Known;
-use crate::cluster::pods::{ObservedPod, PodPhase};
+use crate::cluster::pods::ObservedPod;
+use crate::facts;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -27,70 +28,37 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A node that had no good credentials at its first attempts may have some at the next.
 const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
-/// How a pod stands.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// None of our business, or nothing can be done.
-    Fine,
-    /// It was stored without the reference that admission would have given to it.
-    Missed,
-    /// It names the Secret, which is to open these registries.
-    Served(Vec<(Registry, Identity)>),
-}
-
-/// Judges a pod as admission would have.
-pub(crate) async fn judge(term: &Term, pod: &ObservedPod) -> Standing {
-    let namespace = pod.namespace();
-    if pod.is_deleted {
-        return Standing::Fine;
-    }
-    let known = term.engine.namespaces.look_up(namespace).await;
-    let Decision::Serve { list, registries } = decide(
-        &pod.pod,
-        known.wish(),
-        &term.engine.live.snapshot().settings,
-    ) else {
-        return Standing::Fine;
+/// How a stored pod stands, by the plan that admission makes for it.
+async fn standing_of(term: &Term, pod: &ObservedPod) -> PodStanding {
+    let config = term.engine.live.snapshot();
+    let workload = Workload {
+        namespace: pod.namespace(),
+        pod: &pod.pod,
+        is_running: false,
     };
-    if pod.phase == PodPhase::Ended || matches!(known, Known::Missing | Known::Terminating(_)) {
-        return Standing::Fine;
+    let mut facts = facts::in_memory(&term.engine, &config, &workload);
+    loop {
+        match standing(&workload, pod.phase, &facts, &config) {
+            Ok(standing) => return standing,
+            Err(fact) => {
+                facts::look_up(&term.engine, &config, fact, &workload, &mut facts).await;
+            }
+        }
     }
-    let allowed = term.engine.allowed(namespace, &registries);
-    if allowed.is_empty() {
-        return Standing::Fine;
-    }
-    if list == List::Named {
-        return Standing::Served(allowed);
-    }
-    let account = pod.pod.service_account();
-    if namespace == term.engine.namespace
-        || term
-            .engine
-            .service_accounts
-            .forbids(
-                namespace,
-                account,
-                &term.engine.live.snapshot().settings.secret_name,
-            )
-            .await
-    {
-        return Standing::Fine;
-    }
-    Standing::Missed
 }
 
 /// Does what there is to do about a pod, except for its Secret: the registries that one must open,
 /// and does not, are returned.
 pub(crate) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Registry, Identity)>> {
-    match judge(term, pod).await {
-        Standing::Fine => None,
-        Standing::Missed => {
+    match standing_of(term, pod).await {
+        PodStanding::Fine => None,
+        PodStanding::Missed => {
             if report(term, pod).await {
                 recreate::consider(term, pod);
             }
             None
         }
-        Standing::Served(registries) => {
+        PodStanding::Served(registries) => {
             let all = registries.iter().map(|(registry, _)| registry);
             let target = term.engine.target(pod.namespace());
             if !term.engine.ledger.read().serves(&target, all, clock::now()) {

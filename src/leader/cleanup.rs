@@ -54,7 +54,7 @@ struct Cleanup<'a> {
 
 impl Cleanup<'_> {
     async fn all(&self) -> Result<(), Refusal> {
-        let mut pages = self.api.pages(&self.config.settings.secret_name);
+        let mut pages = self.api.pages(&self.config.secret.name);
         while let Some(secrets) = pages.next().await? {
             for secret in &secrets {
                 let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();

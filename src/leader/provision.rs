@@ -16,6 +16,7 @@ use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Namespace;
@@ -28,7 +29,6 @@ use tracing::{info, warn};
 
 use super::term::Term;
 use crate::clock;
-use crate::cluster::namespaces::Known;
 use crate::cluster::watch::{announcement, follow};
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
@@ -157,7 +157,7 @@ impl Provisioning {
             for job in waiting {
                 // It may have opted out, or begun to end, while it waited.
                 let known = self.term.engine.namespaces.cached(&job.0);
-                if matches!(known, Some(Known::Active(Wish::None | Wish::In))) {
+                if matches!(known, Some(NamespaceFact::Active(Wish::None | Wish::In))) {
                     let _ = self.queue.unbounded_send(job);
                 }
             }

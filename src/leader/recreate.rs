@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::workload::standing::PodPhase;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -18,7 +19,7 @@ use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
 use crate::cluster::optimistic;
-use crate::cluster::pods::{ObservedPod, PodPhase};
+use crate::cluster::pods::ObservedPod;
 
 /// The time from the begin of a term to the first deletion. The leader may have started just now,
 /// and the API server calls it a little later.

@@ -25,6 +25,7 @@ use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
 use ecr_pull_secrets_core::rotation::survey::{StaleSecret, Survey, SurveyFindings};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
+use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -34,7 +35,6 @@ use tokio::time::{Instant, sleep_until};
 use self::progress::RotationProgress;
 use super::term::Term;
 use crate::clock;
-use crate::cluster::namespaces::Known;
 use crate::config::InForce;
 use crate::engine::Engine;
 use crate::pull_secret::write::Written;
@@ -167,7 +167,7 @@ impl RotationLoop {
                 && !self.pauses.is_pausing(&one.target, now)
                 && !matches!(
                     self.engine.namespaces.cached(&one.target.namespace),
-                    Some(Known::Terminating(_))
+                    Some(NamespaceFact::Terminating(_))
                 )
         });
         queue.sort_unstable_by_key(StaleSecret::turn);

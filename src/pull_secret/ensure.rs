@@ -17,6 +17,7 @@ use ecr_pull_secrets_core::pull_secret::flight::{
 };
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -27,7 +28,7 @@ use super::flight::{Flight, Flights};
 use super::ledger::Ledger;
 use super::write::{SecretWriter, Written};
 use crate::clock;
-use crate::cluster::namespaces::{Known, Namespaces};
+use crate::cluster::namespaces::Namespaces;
 use crate::config::Live;
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
@@ -179,14 +180,14 @@ impl PullSecrets {
                 () = flight.woken() => {}
             }
             let (reason, cause) = match self.namespaces.look_up(namespace).await {
-                Known::Missing => ("missing", Cause::NamespaceMissing),
-                Known::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
+                NamespaceFact::Missing => ("missing", Cause::NamespaceMissing),
+                NamespaceFact::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
                 // The next caller starts again.
-                Known::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
-                Known::Active(_) | Known::Unknown if flight.is_forgotten() => {
+                NamespaceFact::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
+                NamespaceFact::Active(_) | NamespaceFact::Unknown if flight.is_forgotten() => {
                     ("no_longer_wanted", Cause::StillWorking)
                 }
-                Known::Active(_) | Known::Unknown => continue,
+                NamespaceFact::Active(_) | NamespaceFact::Unknown => continue,
             };
             self.flights.abandon(target);
             info!(namespace, reason, "gave up on a pull secret");

@@ -140,7 +140,7 @@ rules:
 - {accounts: ['123456789012'], regions: [us-*], assumeRole: {roleArn: 'arn:aws:iam::123456789012:role/a'}}
 - deny: {}
 endpoints: {us-east-1: {ecr: 'https://ecr.example.com'}}
-provision: [{namespaces: [web-*], selector: '!frozen', registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]
+provision: [{namespaces: [web-*], selector: {matchExpressions: [{key: frozen, operator: DoesNotExist}]}, registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]
 rotation: {maxAge: 90m}
 repair: {recreatePods: true}
 ";
@@ -154,7 +154,8 @@ repair: {recreatePods: true}
         "ecr.example.com",
         "5400s",
         "cleanupAfter: 2d",
-        "!frozen",
+        "key: frozen",
+        "operator: DoesNotExist",
         "recreatePods: true",
     ] {
         assert!(text.contains(part), "{part}: {text}");

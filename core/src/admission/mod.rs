@@ -1,4 +1,4 @@
-//! One admission review, without the HTTP around it: decode, decide, answer.
+//! An admission review without HTTP: bytes to a review, and a plan to the bytes of an answer.
 
 pub mod patch;
 pub mod review;

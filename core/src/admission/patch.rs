@@ -1,8 +1,7 @@
-//! The only two patches that we ever send, made once.
+//! The only two patches of the webhook, built once for each configuration.
 //!
-//! A patch that does not apply fails the user's request even under `failurePolicy: Ignore`, so
-//! there is no diff of anything here: the list is absent, and gets made with one element, or it is
-//! there, and gets one element at its end.
+//! A patch that does not apply fails the user's request even under `failurePolicy: Ignore`. So no
+//! patch is a diff: one creates a list with one element, the other appends one element to a list.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,9 +9,9 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Value, json};
 
-use crate::workload::pod::List;
+use crate::workload::plan::PullReference;
 
-/// Base64 of the two patches, ready to be copied into an answer.
+/// The two patches, as base64 that an answer copies.
 #[derive(Clone, Debug)]
 pub struct Patches {
     create: String,
@@ -20,7 +19,7 @@ pub struct Patches {
 }
 
 impl Patches {
-    /// Builds both for a Secret's name.
+    /// Builds both for the name of the pull Secret.
     pub fn new(secret_name: &str) -> Self {
         let reference = json!({ "name": secret_name });
         Self {
@@ -29,12 +28,12 @@ impl Patches {
         }
     }
 
-    /// The patch for a list as it stands; none where it names the Secret already.
-    pub fn for_list(&self, list: List) -> Option<&str> {
-        match list {
-            List::Absent => Some(&self.create),
-            List::Present => Some(&self.append),
-            List::Named => None,
+    /// The patch that adds the reference; `None` if the pod has it or does not get it.
+    pub fn adding(&self, reference: PullReference) -> Option<&str> {
+        match reference {
+            PullReference::Create => Some(&self.create),
+            PullReference::Append => Some(&self.append),
+            PullReference::Named | PullReference::Withheld => None,
         }
     }
 }
@@ -58,37 +57,42 @@ mod tests {
     }
 
     #[test]
-    fn each_case_of_the_list_has_its_patch() {
+    fn each_kind_of_list_has_its_patch() {
         let patches = Patches::new("pull");
         let cases = [
             (
-                List::Absent,
+                PullReference::Create,
                 json!({"spec": {}}),
                 json!({"spec": {"imagePullSecrets": [{"name": "pull"}]}}),
             ),
             (
-                List::Absent,
+                PullReference::Create,
                 json!({"spec": {"imagePullSecrets": null}}),
                 json!({"spec": {"imagePullSecrets": [{"name": "pull"}]}}),
             ),
             (
-                List::Present,
+                PullReference::Append,
                 json!({"spec": {"imagePullSecrets": [{"name": "a"}, {}]}}),
                 json!({"spec": {"imagePullSecrets": [{"name": "a"}, {}, {"name": "pull"}]}}),
             ),
         ];
-        for (list, mut pod, wanted) in cases {
-            json_patch::patch(&mut pod, &decode(patches.for_list(list).unwrap())).unwrap();
+        for (reference, mut pod, wanted) in cases {
+            json_patch::patch(&mut pod, &decode(patches.adding(reference).unwrap())).unwrap();
             assert_eq!(pod, wanted);
         }
-        assert_eq!(patches.for_list(List::Named), None);
+        assert_eq!(patches.adding(PullReference::Named), None);
+        assert_eq!(patches.adding(PullReference::Withheld), None);
     }
 
     #[test]
-    fn a_name_is_json_not_text() {
+    fn secret_name_is_escaped_as_json() {
         let patches = Patches::new("a\"b");
         let mut pod = json!({"spec": {}});
-        json_patch::patch(&mut pod, &decode(patches.for_list(List::Absent).unwrap())).unwrap();
+        json_patch::patch(
+            &mut pod,
+            &decode(patches.adding(PullReference::Create).unwrap()),
+        )
+        .unwrap();
         assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "a\"b");
     }
 }

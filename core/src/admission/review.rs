@@ -1,15 +1,19 @@
-//! Bytes to a review, and an answer to bytes: the only place where either happens.
+//! Bytes to a review, and a plan to the bytes of an answer. No other file does either.
 //!
-//! [`decode`] reads `admission.k8s.io/v1` and nothing else; whatever it cannot read is an
-//! [`InvalidReview`], which HTTP turns into a 4xx, which the API server treats by its
-//! `failurePolicy`. [`encode`] knows no way to say `allowed: false`.
+//! [`decode`] reads `admission.k8s.io/v1` and nothing else. Other bytes are an [`InvalidReview`]:
+//! the HTTP status is 4xx then, and the API server applies its `failurePolicy`. [`encode`] has no
+//! way to write `allowed: false`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::cause::Cause;
-use crate::workload::pod::{Object, Pod, Text, object};
+use super::patch::Patches;
+use crate::names::MAX_LABEL_BYTES;
+use crate::workload::object::{Object, object};
+use crate::workload::plan::{Plan, PullReference};
+use crate::workload::pod::Pod;
+use crate::workload::text::Text;
 
-/// What cannot be answered, because it is no review of a pod.
+/// Bytes that are no review of a pod.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReview {
     /// Not JSON, or not of the shape.
@@ -18,9 +22,9 @@ pub enum InvalidReview {
     /// Another API version or kind.
     #[error("expected an AdmissionReview of admission.k8s.io/v1, got {kind} of {api_version}")]
     Version {
-        /// The `apiVersion` that came.
+        /// The `apiVersion` of the request.
         api_version: String,
-        /// The `kind` that came.
+        /// The `kind` of the request.
         kind: String,
     },
     /// `request` is missing or null.
@@ -32,20 +36,18 @@ pub enum InvalidReview {
     /// The request is about another kind.
     #[error("the admission review is about {0}, not about a Pod")]
     NotAPod(String),
-    /// A name that no API server gives. It would be echoed, or remembered.
+    /// A text that no API server sends. The answer would echo it, or the ledger keep it.
     #[error("{what} of the admission request has more than {most} bytes")]
     TooLong {
         /// The field.
         what: &'static str,
-        /// What it may have.
+        /// The limit in bytes.
         most: usize,
     },
 }
 
-/// A uid has 36 bytes.
-const LONGEST_UID: usize = 128;
-/// By the rules of Kubernetes.
-const LONGEST_NAMESPACE: usize = 63;
+/// The longest uid, in bytes; those of the API server have 36.
+const MAX_UID_BYTES: usize = 128;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,7 +66,7 @@ struct Request<'a> {
     #[serde(borrow)]
     uid: Text<'a>,
     #[serde(borrow)]
-    kind: Kind<'a>,
+    kind: ObjectKind<'a>,
     #[serde(borrow, default)]
     namespace: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -76,7 +78,7 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct ObjectKind<'a> {
     #[serde(borrow)]
     kind: Text<'a>,
 }
@@ -84,15 +86,15 @@ struct Kind<'a> {
 /// A request to admit a pod.
 #[derive(Debug)]
 pub struct Review<'a> {
-    /// To be echoed.
+    /// The uid of the request, which the answer echoes.
     pub uid: Text<'a>,
-    /// The namespace of the request. The object's own may be empty; this one never is.
+    /// The namespace of the request. The object's own may be empty.
     pub namespace: Text<'a>,
-    /// The pod runs already, and gets an ephemeral container: it cannot be patched any more.
+    /// Whether the pod runs and gets an ephemeral container: its references cannot change then.
     pub is_running: bool,
-    /// Nothing may be written on behalf of this request.
+    /// Whether the request may have no side effect.
     pub dry_run: bool,
-    /// The pod as it stands.
+    /// The pod of the request.
     pub pod: Pod<'a>,
 }
 
@@ -100,7 +102,7 @@ pub struct Review<'a> {
 ///
 /// # Errors
 ///
-/// [`InvalidReview`] says what it is instead of a review of a pod.
+/// [`InvalidReview`] says why the bytes are no review of a pod.
 pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
     let Object(envelope): Object<Envelope<'_>> = serde_json::from_slice(bytes)?;
     if &*envelope.api_version != "admission.k8s.io/v1" || &*envelope.kind != "AdmissionReview" {
@@ -115,8 +117,8 @@ pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
     }
     let namespace = request.namespace.unwrap_or_default();
     for (what, text, most) in [
-        ("the uid", &request.uid, LONGEST_UID),
-        ("the namespace", &namespace, LONGEST_NAMESPACE),
+        ("the uid", &request.uid, MAX_UID_BYTES),
+        ("the namespace", &namespace, MAX_LABEL_BYTES),
     ] {
         if text.len() > most {
             return Err(InvalidReview::TooLong { what, most });
@@ -136,11 +138,11 @@ pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
 pub enum Outcome {
     /// The reference was added and the Secret is fresh.
     Injected,
-    /// The pod named the Secret already, and it is fresh.
+    /// The pod named the Secret before, and the Secret is fresh.
     AlreadyPresent,
-    /// Nothing to do with us.
+    /// The pod needs nothing.
     Skipped,
-    /// The pod goes through, but something is not as it should be.
+    /// The pod is admitted with a warning.
     Degraded,
 }
 
@@ -156,41 +158,38 @@ impl Outcome {
     }
 }
 
-/// What we say about a pod. There is no field that could refuse it.
+/// The answer to a review. No field of it can refuse the pod.
 #[derive(Debug)]
 pub struct Answer<'a> {
     /// The request's uid.
     pub uid: &'a str,
-    /// How it ended.
+    /// How the admission ended.
     pub outcome: Outcome,
-    /// Why it was skipped or degraded, in `snake_case`; empty otherwise.
+    /// Why the pod was skipped or the answer degraded, in `snake_case`; empty otherwise.
     pub cause: &'static str,
-    /// Base64 of a JSON patch.
+    /// A JSON patch as base64.
     pub patch: Option<&'a str>,
-    /// What `kubectl` shows to its user.
+    /// The lines that `kubectl` prints.
     pub warnings: Vec<String>,
 }
 
 impl<'a> Answer<'a> {
-    /// An answer that changes nothing.
-    pub fn skipped(uid: &'a str, cause: &'static str) -> Self {
+    /// The answer that carries out a plan. It warns of every cause and is named after the first.
+    pub fn of_plan(uid: &'a str, plan: &Plan, patches: &'a Patches) -> Self {
+        let outcome = match (plan.skip, &plan.causes[..], plan.reference) {
+            (Some(_), _, _) => Outcome::Skipped,
+            (None, [], PullReference::Named) => Outcome::AlreadyPresent,
+            (None, [], PullReference::Create | PullReference::Append) => Outcome::Injected,
+            (None, [], PullReference::Withheld) | (None, [_, ..], _) => Outcome::Degraded,
+        };
+        let skip = plan.skip.map(|skip| skip.name());
+        let first = plan.causes.first().map(|cause| cause.name());
         Self {
             uid,
-            outcome: Outcome::Skipped,
-            cause,
-            patch: None,
-            warnings: Vec::new(),
-        }
-    }
-
-    /// An answer that warns of causes; the first one names it.
-    pub fn degraded(uid: &'a str, patch: Option<&'a str>, causes: &[Cause]) -> Self {
-        Self {
-            uid,
-            outcome: Outcome::Degraded,
-            cause: causes.first().map_or("", |cause| cause.name()),
-            patch,
-            warnings: causes.iter().map(|cause| cause.warning()).collect(),
+            outcome,
+            cause: skip.or(first).unwrap_or_default(),
+            patch: patches.adding(plan.reference),
+            warnings: plan.causes.iter().map(|cause| cause.warning()).collect(),
         }
     }
 }

@@ -1,22 +1,21 @@
-//! The file as a whole: what it says, and that nothing in it is overlooked.
+//! The file as a whole: its defaults, its fields, and no other field.
 
 mod printed;
 mod values;
 
-use super::*;
-use crate::identity::Subject;
-use crate::selection::Wish;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::identity::AssumeRole;
-use crate::identity::Identity;
+use super::duration::DAY;
+use super::*;
+use crate::identity::{AssumeRole, Identity, Subject};
 use crate::image::Registry;
 use crate::rules::Verdict;
 
 const HEAD: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
 
-/// A file with the two lines that every one has.
+/// A file with the two lines that every file has.
 fn file(body: &str) -> Result<Config, InvalidConfig> {
     Config::parse(&format!("{HEAD}{body}"))
 }
@@ -25,7 +24,7 @@ fn accepts(body: &str) -> Config {
     file(body).unwrap_or_else(|error| panic!("{body}\n{error}"))
 }
 
-/// The text of the refusal.
+/// The text of the error.
 fn refuses(body: &str) -> String {
     match file(body) {
         Ok(config) => panic!("{body}\ngave {config:?}"),
@@ -41,7 +40,7 @@ fn verdict(config: &Config, host: &str, namespace: &str) -> Verdict {
 }
 
 #[test]
-fn a_file_that_says_nothing_is_the_same_as_no_file() {
+fn file_without_fields_is_the_defaults() {
     let said = accepts("");
     assert_eq!(format!("{said:?}"), format!("{:?}", Config::default()));
     assert_eq!(said.secret.name, "ecr-registry-credentials");
@@ -60,7 +59,7 @@ fn a_file_that_says_nothing_is_the_same_as_no_file() {
 
 /// `INTERFACES.md`, as far as this version goes.
 #[test]
-fn the_documented_example_says_what_it_says() {
+fn documented_example_is_read() {
     let config = accepts(
         r#"
 secret: {name: ecr-registry-credentials, adopt: ecr-only, cleanupAfter: 35d}
@@ -70,7 +69,7 @@ rules:
 - {accounts: ["210987654321"], ambient: {}}
 - {deny: {}}
 provision:
-- {namespaces: ["*"], selector: "", registries: ["123456789012.dkr.ecr.eu-central-1.amazonaws.com"]}
+- {namespaces: ["*"], selector: {}, registries: ["123456789012.dkr.ecr.eu-central-1.amazonaws.com"]}
 endpoints: {eu-central-1: {ecr: "https://vpce-1.example", sts: "http://127.0.0.1:8080"}}
 rotation: {maxAge: 6h}
 repair: {recreatePods: false}
@@ -103,7 +102,7 @@ repair: {recreatePods: false}
 }
 
 #[test]
-fn every_value_of_a_choice_is_taken() {
+fn every_value_of_a_choice_is_read() {
     for (text, adopt) in [
         ("never", Adopt::Never),
         ("annotated", Adopt::Annotated),
@@ -121,7 +120,7 @@ fn every_value_of_a_choice_is_taken() {
 }
 
 #[test]
-fn an_unknown_field_anywhere_is_refused_with_its_line_and_name() {
+fn unknown_field_is_refused_with_line_and_name() {
     for (body, line, field) in [
         ("secrte: {}\n", 3, "secrte"),
         ("secret:\n  nmae: x\n", 4, "nmae"),
@@ -151,6 +150,16 @@ fn an_unknown_field_anywhere_is_refused_with_its_line_and_name() {
             5,
             "selectors",
         ),
+        (
+            "provision:\n- selector:\n    matchLabel: {}\n",
+            5,
+            "matchLabel",
+        ),
+        (
+            "provision:\n- selector:\n    matchExpressions:\n    - key: a\n      operater: In\n",
+            7,
+            "operater",
+        ),
     ] {
         let error = refuses(body);
         assert!(error.contains(&format!("line {line} ")), "{body}\n{error}");
@@ -161,7 +170,7 @@ fn an_unknown_field_anywhere_is_refused_with_its_line_and_name() {
     }
 }
 
-/// Every field that there is.
+/// Every field of the file.
 fn known(name: &str) -> bool {
     [
         "apiVersion",
@@ -179,6 +188,11 @@ fn known(name: &str) -> bool {
         "repair",
         "recreatePods",
         "selector",
+        "matchLabels",
+        "matchExpressions",
+        "key",
+        "operator",
+        "values",
         "registries",
         "accounts",
         "regions",
@@ -196,11 +210,11 @@ fn known(name: &str) -> bool {
 }
 
 proptest! {
-    /// The table above, for names that nobody thought of.
+    /// The table of unknown fields, for any names.
     #[test]
-    fn no_typing_error_in_a_field_is_overlooked(
+    fn misspelt_field_is_refused_everywhere(
         field in "[a-zA-Z][a-zA-Z_]{0,12}".prop_filter("is a field", |name| !known(name)),
-        place in 0..8usize,
+        place in 0..10usize,
     ) {
         let body = match place {
             0 => format!("{field}: x\n"),
@@ -209,7 +223,9 @@ proptest! {
             3 => format!("rules: [{{assumeRole: {{roleArn: a, {field}: x}}}}]\n"),
             4 => format!("repair: {{{field}: x}}\n"),
             5 => format!("provision: [{{registries: [x], {field}: x}}]\n"),
-            6 => format!("endpoints: {{r: {{{field}: x}}}}\n"),
+            6 => format!("provision: [{{selector: {{{field}: x}}}}]\n"),
+            7 => format!("provision: [{{selector: {{matchExpressions: [{{{field}: x}}]}}}}]\n"),
+            8 => format!("endpoints: {{r: {{{field}: x}}}}\n"),
             _ => format!("rotation: {{{field}: x}}\n"),
         };
         let said = format!("unknown field `{field}`");
@@ -217,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>(), yaml in "[a-z:{}\\[\\]&*!|>\"' ,\n-]{0,60}") {
+    fn no_text_causes_a_panic(text in any::<String>(), yaml in "[a-z:{}\\[\\]&*!|>\"' ,\n-]{0,60}") {
         let _ = Config::parse(&text);
         let _ = Config::parse(&yaml);
         let _ = file(&yaml);
@@ -225,11 +241,11 @@ proptest! {
 }
 
 #[test]
-fn a_value_of_the_wrong_shape_is_refused_with_its_line() {
+fn value_of_the_wrong_shape_is_refused() {
     for (body, said) in [
         ("secret: {adopt: maybe}\n", "unknown variant `maybe`"),
         ("secret: [x]\n", "expected mapping"),
-        // Planned, not there.
+        // A value of a later version.
         ("selection: all-pods\n", "unknown variant `all-pods`"),
         ("rules: {deny: {}}\n", "expected sequence"),
         (
@@ -255,7 +271,7 @@ fn a_value_of_the_wrong_shape_is_refused_with_its_line() {
 }
 
 #[test]
-fn what_is_written_for_something_else_is_refused() {
+fn file_for_another_program_is_refused() {
     for (text, said) in [
         ("", "unexpected end of input"),
         ("kind: Config\n", "missing field `apiVersion`"),
@@ -279,48 +295,18 @@ fn what_is_written_for_something_else_is_refused() {
 }
 
 #[test]
-fn a_rule_that_cannot_be_obeyed_is_refused_by_its_index() {
+fn invalid_rule_is_refused_by_its_index() {
     for (rule, said) in [
         ("{}", "rules[1]: give exactly one"),
         ("{namespaces: [x]}", "rules[1]: give exactly one"),
         ("{ambient: }", "rules[1]: give exactly one"),
         ("{ambient: {}, deny: {}}", "rules[1]: give exactly one"),
         (
-            "{assumeRole: {roleArn: nonsense}}",
-            "rules[1].assumeRole.roleArn: `nonsense`",
+            "{assumeRole: {roleArn: foo}}",
+            "rules[1].assumeRole.roleArn: `foo`",
         ),
     ] {
         let error = refuses(&format!("rules:\n- {{deny: {{}}}}\n- {rule}\n"));
         assert!(error.contains(said), "{rule}: {error}");
-    }
-}
-
-#[test]
-fn out_wins_and_opting_in_takes_one_word_from_either_side() {
-    use Wish::{In, None, Out};
-
-    let cases = [
-        // pod, namespace, opt-out, opt-in
-        (None, None, true, false),
-        (None, In, true, true),
-        (In, None, true, true),
-        (In, In, true, true),
-        (Out, None, false, false),
-        (Out, In, false, false),
-        (Out, Out, false, false),
-        (None, Out, false, false),
-        (In, Out, false, false),
-    ];
-    for (pod, namespace, opt_out, opt_in) in cases {
-        assert_eq!(
-            Selection::OptOut.admits(pod, namespace),
-            opt_out,
-            "{pod:?} in {namespace:?}"
-        );
-        assert_eq!(
-            Selection::OptIn.admits(pod, namespace),
-            opt_in,
-            "{pod:?} in {namespace:?}"
-        );
     }
 }

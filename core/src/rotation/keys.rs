@@ -66,8 +66,9 @@ impl KnownHost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::rules::{Empty, Rule, check};
     use crate::identity::AssumeRole;
-    use crate::rules::{Empty, Glob, Rule};
+    use crate::rules::Glob;
 
     const HOST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     const TEAM: Subject<'_> = Subject {
@@ -82,7 +83,7 @@ mod tests {
             external_id: None,
             session_name: None,
         };
-        let rules = Rules::new(vec![
+        let rules = check(&[
             Rule {
                 namespaces: vec![Glob::new("closed")],
                 deny: Some(Empty {}),

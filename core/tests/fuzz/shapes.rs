@@ -142,6 +142,26 @@ pub fn docker_config() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// A LabelSelector in flow style, or a text of about the form that kubectl reads.
+fn selector() -> impl Strategy<Value = String> {
+    let word = || "[a-zA-Z0-9./_-]{0,6}";
+    let labels = prop::collection::btree_map(word(), word(), 0..3);
+    let operator = select(vec!["In", "NotIn", "Exists", "DoesNotExist", "in", ""]);
+    let values = prop::option::of(prop::collection::vec(word(), 0..3));
+    let requirement = (word(), operator, values).prop_map(|(key, operator, values)| {
+        let mut requirement = json!({ "key": key, "operator": operator });
+        if let Some(values) = values {
+            requirement["values"] = json!(values);
+        }
+        requirement
+    });
+    let requirements = prop::collection::vec(requirement, 0..3);
+    let object = (labels, requirements).prop_map(|(labels, requirements)| {
+        json!({ "matchLabels": labels, "matchExpressions": requirements }).to_string()
+    });
+    prop_oneof![4 => object, 1 => "[a-z!=, ()]{0,12}".prop_map(|text| format!("'{text}'"))]
+}
+
 pub fn config() -> impl Strategy<Value = Vec<u8>> {
     let text = || {
         prop_oneof![
@@ -171,10 +191,10 @@ pub fn config() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(texts, action)| format!("- namespaces: {}\n  {action}\n", json!(texts)));
     let rules =
         prop::collection::vec(rule, 1..3).prop_map(|rules| format!("rules:\n{}", rules.concat()));
-    let entry = (texts(), "[a-z!=, ()]{0,12}").prop_map(|(texts, selector)| {
+    let entry = (texts(), selector()).prop_map(|(texts, selector)| {
         let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
         format!(
-            "provision:\n- namespaces: {}\n  selector: '{selector}'\n  registries: [{host}]\n",
+            "provision:\n- namespaces: {}\n  selector: {selector}\n  registries: [{host}]\n",
             json!(texts)
         )
     });

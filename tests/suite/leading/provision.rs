@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_stand_in::spec::Fault;
-use ecr_pull_secrets_core::provision::{Entry, Provision};
+use ecr_pull_secrets_core::config::provision::{Provision, ProvisionEntry};
 use k8s_openapi::api::core::v1::{Namespace as V1Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{Expression, Selector, SelectorExt as _};
 use serde_json::{Value, json};
 
 use super::leader::{candidate, grant, leads};
@@ -37,7 +39,10 @@ rules:
 - {ambient: {}}
 provision:
 - {namespaces: [glob-*, denied-*], registries: [123456789012.dkr.ecr.provision-land-1.amazonaws.com]}
-- selector: provision in (yes,always),!frozen
+- selector:
+    matchExpressions:
+    - {key: provision, operator: In, values: ['yes', always]}
+    - {key: frozen, operator: DoesNotExist}
   registries:
   - 123456789012.dkr.ecr.provision-land-1.amazonaws.com
   - 123456789012.dkr.ecr.provision-land-2.amazonaws.com
@@ -241,36 +246,49 @@ async fn a_selector_means_what_the_api_server_means(world: Arc<World>) -> Outcom
     for (number, labels) in all.iter().enumerate() {
         namespace(&world, &format!("selector-{number}"), labels.clone()).await;
     }
+    let needs = |key: &str, operator: &str, values: &[&str]| {
+        let values = json!(values);
+        json!({ "key": key, "operator": operator, "values": values })
+    };
+    let team = |operator: &str, values: &[&str]| needs("team", operator, values);
+    let stage = needs("example.com/stage", "Exists", &[]);
     for selector in [
-        "team",
-        "!team",
-        "! team",
-        "team=a",
-        " team == a ",
-        "team=",
-        "team!=a",
-        "team in (a)",
-        "team in ( a , b )",
-        "team in (a,)",
-        "team notin (a,b)",
-        "team notin (a),example.com/stage",
-        "example.com/stage=live",
-        "example.com/stage,team!=b",
-        "in",
-        "notin in (a)",
+        json!({}),
+        json!({ "matchLabels": { "team": "a" } }),
+        json!({ "matchLabels": { "team": "" } }),
+        json!({ "matchLabels": { "example.com/stage": "live" } }),
+        json!({ "matchLabels": { "team": "a", "example.com/stage": "" } }),
+        json!({ "matchExpressions": [team("Exists", &[])] }),
+        json!({ "matchExpressions": [team("DoesNotExist", &[])] }),
+        json!({ "matchExpressions": [team("In", &["a"])] }),
+        json!({ "matchExpressions": [team("In", &["a", "b"])] }),
+        json!({ "matchExpressions": [team("In", &["a", ""])] }),
+        json!({ "matchExpressions": [team("NotIn", &["a"])] }),
+        json!({ "matchExpressions": [team("NotIn", &["a", "b"])] }),
+        json!({ "matchExpressions": [team("NotIn", &["a"]), &stage] }),
+        json!({ "matchExpressions": [&stage, team("NotIn", &["b"])] }),
+        json!({ "matchLabels": { "team": "b" }, "matchExpressions": [&stage] }),
+        json!({ "matchExpressions": [needs("in", "Exists", &[])] }),
+        json!({ "matchExpressions": [needs("notin", "In", &["a"])] }),
     ] {
-        let list = ListParams::default().labels(&format!("set=selector,{selector}"));
+        let theirs: LabelSelector = serde_json::from_value(selector.clone())?;
+        let mut theirs: Selector = theirs.try_into()?;
+        theirs.extend([Expression::Equal("set".to_owned(), "selector".to_owned())]);
+        let list = ListParams::default().labels_from(&theirs);
         let listed = namespaces(&world).list(&list).await?.items;
         let listed: BTreeSet<String> = listed
             .into_iter()
             .filter_map(|namespace| namespace.metadata.name)
             .collect();
         let entry = json!({ "selector": selector, "registries": ALL });
-        let entry: Entry = serde_json::from_value(entry)?;
+        let entry: ProvisionEntry = serde_json::from_value(entry)?;
         let provision = Provision::new(&[entry])?;
         let matching = all.iter().enumerate().filter(|(_, labels)| {
             let labels = serde_json::from_value((*labels).clone()).expect("labels");
-            !provision.registries("any", &labels).is_empty()
+            let is_ours = !provision.registries("any", &labels).is_empty();
+            // A second opinion without the API server.
+            assert_eq!(is_ours, theirs.matches(&labels), "{selector}");
+            is_ours
         });
         let matching: BTreeSet<String> = matching
             .map(|(number, _)| format!("selector-{number}"))

@@ -1,4 +1,4 @@
-//! What is read from a request, and what is refused.
+//! The fields that a request must have, and the bytes that are refused.
 
 mod answer;
 
@@ -7,14 +7,13 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::selection::Selection;
-use crate::selection::Wish;
-use crate::workload::pod::{Decision, List, Settings, decide};
+use crate::config::Config;
+use crate::workload::plan::{AccountFact, Facts, NamespaceFact, Workload, plan};
 
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app";
 
-/// A review as an API server sends it, as far as it matters.
+/// A review of the API server, with the fields that matter.
 fn review() -> Value {
     json!({
         "kind": "AdmissionReview",
@@ -41,7 +40,7 @@ fn review() -> Value {
     })
 }
 
-/// The review with the value at a JSON pointer set, or with the field taken out.
+/// The review with the value at a JSON pointer set, or without the field.
 fn edited(pointer: &str, value: Option<Value>) -> Vec<u8> {
     let mut review = review();
     let (parent, field) = pointer.rsplit_once('/').unwrap();
@@ -60,28 +59,34 @@ fn refuses(bytes: &[u8]) -> InvalidReview {
     }
 }
 
-fn decision(review: &Review<'_>) -> Decision {
-    let settings = Settings {
-        secret_name: "pull".to_owned(),
-        selection: Selection::OptOut,
+fn planned(review: &Review<'_>) -> Plan {
+    let workload = Workload {
+        namespace: &review.namespace,
+        pod: &review.pod,
+        is_running: review.is_running,
     };
-    decide(&review.pod, Wish::None, &settings)
+    let facts = Facts {
+        is_asked: true,
+        namespace: Some(NamespaceFact::Unknown),
+        account: Some(AccountFact::Unrestricted),
+    };
+    plan(&workload, &facts, &Config::default()).unwrap()
 }
 
 #[test]
-fn a_review_of_an_api_server_is_read() {
+fn review_of_the_api_server_is_read() {
     let bytes = review().to_string().into_bytes();
     let review = decode(&bytes).unwrap();
     assert_eq!(&*review.uid, UID);
     assert_eq!(&*review.namespace, "web");
     assert!(!review.is_running && !review.dry_run);
-    assert!(
-        matches!(decision(&review), Decision::Serve { list: List::Absent, registries } if registries.len() == 1)
-    );
+    let plan = planned(&review);
+    assert_eq!(plan.reference, PullReference::Create);
+    assert_eq!(plan.grants.len(), 1);
 }
 
 #[test]
-fn only_a_true_dry_run_is_one() {
+fn dry_run_is_true_only() {
     for (value, wanted) in [
         (Some(json!(true)), true),
         (Some(json!(false)), false),
@@ -96,7 +101,7 @@ fn only_a_true_dry_run_is_one() {
 }
 
 #[test]
-fn a_pod_with_a_new_ephemeral_container_runs_already() {
+fn pod_with_a_new_ephemeral_container_runs() {
     for (value, wanted) in [
         (Some(json!("ephemeralcontainers")), true),
         (Some(json!("EphemeralContainers")), false),
@@ -115,7 +120,7 @@ fn a_pod_with_a_new_ephemeral_container_runs_already() {
 }
 
 #[test]
-fn a_request_without_a_namespace_has_an_empty_one_and_not_the_object_s() {
+fn missing_namespace_is_not_taken_from_the_object() {
     for value in [None, Some(json!(null)), Some(json!(""))] {
         assert_eq!(
             &*decode(&edited("/request/namespace", value))
@@ -127,7 +132,7 @@ fn a_request_without_a_namespace_has_an_empty_one_and_not_the_object_s() {
 }
 
 #[test]
-fn escapes_are_undone() {
+fn escapes_are_decoded() {
     let mut text = review().to_string();
     text = text
         .replace("\"web\"", "\"w\\u0065b\"")
@@ -137,7 +142,7 @@ fn escapes_are_undone() {
 }
 
 #[test]
-fn a_name_that_no_api_server_gives_is_refused() {
+fn overlong_uid_or_namespace_is_refused() {
     for (pointer, longest) in [("/request/uid", 128), ("/request/namespace", 63)] {
         let mut review = review();
         *review.pointer_mut(pointer).unwrap() = json!("x".repeat(longest));
@@ -151,7 +156,7 @@ fn a_name_that_no_api_server_gives_is_refused() {
 }
 
 #[test]
-fn another_version_or_kind_is_refused_by_name() {
+fn other_version_or_kind_is_refused() {
     for (pointer, value, said) in [
         (
             "/apiVersion",
@@ -173,7 +178,7 @@ fn another_version_or_kind_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_missing_or_null_is_said() {
+fn missing_or_null_field_is_refused() {
     for value in [None, Some(json!(null))] {
         assert!(matches!(
             refuses(&edited("/request", value.clone())),
@@ -200,7 +205,7 @@ fn what_is_missing_or_null_is_said() {
 }
 
 #[test]
-fn another_object_is_refused_by_its_kind() {
+fn other_object_is_refused_by_its_kind() {
     for kind in ["Deployment", "pod", "PodTemplate", ""] {
         let error = refuses(&edited("/request/kind/kind", Some(json!(kind))));
         assert!(
@@ -213,7 +218,7 @@ fn another_object_is_refused_by_its_kind() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_refused_and_never_guessed_at() {
+fn value_of_the_wrong_type_is_refused() {
     for (pointer, value) in [
         ("/request", json!("x")),
         ("/request/uid", json!(7)),
@@ -247,7 +252,7 @@ fn a_value_of_the_wrong_type_is_refused_and_never_guessed_at() {
 }
 
 #[test]
-fn what_is_no_json_is_refused() {
+fn other_bytes_than_json_are_refused() {
     let whole = review().to_string();
     for bytes in [
         &b""[..],
@@ -262,13 +267,13 @@ fn what_is_no_json_is_refused() {
     ] {
         assert!(matches!(refuses(bytes), InvalidReview::Json(_)));
     }
-    // A lone surrogate is no text; in a field that is not read it may stand.
+    // A lone surrogate is no text.
     assert!(decode(whole.replace(UID, "\\ud800").as_bytes()).is_err());
 }
 
-/// A stack overflow would end the process, and with it every request that it serves.
+/// A stack overflow would end the process and all of its requests.
 #[test]
-fn depth_is_refused_and_does_not_end_the_process() {
+fn deep_nesting_is_refused_without_stack_overflow() {
     let depth = 1_000_000;
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let tower = format!("{}0{}", open.repeat(depth), close.repeat(depth));
@@ -284,9 +289,9 @@ fn depth_is_refused_and_does_not_end_the_process() {
     }
 }
 
-/// serde reads a struct from the list of its fields as well. The patch does not apply to that.
+/// serde also reads a struct from the list of its fields, and the patch does not apply to a list.
 #[test]
-fn a_list_is_no_object() {
+fn list_in_place_of_an_object_is_refused() {
     let image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app";
     let spec = json!([null, "default", [{ "image": image }], null, null, null]);
     for (pointer, list) in [
@@ -309,14 +314,14 @@ fn a_list_is_no_object() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), text in "[{}\\[\\]\",:a-z0-9\\\\ ]{0,80}") {
+    fn no_bytes_cause_a_panic(bytes in any::<Vec<u8>>(), text in "[{}\\[\\]\",:a-z0-9\\\\ ]{0,80}") {
         let _ = decode(&bytes);
         let _ = decode(text.as_bytes());
     }
 
-    /// One byte of a sound review is another, or the review ends there.
+    /// One byte of a valid review is replaced, or the review ends there.
     #[test]
-    fn a_damaged_review_is_refused_or_read_and_never_more(
+    fn damaged_review_is_read_or_refused(
         at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
     ) {
         let mut bytes = review().to_string().into_bytes();
@@ -327,13 +332,13 @@ proptest! {
         } else {
             bytes[at] = byte;
             if let Ok(review) = decode(&bytes) {
-                decision(&review);
+                planned(&review);
             }
         }
     }
 
     #[test]
-    fn a_null_in_any_place_is_no_trouble(places in proptest::collection::vec(any::<prop::sample::Index>(), 1..4)) {
+    fn null_in_any_field_is_read_or_refused(places in proptest::collection::vec(any::<prop::sample::Index>(), 1..4)) {
         let pointers = [
             "/request", "/request/object", "/request/object/metadata", "/request/object/spec", "/request/namespace",
             "/request/object/spec/containers", "/request/object/spec/containers/0/image", "/request/dryRun",
@@ -346,7 +351,7 @@ proptest! {
             }
         }
         match decode(review.to_string().as_bytes()) {
-            Ok(review) => drop(decision(&review)),
+            Ok(review) => drop(planned(&review)),
             Err(error) => prop_assert!(matches!(error, InvalidReview::NoRequest | InvalidReview::NoPod)),
         }
     }

@@ -1,4 +1,4 @@
-//! What `--print-config` shows is a file that means the same.
+//! The output of `--print-config` is a file that means the same.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn reprinted(config: &Config) -> Config {
 }
 
 #[test]
-fn every_default_is_shown_and_nothing_of_rules_that_is_not_said() {
+fn every_default_is_printed_and_no_absent_field() {
     assert_eq!(
         Config::default().to_yaml().unwrap().trim_end(),
         [
@@ -42,7 +42,7 @@ fn every_default_is_shown_and_nothing_of_rules_that_is_not_said() {
     }
 }
 
-/// Text that YAML would take for something else if it stood there without quotes.
+/// Texts that YAML reads as another type without quotes.
 fn patterns() -> impl Strategy<Value = Vec<String>> {
     let odd = select(vec![
         "*",
@@ -113,14 +113,14 @@ fn rules() -> impl Strategy<Value = Value> {
 
 fn provision() -> impl Strategy<Value = Value> {
     let selector = select(vec![
-        "",
-        "!a",
-        "a",
-        "null",
-        "1",
-        "a in (b, c),d!=e",
-        "x.y/z=",
-        "a==yes",
+        json!({}),
+        json!({"matchLabels": {}, "matchExpressions": []}),
+        json!({"matchLabels": {"null": "null", "x.y/z": ""}}),
+        json!({"matchLabels": {"1": "1", "a": "yes", "b": "0x1", "c": "1e3", "d": "012"}}),
+        json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
+        json!({"matchExpressions": [{"key": "yes", "operator": "DoesNotExist", "values": []}]}),
+        json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b", "no", ""]}]}),
+        json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "d", "operator": "NotIn", "values": ["e"]}]}),
     ]);
     let registries = vec(
         "[0-9]{12}\\.dkr\\.ecr\\.us-east-1\\.amazonaws\\.com(:443)?",
@@ -172,7 +172,7 @@ fn files() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn a_printed_configuration_reads_back_the_same(file in files()) {
+    fn printed_configuration_is_read_back(file in files()) {
         // JSON is YAML.
         let config = Config::parse(&file.to_string()).unwrap();
         let again = reprinted(&config);

@@ -1,10 +1,10 @@
-//! What may stand in a field, and what may not.
+//! The values that a field takes, and those that it does not.
 
 use super::*;
 
-/// YAML reads a bare `012…` as a number; here it stays the text that it is, leading zero included.
+/// YAML reads a bare `012…` as a number; here it stays a text with its leading zero.
 #[test]
-fn an_account_without_quotes_keeps_its_leading_zero() {
+fn account_without_quotes_keeps_its_leading_zero() {
     let config = accepts("rules: [{accounts: [012345678901], ambient: {}}]\n");
     assert_eq!(
         verdict(&config, "012345678901.dkr.ecr.us-east-1.amazonaws.com", "a"),
@@ -16,9 +16,9 @@ fn an_account_without_quotes_keeps_its_leading_zero() {
     );
 }
 
-/// A list that lost its items to a comment would otherwise turn one account into every account.
+/// A list whose items are commented out would otherwise match every account.
 #[test]
-fn a_list_that_narrows_a_rule_is_not_left_blank() {
+fn blank_list_of_a_rule_is_refused() {
     for field in ["accounts", "regions", "namespaces"] {
         let error = refuses(&format!(
             "rules:\n- {field}:\n  # - something\n  ambient: {{}}\n"
@@ -32,7 +32,7 @@ fn a_list_that_narrows_a_rule_is_not_left_blank() {
 }
 
 #[test]
-fn rules_of_which_each_is_commented_out_do_not_allow_everything() {
+fn blank_list_of_rules_is_refused() {
     let error = refuses("rules:\n# - deny: {}\n");
     assert!(
         error.contains("line ") && error.contains("leave the field out"),
@@ -42,7 +42,7 @@ fn rules_of_which_each_is_commented_out_do_not_allow_everything() {
 }
 
 #[test]
-fn a_secret_name_is_a_dns_subdomain() {
+fn secret_name_is_a_dns_subdomain() {
     let longest = format!("{}.{}", "a".repeat(200), "b".repeat(52));
     for name in [
         "a",
@@ -75,7 +75,7 @@ fn a_secret_name_is_a_dns_subdomain() {
 }
 
 #[test]
-fn a_duration_is_what_people_write() {
+fn duration_is_read_in_every_usual_form() {
     for (text, seconds) in [
         ("1s", 1),
         ("30s", 30),
@@ -100,7 +100,7 @@ fn a_duration_is_what_people_write() {
 }
 
 #[test]
-fn a_duration_that_is_none_is_refused() {
+fn other_text_is_no_duration() {
     for text in [
         "6",
         "\"\"",
@@ -128,7 +128,7 @@ fn a_duration_that_is_none_is_refused() {
 }
 
 #[test]
-fn an_endpoint_is_a_url() {
+fn endpoint_is_a_url() {
     for url in [
         "https://vpce-0123.api.ecr.eu-central-1.vpce.amazonaws.com",
         "http://127.0.0.1:4566",
@@ -164,7 +164,7 @@ fn an_endpoint_is_a_url() {
 }
 
 #[test]
-fn clean_up_takes_a_day_or_more_or_never() {
+fn cleanup_after_is_a_day_or_more_or_never() {
     let after = |text: &str| accepts(&format!("secret: {{cleanupAfter: {text}}}")).secret;
     assert_eq!(after("never").cleanup_after, None);
     for (text, hours) in [("1d", 24), ("24h", 24), ("36h", 36), ("35d", 35 * 24)] {
@@ -182,11 +182,11 @@ fn clean_up_takes_a_day_or_more_or_never() {
 }
 
 #[test]
-fn a_provision_entry_says_what_is_wrong_with_it_and_where() {
+fn invalid_provision_entry_is_refused_with_its_place() {
     let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     accepts(&format!("provision: [{{registries: [{host}]}}]"));
     accepts(&format!(
-        "provision: [{{selector: \"!a\", registries: [{host}]}}]"
+        "provision: [{{selector: {{matchLabels: {{a: b}}}}, registries: [{host}]}}]"
     ));
     for (entry, said) in [
         ("namespaces: [x]".to_owned(), "missing field `registries`"),
@@ -211,8 +211,26 @@ fn a_provision_entry_says_what_is_wrong_with_it_and_where() {
             "`selector` is blank",
         ),
         (
-            format!("registries: [{host}]\n  selector: a > 1"),
-            "provision[0].selector: `a > 1`",
+            format!("registries: [{host}]\n  selector: {{matchLabels: {{-a: b}}}}"),
+            "provision[0].selector.matchLabels: `-a` is not the key",
+        ),
+        (
+            format!(
+                "registries: [{host}]\n  selector: {{matchExpressions: [{{key: a, operator: In}}]}}"
+            ),
+            "provision[0].selector.matchExpressions[0].values: give at least one value for In",
+        ),
+        (
+            format!("registries: [{host}]\n  selector:\n    matchLabels:\n"),
+            "`matchLabels` is blank",
+        ),
+        (
+            format!("registries: [{host}]\n  selector:\n    matchExpressions:\n"),
+            "`matchExpressions` is blank",
+        ),
+        (
+            format!("registries: [{host}]\n  selector: [a]"),
+            "expected a LabelSelector",
         ),
         (
             format!("registries: [{host}]\n  namespaces:"),
@@ -225,7 +243,31 @@ fn a_provision_entry_says_what_is_wrong_with_it_and_where() {
 }
 
 #[test]
-fn pods_are_made_anew_only_where_it_is_said() {
+fn pods_are_recreated_only_if_configured() {
     assert!(!accepts("repair: {}").repair.recreate_pods);
     assert!(accepts("repair: {recreatePods: true}").repair.recreate_pods);
+}
+
+/// Versions before the first release read the form of kubectl.
+#[test]
+fn selector_as_text_is_refused_with_the_new_form() {
+    let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    for text in ["a=b", "\"!a\"", "a in (b,c)", "a", "\"\"", "\" \""] {
+        let error = refuses(&format!(
+            "provision:\n- registries: [{host}]\n  selector: {text}\n"
+        ));
+        let quoted = text.trim_matches('"');
+        assert!(
+            error.contains(&format!("`{quoted}`: write a LabelSelector")),
+            "{error}"
+        );
+        assert!(error.contains("line 5 "), "{error}");
+        let example = error
+            .split_once("in place of a text: ")
+            .and_then(|(_, rest)| rest.lines().next())
+            .unwrap();
+        accepts(&format!(
+            "provision:\n- registries: [{host}]\n  selector: {example}\n"
+        ));
+    }
 }

@@ -2,10 +2,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::*;
+use crate::config::rules::{Empty, Rule, check};
 use crate::identity::{AssumeRole, Identity, Subject};
 use crate::image::Registry;
 use crate::rotation::keys::TokenKeys;
-use crate::rules::{Empty, Glob, Rule, Rules};
+use crate::rules::{Glob, Rules};
 
 const EAST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 const WEST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
@@ -120,7 +121,7 @@ fn two_accounts_of_a_region_share_a_key() {
 
 #[test]
 fn denied_registry_is_not_renewed() {
-    let rules = Rules::new(vec![
+    let rules = check(&[
         Rule {
             namespaces: vec![Glob::new("closed")],
             deny: Some(Empty {}),
@@ -190,7 +191,7 @@ fn entry_of_another_identity_is_due() {
         assume_role: Some(role),
         ..Rule::default()
     };
-    let rules = Rules::new(vec![rule]).unwrap();
+    let rules = check(&[rule]).unwrap();
     let secrets = [secret("team", &[(EAST, 1000)])];
     let found = look(&secrets, &rules, &[]);
     let oldest = |found: &SurveyFindings| found.uses.values().next().unwrap().oldest;

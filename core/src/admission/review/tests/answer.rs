@@ -1,61 +1,98 @@
-//! What an answer says, and that none refuses.
+//! The answer to each kind of plan. None refuses a pod.
 
 use super::*;
 
 use proptest::sample::select;
 
+use crate::cause::Cause;
+use crate::workload::plan::Skip;
+
 fn encoded(answer: &Answer<'_>) -> Value {
     serde_json::from_slice(&encode(answer).unwrap()).unwrap()
 }
 
+fn of_plan(plan: &Plan) -> Value {
+    encoded(&Answer::of_plan(UID, plan, &Patches::new("pull")))
+}
+
+fn with(reference: PullReference, causes: &[Cause]) -> Plan {
+    Plan {
+        skip: None,
+        reference,
+        grants: Vec::new(),
+        causes: causes.to_vec(),
+    }
+}
+
 #[test]
-fn the_answer_to_an_injected_pod_is_complete() {
-    let answer = Answer {
-        uid: UID,
-        outcome: Outcome::Injected,
-        cause: "",
-        patch: Some("W10="),
-        warnings: Vec::new(),
-    };
+fn answer_to_an_injected_pod_is_complete() {
+    let patches = Patches::new("pull");
+    for reference in [PullReference::Create, PullReference::Append] {
+        assert_eq!(
+            of_plan(&with(reference, &[])),
+            json!({
+                "apiVersion": "admission.k8s.io/v1",
+                "kind": "AdmissionReview",
+                "response": {
+                    "uid": UID,
+                    "allowed": true,
+                    "patchType": "JSONPatch",
+                    "patch": patches.adding(reference).unwrap(),
+                    "auditAnnotations": {"outcome": "injected"},
+                },
+            })
+        );
+    }
+}
+
+#[test]
+fn pod_with_the_reference_gets_no_patch() {
     assert_eq!(
-        encoded(&answer),
-        json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "response": {
-                "uid": UID,
-                "allowed": true,
-                "patchType": "JSONPatch",
-                "patch": "W10=",
-                "auditAnnotations": {"outcome": "injected"},
-            },
-        })
+        of_plan(&with(PullReference::Named, &[]))["response"],
+        json!({"uid": UID, "allowed": true, "auditAnnotations": {"outcome": "already_present"}})
     );
 }
 
 #[test]
-fn a_skipped_pod_gets_its_reason_and_nothing_else() {
+fn skipped_pod_gets_its_reason_only() {
+    let plan = Plan {
+        skip: Some(Skip::OptedOut),
+        ..with(PullReference::Withheld, &[])
+    };
     assert_eq!(
-        encoded(&Answer::skipped(UID, "opted_out"))["response"],
+        of_plan(&plan)["response"],
         json!({"uid": UID, "allowed": true, "auditAnnotations": {"outcome": "skipped", "cause": "opted_out"}})
     );
 }
 
 #[test]
-fn a_degraded_answer_is_named_by_the_first_cause_and_warns_of_all() {
+fn degraded_answer_warns_of_every_cause() {
     let causes = [Cause::AwsTimeout, Cause::QuotaExceeded];
+    let warnings = causes.map(Cause::warning);
+    let patches = Patches::new("pull");
     assert_eq!(
-        encoded(&Answer::degraded(UID, Some("W10="), &causes))["response"],
+        of_plan(&with(PullReference::Create, &causes))["response"],
         json!({
             "uid": UID,
             "allowed": true,
             "patchType": "JSONPatch",
-            "patch": "W10=",
-            "warnings": [Cause::AwsTimeout.warning(), Cause::QuotaExceeded.warning()],
+            "patch": patches.adding(PullReference::Create).unwrap(),
+            "warnings": warnings,
             "auditAnnotations": {"outcome": "degraded", "cause": "aws_timeout"},
         })
     );
-    let bare = encoded(&Answer::degraded(UID, None, &[]));
+    for reference in [PullReference::Named, PullReference::Withheld] {
+        assert_eq!(
+            of_plan(&with(reference, &causes))["response"],
+            json!({
+                "uid": UID,
+                "allowed": true,
+                "warnings": warnings,
+                "auditAnnotations": {"outcome": "degraded", "cause": "aws_timeout"},
+            })
+        );
+    }
+    let bare = of_plan(&with(PullReference::Withheld, &[]));
     assert_eq!(
         bare["response"]["auditAnnotations"],
         json!({"outcome": "degraded"})
@@ -63,7 +100,7 @@ fn a_degraded_answer_is_named_by_the_first_cause_and_warns_of_all() {
 }
 
 #[test]
-fn outcomes_have_the_names_that_others_rely_on() {
+fn outcomes_keep_their_names() {
     assert_eq!(Outcome::Injected.name(), "injected");
     assert_eq!(Outcome::AlreadyPresent.name(), "already_present");
     assert_eq!(Outcome::Skipped.name(), "skipped");
@@ -86,7 +123,7 @@ fn answers() -> impl Strategy<Value = (String, Outcome, Option<String>, Vec<Stri
     )
 }
 
-/// Everything an answer may hold, by name.
+/// Every field of a response.
 const FIELDS: [&str; 6] = [
     "uid",
     "allowed",

@@ -1,5 +1,5 @@
-//! A JSON object and nothing else. serde also takes the list of a struct's fields for the struct;
-//! a patch of `/spec/…` would not apply to that.
+//! A JSON object and nothing else. serde also reads a struct from the list of its fields, and a
+//! patch of `/spec/…` does not apply to a list.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-/// What is read from an object.
+/// The value of an object.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -31,7 +31,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
     }
 }
 
-/// A field that is an object or null.
+/// Reads a field that is an object or null.
 pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

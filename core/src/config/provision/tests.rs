@@ -3,10 +3,14 @@ use super::*;
 const FIRST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const SECOND: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com:443";
 
-fn entry(namespaces: &[&str], selector: &str, registries: &[&str]) -> Entry {
-    Entry {
+fn entry(namespaces: &[&str], team: Option<&str>, registries: &[&str]) -> ProvisionEntry {
+    let label = team.map(|team| ("team".to_owned(), team.to_owned()));
+    ProvisionEntry {
         namespaces: namespaces.iter().map(|glob| Glob::new(glob)).collect(),
-        selector: selector.to_owned(),
+        selector: LabelSelector {
+            match_labels: label.into_iter().collect(),
+            match_expressions: Vec::new(),
+        },
         registries: registries.iter().map(|host| (*host).to_owned()).collect(),
     }
 }
@@ -21,11 +25,11 @@ fn hosts(provision: &Provision, namespace: &str, team: Option<&str>) -> Vec<Stri
 }
 
 #[test]
-fn a_namespace_gets_what_every_matching_entry_gives_and_each_registry_once() {
+fn namespace_gets_the_registries_of_every_matching_entry() {
     let provision = Provision::new(&[
-        entry(&["team-*", "web"], "", &[FIRST]),
-        entry(&[], "team=a", &[SECOND, FIRST]),
-        entry(&["web"], "team=b", &[SECOND]),
+        entry(&["team-*", "web"], None, &[FIRST]),
+        entry(&[], Some("a"), &[SECOND, FIRST]),
+        entry(&["web"], Some("b"), &[SECOND]),
     ])
     .unwrap();
     assert!(!provision.is_empty());
@@ -45,40 +49,40 @@ fn a_namespace_gets_what_every_matching_entry_gives_and_each_registry_once() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_obeyed_is_refused_by_its_index() {
+fn invalid_entry_is_refused_by_its_index() {
     let many: Vec<String> = (0..=MAX_REGISTRIES)
         .map(|index| format!("{index:012}.dkr.ecr.us-east-1.amazonaws.com"))
         .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let fine = entry(&["*"], "", &many[1..]);
+    let fine = entry(&["*"], None, &many[1..]);
     for (bad, said) in [
         (
-            entry(&[], "", &[]),
+            entry(&[], None, &[]),
             "provision[1].registries: give 1 to 100",
         ),
         (
-            entry(&[], "", &many),
+            entry(&[], None, &many),
             "provision[1].registries: give 1 to 100",
         ),
         (
-            entry(&[], "", &[FIRST, "docker.io"]),
+            entry(&[], None, &[FIRST, "docker.io"]),
             "`docker.io` is not the host",
         ),
         (
-            entry(&[], "", &["public.ecr.aws"]),
+            entry(&[], None, &["public.ecr.aws"]),
             "`public.ecr.aws` is not",
         ),
         (
-            entry(&[], "", &[&format!("{FIRST}/app")]),
+            entry(&[], None, &[&format!("{FIRST}/app")]),
             "is not the host",
         ),
         (
-            entry(&[], "", &[&format!("https://{FIRST}")]),
+            entry(&[], None, &[&format!("https://{FIRST}")]),
             "is not the host",
         ),
         (
-            entry(&[], "a in b", &[FIRST]),
-            "provision[1].selector: `a in b`",
+            entry(&[], Some("-b"), &[FIRST]),
+            "provision[1].selector.matchLabels.team: `-b` is not",
         ),
     ] {
         let error = Provision::new(&[fine.clone(), bad])

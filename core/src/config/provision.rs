@@ -1,55 +1,51 @@
-//! Which namespaces get the pull Secret without waiting for a pod, and for which registries.
-
-pub mod selector;
+//! The section `provision`: namespaces that get the pull Secret without waiting for a pod.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use self::selector::{InvalidSelector, Selector};
+use super::rules::globs;
+use super::selector::{self, InvalidSelector, LabelSelector};
 use crate::image::Registry;
 use crate::pull_secret::MAX_REGISTRIES;
-use crate::rules::{Glob, any, globs};
+use crate::rules::{Glob, any};
 
-/// One entry of the configuration. A namespace gets the registries of every entry that matches it.
+/// One entry of the file. A namespace gets the registries of every entry that matches it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// Namespaces, by glob; empty: all.
+pub struct ProvisionEntry {
+    /// Patterns of namespaces; empty: all.
     #[serde(default, deserialize_with = "globs")]
     pub namespaces: Vec<Glob>,
-    /// Their labels, in the syntax of `kubectl get --selector`; empty: any.
-    #[serde(default, deserialize_with = "selector")]
-    pub selector: String,
+    /// The labels of the namespaces; empty: any.
+    #[serde(default, deserialize_with = "selector::read")]
+    pub selector: LabelSelector,
     /// Hosts, exactly as images write them.
     pub registries: Vec<String>,
 }
 
-/// An entry that cannot be obeyed.
+/// An entry that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidProvision {
-    /// None, or more than a Secret takes.
+    /// No registry, or more than a Secret takes.
     #[error("provision[{0}].registries: give 1 to {MAX_REGISTRIES} hosts")]
     Count(usize),
-    /// Not what an image in a private registry begins with.
+    /// A host that no image of a private registry begins with.
     #[error(
         "provision[{index}].registries: `{host}` is not the host of a private ECR registry; write 123456789012.dkr.ecr.eu-central-1.amazonaws.com, say, without a scheme or a path"
     )]
     Host {
-        /// Which entry.
+        /// The index of the entry.
         index: usize,
-        /// What it says.
+        /// The text in place of a host.
         host: String,
     },
-    /// Not a label selector.
-    #[error(
-        "provision[{index}].selector: {reason}; write it as for kubectl: a=b, a!=b, a in (b,c), a notin (b,c), a, !a, with a comma between two"
-    )]
+    /// A selector that the API server would refuse.
+    #[error("provision[{index}].selector.{reason}")]
     Selector {
-        /// Which entry.
+        /// The index of the entry.
         index: usize,
-        /// What is wrong with it.
+        /// The field of the selector, and what is wrong with it.
         reason: InvalidSelector,
     },
 }
@@ -57,7 +53,7 @@ pub enum InvalidProvision {
 #[derive(Clone, Debug)]
 struct Checked {
     namespaces: Vec<Glob>,
-    selector: Selector,
+    selector: LabelSelector,
     registries: Vec<Registry>,
 }
 
@@ -71,18 +67,18 @@ impl Provision {
     /// # Errors
     ///
     /// [`InvalidProvision`] names the entry by its index, and the field.
-    pub fn new(entries: &[Entry]) -> Result<Self, InvalidProvision> {
+    pub fn new(entries: &[ProvisionEntry]) -> Result<Self, InvalidProvision> {
         let checked = entries.iter().enumerate().map(check);
         checked.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether no namespace gets anything.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What a namespace with these labels is to open, each registry once. The rules and the
-    /// namespace's own wish have not been asked.
+    /// The registries that the entries give to a namespace with these labels. The rules and the
+    /// wish of the namespace may still deny them.
     pub fn registries(
         &self,
         namespace: &str,
@@ -98,7 +94,7 @@ impl Provision {
     }
 }
 
-fn check((index, entry): (usize, &Entry)) -> Result<Checked, InvalidProvision> {
+fn check((index, entry): (usize, &ProvisionEntry)) -> Result<Checked, InvalidProvision> {
     if !(1..=MAX_REGISTRIES).contains(&entry.registries.len()) {
         return Err(InvalidProvision::Count(index));
     }
@@ -110,22 +106,16 @@ fn check((index, entry): (usize, &Entry)) -> Result<Checked, InvalidProvision> {
                 host: host.clone(),
             })
     };
+    let registries = entry.registries.iter().map(registry);
+    let registries = registries.collect::<Result<_, _>>()?;
+    let selector = entry.selector.clone();
+    selector
+        .check()
+        .map_err(|reason| InvalidProvision::Selector { index, reason })?;
     Ok(Checked {
         namespaces: entry.namespaces.clone(),
-        selector: Selector::parse(&entry.selector)
-            .map_err(|reason| InvalidProvision::Selector { index, reason })?,
-        registries: entry
-            .registries
-            .iter()
-            .map(registry)
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-/// Without quotes `!a` is a YAML tag on nothing, and nothing would select everything.
-fn selector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Option::deserialize(deserializer)?.ok_or_else(|| {
-        D::Error::custom("`selector` is blank; put it in quotes, or leave the field out")
+        selector,
+        registries,
     })
 }
 

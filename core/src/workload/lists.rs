@@ -1,6 +1,7 @@
-//! The lists of a pod, of which only that is kept which can decide something: a review of 7 MiB has
-//! room for two million containers without an image, and a view of each would take more memory than
-//! the process has. An image is parsed here and nowhere else.
+//! The lists of a pod, without the elements that cannot decide anything: a review of 7 MiB has room
+//! for two million containers without an image, and views of them all would not fit into memory.
+//!
+//! This file alone parses the images of a pod.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,21 +9,20 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::{Container, SecretReference, Text, Volume};
+use super::text::Text;
 use crate::image::Registry;
 
-/// The names of Secrets, each closed by [`END`]: however many a pod has, they take less than the
-/// text that they came in.
+/// Names of Secrets, each closed by [`END`]. They take less memory than their JSON.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names(String);
 
-/// No Secret's name has it.
+/// A character that no Secret's name has.
 const END: char = '\0';
 
 impl Names {
-    /// Whether this one is among them.
+    /// Whether the list has this name.
     pub(super) fn contain(&self, name: &str) -> bool {
-        // After the last end there is nothing.
+        // Nothing follows the last end.
         self.0.split_terminator(END).any(|held| held == name)
     }
 
@@ -39,14 +39,38 @@ impl Names {
     }
 }
 
-/// Of a list of Secret references, the names; nothing where there is no list.
+#[derive(Deserialize)]
+struct SecretReference<'a> {
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Container<'a> {
+    #[serde(borrow, default)]
+    image: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Volume<'a> {
+    #[serde(borrow, default)]
+    image: Option<ImageVolume<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ImageVolume<'a> {
+    #[serde(borrow, default)]
+    reference: Option<Text<'a>>,
+}
+
+/// Reads the names of a list of Secret references; `None` where there is no list.
 pub(super) fn names<'de, D: Deserializer<'de>>(list: D) -> Result<Option<Names>, D::Error> {
     read(list, |names: &mut Names, reference: SecretReference<'_>| {
         names.add(reference.name.as_deref().unwrap_or_default());
     })
 }
 
-/// Of a list of containers, the private registries; nothing where there is no list.
+/// Reads the private registries of a list of containers; `None` where there is no list.
 pub(super) fn containers<'de, D: Deserializer<'de>>(
     list: D,
 ) -> Result<Option<Vec<Registry>>, D::Error> {
@@ -55,7 +79,7 @@ pub(super) fn containers<'de, D: Deserializer<'de>>(
     })
 }
 
-/// Of a list of volumes, the private registries; nothing where there is no list.
+/// Reads the private registries of a list of volumes; `None` where there is no list.
 pub(super) fn volumes<'de, D: Deserializer<'de>>(
     list: D,
 ) -> Result<Option<Vec<Registry>>, D::Error> {
@@ -78,16 +102,16 @@ fn add(registries: &mut Vec<Registry>, image: Option<&Text<'_>>) {
     }
 }
 
-/// Keeps of each element what `keep` takes of it.
+/// Reads a list one element at a time, and keeps what `keep` takes of each.
 fn read<'de, D, T, K>(deserializer: D, keep: impl FnMut(&mut K, T)) -> Result<Option<K>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
     K: Default,
 {
-    struct List<T, K, F>(F, PhantomData<(T, K)>);
+    struct Elements<T, K, F>(F, PhantomData<(T, K)>);
 
-    impl<'de, T, K, F> Visitor<'de> for List<T, K, F>
+    impl<'de, T, K, F> Visitor<'de> for Elements<T, K, F>
     where
         T: Deserialize<'de>,
         K: Default,
@@ -122,5 +146,5 @@ where
         }
     }
 
-    deserializer.deserialize_option(List(keep, PhantomData))
+    deserializer.deserialize_option(Elements(keep, PhantomData))
 }

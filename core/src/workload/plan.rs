@@ -1,0 +1,263 @@
+//! The one decision: the reference and the grants that a pod needs.
+//!
+//! Admission asks [`plan`] before the API server stores a pod, and the leader asks it about stored
+//! pods, so both answer alike. [`plan`] is total: it refuses no pod. It does not look anything up
+//! either: it asks for a [`Fact`] that it needs, and the caller asks again with the answer.
+
+use super::pod::{Pod, ReferenceList};
+use crate::cause::Cause;
+use crate::config::Config;
+use crate::identity::{Identity, Subject};
+use crate::image::Registry;
+use crate::rules::Verdict;
+use crate::selection::Wish;
+
+/// A pod in its namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload<'a> {
+    /// Name of the namespace.
+    pub namespace: &'a str,
+    /// The pod.
+    pub pod: &'a Pod<'a>,
+    /// Whether the pod runs and gets an ephemeral container: its references cannot change then.
+    pub is_running: bool,
+}
+
+/// The state of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceFact {
+    /// It exists, with this wish.
+    Active(Wish),
+    /// It is being deleted: the API server creates nothing in it.
+    Terminating(Wish),
+    /// It does not exist.
+    Missing,
+    /// The API server did not answer in time.
+    Unknown,
+}
+
+impl NamespaceFact {
+    /// The wish that the namespace's label states. [`Wish::In`] for an unknown namespace: a
+    /// reference too many does no harm, and a missing one cannot be added later.
+    pub fn wish(self) -> Wish {
+        match self {
+            Self::Active(wish) | Self::Terminating(wish) => wish,
+            Self::Missing => Wish::None,
+            Self::Unknown => Wish::In,
+        }
+    }
+}
+
+/// Whether a ServiceAccount lets its pods name the pull Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountFact {
+    /// The API server admits a pod that names the pull Secret. Also for an account that could not
+    /// be looked up in time: the restriction is deprecated and rare.
+    Unrestricted,
+    /// The API server refuses a pod that names the pull Secret.
+    Restricted,
+}
+
+/// The surroundings of a pod, as far as the caller knows them.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Whether the API server asks the webhook about this namespace. It does not for our own.
+    pub is_asked: bool,
+    /// The namespace; `None` if the caller has not looked it up.
+    pub namespace: Option<NamespaceFact>,
+    /// The pod's ServiceAccount; `None` if the caller has not looked it up.
+    pub account: Option<AccountFact>,
+}
+
+impl Facts {
+    /// Enters the answer for a fact that could not be looked up in time. With it the pod gets its
+    /// reference.
+    pub fn give_up(&mut self, fact: Fact) {
+        match fact {
+            Fact::Namespace => self.namespace = Some(NamespaceFact::Unknown),
+            Fact::Account => self.account = Some(AccountFact::Unrestricted),
+        }
+    }
+}
+
+/// A fact that [`plan`] needs and does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fact {
+    /// [`Facts::namespace`].
+    #[error("the state of the namespace is not known")]
+    Namespace,
+    /// [`Facts::account`].
+    #[error("the ServiceAccount is not known")]
+    Account,
+}
+
+/// Why a pod needs nothing. Its name is a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// No image is in a private ECR registry.
+    NoEcrImage,
+    /// The pod mirrors a static pod: the API server forbids it any Secret.
+    MirrorPod,
+    /// The label of the pod or of its namespace is `false`, or neither is `true` in opt-in mode.
+    OptedOut,
+    /// The namespace does not exist, so no API server sent the review.
+    NamespaceMissing,
+    /// The API server does not ask about the namespace, and the pod does not name the pull Secret.
+    NamespaceExempt,
+}
+
+impl Skip {
+    /// `snake_case`, for metrics and audit annotations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoEcrImage => "no_ecr_image",
+            Self::MirrorPod => "mirror_pod",
+            Self::OptedOut => "opted_out",
+            Self::NamespaceMissing => Cause::NamespaceMissing.name(),
+            Self::NamespaceExempt => "namespace_exempt",
+        }
+    }
+}
+
+/// The pod's reference to the pull Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullReference {
+    /// The pod gets it, in a list that is created for it.
+    Create,
+    /// The pod gets it, at the end of its list.
+    Append,
+    /// The pod has it.
+    Named,
+    /// The pod does not get it.
+    Withheld,
+}
+
+/// What a pod needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Why the pod needs nothing; with it, the other fields are empty.
+    pub skip: Option<Skip>,
+    /// The pod's reference to the pull Secret.
+    pub reference: PullReference,
+    /// The registries that the pull Secret must open, and the identity for each. Sorted, each once.
+    pub grants: Vec<(Registry, Identity)>,
+    /// What is not as it should be, the most important cause first.
+    pub causes: Vec<Cause>,
+}
+
+impl Plan {
+    fn skip(skip: Skip) -> Self {
+        Self {
+            skip: Some(skip),
+            reference: PullReference::Withheld,
+            grants: Vec::new(),
+            causes: Vec::new(),
+        }
+    }
+
+    /// A plan without grants, for one cause.
+    fn degraded(reference: PullReference, cause: Cause) -> Self {
+        Self {
+            skip: None,
+            reference,
+            grants: Vec::new(),
+            causes: vec![cause],
+        }
+    }
+
+    /// The plan once the pull Secret is written, or `late` for a cause.
+    #[must_use]
+    pub fn settle(mut self, late: Option<Cause>) -> Self {
+        if let Some(cause) = late {
+            self.causes.insert(0, cause);
+        }
+        // A malformed Secret breaks every pull of a pod that names it.
+        if late == Some(Cause::ForeignMalformed) && self.reference != PullReference::Named {
+            self.reference = PullReference::Withheld;
+        }
+        self
+    }
+}
+
+/// Plans what a pod needs.
+///
+/// A pod that no fact can change is planned without any: one that mirrors a static pod, has no
+/// image in a private registry, or opts out by its own label.
+///
+/// # Errors
+///
+/// The [`Fact`] that the plan depends on and that `facts` lacks.
+pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<Plan, Fact> {
+    let pod = workload.pod;
+    if pod.is_mirror() {
+        return Ok(Plan::skip(Skip::MirrorPod));
+    }
+    if pod.registries().next().is_none() {
+        return Ok(Plan::skip(Skip::NoEcrImage));
+    }
+    // No wish of the namespace admits more than this one.
+    let wish = facts.namespace.map_or(Wish::In, NamespaceFact::wish);
+    if !config.selection.admits(pod.wish(), wish) {
+        return Ok(Plan::skip(Skip::OptedOut));
+    }
+    let list = pod.reference_list(&config.secret.name);
+    let reference = match list {
+        ReferenceList::Named => PullReference::Named,
+        _ if workload.is_running => PullReference::Withheld,
+        ReferenceList::Absent => PullReference::Create,
+        ReferenceList::Present => PullReference::Append,
+    };
+    match facts.namespace.ok_or(Fact::Namespace)? {
+        NamespaceFact::Missing => return Ok(Plan::skip(Skip::NamespaceMissing)),
+        // The API server creates no pod there, so the fact is stale and the pod gets its reference.
+        NamespaceFact::Terminating(_) => {
+            return Ok(Plan::degraded(reference, Cause::NamespaceTerminating));
+        }
+        NamespaceFact::Active(_) | NamespaceFact::Unknown => {}
+    }
+    if reference == PullReference::Withheld {
+        return Ok(Plan::degraded(reference, Cause::PodLacksReference));
+    }
+    if reference != PullReference::Named {
+        if !facts.is_asked {
+            return Ok(Plan::skip(Skip::NamespaceExempt));
+        }
+        if facts.account.ok_or(Fact::Account)? == AccountFact::Restricted {
+            let cause = Cause::ServiceAccountRestricted;
+            return Ok(Plan::degraded(PullReference::Withheld, cause));
+        }
+    }
+    Ok(granted(workload, reference, config))
+}
+
+/// Asks the rules about each registry of the pod.
+fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -> Plan {
+    let pod = workload.pod;
+    let subject = Subject {
+        namespace: workload.namespace,
+        service_account: Some(pod.service_account()),
+    };
+    let mut registries: Vec<&Registry> = pod.registries().collect();
+    registries.sort_unstable();
+    registries.dedup();
+    let mut grants = Vec::with_capacity(registries.len());
+    for registry in &registries {
+        if let Verdict::Allow(identity) = config.rules.verdict(registry, subject) {
+            grants.push(((*registry).clone(), identity));
+        }
+    }
+    let is_denied = grants.len() < registries.len();
+    Plan {
+        skip: None,
+        reference: if grants.is_empty() {
+            PullReference::Withheld
+        } else {
+            reference
+        },
+        grants,
+        causes: Vec::from_iter(is_denied.then_some(Cause::DeniedByRule)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! What the leader does about a stored pod, from the same plan as admission's.
+
+use super::plan::{Fact, Facts, PullReference, Workload, plan};
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::image::Registry;
+
+/// How far a stored pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodPhase {
+    /// It waits for a node, an image, or an init container.
+    Pending,
+    /// It runs, or its node does not report.
+    Running,
+    /// It has ended, or is being deleted.
+    Ended,
+}
+
+/// How a stored pod stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodStanding {
+    /// It needs nothing, or nothing can be done for it.
+    Fine,
+    /// The API server stored it without the reference that admission gives to it.
+    Missed,
+    /// It names the pull Secret, which must open these registries.
+    Served(Vec<(Registry, Identity)>),
+}
+
+/// Judges a stored pod by the plan that admission makes for it.
+///
+/// # Errors
+///
+/// The [`Fact`] that `facts` lacks, as for [`plan`].
+pub fn standing(
+    workload: &Workload<'_>,
+    phase: PodPhase,
+    facts: &Facts,
+    config: &Config,
+) -> Result<PodStanding, Fact> {
+    if phase == PodPhase::Ended {
+        return Ok(PodStanding::Fine);
+    }
+    let plan = plan(workload, facts, config)?;
+    if plan.grants.is_empty() {
+        return Ok(PodStanding::Fine);
+    }
+    Ok(match plan.reference {
+        PullReference::Create | PullReference::Append => PodStanding::Missed,
+        PullReference::Named => PodStanding::Served(plan.grants),
+        PullReference::Withheld => PodStanding::Fine,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use super::*;
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+use crate::selection::{Selection, Wish};
+use crate::workload::plan::{AccountFact, NamespaceFact};
+use crate::workload::pod::Pod;
+
+const NAME: &str = "ecr-registry-credentials";
+
+/// Denies one account in one region, and everything in the namespace `closed`.
+const RULES: &str = "
+apiVersion: ecr-pull-secrets.dev/v1
+kind: Config
+rules:
+- {namespaces: [closed], deny: {}}
+- {accounts: ['210987654321'], regions: [us-*], deny: {}}
+- {namespaces: [team-*], assumeRole: {roleArn: 'arn:aws:iam::123456789012:role/pull'}}
+- {ambient: {}}
+";
+
+const IMAGES: [&str; 4] = [
+    "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app",
+    "210987654321.dkr.ecr.us-east-1.amazonaws.com/app",
+    "public.ecr.aws/app",
+    "nginx",
+];
+
+fn pods() -> impl Strategy<Value = Value> {
+    let labels = select(vec![
+        json!({}),
+        json!({Wish::LABEL: "true"}),
+        json!({Wish::LABEL: "false"}),
+    ]);
+    let secrets = select(vec![
+        json!(null),
+        json!([]),
+        json!([{"name": "other"}]),
+        json!([{"name": NAME}, {"name": "other"}]),
+    ]);
+    let images = subsequence(IMAGES.to_vec(), 0..=IMAGES.len());
+    let mirror =
+        prop_oneof![9 => Just(json!({})), 1 => Just(json!({"kubernetes.io/config.mirror": "x"}))];
+    (labels, mirror, secrets, images).prop_map(|(labels, annotations, secrets, images)| {
+        let container = |image: &&str| json!({"name": "c", "image": image});
+        json!({
+            "metadata": {"labels": labels, "annotations": annotations},
+            "spec": {
+                "containers": images.iter().map(container).collect::<Vec<_>>(),
+                "imagePullSecrets": secrets,
+            },
+        })
+    })
+}
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let wish = select(vec![Wish::None, Wish::In, Wish::Out]);
+    let namespace = prop_oneof![
+        4 => wish.clone().prop_map(NamespaceFact::Active),
+        1 => wish.prop_map(NamespaceFact::Terminating),
+        1 => Just(NamespaceFact::Missing),
+        1 => Just(NamespaceFact::Unknown),
+    ];
+    let account = select(vec![AccountFact::Unrestricted, AccountFact::Restricted]);
+    (namespace, account, any::<bool>()).prop_map(|(namespace, account, is_asked)| Facts {
+        is_asked,
+        namespace: Some(namespace),
+        account: Some(account),
+    })
+}
+
+/// The pod with the reference at the end of its list.
+fn patched(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let list = &mut pod["spec"]["imagePullSecrets"];
+    if list.is_null() {
+        *list = json!([]);
+    }
+    list.as_array_mut().unwrap().push(json!({"name": NAME}));
+    pod
+}
+
+/// Asks `question` about a pod from its JSON.
+fn about<T>(pod: &Value, namespace: &str, question: impl Fn(&Workload<'_>) -> T) -> T {
+    let text = pod.to_string();
+    let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+    question(&Workload {
+        namespace,
+        pod: &pod,
+        is_running: false,
+    })
+}
+
+proptest! {
+    /// A pod that admission serves is missed without its reference and served with it. Every other
+    /// pod is fine.
+    #[test]
+    fn leader_and_admission_agree(
+        pod in pods(),
+        facts in facts(),
+        namespace in select(vec!["closed", "team-a", "web"]),
+        selection in select(vec![Selection::OptOut, Selection::OptIn]),
+        phase in select(vec![PodPhase::Pending, PodPhase::Running]),
+    ) {
+        let mut config = Config::parse(RULES).unwrap();
+        config.selection = selection;
+        let planned = about(&pod, namespace, |workload| plan(workload, &facts, &config)).unwrap();
+        let judge = |pod: &Value| about(pod, namespace, |workload| standing(workload, phase, &facts, &config)).unwrap();
+        // The API server creates no pod in a namespace that terminates, so there is nothing to repair.
+        let is_terminating = matches!(facts.namespace, Some(NamespaceFact::Terminating(_)));
+        let wanted = planned.reference != PullReference::Withheld && !is_terminating;
+        let stored = judge(&pod);
+        prop_assert_eq!(wanted, stored != PodStanding::Fine);
+        match planned.reference {
+            PullReference::Create | PullReference::Append if wanted => {
+                prop_assert_eq!(stored, PodStanding::Missed);
+                prop_assert_eq!(judge(&patched(&pod)), PodStanding::Served(planned.grants));
+            }
+            PullReference::Named if wanted => {
+                prop_assert_eq!(stored, PodStanding::Served(planned.grants));
+            }
+            _ => prop_assert_eq!(stored, PodStanding::Fine),
+        }
+    }
+
+    #[test]
+    fn ended_pod_is_fine_without_any_fact(pod in pods()) {
+        let nothing = Facts { is_asked: true, namespace: None, account: None };
+        let standing = about(&pod, "web", |workload| standing(workload, PodPhase::Ended, &nothing, &Config::default()));
+        prop_assert_eq!(standing, Ok(PodStanding::Fine));
+    }
+}
+
+#[test]
+fn pod_of_our_own_namespace_is_never_missed() {
+    let facts = Facts {
+        is_asked: false,
+        namespace: Some(NamespaceFact::Active(Wish::None)),
+        account: None,
+    };
+    let judge = |pod: &Value| {
+        about(pod, "ecr-pull-secrets", |workload| {
+            standing(workload, PodPhase::Pending, &facts, &Config::default())
+        })
+    };
+    let pod = json!({"spec": {"containers": [{"image": IMAGES[0]}]}});
+    assert_eq!(judge(&pod), Ok(PodStanding::Fine));
+    assert!(matches!(
+        judge(&patched(&pod)),
+        Ok(PodStanding::Served(grants)) if grants.len() == 1
+    ));
+}
