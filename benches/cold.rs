@@ -18,7 +18,7 @@ pub async fn measure(report: &mut Report) {
     println!("cold: {count} namespaces without a pull Secret");
     let site = Site::start().await;
     site.namespaces(0..count + 1).await;
-    let replica = site.replica();
+    let replica = site.start_replica();
     replica.ready().await;
     site.first_secret(&replica).await;
     let mut connection = replica.connect().await.expect("a connection");
@@ -45,7 +45,7 @@ pub async fn measure(report: &mut Report) {
         "cold admission, token known, {count} new namespaces one after the other: {writes:.0} writes and {reads:.0} reads \
          of Secrets at the API server; p50 {p50:.1} ms, p99 {p99:.1}, the slowest {most:.1}"
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
 /// What the API server counts: writes and reads of single Secrets, by whomever.

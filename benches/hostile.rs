@@ -46,7 +46,7 @@ pub async fn measure(report: &mut Report) {
     println!("hostile: {HONEST} honest connections");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let replica = Arc::new(on_core(SERVER, || site.replica()));
+    let replica = Arc::new(on_core(SERVER, || site.start_replica()));
     replica.ready().await;
     site.first_secret(&replica).await;
     let review: Arc<str> = review_of(&site).into();
@@ -113,7 +113,7 @@ pub async fn measure(report: &mut Report) {
          first answer: p50 {new:.0} ms, the slowest {slowest:.0} ({new_alone:.0} and {slowest_alone:.0} without the others), with {lost} connections that were cut before; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
          {first:.1} after the first turn and {after:.1} after the last"
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
 /// A thread for clients, on their core; the greater the number, the more it lets others go first.

@@ -30,7 +30,7 @@ pub async fn measure(report: &mut Report) {
     println!("memory: filling a cluster");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let first = site.replica();
+    let first = site.start_replica();
     first.ready().await;
     let secret = site.first_secret(&first).await;
     sleep(LATER).await;
@@ -45,7 +45,7 @@ pub async fn measure(report: &mut Report) {
     pending_pods(&site, pending).await;
     said(&format!("{pending} Pending pods"));
 
-    let replica = site.replica();
+    let replica = site.start_replica();
     let ready = ready_ms(&replica).await;
     let process = Process::of(&replica);
     let at_ready = process.mib("VmRSS");
@@ -66,7 +66,7 @@ pub async fn measure(report: &mut Report) {
         process.mib("RssAnon"),
         process.mib("RssFile"),
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
 async fn unrelated_secrets(site: &Site, count: usize) {

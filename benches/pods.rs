@@ -49,7 +49,7 @@ pub async fn measure(report: &mut Report) {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for turn in 0..=few(TURNS) {
         let theirs = turn_of(&site, false).await;
-        let replicas: Vec<_> = (0..REPLICAS).map(|_| site.replica()).collect();
+        let replicas: Vec<_> = (0..REPLICAS).map(|_| site.start_replica()).collect();
         for replica in &replicas {
             replica.ready().await;
         }
@@ -86,7 +86,7 @@ pub async fn measure(report: &mut Report) {
         median(&without),
         median(&ratios)
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
 /// Pods a second.

@@ -48,7 +48,7 @@ pub async fn measure(report: &mut Report) {
         .fault(Fault::Lifetime { seconds })
         .await
         .expect("a lifetime");
-    let replica = site.replica();
+    let replica = site.start_replica();
     replica.ready().await;
     let mut before = site.first_secret(&replica).await;
     site.write(&before, namespaces).await;
@@ -90,10 +90,10 @@ pub async fn measure(report: &mut Report) {
 
     let mut ready = Vec::new();
     for _ in 0..TURNS {
-        ready.push(ready_ms(&site.replica()).await);
+        ready.push(ready_ms(&site.start_replica()).await);
     }
     report.figure("ready_ms", median(&ready));
-    site.cluster.stop();
+    site.stop();
 }
 
 /// Tells of every pull Secret that changes: its namespace, and when we heard of it.

@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::cores::{CLIENT, SERVER, on_core};
+use crate::harness::launch::{binary, free_address};
 use crate::harness::namespace::ACCOUNT;
-use crate::harness::replica::{Replica, binary, free_address};
+use crate::harness::replica::Replica;
 use crate::harness::tools::{root, run, tool};
 use crate::harness::{LIMIT, eventually};
 use crate::load;
@@ -42,7 +43,7 @@ pub async fn measure(report: &mut Report) {
     println!("warm: one core a side");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let replica = on_core(SERVER, || site.replica());
+    let replica = on_core(SERVER, || site.start_replica());
     replica.ready().await;
     site.first_secret(&replica).await;
     let files = tempfile::tempdir().expect("a folder");
@@ -98,7 +99,7 @@ pub async fn measure(report: &mut Report) {
         beside.p99_of_middle,
         beside.most,
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
 /// A Deployment's pod as the API server sends it, from this site's registry, at the size.

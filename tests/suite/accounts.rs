@@ -57,7 +57,7 @@ async fn a_restricted_account_gets_its_pod_without_the_reference(world: Arc<Worl
         "{warnings}"
     );
     assert_eq!(references(&namespace.pods(1).await[0]), ["other"]);
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let pod = pod_of("strict", "pod", &image);
         let answer = review::answer(replica, &review::of_pod(&namespace.name, &pod)).await;
         assert!(answer["patch"].is_null(), "{answer}");
@@ -97,7 +97,7 @@ async fn a_restricted_account_of_this_very_second_is_known(world: Arc<World>) ->
         let account = format!("strict-{number}");
         let pod = pod_of(&account, &account, &namespace.image("app"));
         let review = review::of_pod(&namespace.name, &pod);
-        let connection = world.replicas[number % 2].connect().await;
+        let connection = world.replicas()[number % 2].connect().await;
         let mut connection = connection.expect("a connection");
         namespace
             .create::<ServiceAccount>(restricted(&account, &[]))
@@ -128,7 +128,7 @@ async fn a_restriction_can_come_and_go(world: Arc<World>) -> Outcome {
         accounts
             .patch("strict", &PatchParams::default(), &Patch::Merge(change))
             .await?;
-        for replica in &world.replicas {
+        for replica in &world.replicas() {
             eventually("the restriction is heard of", LIMIT, || async {
                 let answer = review::answer(replica, &review).await;
                 (review::adds_reference(&answer) == is_served).then_some(())

@@ -47,7 +47,7 @@ async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outco
             .contains_key(LAST_APPLIED)
     );
 
-    let answer = ask(&world.replicas[0], &namespace).await;
+    let answer = ask(&world.replicas()[0], &namespace).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), "");
     let after = adopted(&namespace).await;
@@ -91,7 +91,7 @@ async fn what_a_cron_job_keeps_is_taken_over_without_asking(world: Arc<World>) -
     shell(&world, &namespace, CRON_JOB);
     let again = namespace.secret().await.expect("the CronJob's Secret");
     assert_eq!(again.metadata.uid, before.metadata.uid);
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         assert!(review::adds_reference(&ask(replica, &namespace).await));
     }
     Ok(())
@@ -102,7 +102,10 @@ async fn what_a_cron_job_keeps_is_taken_over_without_asking(world: Arc<World>) -
 async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outcome {
     let config =
         format!("{{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {{adopt: {mode}}}}}");
-    let replica = world.replica(&format!("adopts-{mode}"), &config, &world.aws_environment());
+    let replica = world
+        .replica(&format!("adopts-{mode}"))
+        .config(&config)
+        .start();
     replica.ready().await;
     for (number, is_adopted) in adopted_ones.into_iter().enumerate() {
         let namespace = Namespace::new(&world).await;

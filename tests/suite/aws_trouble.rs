@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
-use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
@@ -37,7 +36,7 @@ async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
     namespace.region.fault(fault).await?;
     let start = Instant::now();
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     let took = start.elapsed();
     // Not a measurement: the API server itself gives up at this limit.
     assert!(took < Duration::from_millis(4500), "{took:?}");
@@ -80,7 +79,8 @@ async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome 
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Throttling).await?;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    let reviews = (0..50).map(|_| review::answer(&world.replicas[0], &review));
+    let [replica, _] = world.pair();
+    let reviews = (0..50).map(|_| review::answer(&replica, &review));
     for answer in futures::future::join_all(reviews).await {
         assert!(review::adds_reference(&answer));
         assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
@@ -120,7 +120,7 @@ async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) ->
     };
     namespace.region.policy(denied).await?;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::AwsAccessDenied.warning());
     namespace.region.policy(Policy::default()).await?;
@@ -131,9 +131,9 @@ async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) ->
 async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-    let mut environment = world.aws_environment();
-    environment[0].1 = format!("http://{address}");
-    let replica = world.replica("without-aws", CONFIG, &environment);
+    let replica = world.replica("without-aws");
+    let replica = replica.env("AWS_ENDPOINT_URL", format!("http://{address}"));
+    let replica = replica.start();
     // AWS is no part of readiness.
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
@@ -161,8 +161,9 @@ async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
 
 async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let environment = [("AWS_ENDPOINT_URL", world.aws.url().to_owned())];
-    let replica = world.replica("without-keys", CONFIG, &environment);
+    let replica = world.replica("without-keys");
+    let replica = replica.without_env("AWS_ACCESS_KEY_ID");
+    let replica = replica.without_env("AWS_SECRET_ACCESS_KEY").start();
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
@@ -214,7 +215,7 @@ async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
     pod["spec"]["initContainers"] =
         serde_json::json!([{ "name": "init", "image": other.image("init") }]);
     let review = review::of_pod(&namespace.name, &pod);
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
     let secret = namespace.assert_opens().await;
@@ -240,7 +241,7 @@ async fn nobody_waits_for_a_region_that_somebody_else_needs(world: Arc<World>) -
     let namespace = Namespace::new(&world).await;
     let hanging = Namespace::new(&world).await;
     hanging.region.fault(Fault::Hang).await?;
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     let of = |image: String| review::of_pod(&namespace.name, &pod("pod", &image));
     let (first, second) = (of(hanging.image("app")), of(namespace.image("app")));
     let (delayed, prompt) = tokio::join!(review::answer(replica, &first), async {
@@ -272,7 +273,7 @@ async fn a_token_near_its_end_is_renewed_before_it_is_handed_out(world: Arc<Worl
         .region
         .fault(Fault::Lifetime { seconds: 10 })
         .await?;
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     review::answer(replica, &review).await;
     let before = namespace.assert_opens().await;

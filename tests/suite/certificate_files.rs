@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
-use crate::harness::world::{CONFIG, OURS};
+use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
 
 trials!(
@@ -87,7 +87,10 @@ impl Volume {
     }
 
     fn replica(&self, world: &World, name: &str) -> Replica {
-        world.replica_with(self.directory.path(), name, CONFIG)
+        world
+            .replica(name)
+            .certificates(self.directory.path())
+            .start()
     }
 
     async fn shown(&self, replica: &Replica) -> Vec<u8> {

@@ -35,7 +35,7 @@ async fn a_review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
             let request = Request::post(target)
                 .header(header::CONTENT_TYPE, content_type)
                 .body(Full::from(review.to_string()))?;
-            let answer = world.replicas[0].send(request).await.expect("an answer");
+            let answer = world.replicas()[0].send(request).await.expect("an answer");
             assert_eq!(answer.status(), StatusCode::OK);
             assert_eq!(answer.headers()[header::CONTENT_TYPE], JSON);
             assert!(!answer.headers().contains_key(header::CONNECTION));
@@ -54,7 +54,7 @@ async fn a_review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
 async fn other_content_types_are_refused(world: Arc<World>) -> Outcome {
     let review = review::of_pod("default", &pod("pod", "busybox")).to_string();
     for content_type in ["text/plain", "application/yaml", "application/jsonp", ""] {
-        let answer = world.replicas[0]
+        let answer = world.replicas()[0]
             .post_to("/mutate", content_type, review.clone())
             .await;
         let (status, _) = answer.expect("an answer");
@@ -69,7 +69,7 @@ async fn other_methods_and_paths_are_refused(world: Arc<World>) -> Outcome {
         let request = request
             .header(header::CONTENT_TYPE, JSON)
             .body(Full::default());
-        let answer = world.replicas[0].send(request.expect("a request")).await;
+        let answer = world.replicas()[0].send(request.expect("a request")).await;
         answer.expect("an answer").status()
     };
     for method in [
@@ -117,7 +117,7 @@ async fn what_is_no_review_of_a_pod_is_refused(world: Arc<World>) -> Outcome {
         with("/request/kind/kind", json!("Secret")),
         with("/request/object/spec/containers", json!("none")),
     ] {
-        let (status, text) = world.replicas[0]
+        let (status, text) = world.replicas()[0]
             .post(body.clone())
             .await
             .expect("an answer");
@@ -125,7 +125,7 @@ async fn what_is_no_review_of_a_pod_is_refused(world: Arc<World>) -> Outcome {
         assert!(text.len() > 8, "the answer says why: {text:?}");
     }
     // None of it did any harm.
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert_eq!(answer["auditAnnotations"]["cause"], "no_ecr_image");
     Ok(())
 }
@@ -138,7 +138,7 @@ async fn a_body_may_have_seven_mebibytes_and_no_more(world: Arc<World>) -> Outco
         (LIMIT + 1, StatusCode::PAYLOAD_TOO_LARGE),
     ] {
         let body = format!("{review}{}", " ".repeat(size - review.len()));
-        let answer = world.replicas[0].post(Bytes::from(body)).await;
+        let answer = world.replicas()[0].post(Bytes::from(body)).await;
         let (status, _) = answer.expect("an answer");
         assert_eq!(status, wanted, "{size}");
     }
@@ -146,7 +146,7 @@ async fn a_body_may_have_seven_mebibytes_and_no_more(world: Arc<World>) -> Outco
 }
 
 async fn the_probes_say_that_it_is_well(world: Arc<World>) -> Outcome {
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         for path in ["/healthz", "/readyz"] {
             let (status, text) = replica.get(path).await.expect("an answer");
             assert_eq!((status, text.as_str()), (StatusCode::OK, "ok\n"), "{path}");
@@ -162,7 +162,7 @@ async fn the_probes_say_that_it_is_well(world: Arc<World>) -> Outcome {
 
 async fn the_metrics_have_the_names_that_are_fixed(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     review::answer(replica, &review).await;
     namespace.assert_opens().await;
@@ -226,10 +226,9 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
     let namespace = Namespace::new(&world).await;
     // What it finds when it starts is warm; others count on the ones that were there.
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    review::answer(&world.replicas[0], &review).await;
+    review::answer(&world.replicas()[0], &review).await;
     namespace.assert_opens().await;
-    let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-    let replica = world.replica("counts", config, &world.aws_environment());
+    let replica = world.replica("counts").start();
     replica.ready().await;
     let mut named = pod("pod", &namespace.image("app"));
     named["spec"]["imagePullSecrets"] = json!([{ "name": "ecr-registry-credentials" }]);
@@ -289,7 +288,7 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
 
 /// By the API server's audit log, and by the count of AWS.
 async fn a_warm_review_calls_nobody(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     // A namespace's first review. Calls that were begun before are over when its Secret is there.
     let first = async || {
         let namespace = Namespace::new(&world).await;

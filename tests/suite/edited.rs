@@ -31,7 +31,7 @@ trials!(
 
 /// A Secret of ours that opens the namespace's registry.
 async fn ours(world: &World, namespace: &Namespace) -> Secret {
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         assert_eq!(review::warnings(&ask(replica, namespace).await), "");
     }
     namespace.assert_opens().await
@@ -97,7 +97,7 @@ async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Out
         .delete(SECRET, &DeleteParams::default())
         .await?;
     let after = eventually("the Secret is back", LIMIT, || async {
-        for replica in &world.replicas {
+        for replica in &world.replicas() {
             assert!(review::adds_reference(&ask(replica, &namespace).await));
         }
         namespace.secret().await
@@ -120,8 +120,7 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
     world: Arc<World>,
 ) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let default = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-    let replica = world.replica("beside-an-editor", default, &world.aws_environment());
+    let replica = world.replica("beside-an-editor").start();
     replica.ready().await;
     ask(&replica, &namespace).await;
     ask_for_second(&replica, &namespace).await;
@@ -173,7 +172,7 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
 async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
-    ask_for_second(&world.replicas[0], &namespace).await;
+    ask_for_second(&world.replicas()[0], &namespace).await;
     let second = config(&namespace.secret_comes().await)["auths"][second_host(&namespace)].clone();
     let auths = json!({ second_host(&namespace): second, "registry.example.com": login("robot") });
     edit(
@@ -182,7 +181,7 @@ async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<W
         &content(&json!({ "auths": auths })),
     )
     .await;
-    let after = mended(&world.replicas[0], &namespace, opens(&namespace)).await;
+    let after = mended(&world.replicas()[0], &namespace, opens(&namespace)).await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     let hosts = config(&after)["auths"].clone();
@@ -204,7 +203,7 @@ async fn a_restored_secret_that_says_itself_that_it_expired_is_mended(
         "ecr-pull-secrets.dev/expires-at": "2026-01-01T12:00:00Z",
     });
     edit(&namespace, "velero", &backup).await;
-    let after = mended(&world.replicas[0], &namespace, opens(&namespace)).await;
+    let after = mended(&world.replicas()[0], &namespace, opens(&namespace)).await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     Ok(())
@@ -224,7 +223,7 @@ async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome
         Value::Null,
     ]) {
         edit(&namespace, "kubectl-edit", &content(&spoilt)).await;
-        let replica = &world.replicas[number % 2];
+        let replica = &world.replicas()[number % 2];
         let after = mended(replica, &namespace, |secret| {
             config(secret)["auths"].is_object() && opens(&namespace)(secret)
         })
@@ -243,10 +242,10 @@ async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome
 async fn a_removed_label_comes_back(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
-    ask_for_second(&world.replicas[0], &namespace).await;
+    ask_for_second(&world.replicas()[0], &namespace).await;
     let none = json!({ "metadata": { "labels": null } });
     edit(&namespace, "kubectl-label", &none).await;
-    let after = mended(&world.replicas[0], &namespace, |secret| {
+    let after = mended(&world.replicas()[0], &namespace, |secret| {
         secret.metadata.labels.is_some() && opens(&namespace)(secret)
     })
     .await;
@@ -256,7 +255,7 @@ async fn a_removed_label_comes_back(world: Arc<World>) -> Outcome {
     // Replaced by somebody else's: an owner that we did not know of before.
     let theirs = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } });
     edit(&namespace, "kubectl-label", &theirs).await;
-    let after = mended(&world.replicas[1], &namespace, |secret| {
+    let after = mended(&world.replicas()[1], &namespace, |secret| {
         let labels = secret.metadata.labels.as_ref();
         labels.is_some_and(|labels| labels["app.kubernetes.io/managed-by"] == "ecr-pull-secrets")
     })
@@ -269,14 +268,14 @@ async fn a_removed_label_comes_back(world: Arc<World>) -> Outcome {
 /// A Secret of ours with two registries, after a change of its annotations and some pods.
 async fn survives(world: &World, namespace: &Namespace, annotations: &Value) -> Outcome {
     let before = ours(world, namespace).await;
-    ask_for_second(&world.replicas[0], namespace).await;
+    ask_for_second(&world.replicas()[0], namespace).await;
     edit(
         namespace,
         "kubectl-annotate",
         &json!({ "metadata": { "annotations": annotations } }),
     )
     .await;
-    let [one, other] = &world.replicas;
+    let [one, other] = &world.pair();
     mended(one, namespace, |secret| {
         docker::annotation(secret, "format") == "1"
     })
@@ -328,7 +327,7 @@ async fn a_newer_version_of_ours_beside_us_loses_nothing(world: Arc<World>) -> O
         "data": data(&json!({ "auths": { &second: login("AWS") }, "HttpHeaders": {} })),
     });
     let before = namespace.foreign_secret("ecr-pull-secrets", secret).await;
-    let answer = ask(&world.replicas[0], &namespace).await;
+    let answer = ask(&world.replicas()[0], &namespace).await;
     assert_eq!(review::warnings(&answer), "");
     let after = namespace.assert_opens().await;
     assert_eq!(after.metadata.uid, before.metadata.uid);

@@ -64,7 +64,7 @@ async fn a_pod_without_the_reference_that_kubectl_debug_adds_an_ecr_image_to(
     // its Secret is the first.
     assert!(namespace.secret().await.is_none());
     let review = review::of_pod(&namespace.name, &pod("next", &namespace.image("app")));
-    review::answer(&world.replicas[0], &review).await;
+    review::answer(&world.replicas()[0], &review).await;
     namespace.assert_opens().await;
     let pods = namespace.api::<Pod>().list(&ListParams::default()).await?;
     assert_eq!(pods.items.len(), 1);

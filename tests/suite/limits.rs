@@ -24,8 +24,6 @@ trials!(
     every_cause_of_an_answer_has_a_warning_of_its_own_that_fits,
 );
 
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-
 /// A pod with a container for each host.
 fn pod_of(name: &str, hosts: &[String]) -> Value {
     let container = |(number, host): (usize, &String)| json!({ "name": format!("c{number}"), "image": format!("{host}/app:v1") });
@@ -81,10 +79,9 @@ async fn answer(
 
 /// A replica without a token store: the one that all tests share has room for sixty-four as well.
 async fn apart(world: &Arc<World>, name: &str) -> Replica {
-    let mut environment = world.aws_environment();
     let ours = Namespace::new(world).await.name;
-    environment.push(("ECR_PULL_SECRETS_NAMESPACE", ours));
-    let replica = world.replica(name, CONFIG, &environment);
+    let replica = world.replica(name).env("ECR_PULL_SECRETS_NAMESPACE", ours);
+    let replica = replica.start();
     replica.ready().await;
     replica
 }
@@ -125,7 +122,7 @@ async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> 
     // The next one, alone and beside one that is there.
     let next = accounts(&namespace.region, 100..101);
     let both = [next.clone(), hundred[..1].to_vec()].concat();
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         answer(replica, &namespace, &next, &[Cause::TooManyRegistries]).await;
         answer(replica, &namespace, &both, &[Cause::TooManyRegistries]).await;
     }
@@ -136,7 +133,7 @@ async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> 
         "{warnings}"
     );
     // The hundred are still served, and nothing was written for the one.
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         answer(replica, &namespace, &hundred, &[]).await;
     }
     assert!(
@@ -227,7 +224,7 @@ async fn namespaces_of_one_region_share_one_token(world: Arc<World>) -> Outcome 
     let second = Namespace::in_region(&world, first.region.clone(), json!({})).await;
     let elsewhere = Namespace::new(&world).await;
     for namespace in [&first, &second, &elsewhere] {
-        answer(&world.replicas[0], namespace, &[namespace.host()], &[]).await;
+        answer(&world.replicas()[0], namespace, &[namespace.host()], &[]).await;
     }
     let auth = |secret| docker::auth(&secret, &first.host());
     let token = auth(first.assert_opens().await);
@@ -254,7 +251,7 @@ async fn every_cause_of_an_answer_has_a_warning_of_its_own_that_fits(world: Arc<
         apiVersion: ecr-pull-secrets.dev/v1\n\
         kind: Config\n\
         rules: [{regions: [denied-land-1], deny: {}}, {ambient: {}}]\n";
-    let replica = world.replica("two-causes", config, &world.aws_environment());
+    let replica = world.replica("two-causes").config(config).start();
     replica.ready().await;
     let mut hosts = accounts(&namespace.region, 0..101);
     hosts.push(denied.host(ACCOUNT));

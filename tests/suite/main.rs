@@ -49,6 +49,7 @@ use std::sync::Arc;
 use frame::fail;
 use harness::World;
 use libtest_mimic::Arguments;
+use tokio::sync::OnceCell;
 
 /// Tests wait for the control plane most of the time.
 const TESTS_AT_A_TIME: usize = 8;
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
         workloads::trials(),
     ];
     let mut failed = fail(&arguments, None, trials);
-    if let Some(world) = World::if_started() {
+    if let Some(world) = WORLD.get() {
         failed |= fail(&Arguments::default(), None, [logs::trials()]);
         world.stop();
     }
@@ -99,6 +100,10 @@ fn main() -> ExitCode {
     }
 }
 
+static WORLD: OnceCell<Arc<World>> = OnceCell::const_new();
+
+/// The world of all tests that need none of their own.
 async fn shared() -> Arc<World> {
-    World::get().await
+    let builder = || World::builder().replicas(2).audit_log();
+    WORLD.get_or_init(|| builder().start()).await.clone()
 }

@@ -80,16 +80,17 @@ async fn mint_once(
 ) -> Outcome {
     // Its tokens are another world's, and not for the token store of this one.
     let apart = Namespace::new(world).await.name;
-    let mut environment = vec![
-        ("AWS_ENDPOINT_URL", moto.url.clone()),
-        ("ECR_PULL_SECRETS_NAMESPACE", apart),
-    ];
-    environment.extend(
-        credentials
-            .iter()
-            .map(|&(name, value)| (name, value.into())),
-    );
-    let replica = world.replica(name, config, &environment);
+    let mut replica = world
+        .replica(name)
+        .config(config)
+        .without_env("AWS_ACCESS_KEY_ID")
+        .without_env("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_ENDPOINT_URL", &moto.url)
+        .env("ECR_PULL_SECRETS_NAMESPACE", apart);
+    for &(name, value) in credentials {
+        replica = replica.env(name, value);
+    }
+    let replica = replica.start();
     replica.ready().await;
     let password = format!("{account}-auth-token");
     let mut calls = None;

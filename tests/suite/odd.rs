@@ -99,7 +99,7 @@ async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome
         quota.status.and_then(|status| status.used).map(drop)
     })
     .await;
-    let answer = ask(&world.replicas[0], &namespace).await;
+    let answer = ask(&world.replicas()[0], &namespace).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::QuotaExceeded.warning());
     let arguments = ["run", "pod", "--image", &namespace.image("app")];
@@ -120,7 +120,7 @@ async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome
 async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Throttling).await?;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let answer = ask(replica, &namespace).await;
         assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
     }
@@ -134,7 +134,7 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
     all_namespaces(&world)
         .delete(&namespace.name, &DeleteParams::default())
         .await?;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         warns_of_the_end(replica, &namespace).await;
     }
     // The work that was under way hears of it, too, and ends.
@@ -148,12 +148,12 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
     let before = calls(&namespace).await;
     // What comes later in the same region finds neither a token nor a call under way.
     let later = Namespace::in_region(&world, namespace.region.clone(), json!({})).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         warns_of_the_end(replica, &namespace).await;
     }
     assert_eq!(calls(&namespace).await, before);
     eventually("the later namespace is served", LIMIT, || async {
-        ask(&world.replicas[0], &later).await;
+        ask(&world.replicas()[0], &later).await;
         later.secret().await
     })
     .await;
@@ -168,7 +168,7 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
 
 async fn a_namespace_that_does_not_exist_gets_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let pod = pod("pod", &namespace.image("app"));
         let answer = review::answer(replica, &review::of_pod("made-up", &pod)).await;
         assert_skipped(&answer, Cause::NamespaceMissing.name());
@@ -191,7 +191,7 @@ async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
         &"a".repeat(63),
     ] {
         let pod = pod("pod", &namespace.image("app"));
-        let answer = review::answer(&world.replicas[0], &review::of_pod(name, &pod)).await;
+        let answer = review::answer(&world.replicas()[0], &review::of_pod(name, &pod)).await;
         assert_skipped(&answer, Cause::NamespaceMissing.name());
     }
     assert_eq!(calls(&namespace).await, 0);
@@ -216,7 +216,7 @@ async fn ask_at_once(world: &World, replica: &Replica, labels: &Value, image: &s
 
 async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         assert_eq!(review::warnings(&ask(replica, &namespace).await), "");
         for _ in 0..10 {
             let image = namespace.image("app");
@@ -231,7 +231,7 @@ async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outc
 async fn the_wish_of_a_namespace_younger_than_the_watch_is_heard(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let labels = json!({ "ecr-pull-secrets.dev/inject": "false" });
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         for _ in 0..10 {
             let image = namespace.image("app");
             let answer = ask_at_once(&world, replica, &labels, &image).await;
@@ -252,7 +252,7 @@ async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     let wish =
         |wish: Value| json!({ "metadata": { "labels": { "ecr-pull-secrets.dev/inject": wish } } });
     change(&world, &namespace.name, &wish(json!("false"))).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         skips(replica, &namespace, "opted_out").await;
     }
     let stored = namespace.pod("out", &namespace.image("app")).await;
@@ -263,7 +263,7 @@ async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
         "the Secret has changed"
     );
     change(&world, &namespace.name, &wish(Value::Null)).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         eventually("the namespace is served again", LIMIT, || async {
             review::adds_reference(&ask(replica, &namespace).await).then_some(())
         })
@@ -281,7 +281,7 @@ async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
 
 async fn where_opting_in_is_asked_for_nobody_else_is_served(world: Arc<World>) -> Outcome {
     let config = format!("{CONFIG}selection: opt-in\n");
-    let replica = world.replica("opt-in", &config, &world.aws_environment());
+    let replica = world.replica("opt-in").config(&config).start();
     replica.ready().await;
     let label = |wish: &str| json!({ "ecr-pull-secrets.dev/inject": wish });
     for (of_namespace, of_pod, is_served) in [

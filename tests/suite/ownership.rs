@@ -90,7 +90,7 @@ async fn assert_refused(world: &World, namespace: &Namespace, cause: Cause) {
         "trigger=\"admission\"",
         &format!("result=\"{}\"", cause.name()),
     ];
-    for (asked, replica) in (1..).zip(&world.replicas) {
+    for (asked, replica) in (1..).zip(&world.replicas()) {
         for _ in 0..2 {
             let answer = ask(replica, namespace).await;
             assert_eq!(
@@ -293,7 +293,7 @@ async fn a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent(
     namespace.foreign_secret("somebody", malformed).await;
     // Ready when it knows of every Secret.
     let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-    let replica = world.replica("beside-a-malformed", config, &world.aws_environment());
+    let replica = world.replica("beside-a-malformed").config(config).start();
     replica.ready().await;
     let answer = ask(&replica, &namespace).await;
     assert!(!review::adds_reference(&answer), "{answer}");

@@ -17,8 +17,6 @@ use tokio::time::Instant;
 
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod};
-use crate::harness::replica::Replica;
-use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{data, edit, login};
 
@@ -53,7 +51,7 @@ async fn lives(namespace: &Namespace, seconds: i64) {
 async fn ask(world: &World, namespace: &Namespace) {
     let pod = pod("pod", &namespace.image("app"));
     let review = review::of_pod(&namespace.name, &pod);
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert_eq!(review::warnings(&answer), "");
 }
 
@@ -76,7 +74,7 @@ async fn calls(namespace: &Namespace) -> u64 {
 }
 
 async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>) -> Outcome {
-    let third = world.replica("rotation-third", CONFIG, &world.aws_environment());
+    let third = world.replica("rotation-third").start();
     third.ready().await;
     let namespace = short_lived(&world).await;
     namespace.pod("pod", &namespace.image("app")).await;
@@ -297,7 +295,7 @@ async fn a_claim_that_no_token_lives_up_to_pins_none(world: Arc<World>) -> Outco
 
 /// Namespaces that are held back stand for those that the last leader did not reach.
 async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outcome {
-    let world = Arc::new(World::start(CONFIG, || {}).await);
+    let world = World::builder().replicas(2).start().await;
     let first = Namespace::new(&world).await;
     lives(&first, 60).await;
     let mut namespaces = vec![first];
@@ -331,7 +329,7 @@ async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outc
     }
     let minted = calls(&namespaces[0]).await;
     // Whoever leads next finds nothing held back.
-    leader(&world).await.terminate();
+    world.leader().await.terminate();
     release(&world).await;
     for (namespace, old) in held_back.iter().zip(&half[10..]) {
         let secret = renewed(namespace, &token(old, namespace)).await;
@@ -345,18 +343,6 @@ async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outc
     assert_eq!(calls(&namespaces[0]).await, minted);
     world.stop();
     Ok(())
-}
-
-async fn leader(world: &World) -> &Replica {
-    eventually("a leader", LIMIT, || async {
-        for replica in &world.replicas {
-            if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
-                return Some(replica);
-            }
-        }
-        None
-    })
-    .await
 }
 
 /// Has the API server refuse every update of a Secret in the namespaces with the label.

@@ -25,7 +25,7 @@ trials!(
 async fn with_rules(world: &World, name: &str, rules: Value) -> Replica {
     let config =
         json!({ "apiVersion": "ecr-pull-secrets.dev/v1", "kind": "Config", "rules": rules });
-    let replica = world.replica(name, &config.to_string(), &world.aws_environment());
+    let replica = world.replica(name).config(&config.to_string()).start();
     replica.ready().await;
     replica
 }

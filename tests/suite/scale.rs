@@ -80,7 +80,7 @@ async fn two_registries_in_the_same_instant_both_end_up_in_the_secret(
         let reviews = hosts
             .each_ref()
             .map(|host| review::of_pod(&namespace.name, &pod("pod", &format!("{host}/app:v1"))));
-        let [one, other] = &world.replicas;
+        let [one, other] = &world.pair();
         let answers = tokio::join!(
             review::answer(one, &reviews[0]),
             review::answer(other, &reviews[1])
@@ -102,14 +102,14 @@ async fn two_registries_in_the_same_instant_both_end_up_in_the_secret(
 async fn a_second_namespace_costs_no_aws_call(world: Arc<World>) -> Outcome {
     let first = Namespace::new(&world).await;
     // Connections go to the replicas in turn; four pods reach both.
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let review = review::of_pod(&first.name, &pod("pod", &first.image("app")));
         review::answer(replica, &review).await;
     }
     first.assert_opens().await;
     let before = first.region.total(Action::GetAuthorizationToken).await?;
     let second = Namespace::in_region(&world, first.region.clone(), json!({})).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let review = review::of_pod(&second.name, &pod("pod", &second.image("app")));
         let answer = review::answer(replica, &review).await;
         assert!(review::adds_reference(&answer));

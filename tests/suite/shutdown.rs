@@ -25,9 +25,9 @@ trials!(
 const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
 
 async fn with_drain_delay(world: &World, name: &str, seconds: u32) -> Replica {
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_DRAIN_DELAY", seconds.to_string()));
-    let replica = world.replica(name, CONFIG, &environment);
+    let replica = world.replica(name);
+    let replica = replica.env("ECR_PULL_SECRETS_DRAIN_DELAY", seconds.to_string());
+    let replica = replica.start();
     replica.ready().await;
     replica
 }

@@ -23,7 +23,6 @@ use crate::frame::trials;
 use crate::harness::installation::Installation;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
-use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
@@ -347,9 +346,9 @@ async fn a_store_that_cannot_be_written_is_written_later(world: Arc<World>) -> O
 async fn a_replica_that_may_not_read_the_store_serves_without_it(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     // A namespace where our account has no Role.
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_NAMESPACE", namespace.name.clone()));
-    let replica = world.replica("without-store", CONFIG, &environment);
+    let replica = world.replica("without-store");
+    let replica = replica.env("ECR_PULL_SECRETS_NAMESPACE", &namespace.name);
+    let replica = replica.start();
     replica.ready().await;
     serves(&replica, &namespace).await;
     namespace.assert_opens().await;

@@ -67,7 +67,7 @@ async fn look_alikes_and_other_registries(world: Arc<World>) -> Outcome {
         pods.push(namespace.pod(&format!("pod-{number}"), image).await);
         // The registration lets some of these through: the answer must be the same.
         let review = review::of_pod(&namespace.name, &pod("pod", image));
-        let answer = review::answer(&world.replicas[0], &review).await;
+        let answer = review::answer(&world.replicas()[0], &review).await;
         assert!(answer.get("patch").is_none(), "{image}: {answer}");
         assert_eq!(
             answer["auditAnnotations"]["cause"], "no_ecr_image",
@@ -91,7 +91,7 @@ async fn mirror_pods(world: Arc<World>) -> Outcome {
     let stored: Pod = namespace.create(mirror.clone()).await?;
     // The registration excludes them already; so does the code.
     let answer = review::answer(
-        &world.replicas[0],
+        &world.replicas()[0],
         &review::of_pod(&namespace.name, &mirror),
     )
     .await;
@@ -105,7 +105,7 @@ async fn pods_that_opted_out(world: Arc<World>) -> Outcome {
     let mut out = pod("out", &namespace.image("app"));
     out["metadata"]["labels"] = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let stored: Pod = namespace.create(out.clone()).await?;
-    let answer = review::answer(&world.replicas[0], &review::of_pod(&namespace.name, &out)).await;
+    let answer = review::answer(&world.replicas()[0], &review::of_pod(&namespace.name, &out)).await;
     assert_eq!(answer["auditAnnotations"]["cause"], "opted_out");
     leaves_no_trace(&namespace, &[stored]).await?;
     namespace.pod("in", &namespace.image("app")).await;
@@ -120,7 +120,7 @@ async fn namespaces_that_opted_out(world: Arc<World>) -> Outcome {
     let mut insisting = pod("insisting", &namespace.image("app"));
     insisting["metadata"]["labels"] = json!({ "ecr-pull-secrets.dev/inject": "true" });
     let insisting_stored: Pod = namespace.create(insisting.clone()).await?;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let answer = review::answer(replica, &review::of_pod(&namespace.name, &insisting)).await;
         assert_eq!(answer["auditAnnotations"]["cause"], "opted_out");
     }
@@ -137,7 +137,7 @@ async fn dry_runs(world: Arc<World>) -> Outcome {
     let answer = namespace.api::<Pod>().create(&params, &object).await?;
     // The same patch as for the real thing, so that a dry run tells the truth.
     assert_eq!(references(&answer), [SECRET]);
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let mut review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
         review["request"]["dryRun"] = json!(true);
         let answer = review::answer(replica, &review).await;

@@ -29,11 +29,9 @@ trials!(
     a_drain_waits_for_nobody_who_asks_nothing,
 );
 
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-
 /// A replica of a test's own, and how many files it has open when nobody is there.
 async fn quiet(world: &World, name: &str) -> (Replica, usize) {
-    let replica = world.replica(name, CONFIG, &world.aws_environment());
+    let replica = world.replica(name).start();
     let files = settled(&replica).await;
     (replica, files)
 }
@@ -136,7 +134,7 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
 }
 
 async fn half_headers_on_the_plain_port_take_nobodys_files(world: Arc<World>) -> Outcome {
-    let replica = world.replica_with_few_files("half-headers", 256);
+    let replica = world.replica("half-headers").max_open_files(256).start();
     let files = settled(&replica).await;
     let connect = async |_| {
         let mut stream = TcpStream::connect(replica.http).await.expect("a queue");
@@ -212,7 +210,7 @@ fn resident_mib(replica: &Replica) -> f64 {
 }
 
 async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) -> Outcome {
-    let replica = world.replica_with_few_files("few-files", 64);
+    let replica = world.replica("few-files").max_open_files(64).start();
     replica.ready().await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");

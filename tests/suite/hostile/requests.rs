@@ -38,7 +38,7 @@ async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_ENCODING, encoding)
             .body(Full::from(review()))?;
-        let answer = world.replicas[0].send(request).await.expect("an answer");
+        let answer = world.replicas()[0].send(request).await.expect("an answer");
         assert_eq!(answer.status(), wanted, "{encoding}");
     }
     Ok(())
@@ -46,13 +46,13 @@ async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
 
 async fn without_a_content_type_it_is_refused(world: Arc<World>) -> Outcome {
     let request = Request::post("/mutate").body(Full::from(review()))?;
-    let answer = world.replicas[0].send(request).await.expect("an answer");
+    let answer = world.replicas()[0].send(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     Ok(())
 }
 
 async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     // Not a byte of it is sent.
     let eight = 8 * 1024 * 1024;
     let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
@@ -90,7 +90,7 @@ async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Out
 }
 
 async fn a_body_that_ends_early_or_late_harms_nobody(world: Arc<World>) -> Outcome {
-    let replica = world.replica("lied-to", CONFIG, &world.aws_environment());
+    let replica = world.replica("lied-to").start();
     replica.ready().await;
     let review = review();
     // More than was announced is another request, and not a good one.
@@ -129,7 +129,7 @@ async fn deep_nesting_is_refused(world: Arc<World>) -> Outcome {
         inside("imagePullSecrets", &closed),
         inside("unknown", &deep),
     ] {
-        let (status, _) = world.replicas[0].post(body).await.expect("an answer");
+        let (status, _) = world.replicas()[0].post(body).await.expect("an answer");
         assert_eq!(status, StatusCode::BAD_REQUEST);
     }
     Ok(())
@@ -145,10 +145,10 @@ async fn text_that_is_not_utf_8_is_refused(world: Arc<World>) -> Outcome {
         b"\xf8\x88\x80\x80\x80",
     ] {
         let body = [before.as_bytes(), garbage, after.as_bytes()].concat();
-        let (status, _) = world.replicas[0].post(body).await.expect("an answer");
+        let (status, _) = world.replicas()[0].post(body).await.expect("an answer");
         assert_eq!(status, StatusCode::BAD_REQUEST, "{garbage:?}");
     }
-    let (status, _) = world.replicas[0]
+    let (status, _) = world.replicas()[0]
         .post([0xff; 4096].to_vec())
         .await
         .expect("an answer");
@@ -164,7 +164,7 @@ async fn ten_thousand_containers_are_answered(world: Arc<World>) -> Outcome {
     let mut pod = pod("pod", "busybox");
     pod["spec"]["containers"] = json!(containers);
     let review = reviews::of_pod(&namespace.name, &pod);
-    let answer = reviews::answer(&world.replicas[0], &review).await;
+    let answer = reviews::answer(&world.replicas()[0], &review).await;
     assert!(reviews::adds_reference(&answer), "{answer}");
     namespace.assert_opens().await;
     Ok(())
@@ -180,7 +180,7 @@ async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> 
         let mut forged = reviews::of_pod(namespace, &pod("pod", &image));
         // What the object says of itself does not count.
         forged["request"]["object"]["metadata"]["namespace"] = json!("default");
-        for replica in &world.replicas {
+        for replica in &world.replicas() {
             let answer = reviews::answer(replica, &forged).await;
             assert_eq!(answer["auditAnnotations"]["outcome"], "skipped", "{answer}");
             assert!(answer["patch"].is_null(), "{answer}");
@@ -193,7 +193,7 @@ async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> 
 }
 
 async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     for bytes in [
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         "\x16\x03\x01 hello\r\n\r\n",
@@ -219,9 +219,8 @@ async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
 }
 
 async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_CONNECTION_AGE", "1".to_owned()));
-    let replica = world.replica("ages", CONFIG, &environment);
+    let replica = world.replica("ages");
+    let replica = replica.env("ECR_PULL_SECRETS_CONNECTION_AGE", "1").start();
     replica.ready().await;
     let mut stream = say(&replica, "").await;
     let mut answers = 0;
@@ -240,7 +239,7 @@ async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
 }
 
 async fn a_header_in_drops_is_cut_and_a_quiet_connection_is_not(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[1];
+    let replica = &world.replicas()[1];
     let mut quiet = say(replica, request(&review())).await;
     assert_eq!(status(&answer(&mut quiet).await), "200");
     let mut unused = say(replica, "").await;
@@ -269,5 +268,3 @@ async fn a_header_in_drops_is_cut_and_a_quiet_connection_is_not(world: Arc<World
     }
     Ok(())
 }
-
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";

@@ -123,9 +123,11 @@ fn rights(with_lease: bool) -> Value {
 /// A replica whose own namespace is this one.
 pub fn candidate(world: &World, namespace: &Namespace, config: &str) -> Replica {
     let name = format!("candidate-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_NAMESPACE", namespace.name.clone()));
-    world.replica(&name, config, &environment)
+    world
+        .replica(&name)
+        .config(config)
+        .env("ECR_PULL_SECRETS_NAMESPACE", &namespace.name)
+        .start()
 }
 
 /// Its file is called like the process.

@@ -107,7 +107,7 @@ async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) 
     assert!(frozen.secret().await.is_none());
     let written = async |replica: usize| {
         let labels = ["trigger=\"provision\"", "result=\"ok\""];
-        world.replicas[replica]
+        world.replicas()[replica]
             .metric("ecr_pull_secrets_secret_applies_total", &labels)
             .await
     };
@@ -161,7 +161,7 @@ async fn what_the_rules_deny_is_left_out_and_told(world: Arc<World>) -> Outcome 
         opens(&namespace, &ALL[..1]).await;
     }
     let told = |replica: usize| {
-        let log = std::fs::read_to_string(&world.replicas[replica].log).expect("a log");
+        let log = std::fs::read_to_string(&world.replicas()[replica].log).expect("a log");
         let lines = log
             .lines()
             .filter(|line| line.contains("the rules deny a registry") && line.contains(ALL[1]));
@@ -182,7 +182,7 @@ async fn a_namespace_that_ends_is_left_alone(world: Arc<World>) -> Outcome {
     change(&world, &namespace.name, labels).await;
     passes(&world, "fence-5").await;
     assert!(namespace.secret().await.is_none());
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let refused = replica
             .metric(
                 "ecr_pull_secrets_secret_applies_total",

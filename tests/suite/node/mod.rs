@@ -1,5 +1,5 @@
-//! What only a real node can show: the kubelet pulls with our Secret, from the image that ships,
-//! installed with the chart's defaults.
+//! What only a real node can show: the kubelet pulls with our Secret. The image that ships is installed
+//! with the chart's defaults.
 
 mod clients;
 mod images;
@@ -15,9 +15,12 @@ mod world;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
+use tokio::sync::OnceCell;
 
 use crate::frame::fail;
 pub use world::NodeWorld;
+
+static WORLD: OnceCell<Arc<NodeWorld>> = OnceCell::const_new();
 
 /// Tests at a time: two cores run the containers as well.
 const TESTS_AT_A_TIME: usize = 4;
@@ -27,7 +30,7 @@ pub fn run(arguments: &Arguments) -> bool {
     let side_by_side = where_possible(side_by_side());
     let mut failed = fail(arguments, Some(TESTS_AT_A_TIME), [side_by_side]);
     failed |= fail(arguments, Some(1), [where_possible(last())]);
-    if let Some(world) = NodeWorld::if_started() {
+    if let Some(world) = WORLD.get() {
         world.stop();
     }
     failed
@@ -73,6 +76,8 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
+/// The world of these tests.
 async fn shared() -> Arc<NodeWorld> {
-    NodeWorld::get().await
+    let start = || async { Arc::new(NodeWorld::start().await) };
+    WORLD.get_or_init(start).await.clone()
 }

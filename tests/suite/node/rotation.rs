@@ -123,7 +123,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
 }
 
 async fn namespace(world: &NodeWorld, region: &Region) -> Namespace {
-    Namespace::of_cluster(world.cluster.client.clone(), region.clone(), json!({})).await
+    Namespace::in_region(world, region.clone(), json!({})).await
 }
 
 /// A pod that ends at once, or again and again.

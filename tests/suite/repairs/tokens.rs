@@ -18,8 +18,8 @@ use serde_json::json;
 
 use super::site::{Site, logged, refused, set_status};
 use crate::frame::trials;
+use crate::harness::launch::free_address;
 use crate::harness::namespace::{Namespace, pod};
-use crate::harness::replica::free_address;
 use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 

@@ -16,7 +16,7 @@ trials!(
 
 async fn a_leader_killed_in_mid_fan_out_leaves_none_behind(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
-    let leader = fleet.leader().await;
+    let leader = fleet.lease_holder().await;
     let token = fleet.mid_fan_out().await;
     fleet.kill(&leader);
     let reached = fleet.recorder.holders(token);
@@ -63,7 +63,7 @@ async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
     fleet: Arc<Fleet>,
 ) -> Outcome {
     fleet.populate().await;
-    let frozen = fleet.leader().await;
+    let frozen = fleet.lease_holder().await;
     let token = fleet.mid_fan_out().await;
     frozen.freeze();
     let reached = fleet.recorder.holders(token);
@@ -71,7 +71,7 @@ async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
     // Somebody else finishes what it began, and renews after that.
     let other_than = |token: u64| move |tokens: [u64; 2]| tokens[0] != token;
     let [next, _] = fleet.converged_on(other_than(token)).await;
-    assert_ne!(fleet.leader().await.name, frozen.name);
+    assert_ne!(fleet.lease_holder().await.name, frozen.name);
     frozen.thaw();
     eventually("the one that was frozen does not lead", LIMIT, || async {
         (frozen.metric("ecr_pull_secrets_leader", &[]).await < 1.0).then_some(())

@@ -93,7 +93,7 @@ async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Flee
 }
 
 async fn namespace(fleet: &Fleet, region: &Region) -> Namespace {
-    Namespace::of_cluster(fleet.cluster.client.clone(), region.clone(), json!({})).await
+    Namespace::in_region(fleet, region.clone(), json!({})).await
 }
 
 async fn pod(namespace: &Namespace, name: &str) -> Pod {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::site::{Site, text};
 use crate::frame::trials;
-use crate::harness::namespace::{SECRET, references};
+use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{Outcome, eventually};
 
 trials!(
@@ -34,7 +34,7 @@ async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<
         })
         .await;
     }
-    site.spoil(json!({ "data": backup })).await;
+    site.corrupt(json!({ "data": backup })).await;
     eventually("another one in the Secret", LIMIT, || async {
         (site.secret().await.data != backup).then_some(())
     })
@@ -55,7 +55,7 @@ async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<
 
 async fn pods_get_the_reference_through_every_renewal(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
-    let (namespace, missed) = (site.namespace().await, site.missed().await);
+    let (namespace, missed) = (Namespace::new(&site).await, site.missed().await);
     let image = namespace.image("app");
     let first = text(&site.secret().await, "ca.crt");
     let (mut leaves, mut bundles) = (BTreeSet::new(), Vec::new());

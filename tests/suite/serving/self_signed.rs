@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::site::{Site, TLS, text};
 use crate::frame::trials;
-use crate::harness::namespace::{SECRET, references};
+use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::replica::Replica;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, eventually};
@@ -63,7 +63,7 @@ async fn replicas_that_start_together_share_a_ca_and_a_leaf(site: Arc<Site>) -> 
 
 async fn the_api_server_calls_with_the_bundle_that_we_set(site: Arc<Site>) -> Outcome {
     site.open(2, LIFETIME).await;
-    let (namespace, missed) = (site.namespace().await, site.missed().await);
+    let (namespace, missed) = (Namespace::new(&site).await, site.missed().await);
     let image = namespace.image("app");
     for number in 0..10 {
         let pod = namespace.pod(&format!("pod-{number}"), &image).await;
@@ -143,7 +143,7 @@ async fn what_is_spoilt_in_the_secret_is_mended_from_memory(site: Arc<Site>) -> 
         json!({ "data": { "tls.crt": "Z2FyYmFnZQ==" } }),
         json!({ "data": { "ca.crt": "", "ca.key": null }, "metadata": { "labels": null } }),
     ] {
-        site.spoil(spoilt).await;
+        site.corrupt(spoilt).await;
         eventually("what was there before", LIMIT, || async {
             (values(&site.secret().await) == before).then_some(())
         })
@@ -166,7 +166,7 @@ async fn a_new_replica_makes_do_with_what_is_left(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
     old[0].stop();
-    site.spoil(json!({ "data": { "tls.key": "Z2FyYmFnZQ==" } }))
+    site.corrupt(json!({ "data": { "tls.key": "Z2FyYmFnZQ==" } }))
         .await;
     site.open(1, LIFETIME).await;
     let leaf_is_new = values(&site.secret().await);
@@ -176,7 +176,7 @@ async fn a_new_replica_makes_do_with_what_is_left(site: Arc<Site>) -> Outcome {
         json!({ "tls.crt": garbage, "tls.key": garbage, "ca.crt": garbage, "ca.key": garbage });
     site.clear().await;
     site.open(1, LIFETIME).await[0].stop();
-    site.spoil(json!({ "data": all })).await;
+    site.corrupt(json!({ "data": all })).await;
     site.open(1, LIFETIME).await;
     site.trusted().await;
     Ok(())

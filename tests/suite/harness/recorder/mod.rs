@@ -45,16 +45,13 @@ struct Seen {
 }
 
 impl Recorder {
-    /// Follows etcd, for as long as the runtime lives. The API server has to write JSON there:
-    /// [`Recorder::STORAGE`].
+    /// Follows etcd for as long as the runtime lives. The world needs
+    /// [`json_storage`](super::builder::Builder::json_storage).
     pub fn of_etcd(url: &str) -> Self {
         let this = Self::default();
         tokio::spawn(etcd::follow(url.to_owned(), this.clone()));
         this
     }
-
-    /// The flag of `up` that makes etcd legible.
-    pub const STORAGE: &str = "--kube-apiserver-arg=--storage-media-type=application/json";
 
     /// Follows the API server, which must not restart meanwhile.
     pub fn of_api(client: Client) -> Self {
