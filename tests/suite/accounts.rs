@@ -15,11 +15,11 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::kubectl;
 
 trials!(
-    a_restricted_account_gets_its_pod_without_the_reference,
-    a_restricted_account_that_lists_the_secret_gets_the_reference,
-    a_restricted_account_of_this_very_second_is_known,
-    a_restriction_can_come_and_go,
-    odd_lists_of_pull_secrets_get_one_more_and_stay_as_they_were,
+    restricted_account_gets_pod_without_reference,
+    restricted_account_that_lists_secret_gets_reference,
+    new_restricted_account_is_known_at_once,
+    restriction_can_be_added_and_removed,
+    odd_pull_secret_lists_get_one_entry,
 );
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
@@ -42,7 +42,7 @@ fn pod_of(account: &str, name: &str, image: &str) -> Value {
     })
 }
 
-async fn a_restricted_account_gets_its_pod_without_the_reference(world: Arc<World>) -> Outcome {
+async fn restricted_account_gets_pod_without_reference(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .create::<ServiceAccount>(restricted("strict", &["other"]))
@@ -71,9 +71,7 @@ async fn a_restricted_account_gets_its_pod_without_the_reference(world: Arc<Worl
     Ok(())
 }
 
-async fn a_restricted_account_that_lists_the_secret_gets_the_reference(
-    world: Arc<World>,
-) -> Outcome {
+async fn restricted_account_that_lists_secret_gets_reference(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .create::<ServiceAccount>(restricted("strict", &["other", SECRET]))
@@ -91,7 +89,7 @@ async fn a_restricted_account_that_lists_the_secret_gets_the_reference(
     Ok(())
 }
 
-async fn a_restricted_account_of_this_very_second_is_known(world: Arc<World>) -> Outcome {
+async fn new_restricted_account_is_known_at_once(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     for number in 0..10 {
         let account = format!("strict-{number}");
@@ -115,7 +113,7 @@ async fn a_restricted_account_of_this_very_second_is_known(world: Arc<World>) ->
     Ok(())
 }
 
-async fn a_restriction_can_come_and_go(world: Arc<World>) -> Outcome {
+async fn restriction_can_be_added_and_removed(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .create::<ServiceAccount>(restricted("strict", &[]))
@@ -149,9 +147,7 @@ async fn create_raw(namespace: &Namespace, pod: &Value) -> kube::Result<Value> {
     namespace.client.request(request).await
 }
 
-async fn odd_lists_of_pull_secrets_get_one_more_and_stay_as_they_were(
-    world: Arc<World>,
-) -> Outcome {
+async fn odd_pull_secret_lists_get_one_entry(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let twin = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let twin = Namespace::in_region(&world, namespace.region.clone(), twin).await;

@@ -17,14 +17,14 @@ use crate::ownership::{
 };
 
 trials!(
-    a_handed_over_secret_keeps_its_other_logins,
-    what_a_cron_job_keeps_is_taken_over_without_asking,
-    adoption_never_happens_where_the_configuration_says_never,
-    adoption_waits_for_the_annotation_where_the_configuration_says_annotated,
-    adoption_asks_nobody_where_the_configuration_says_all,
+    adopted_secret_keeps_its_other_logins,
+    secret_of_a_cron_job_is_adopted,
+    adopt_never_adopts_no_secret,
+    adopt_annotated_waits_for_the_annotation,
+    adopt_all_needs_no_annotation,
 );
 
-async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
+async fn adopted_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let entry =
         json!({ "username": "robot", "password": "a-password", "email": "robot@example.com" });
@@ -68,7 +68,7 @@ const CRON_JOB: &str = "\"$KUBECTL\" --namespace \"$NAMESPACE\" create secret do
     --docker-password=an-old-token --dry-run=client -o yaml \
     | \"$KUBECTL\" --namespace \"$NAMESPACE\" apply -f -";
 
-async fn what_a_cron_job_keeps_is_taken_over_without_asking(world: Arc<World>) -> Outcome {
+async fn secret_of_a_cron_job_is_adopted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     shell(&world, &namespace, CRON_JOB);
     let before = namespace.secret().await.expect("the CronJob's Secret");
@@ -140,17 +140,15 @@ async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outco
     Ok(())
 }
 
-async fn adoption_never_happens_where_the_configuration_says_never(world: Arc<World>) -> Outcome {
+async fn adopt_never_adopts_no_secret(world: Arc<World>) -> Outcome {
     adopts(world, "never", [false, false, false]).await
 }
 
-async fn adoption_waits_for_the_annotation_where_the_configuration_says_annotated(
-    world: Arc<World>,
-) -> Outcome {
+async fn adopt_annotated_waits_for_the_annotation(world: Arc<World>) -> Outcome {
     adopts(world, "annotated", [false, true, false]).await
 }
 
-async fn adoption_asks_nobody_where_the_configuration_says_all(world: Arc<World>) -> Outcome {
+async fn adopt_all_needs_no_annotation(world: Arc<World>) -> Outcome {
     adopts(world, "all", [true, true, true]).await
 }
 

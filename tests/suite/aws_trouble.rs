@@ -14,20 +14,20 @@ use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    a_silent_aws_delays_the_secret_and_not_the_pod,
-    a_server_error_is_named,
-    throttling_is_named_and_asked_about_once,
-    an_unmodelled_throttling_code_is_named,
-    an_empty_answer_is_named,
-    a_broken_answer_is_named,
-    a_reset_connection_is_named,
-    a_refusal_is_named_and_heals_when_the_policy_does,
-    an_aws_that_is_gone_is_named,
+    silent_aws_delays_secret_but_not_pod,
+    server_error_is_named,
+    throttling_is_named_after_one_call,
+    unmodelled_throttling_code_is_named,
+    empty_answer_is_named,
+    broken_answer_is_named,
+    reset_connection_is_named,
+    denied_call_is_named_and_recovers_with_policy,
+    unreachable_aws_is_named,
     missing_credentials_are_named,
-    an_expiry_in_the_past_means_that_the_life_is_unknown,
-    one_region_in_trouble_does_not_keep_the_other_out_of_the_secret,
-    nobody_waits_for_a_region_that_somebody_else_needs,
-    a_token_near_its_end_is_renewed_before_it_is_handed_out,
+    past_expiry_means_unknown_lifetime,
+    failing_region_does_not_block_the_other,
+    pod_does_not_wait_for_another_pods_region,
+    token_near_expiry_is_renewed_before_use,
 );
 
 /// Creates a pod under a fault, checks the answer, lifts the fault and waits for the Secret.
@@ -57,11 +57,11 @@ async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
     Ok(())
 }
 
-async fn a_silent_aws_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome {
+async fn silent_aws_delays_secret_but_not_pod(world: Arc<World>) -> Outcome {
     survives(world, Fault::Hang, Cause::AwsTimeout).await
 }
 
-async fn a_server_error_is_named(world: Arc<World>) -> Outcome {
+async fn server_error_is_named(world: Arc<World>) -> Outcome {
     let (code, message) = ("ServerException".to_owned(), "try later".to_owned());
     survives(
         world,
@@ -75,7 +75,7 @@ async fn a_server_error_is_named(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome {
+async fn throttling_is_named_after_one_call(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Throttling).await?;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
@@ -96,23 +96,23 @@ async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome 
     Ok(())
 }
 
-async fn an_unmodelled_throttling_code_is_named(world: Arc<World>) -> Outcome {
+async fn unmodelled_throttling_code_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::ThrottleException, Cause::AwsThrottled).await
 }
 
-async fn an_empty_answer_is_named(world: Arc<World>) -> Outcome {
+async fn empty_answer_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::Empty, Cause::AwsAnswerUnusable).await
 }
 
-async fn a_broken_answer_is_named(world: Arc<World>) -> Outcome {
+async fn broken_answer_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::Malformed, Cause::AwsAnswerUnusable).await
 }
 
-async fn a_reset_connection_is_named(world: Arc<World>) -> Outcome {
+async fn reset_connection_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::Reset, Cause::AwsUnreachable).await
 }
 
-async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) -> Outcome {
+async fn denied_call_is_named_and_recovers_with_policy(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let denied = Policy {
         deny_get_authorization_token: true,
@@ -128,7 +128,7 @@ async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) ->
     Ok(())
 }
 
-async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
+async fn unreachable_aws_is_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let replica = world.replica("without-aws");
@@ -175,7 +175,7 @@ async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn an_expiry_in_the_past_means_that_the_life_is_unknown(world: Arc<World>) -> Outcome {
+async fn past_expiry_means_unknown_lifetime(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .region
@@ -205,9 +205,7 @@ async fn an_expiry_in_the_past_means_that_the_life_is_unknown(world: Arc<World>)
     Ok(())
 }
 
-async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
-    world: Arc<World>,
-) -> Outcome {
+async fn failing_region_does_not_block_the_other(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let other = Namespace::new(&world).await;
     other.region.fault(Fault::Throttling).await?;
@@ -237,7 +235,7 @@ async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
     Ok(())
 }
 
-async fn nobody_waits_for_a_region_that_somebody_else_needs(world: Arc<World>) -> Outcome {
+async fn pod_does_not_wait_for_another_pods_region(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let hanging = Namespace::new(&world).await;
     hanging.region.fault(Fault::Hang).await?;
@@ -267,7 +265,7 @@ async fn nobody_waits_for_a_region_that_somebody_else_needs(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_token_near_its_end_is_renewed_before_it_is_handed_out(world: Arc<World>) -> Outcome {
+async fn token_near_expiry_is_renewed_before_use(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .region

@@ -20,9 +20,9 @@ use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
 
 trials!(
-    no_request_fails_while_the_files_are_swapped_ten_times,
-    files_that_are_wrong_never_replace_good_ones,
-    an_expired_certificate_shows_everywhere,
+    no_request_fails_during_ten_file_swaps,
+    bad_files_never_replace_good_ones,
+    expired_certificate_fails_readiness_and_is_logged,
 );
 
 const SWAPS: u32 = 10;
@@ -108,7 +108,7 @@ fn since_epoch() -> Duration {
     now.expect("a time after 1970")
 }
 
-async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World>) -> Outcome {
+async fn no_request_fails_during_ten_file_swaps(world: Arc<World>) -> Outcome {
     let volume = Volume::new();
     volume.swap(&volume.leaf(HOUR));
     let replica = volume.replica(&world, "swapped");
@@ -170,7 +170,7 @@ async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World
     Ok(())
 }
 
-async fn files_that_are_wrong_never_replace_good_ones(world: Arc<World>) -> Outcome {
+async fn bad_files_never_replace_good_ones(world: Arc<World>) -> Outcome {
     let volume = Volume::new();
     let good = volume.leaf(HOUR);
     volume.swap(&good);
@@ -201,7 +201,7 @@ async fn files_that_are_wrong_never_replace_good_ones(world: Arc<World>) -> Outc
     Ok(())
 }
 
-async fn an_expired_certificate_shows_everywhere(world: Arc<World>) -> Outcome {
+async fn expired_certificate_fails_readiness_and_is_logged(world: Arc<World>) -> Outcome {
     let volume = Volume::new();
     volume.swap(&volume.leaf(Duration::from_secs(5)));
     let replica = volume.replica(&world, "expired");

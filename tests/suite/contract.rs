@@ -14,20 +14,20 @@ use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{Outcome, World, review};
 
 trials!(
-    a_review_is_answered_with_a_review,
+    review_is_answered_with_a_review,
     other_content_types_are_refused,
     other_methods_and_paths_are_refused,
-    what_is_no_review_of_a_pod_is_refused,
-    a_body_may_have_seven_mebibytes_and_no_more,
-    the_probes_say_that_it_is_well,
-    the_metrics_have_the_names_that_are_fixed,
-    an_answer_is_counted_by_outcome_and_cause,
-    a_warm_review_calls_nobody,
+    body_that_reviews_no_pod_is_refused,
+    body_over_seven_mebibytes_is_refused,
+    probes_report_a_healthy_replica,
+    metrics_have_the_fixed_names,
+    answer_is_counted_by_outcome_and_cause,
+    warm_review_makes_no_call,
 );
 
 const JSON: &str = "application/json";
 
-async fn a_review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
+async fn review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     for target in ["/mutate?timeout=5s", "/mutate", "/mutate?timeout=never"] {
@@ -97,7 +97,7 @@ async fn other_methods_and_paths_are_refused(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn what_is_no_review_of_a_pod_is_refused(world: Arc<World>) -> Outcome {
+async fn body_that_reviews_no_pod_is_refused(world: Arc<World>) -> Outcome {
     let review = review::of_pod("default", &pod("pod", "busybox"));
     let with = |pointer: &str, value: Value| {
         let mut review = review.clone();
@@ -130,7 +130,7 @@ async fn what_is_no_review_of_a_pod_is_refused(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_body_may_have_seven_mebibytes_and_no_more(world: Arc<World>) -> Outcome {
+async fn body_over_seven_mebibytes_is_refused(world: Arc<World>) -> Outcome {
     const LIMIT: usize = 7 * 1024 * 1024;
     let review = review::of_pod("default", &pod("pod", "busybox")).to_string();
     for (size, wanted) in [
@@ -145,7 +145,7 @@ async fn a_body_may_have_seven_mebibytes_and_no_more(world: Arc<World>) -> Outco
     Ok(())
 }
 
-async fn the_probes_say_that_it_is_well(world: Arc<World>) -> Outcome {
+async fn probes_report_a_healthy_replica(world: Arc<World>) -> Outcome {
     for replica in &world.replicas() {
         for path in ["/healthz", "/readyz"] {
             let (status, text) = replica.get(path).await.expect("an answer");
@@ -160,7 +160,7 @@ async fn the_probes_say_that_it_is_well(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn the_metrics_have_the_names_that_are_fixed(world: Arc<World>) -> Outcome {
+async fn metrics_have_the_fixed_names(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let replica = &world.replicas()[0];
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
@@ -222,7 +222,7 @@ async fn the_metrics_have_the_names_that_are_fixed(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
+async fn answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     // What it finds when it starts is warm; others count on the ones that were there.
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
@@ -287,7 +287,7 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
 }
 
 /// By the API server's audit log, and by the count of AWS.
-async fn a_warm_review_calls_nobody(world: Arc<World>) -> Outcome {
+async fn warm_review_makes_no_call(world: Arc<World>) -> Outcome {
     let replica = &world.replicas()[0];
     // A namespace's first review. Calls that were begun before are over when its Secret is there.
     let first = async || {

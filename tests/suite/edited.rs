@@ -17,16 +17,16 @@ use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{ask, data, edit, login};
 
 trials!(
-    a_deleted_secret_comes_back_with_the_next_pod,
-    an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look,
-    an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest,
-    an_edit_that_spoils_the_content_is_mended,
-    a_restored_secret_that_says_itself_that_it_expired_is_mended,
-    a_removed_label_comes_back,
-    removed_annotations_come_back_and_nothing_is_lost,
-    an_annotation_of_another_format_is_written_anew_and_nothing_is_lost,
-    a_newer_version_of_ours_beside_us_loses_nothing,
-    a_registry_that_comes_later_keeps_the_first_and_the_secret,
+    deleted_secret_is_recreated_for_the_next_pod,
+    harmless_edit_is_kept_and_read_once,
+    missing_registry_is_restored_and_others_kept,
+    corrupt_content_is_repaired,
+    expired_backup_is_repaired_after_a_restore,
+    removed_label_is_restored,
+    removed_annotations_are_restored_and_registries_kept,
+    annotation_of_another_format_is_rewritten,
+    newer_replica_beside_ours_loses_nothing,
+    later_registry_keeps_the_first,
 );
 
 /// A Secret of ours that opens the namespace's registry.
@@ -85,7 +85,7 @@ async fn ask_for_second(replica: &Replica, namespace: &Namespace) {
     assert_eq!(review::warnings(&answer), "");
 }
 
-async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Outcome {
+async fn deleted_secret_is_recreated_for_the_next_pod(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let calls = namespace
@@ -116,9 +116,7 @@ async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
-    world: Arc<World>,
-) -> Outcome {
+async fn harmless_edit_is_kept_and_read_once(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let replica = world.replica("beside-an-editor").start();
     replica.ready().await;
@@ -169,7 +167,7 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
     Ok(())
 }
 
-async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<World>) -> Outcome {
+async fn missing_registry_is_restored_and_others_kept(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     ask_for_second(&world.replicas()[0], &namespace).await;
@@ -191,9 +189,7 @@ async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<W
 }
 
 /// What a backup brings back: our label, our annotations, a token that died long ago.
-async fn a_restored_secret_that_says_itself_that_it_expired_is_mended(
-    world: Arc<World>,
-) -> Outcome {
+async fn expired_backup_is_repaired_after_a_restore(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let auths = json!({ namespace.host(): login("AWS") });
@@ -209,7 +205,7 @@ async fn a_restored_secret_that_says_itself_that_it_expired_is_mended(
     Ok(())
 }
 
-async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome {
+async fn corrupt_content_is_repaired(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let host = namespace.host();
@@ -239,7 +235,7 @@ async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn a_removed_label_comes_back(world: Arc<World>) -> Outcome {
+async fn removed_label_is_restored(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     ask_for_second(&world.replicas()[0], &namespace).await;
@@ -295,14 +291,12 @@ async fn survives(world: &World, namespace: &Namespace, annotations: &Value) -> 
     Ok(())
 }
 
-async fn removed_annotations_come_back_and_nothing_is_lost(world: Arc<World>) -> Outcome {
+async fn removed_annotations_are_restored_and_registries_kept(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     survives(&world, &namespace, &Value::Null).await
 }
 
-async fn an_annotation_of_another_format_is_written_anew_and_nothing_is_lost(
-    world: Arc<World>,
-) -> Outcome {
+async fn annotation_of_another_format_is_rewritten(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     survives(
         &world,
@@ -312,7 +306,7 @@ async fn an_annotation_of_another_format_is_written_anew_and_nothing_is_lost(
     .await
 }
 
-async fn a_newer_version_of_ours_beside_us_loses_nothing(world: Arc<World>) -> Outcome {
+async fn newer_replica_beside_ours_loses_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let second = second_host(&namespace);
     let secret = json!({
@@ -338,7 +332,7 @@ async fn a_newer_version_of_ours_beside_us_loses_nothing(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn a_registry_that_comes_later_keeps_the_first_and_the_secret(world: Arc<World>) -> Outcome {
+async fn later_registry_keeps_the_first(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let elsewhere = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;

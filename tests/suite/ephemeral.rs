@@ -12,8 +12,8 @@ use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    a_pod_that_kubectl_debug_adds_an_ecr_image_to,
-    a_pod_without_the_reference_that_kubectl_debug_adds_an_ecr_image_to,
+    debug_image_gets_its_registry,
+    debugged_pod_without_reference_gets_no_secret,
 );
 
 /// What `kubectl debug` sends.
@@ -26,7 +26,7 @@ async fn debug(namespace: &Namespace, image: &str) -> kube::Result<Pod> {
         .await
 }
 
-async fn a_pod_that_kubectl_debug_adds_an_ecr_image_to(world: Arc<World>) -> Outcome {
+async fn debug_image_gets_its_registry(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let other = Namespace::new(&world).await;
     let before = namespace.pod("pod", &namespace.image("app")).await;
@@ -52,9 +52,7 @@ async fn a_pod_that_kubectl_debug_adds_an_ecr_image_to(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn a_pod_without_the_reference_that_kubectl_debug_adds_an_ecr_image_to(
-    world: Arc<World>,
-) -> Outcome {
+async fn debugged_pod_without_reference_gets_no_secret(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = namespace.pod("pod", "docker.io/library/busybox:1").await;
     assert_eq!(references(&before), [""; 0]);

@@ -30,11 +30,11 @@ use crate::harness::namespace::{ACCOUNT, Namespace, SECRET};
 use crate::harness::{Outcome, World, docker};
 
 trials!(
-    a_secret_that_was_deleted_meanwhile_stays_deleted,
-    one_that_somebody_else_made_meanwhile_is_left_alone,
-    an_older_token_that_comes_late_is_not_written,
-    a_registry_that_was_added_meanwhile_is_kept,
-    a_secret_that_is_ours_alone_is_renewed_without_a_look,
+    late_write_leaves_a_deleted_secret_deleted,
+    late_create_leaves_a_foreign_secret_alone,
+    late_write_keeps_a_newer_token,
+    late_write_keeps_an_added_registry,
+    secret_without_edits_is_renewed_without_a_read,
 );
 
 /// A writer, and its memory.
@@ -105,7 +105,7 @@ fn password(secret: &Secret, host: &str) -> String {
     pair.trim_start_matches("AWS:").to_owned()
 }
 
-async fn a_secret_that_was_deleted_meanwhile_stays_deleted(world: Arc<World>) -> Outcome {
+async fn late_write_leaves_a_deleted_secret_deleted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let secrets = namespace.api::<Secret>();
@@ -117,7 +117,7 @@ async fn a_secret_that_was_deleted_meanwhile_stays_deleted(world: Arc<World>) ->
     Ok(())
 }
 
-async fn one_that_somebody_else_made_meanwhile_is_left_alone(world: Arc<World>) -> Outcome {
+async fn late_create_leaves_a_foreign_secret_alone(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let secrets = namespace.api::<Secret>();
@@ -131,7 +131,7 @@ async fn one_that_somebody_else_made_meanwhile_is_left_alone(world: Arc<World>) 
     Ok(())
 }
 
-async fn an_older_token_that_comes_late_is_not_written(world: Arc<World>) -> Outcome {
+async fn late_write_keeps_a_newer_token(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let newest = [grant(&namespace.host(), "newest", 8)];
@@ -144,7 +144,7 @@ async fn an_older_token_that_comes_late_is_not_written(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn a_registry_that_was_added_meanwhile_is_kept(world: Arc<World>) -> Outcome {
+async fn late_write_keeps_an_added_registry(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let added = [grant(&second(&namespace), "added", 6)];
@@ -159,7 +159,7 @@ async fn a_registry_that_was_added_meanwhile_is_kept(world: Arc<World>) -> Outco
 }
 
 /// By somebody who may not look.
-async fn a_secret_that_is_ours_alone_is_renewed_without_a_look(world: Arc<World>) -> Outcome {
+async fn secret_without_edits_is_renewed_without_a_read(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let sighted = late(&namespace).await;
     let user = format!("blind-{}", namespace.name);

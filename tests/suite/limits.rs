@@ -17,11 +17,11 @@ use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::kubectl;
 
 trials!(
-    a_namespace_has_a_hundred_registries_and_no_more,
-    a_namespace_brings_sixteen_new_regions_and_no_more,
-    a_process_holds_sixty_four_tokens_and_no_more,
+    namespace_has_at_most_a_hundred_registries,
+    namespace_adds_at_most_sixteen_regions,
+    process_holds_at_most_sixty_four_tokens,
     namespaces_of_one_region_share_one_token,
-    every_cause_of_an_answer_has_a_warning_of_its_own_that_fits,
+    every_cause_has_its_own_short_warning,
 );
 
 /// A pod with a container for each host.
@@ -97,7 +97,7 @@ fn writes(world: &World, namespace: &Namespace) -> usize {
         .sum()
 }
 
-async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> Outcome {
+async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let hundred = accounts(&namespace.region, 0..100);
     let stored: Pod = namespace.create(pod_of("hundred", &hundred)).await?;
@@ -144,7 +144,7 @@ async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> 
     Ok(())
 }
 
-async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -> Outcome {
+async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-regions").await;
     let namespace = Namespace::new(&world).await;
     let regions = regions(&world, "newcomer", 1..18);
@@ -194,7 +194,7 @@ async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_process_holds_sixty_four_tokens_and_no_more(world: Arc<World>) -> Outcome {
+async fn process_holds_at_most_sixty_four_tokens(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-tokens").await;
     for start in (1..81).step_by(16) {
         let namespace = Namespace::new(&world).await;
@@ -244,7 +244,7 @@ async fn namespaces_of_one_region_share_one_token(world: Arc<World>) -> Outcome 
     Ok(())
 }
 
-async fn every_cause_of_an_answer_has_a_warning_of_its_own_that_fits(world: Arc<World>) -> Outcome {
+async fn every_cause_has_its_own_short_warning(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let denied = world.aws.region("denied-land-1");
     let config = "\

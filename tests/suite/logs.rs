@@ -8,12 +8,12 @@ use aws_stand_in::client::Client as Aws;
 use crate::frame::trials;
 use crate::harness::{Outcome, World};
 
-trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+trials!(no_log_holds_a_token_or_key);
 
 /// Long enough to be found by chance in no other text.
 const SHORTEST: usize = 16;
 
-async fn no_log_line_at_any_level_holds_a_token_or_a_key(world: Arc<World>) -> Outcome {
+async fn no_log_holds_a_token_or_key(world: Arc<World>) -> Outcome {
     search(&world.logs(), &world.aws, &world.kubeconfig).await
 }
 

@@ -20,9 +20,9 @@ use crate::harness::tools::tool;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    the_default_chain_mints_with_the_keys_of_the_environment,
-    a_rule_mints_with_the_role_that_it_names,
-    a_web_identity_mints_with_its_role,
+    default_chain_mints_with_keys_from_environment,
+    rule_mints_with_its_role,
+    web_identity_mints_with_its_role,
 );
 
 const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -33,12 +33,12 @@ const KEYS: [(&str, &str); 2] = [
 const ROLE: &str = "arn:aws:iam::210987654321:role/puller";
 const DEFAULTS: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
 
-async fn the_default_chain_mints_with_the_keys_of_the_environment(world: Arc<World>) -> Outcome {
+async fn default_chain_mints_with_keys_from_environment(world: Arc<World>) -> Outcome {
     let moto = Moto::start().await;
     mint_once(&world, &moto, "moto-chain", DEFAULTS, &KEYS, "123456789012").await
 }
 
-async fn a_rule_mints_with_the_role_that_it_names(world: Arc<World>) -> Outcome {
+async fn rule_mints_with_its_role(world: Arc<World>) -> Outcome {
     let moto = Moto::start().await;
     let role = json!({ "roleArn": ROLE, "externalId": "of-the-test", "sessionName": "moto" });
     let config = json!({
@@ -50,7 +50,7 @@ async fn a_rule_mints_with_the_role_that_it_names(world: Arc<World>) -> Outcome 
     mint_once(&world, &moto, "moto-role", &config, &KEYS, "210987654321").await
 }
 
-async fn a_web_identity_mints_with_its_role(world: Arc<World>) -> Outcome {
+async fn web_identity_mints_with_its_role(world: Arc<World>) -> Outcome {
     let moto = Moto::start().await;
     let token = moto.directory.path().join("token");
     fs::write(&token, "header.payload.signature")?;

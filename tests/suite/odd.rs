@@ -17,15 +17,15 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::{ask, kubectl};
 
 trials!(
-    a_quota_delays_the_secret_and_not_the_pod,
-    a_terminating_namespace_is_left_and_work_on_it_ends,
-    a_namespace_that_does_not_exist_gets_nothing,
-    a_name_that_is_none_gets_nothing,
-    a_namespace_younger_than_the_watch_is_served,
-    the_wish_of_a_namespace_younger_than_the_watch_is_heard,
-    a_namespace_can_opt_out_and_in_again,
-    where_opting_in_is_asked_for_nobody_else_is_served,
-    a_debugged_pod_without_the_reference_is_told_so,
+    quota_delays_secret_but_not_pod,
+    terminating_namespace_ends_its_work,
+    missing_namespace_gets_nothing,
+    invalid_namespace_name_gets_nothing,
+    namespace_newer_than_the_watch_is_served,
+    opt_out_newer_than_the_watch_is_obeyed,
+    namespace_can_opt_out_and_in_again,
+    opt_in_selection_serves_only_labelled_namespaces,
+    debugged_pod_without_reference_gets_a_warning,
 );
 
 const CONFIG: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
@@ -85,7 +85,7 @@ fn log_lines(world: &World, namespace: &str, text: &str) -> usize {
         .sum()
 }
 
-async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome {
+async fn quota_delays_secret_but_not_pod(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let quotas = namespace.api::<ResourceQuota>();
     let quota = |secrets: &str| json!({ "spec": { "hard": { "secrets": secrets } } });
@@ -117,7 +117,7 @@ async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) -> Outcome {
+async fn terminating_namespace_ends_its_work(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Throttling).await?;
     for replica in &world.replicas() {
@@ -166,7 +166,7 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_namespace_that_does_not_exist_gets_nothing(world: Arc<World>) -> Outcome {
+async fn missing_namespace_gets_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     for replica in &world.replicas() {
         let pod = pod("pod", &namespace.image("app"));
@@ -179,7 +179,7 @@ async fn a_namespace_that_does_not_exist_gets_nothing(world: Arc<World>) -> Outc
 
 /// No API server sends such a review, but anybody who reaches the port can. A name goes into the
 /// path of calls.
-async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
+async fn invalid_namespace_name_gets_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let there = &namespace.name;
     for name in [
@@ -214,7 +214,7 @@ async fn ask_at_once(world: &World, replica: &Replica, labels: &Value, image: &s
     review::answer_on(&mut connection, &review).await
 }
 
-async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outcome {
+async fn namespace_newer_than_the_watch_is_served(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     for replica in &world.replicas() {
         assert_eq!(review::warnings(&ask(replica, &namespace).await), "");
@@ -228,7 +228,7 @@ async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outc
     Ok(())
 }
 
-async fn the_wish_of_a_namespace_younger_than_the_watch_is_heard(world: Arc<World>) -> Outcome {
+async fn opt_out_newer_than_the_watch_is_obeyed(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let labels = json!({ "ecr-pull-secrets.dev/inject": "false" });
     for replica in &world.replicas() {
@@ -242,7 +242,7 @@ async fn the_wish_of_a_namespace_younger_than_the_watch_is_heard(world: Arc<Worl
     Ok(())
 }
 
-async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
+async fn namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     assert_eq!(
         references(&namespace.pod("before", &namespace.image("app")).await),
@@ -279,7 +279,7 @@ async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn where_opting_in_is_asked_for_nobody_else_is_served(world: Arc<World>) -> Outcome {
+async fn opt_in_selection_serves_only_labelled_namespaces(world: Arc<World>) -> Outcome {
     let config = format!("{CONFIG}selection: opt-in\n");
     let replica = world.replica("opt-in").config(&config).start();
     replica.ready().await;
@@ -311,7 +311,7 @@ async fn where_opting_in_is_asked_for_nobody_else_is_served(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_debugged_pod_without_the_reference_is_told_so(world: Arc<World>) -> Outcome {
+async fn debugged_pod_without_reference_gets_a_warning(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.pod("pod", "docker.io/library/busybox:1").await;
     let image = namespace.image("tools");

@@ -18,13 +18,13 @@ use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    a_secret_of_another_type_is_left_alone_until_it_is_gone,
-    somebody_elses_login_is_left_alone_until_it_is_handed_over,
-    a_malformed_secret_keeps_the_reference_out_until_it_is_repaired,
-    a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent,
-    an_empty_login_does_no_harm_and_is_left_alone,
-    an_immutable_secret_is_left_alone_until_it_is_gone,
-    a_secret_with_another_key_is_left_alone,
+    secret_of_another_type_is_left_alone,
+    foreign_login_is_left_alone_until_adopted,
+    malformed_secret_blocks_the_reference_until_repaired,
+    malformed_secret_blocks_the_reference_without_aws,
+    empty_login_is_left_alone,
+    immutable_secret_is_left_alone_until_deleted,
+    secret_with_another_key_is_left_alone,
 );
 
 pub(crate) const PULL_TYPE: &str = "kubernetes.io/dockerconfigjson";
@@ -201,7 +201,7 @@ pub(crate) async fn adopted(namespace: &Namespace) -> Secret {
     namespace.assert_opens().await
 }
 
-async fn a_secret_of_another_type_is_left_alone_until_it_is_gone(world: Arc<World>) -> Outcome {
+async fn secret_of_another_type_is_left_alone(world: Arc<World>) -> Outcome {
     let pair = json!({ "tls.crt": "", "tls.key": "" });
     let basic = json!({ "username": BASE64_STANDARD.encode("somebody") });
     for foreign in [
@@ -217,7 +217,7 @@ async fn a_secret_of_another_type_is_left_alone_until_it_is_gone(world: Arc<Worl
     Ok(())
 }
 
-async fn somebody_elses_login_is_left_alone_until_it_is_handed_over(world: Arc<World>) -> Outcome {
+async fn foreign_login_is_left_alone_until_adopted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     // One foreign host among ours is enough.
     let host = namespace.host();
@@ -244,9 +244,7 @@ async fn somebody_elses_login_is_left_alone_until_it_is_handed_over(world: Arc<W
     Ok(())
 }
 
-async fn a_malformed_secret_keeps_the_reference_out_until_it_is_repaired(
-    world: Arc<World>,
-) -> Outcome {
+async fn malformed_secret_blocks_the_reference_until_repaired(world: Arc<World>) -> Outcome {
     for malformed in [
         json!({ "auths": { ELSEWHERE: { "auth": "not base64!" } } }),
         json!({ "auths": [ELSEWHERE] }),
@@ -284,9 +282,7 @@ async fn a_malformed_secret_keeps_the_reference_out_until_it_is_repaired(
     Ok(())
 }
 
-async fn a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent(
-    world: Arc<World>,
-) -> Outcome {
+async fn malformed_secret_blocks_the_reference_without_aws(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
     let malformed = of_type(PULL_TYPE, &data(&json!({ "auths": [] })));
@@ -308,7 +304,7 @@ async fn a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent(
     Ok(())
 }
 
-async fn an_empty_login_does_no_harm_and_is_left_alone(world: Arc<World>) -> Outcome {
+async fn empty_login_is_left_alone(world: Arc<World>) -> Outcome {
     for empty in [json!({}), json!({ "auths": {} }), Value::Null] {
         let namespace = Namespace::new(&world).await;
         namespace
@@ -320,7 +316,7 @@ async fn an_empty_login_does_no_harm_and_is_left_alone(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn an_immutable_secret_is_left_alone_until_it_is_gone(world: Arc<World>) -> Outcome {
+async fn immutable_secret_is_left_alone_until_deleted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let host = namespace.host();
     let mut foreign = with_hosts([(&host, login("AWS"))]);
@@ -338,7 +334,7 @@ async fn an_immutable_secret_is_left_alone_until_it_is_gone(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_secret_with_another_key_is_left_alone(world: Arc<World>) -> Outcome {
+async fn secret_with_another_key_is_left_alone(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let host = namespace.host();
     let mut foreign = annotated(with_hosts([(&host, login("AWS"))]));

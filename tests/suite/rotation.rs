@@ -21,15 +21,15 @@ use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{data, edit, login};
 
 trials!(
-    tokens_are_renewed_in_place_with_one_call_of_aws_each,
-    a_region_that_is_not_due_is_left_as_it_is,
-    a_namespace_that_cannot_be_written_delays_no_other,
-    namespaces_whose_own_webhook_is_down_delay_no_other,
-    a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses,
-    a_deleted_secret_is_not_brought_back_by_rotation,
-    an_edit_is_left_until_the_next_token_and_loses_nothing_then,
-    a_claim_that_no_token_lives_up_to_pins_none,
-    whoever_takes_over_writes_only_what_is_still_old,
+    each_token_is_renewed_by_one_call,
+    region_that_is_not_due_is_unchanged,
+    unwritable_namespace_delays_no_other,
+    namespaces_with_a_broken_webhook_delay_no_other,
+    failed_renewal_keeps_the_token_and_backs_off,
+    rotation_does_not_recreate_a_deleted_secret,
+    edit_is_kept_until_the_next_token,
+    impossible_lifetime_claim_pins_no_token,
+    next_leader_writes_only_stale_secrets,
 );
 
 /// Of a token that is renewed while a test waits.
@@ -73,7 +73,7 @@ async fn calls(namespace: &Namespace) -> u64 {
     calls.expect("a count").total
 }
 
-async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>) -> Outcome {
+async fn each_token_is_renewed_by_one_call(world: Arc<World>) -> Outcome {
     let third = world.replica("rotation-third").start();
     third.ready().await;
     let namespace = short_lived(&world).await;
@@ -97,7 +97,7 @@ async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>
     Ok(())
 }
 
-async fn a_region_that_is_not_due_is_left_as_it_is(world: Arc<World>) -> Outcome {
+async fn region_that_is_not_due_is_unchanged(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     let lasting = Namespace::new(&world).await;
     let mut both = pod("pod", &namespace.image("app"));
@@ -119,7 +119,7 @@ async fn a_region_that_is_not_due_is_left_as_it_is(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -> Outcome {
+async fn unwritable_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     let bad = short_lived(&world).await;
     let good = Namespace::in_region(&world, bad.region.clone(), json!({})).await;
     for namespace in [&bad, &good] {
@@ -150,7 +150,7 @@ async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -
 }
 
 /// The API server says 500 for each of them, as it does when it is in trouble itself.
-async fn namespaces_whose_own_webhook_is_down_delay_no_other(world: Arc<World>) -> Outcome {
+async fn namespaces_with_a_broken_webhook_delay_no_other(world: Arc<World>) -> Outcome {
     let good = short_lived(&world).await;
     let labels = json!({ "webhook": "down" });
     let mut all = vec![];
@@ -198,9 +198,7 @@ async fn namespaces_whose_own_webhook_is_down_delay_no_other(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses(
-    world: Arc<World>,
-) -> Outcome {
+async fn failed_renewal_keeps_the_token_and_backs_off(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     ask(&world, &namespace).await;
     let first = namespace.assert_opens().await;
@@ -234,7 +232,7 @@ async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses
     Ok(())
 }
 
-async fn a_deleted_secret_is_not_brought_back_by_rotation(world: Arc<World>) -> Outcome {
+async fn rotation_does_not_recreate_a_deleted_secret(world: Arc<World>) -> Outcome {
     let deleted = short_lived(&world).await;
     let other = Namespace::in_region(&world, deleted.region.clone(), json!({})).await;
     for namespace in [&deleted, &other] {
@@ -251,7 +249,7 @@ async fn a_deleted_secret_is_not_brought_back_by_rotation(world: Arc<World>) -> 
     Ok(())
 }
 
-async fn an_edit_is_left_until_the_next_token_and_loses_nothing_then(world: Arc<World>) -> Outcome {
+async fn edit_is_kept_until_the_next_token(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     ask(&world, &namespace).await;
     let first = namespace.assert_opens().await;
@@ -279,7 +277,7 @@ async fn an_edit_is_left_until_the_next_token_and_loses_nothing_then(world: Arc<
     Ok(())
 }
 
-async fn a_claim_that_no_token_lives_up_to_pins_none(world: Arc<World>) -> Outcome {
+async fn impossible_lifetime_claim_pins_no_token(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     ask(&world, &namespace).await;
     let first = namespace.assert_opens().await;
@@ -294,7 +292,7 @@ async fn a_claim_that_no_token_lives_up_to_pins_none(world: Arc<World>) -> Outco
 }
 
 /// Namespaces that are held back stand for those that the last leader did not reach.
-async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outcome {
+async fn next_leader_writes_only_stale_secrets(_: Arc<World>) -> Outcome {
     let world = World::builder().replicas(2).start().await;
     let first = Namespace::new(&world).await;
     lives(&first, 60).await;

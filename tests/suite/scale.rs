@@ -11,14 +11,12 @@ use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a_replica,
-    two_registries_in_the_same_instant_both_end_up_in_the_secret,
-    a_second_namespace_costs_no_aws_call,
+    two_hundred_pods_need_one_secret_per_namespace,
+    two_concurrent_registries_both_reach_the_secret,
+    second_namespace_costs_no_aws_call,
 );
 
-async fn two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a_replica(
-    world: Arc<World>,
-) -> Outcome {
+async fn two_hundred_pods_need_one_secret_per_namespace(world: Arc<World>) -> Outcome {
     let first = Namespace::new(&world).await;
     let others = (1..20).map(|_| Namespace::in_region(&world, first.region.clone(), json!({})));
     let mut namespaces = join_all(others).await;
@@ -69,9 +67,7 @@ async fn two_hundred_pods_at_once_make_one_secret_a_namespace_and_one_aws_call_a
     Ok(())
 }
 
-async fn two_registries_in_the_same_instant_both_end_up_in_the_secret(
-    world: Arc<World>,
-) -> Outcome {
+async fn two_concurrent_registries_both_reach_the_secret(world: Arc<World>) -> Outcome {
     let first = Namespace::new(&world).await;
     let second = world.aws.region(&format!("{}1", first.region.name()));
     for _ in 0..100 {
@@ -99,7 +95,7 @@ async fn two_registries_in_the_same_instant_both_end_up_in_the_secret(
     Ok(())
 }
 
-async fn a_second_namespace_costs_no_aws_call(world: Arc<World>) -> Outcome {
+async fn second_namespace_costs_no_aws_call(world: Arc<World>) -> Outcome {
     let first = Namespace::new(&world).await;
     // Connections go to the replicas in turn; four pods reach both.
     for replica in &world.replicas() {

@@ -16,10 +16,10 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::ask;
 
 trials!(
-    sigterm_drains_and_a_second_signal_ends_at_once,
-    what_is_under_way_is_finished,
-    the_printed_configuration_is_one_that_is_read,
-    a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_line,
+    sigterm_drains_and_second_signal_ends,
+    request_in_flight_is_finished,
+    printed_configuration_can_be_read_again,
+    bad_configuration_ends_process_and_names_line,
 );
 
 const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
@@ -36,7 +36,7 @@ fn logged(replica: &Replica, text: &str) -> bool {
     fs::read_to_string(&replica.log).is_ok_and(|log| log.contains(text))
 }
 
-async fn sigterm_drains_and_a_second_signal_ends_at_once(world: Arc<World>) -> Outcome {
+async fn sigterm_drains_and_second_signal_ends(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     // Longer than anybody waits here: what ends the process is the second signal.
     let replica = with_drain_delay(&world, "drains", 3600).await;
@@ -75,7 +75,7 @@ async fn sigterm_drains_and_a_second_signal_ends_at_once(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn what_is_under_way_is_finished(world: Arc<World>) -> Outcome {
+async fn request_in_flight_is_finished(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
     let replica = with_drain_delay(&world, "finishes", 0).await;
@@ -122,7 +122,7 @@ fn printed(config: Option<&str>) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-async fn the_printed_configuration_is_one_that_is_read(_: Arc<World>) -> Outcome {
+async fn printed_configuration_can_be_read_again(_: Arc<World>) -> Outcome {
     // No file means the defaults, and they are printed, too.
     let defaults = printed(None);
     assert!(
@@ -162,9 +162,7 @@ repair: {recreatePods: true}
     Ok(())
 }
 
-async fn a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_line(
-    _: Arc<World>,
-) -> Outcome {
+async fn bad_configuration_ends_process_and_names_line(_: Arc<World>) -> Outcome {
     let head = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
     for (rest, what) in [
         ("secret:\n  nmae: pull\n", ["line 4", "nmae"]),

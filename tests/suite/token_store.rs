@@ -26,14 +26,14 @@ use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    another_replica_serves_a_new_namespace_without_asking_aws,
-    a_replica_that_starts_while_aws_is_down_serves_what_the_others_had,
-    replicas_that_mint_at_once_all_get_into_the_store,
-    what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays,
-    the_later_expiry_wins,
-    a_deleted_store_comes_back,
-    a_store_that_cannot_be_written_is_written_later,
-    a_replica_that_may_not_read_the_store_serves_without_it,
+    second_replica_serves_from_the_store,
+    replica_started_without_aws_serves_stored_tokens,
+    concurrent_mints_all_reach_the_store,
+    edited_store_breaks_nothing_and_keeps_unknown_entries,
+    later_expiry_wins,
+    deleted_store_is_recreated,
+    unwritable_store_is_written_later,
+    replica_without_store_rights_still_serves,
 );
 
 const STORE: &str = "ecr-pull-secrets-tokens";
@@ -108,7 +108,7 @@ async fn edit(installation: &Installation, data: Value) {
     edited.expect("an edit");
 }
 
-async fn another_replica_serves_a_new_namespace_without_asking_aws(world: Arc<World>) -> Outcome {
+async fn second_replica_serves_from_the_store(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let [one, other] = ["one", "other"].map(|name| installation.replica(name));
     for replica in [&one, &other] {
@@ -135,9 +135,7 @@ async fn another_replica_serves_a_new_namespace_without_asking_aws(world: Arc<Wo
     Ok(())
 }
 
-async fn a_replica_that_starts_while_aws_is_down_serves_what_the_others_had(
-    world: Arc<World>,
-) -> Outcome {
+async fn replica_started_without_aws_serves_stored_tokens(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let before = installation.replica("before");
     before.ready().await;
@@ -157,7 +155,7 @@ async fn a_replica_that_starts_while_aws_is_down_serves_what_the_others_had(
     Ok(())
 }
 
-async fn replicas_that_mint_at_once_all_get_into_the_store(world: Arc<World>) -> Outcome {
+async fn concurrent_mints_all_reach_the_store(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let replicas = ["one", "other", "third"].map(|name| installation.replica(name));
     for replica in &replicas {
@@ -188,9 +186,7 @@ async fn replicas_that_mint_at_once_all_get_into_the_store(world: Arc<World>) ->
     Ok(())
 }
 
-async fn what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays(
-    world: Arc<World>,
-) -> Outcome {
+async fn edited_store_breaks_nothing_and_keeps_unknown_entries(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let replica = installation.replica("one");
     replica.ready().await;
@@ -233,7 +229,7 @@ async fn what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays(
     Ok(())
 }
 
-async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
+async fn later_expiry_wins(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let [one, other] = ["one", "other"].map(|name| installation.replica(name));
     for replica in [&one, &other] {
@@ -287,7 +283,7 @@ async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_deleted_store_comes_back(world: Arc<World>) -> Outcome {
+async fn deleted_store_is_recreated(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let replicas = ["one", "other"].map(|name| installation.replica(name));
     let namespaces = join_all(replicas.iter().map(|_| Namespace::new(&world))).await;
@@ -310,7 +306,7 @@ async fn a_deleted_store_comes_back(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_store_that_cannot_be_written_is_written_later(world: Arc<World>) -> Outcome {
+async fn unwritable_store_is_written_later(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let quota = json!({
         "metadata": { "name": "none" },
@@ -343,7 +339,7 @@ async fn a_store_that_cannot_be_written_is_written_later(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn a_replica_that_may_not_read_the_store_serves_without_it(world: Arc<World>) -> Outcome {
+async fn replica_without_store_rights_still_serves(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     // A namespace where our account has no Role.
     let replica = world.replica("without-store");

@@ -16,12 +16,12 @@ use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{Outcome, World, docker, review};
 
 trials!(
-    look_alikes_and_other_registries,
-    mirror_pods,
-    pods_that_opted_out,
-    namespaces_that_opted_out,
-    dry_runs,
-    system_namespaces,
+    other_registries_and_look_alikes_are_untouched,
+    mirror_pods_are_untouched,
+    opted_out_pods_are_untouched,
+    opted_out_namespaces_are_untouched,
+    dry_run_writes_nothing,
+    system_namespaces_are_untouched,
 );
 
 /// Fails unless neither the pods nor AWS nor the namespace show a trace of us, and then shows that
@@ -42,7 +42,7 @@ async fn leaves_no_trace(namespace: &Namespace, pods: &[Pod]) -> Outcome {
     Ok(())
 }
 
-async fn look_alikes_and_other_registries(world: Arc<World>) -> Outcome {
+async fn other_registries_and_look_alikes_are_untouched(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let region = namespace.region.name();
     let images = [
@@ -83,7 +83,7 @@ async fn look_alikes_and_other_registries(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn mirror_pods(world: Arc<World>) -> Outcome {
+async fn mirror_pods_are_untouched(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let mut mirror = pod("mirror", &namespace.image("app"));
     mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "hash" });
@@ -100,7 +100,7 @@ async fn mirror_pods(world: Arc<World>) -> Outcome {
     leaves_no_trace(&namespace, &[stored]).await
 }
 
-async fn pods_that_opted_out(world: Arc<World>) -> Outcome {
+async fn opted_out_pods_are_untouched(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let mut out = pod("out", &namespace.image("app"));
     out["metadata"]["labels"] = json!({ "ecr-pull-secrets.dev/inject": "false" });
@@ -113,7 +113,7 @@ async fn pods_that_opted_out(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn namespaces_that_opted_out(world: Arc<World>) -> Outcome {
+async fn opted_out_namespaces_are_untouched(world: Arc<World>) -> Outcome {
     let label = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let namespace = Namespace::with_labels(&world, label).await;
     let stored = namespace.pod("pod", &namespace.image("app")).await;
@@ -127,7 +127,7 @@ async fn namespaces_that_opted_out(world: Arc<World>) -> Outcome {
     leaves_no_trace(&namespace, &[stored, insisting_stored]).await
 }
 
-async fn dry_runs(world: Arc<World>) -> Outcome {
+async fn dry_run_writes_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let object: Pod = serde_json::from_value(pod("pod", &namespace.image("app")))?;
     let params = PostParams {
@@ -149,7 +149,7 @@ async fn dry_runs(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn system_namespaces(world: Arc<World>) -> Outcome {
+async fn system_namespaces_are_untouched(world: Arc<World>) -> Outcome {
     let region = world.aws.region("system-land-1");
     let image = format!("{}/coredns:1", region.host("123456789012"));
     for namespace in ["kube-system", crate::harness::world::OURS] {

@@ -19,14 +19,14 @@ use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
 
 trials!(
-    a_thousand_idle_handshakes_shut_nobody_out,
-    five_hundred_slow_bodies_take_nobodys_place,
-    half_headers_on_the_plain_port_take_nobodys_files,
-    answers_that_nobody_takes_are_small,
-    too_few_file_descriptors_are_told_once_and_outlived,
-    who_comes_when_all_places_are_taken_is_sent_elsewhere,
-    who_sends_rubbish_drives_nobody_out,
-    a_drain_waits_for_nobody_who_asks_nothing,
+    thousand_idle_handshakes_block_no_client,
+    five_hundred_slow_bodies_take_no_slot,
+    partial_headers_on_probe_port_exhaust_no_files,
+    unread_answers_are_small,
+    file_limit_is_logged_once_and_survived,
+    overloaded_replica_sheds_the_next_client,
+    invalid_requests_evict_no_known_client,
+    drain_does_not_wait_for_idle_clients,
 );
 
 /// A replica of a test's own, and how many files it has open when nobody is there.
@@ -64,7 +64,7 @@ async fn as_before(replica: &Replica, files: usize) {
     .await;
 }
 
-async fn a_thousand_idle_handshakes_shut_nobody_out(world: Arc<World>) -> Outcome {
+async fn thousand_idle_handshakes_block_no_client(world: Arc<World>) -> Outcome {
     let (replica, files) = quiet(&world, "handshakes").await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");
@@ -93,7 +93,7 @@ async fn a_thousand_idle_handshakes_shut_nobody_out(world: Arc<World>) -> Outcom
     Ok(())
 }
 
-async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outcome {
+async fn five_hundred_slow_bodies_take_no_slot(world: Arc<World>) -> Outcome {
     let (replica, files) = quiet(&world, "slow-bodies").await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");
@@ -133,7 +133,7 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
     Ok(())
 }
 
-async fn half_headers_on_the_plain_port_take_nobodys_files(world: Arc<World>) -> Outcome {
+async fn partial_headers_on_probe_port_exhaust_no_files(world: Arc<World>) -> Outcome {
     let replica = world.replica("half-headers").max_open_files(256).start();
     let files = settled(&replica).await;
     let connect = async |_| {
@@ -159,7 +159,7 @@ async fn half_headers_on_the_plain_port_take_nobodys_files(world: Arc<World>) ->
     Ok(())
 }
 
-async fn answers_that_nobody_takes_are_small(world: Arc<World>) -> Outcome {
+async fn unread_answers_are_small(world: Arc<World>) -> Outcome {
     const SIX: usize = 6_000_000;
     let (replica, files) = quiet(&world, "not-taken").await;
     let before = resident_mib(&replica);
@@ -209,7 +209,7 @@ fn resident_mib(replica: &Replica) -> f64 {
     kib.expect("a size") / 1024.0
 }
 
-async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) -> Outcome {
+async fn file_limit_is_logged_once_and_survived(world: Arc<World>) -> Outcome {
     let replica = world.replica("few-files").max_open_files(64).start();
     replica.ready().await;
     let mut old = say(&replica, request(&review())).await;
@@ -244,7 +244,7 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
     Ok(())
 }
 
-async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>) -> Outcome {
+async fn overloaded_replica_sheds_the_next_client(world: Arc<World>) -> Outcome {
     const CROWD: usize = 450;
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
@@ -275,7 +275,7 @@ async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>
     Ok(())
 }
 
-async fn who_sends_rubbish_drives_nobody_out(world: Arc<World>) -> Outcome {
+async fn invalid_requests_evict_no_known_client(world: Arc<World>) -> Outcome {
     // More than there are places.
     const CROWD: usize = 600;
     let (replica, files) = quiet(&world, "rubbish").await;
@@ -346,7 +346,7 @@ fn is_shed(answer: &str) -> bool {
     true
 }
 
-async fn a_drain_waits_for_nobody_who_asks_nothing(world: Arc<World>) -> Outcome {
+async fn drain_does_not_wait_for_idle_clients(world: Arc<World>) -> Outcome {
     let (replica, _) = quiet(&world, "leaves").await;
     let silent = TcpStream::connect(replica.https).await?;
     let unused = say(&replica, "").await;

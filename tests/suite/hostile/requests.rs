@@ -15,20 +15,20 @@ use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{LIMIT, Outcome, World, review as reviews};
 
 trials!(
-    an_encoded_body_is_refused,
-    without_a_content_type_it_is_refused,
-    what_is_too_long_is_refused_before_it_is_read,
-    a_body_that_ends_early_or_late_harms_nobody,
+    encoded_body_is_refused,
+    body_without_content_type_is_refused,
+    long_body_is_refused_before_it_is_read,
+    body_of_wrong_length_harms_no_other,
     deep_nesting_is_refused,
-    text_that_is_not_utf_8_is_refused,
+    invalid_utf_8_is_refused,
     ten_thousand_containers_are_answered,
-    a_forged_review_changes_nothing_where_nobody_may,
-    what_is_no_request_is_hung_up_on,
-    an_old_connection_ends_with_an_answer,
-    a_header_in_drops_is_cut_and_a_quiet_connection_is_not,
+    forged_review_changes_no_excluded_namespace,
+    malformed_request_is_closed,
+    old_connection_closes_after_an_answer,
+    slow_header_is_closed_and_idle_connection_kept,
 );
 
-async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
+async fn encoded_body_is_refused(world: Arc<World>) -> Outcome {
     for (encoding, wanted) in [
         ("gzip", StatusCode::UNSUPPORTED_MEDIA_TYPE),
         ("br, identity", StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -44,14 +44,14 @@ async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn without_a_content_type_it_is_refused(world: Arc<World>) -> Outcome {
+async fn body_without_content_type_is_refused(world: Arc<World>) -> Outcome {
     let request = Request::post("/mutate").body(Full::from(review()))?;
     let answer = world.replicas()[0].send(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     Ok(())
 }
 
-async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
+async fn long_body_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
     let replica = &world.replicas()[0];
     // Not a byte of it is sent.
     let eight = 8 * 1024 * 1024;
@@ -89,7 +89,7 @@ async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn a_body_that_ends_early_or_late_harms_nobody(world: Arc<World>) -> Outcome {
+async fn body_of_wrong_length_harms_no_other(world: Arc<World>) -> Outcome {
     let replica = world.replica("lied-to").start();
     replica.ready().await;
     let review = review();
@@ -135,7 +135,7 @@ async fn deep_nesting_is_refused(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn text_that_is_not_utf_8_is_refused(world: Arc<World>) -> Outcome {
+async fn invalid_utf_8_is_refused(world: Arc<World>) -> Outcome {
     let review = review();
     let (before, after) = review.split_once("busybox").expect("an image");
     for garbage in [
@@ -170,7 +170,7 @@ async fn ten_thousand_containers_are_answered(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> Outcome {
+async fn forged_review_changes_no_excluded_namespace(world: Arc<World>) -> Outcome {
     use aws_stand_in::spec::Action;
 
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
@@ -192,7 +192,7 @@ async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> 
     Ok(())
 }
 
-async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
+async fn malformed_request_is_closed(world: Arc<World>) -> Outcome {
     let replica = &world.replicas()[0];
     for bytes in [
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
@@ -218,7 +218,7 @@ async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
+async fn old_connection_closes_after_an_answer(world: Arc<World>) -> Outcome {
     let replica = world.replica("ages");
     let replica = replica.env("ECR_PULL_SECRETS_CONNECTION_AGE", "1").start();
     replica.ready().await;
@@ -238,7 +238,7 @@ async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_header_in_drops_is_cut_and_a_quiet_connection_is_not(world: Arc<World>) -> Outcome {
+async fn slow_header_is_closed_and_idle_connection_kept(world: Arc<World>) -> Outcome {
     let replica = &world.replicas()[1];
     let mut quiet = say(replica, request(&review())).await;
     assert_eq!(status(&answer(&mut quiet).await), "200");

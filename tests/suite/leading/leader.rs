@@ -18,14 +18,14 @@ use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, World, eventually};
 
 trials!(
-    one_of_three_leads_and_hands_over_when_it_is_told_to_end,
-    one_that_is_killed_is_followed_by_another,
-    one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes,
-    a_lease_that_somebody_deletes_is_made_anew_by_its_holder,
-    a_lease_that_somebody_touches_stays_with_its_holder,
-    a_holder_that_is_cut_off_stops_leading_and_another_follows,
-    without_the_right_nobody_leads_and_it_is_told_once,
-    who_never_sees_the_cluster_never_leads,
+    leader_of_three_hands_over_at_sigterm,
+    killed_leader_is_replaced,
+    leader_frozen_past_its_lease_stops_leading,
+    deleted_lease_is_recreated_by_its_holder,
+    edited_lease_stays_with_its_holder,
+    leader_without_rights_stops_and_is_replaced,
+    missing_right_is_logged_once_without_a_leader,
+    replica_without_watches_never_leads,
 );
 
 /// What is logged when the API server forbids the Lease.
@@ -169,7 +169,7 @@ async fn renewed(three: &Three, since: &Lease) -> Lease {
     .await
 }
 
-async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<World>) -> Outcome {
+async fn leader_of_three_hands_over_at_sigterm(world: Arc<World>) -> Outcome {
     let mut three = Three::start(&world).await;
     for hand_over in 0..3 {
         let leader = three.leader("one leads").await;
@@ -203,7 +203,7 @@ async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<Wor
     Ok(())
 }
 
-async fn one_that_is_killed_is_followed_by_another(world: Arc<World>) -> Outcome {
+async fn killed_leader_is_replaced(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let lease = three.lease().await;
@@ -217,9 +217,7 @@ async fn one_that_is_killed_is_followed_by_another(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
-    world: Arc<World>,
-) -> Outcome {
+async fn leader_frozen_past_its_lease_stops_leading(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let name_of_old = name(leader);
@@ -253,7 +251,7 @@ async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
     Ok(())
 }
 
-async fn a_lease_that_somebody_deletes_is_made_anew_by_its_holder(world: Arc<World>) -> Outcome {
+async fn deleted_lease_is_recreated_by_its_holder(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let lease = three.lease().await;
@@ -273,7 +271,7 @@ async fn a_lease_that_somebody_deletes_is_made_anew_by_its_holder(world: Arc<Wor
     Ok(())
 }
 
-async fn a_lease_that_somebody_touches_stays_with_its_holder(world: Arc<World>) -> Outcome {
+async fn edited_lease_stays_with_its_holder(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let patch = |patch: Value| {
@@ -300,7 +298,7 @@ async fn a_lease_that_somebody_touches_stays_with_its_holder(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_holder_that_is_cut_off_stops_leading_and_another_follows(world: Arc<World>) -> Outcome {
+async fn leader_without_rights_stops_and_is_replaced(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let told = three
@@ -326,7 +324,7 @@ async fn a_holder_that_is_cut_off_stops_leading_and_another_follows(world: Arc<W
     Ok(())
 }
 
-async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -> Outcome {
+async fn missing_right_is_logged_once_without_a_leader(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     grant(&namespace, false).await;
     let alone = candidate(&world, &namespace, CONFIG);
@@ -350,7 +348,7 @@ async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -
 }
 
 /// Its Role is there, and the ClusterRole knows another name for the pull Secret.
-async fn who_never_sees_the_cluster_never_leads(world: Arc<World>) -> Outcome {
+async fn replica_without_watches_never_leads(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     grant(&namespace, true).await;
     let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {name: unknown}}";

@@ -17,15 +17,15 @@ use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 
 trials!(
-    a_namespace_gets_what_the_entries_that_match_it_say,
-    a_namespace_that_was_there_before_is_served_too,
-    a_label_that_comes_later_counts,
-    a_namespace_that_opted_out_gets_nothing_until_it_opts_in,
-    what_the_rules_deny_is_left_out_and_told,
-    a_namespace_that_ends_is_left_alone,
+    namespace_gets_registries_of_matching_entries,
+    older_namespace_is_provisioned_too,
+    later_label_counts,
+    opted_out_namespace_gets_nothing_before_opting_in,
+    denied_registry_is_omitted_and_logged,
+    terminating_namespace_is_left_alone,
     our_own_namespace_gets_nothing,
-    a_region_in_trouble_delays_itself_and_nothing_else,
-    a_selector_means_what_the_api_server_means,
+    failing_region_delays_no_other,
+    selector_matches_as_the_api_server_does,
 );
 
 /// The configuration of the replicas of this cluster.
@@ -92,7 +92,7 @@ async fn passes(world: &World, fence: &str) {
     opens(&fence, &ALL[..1]).await;
 }
 
-async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) -> Outcome {
+async fn namespace_gets_registries_of_matching_entries(world: Arc<World>) -> Outcome {
     let by_name = namespace(&world, "glob-1", json!({})).await;
     let by_label = namespace(&world, "label-1", json!({ "provision": "yes" })).await;
     let by_both = namespace(&world, "glob-2", json!({ "provision": "always" })).await;
@@ -115,7 +115,7 @@ async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_namespace_that_was_there_before_is_served_too(world: Arc<World>) -> Outcome {
+async fn older_namespace_is_provisioned_too(world: Arc<World>) -> Outcome {
     let old = namespace(&world, "old-1", json!({})).await;
     let own = Namespace::new(&world).await;
     grant(&own, true).await;
@@ -126,7 +126,7 @@ async fn a_namespace_that_was_there_before_is_served_too(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn a_label_that_comes_later_counts(world: Arc<World>) -> Outcome {
+async fn later_label_counts(world: Arc<World>) -> Outcome {
     let namespace = namespace(&world, "label-2", json!({})).await;
     passes(&world, "fence-2").await;
     assert!(namespace.secret().await.is_none());
@@ -142,7 +142,7 @@ async fn a_label_that_comes_later_counts(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_namespace_that_opted_out_gets_nothing_until_it_opts_in(world: Arc<World>) -> Outcome {
+async fn opted_out_namespace_gets_nothing_before_opting_in(world: Arc<World>) -> Outcome {
     const INJECT: &str = "ecr-pull-secrets.dev/inject";
     let labels = json!({ "provision": "yes", INJECT: "false" });
     let namespace = namespace(&world, "label-3", labels).await;
@@ -154,7 +154,7 @@ async fn a_namespace_that_opted_out_gets_nothing_until_it_opts_in(world: Arc<Wor
     Ok(())
 }
 
-async fn what_the_rules_deny_is_left_out_and_told(world: Arc<World>) -> Outcome {
+async fn denied_registry_is_omitted_and_logged(world: Arc<World>) -> Outcome {
     for number in 1..=3 {
         let labels = json!({ "provision": "yes" });
         let namespace = namespace(&world, &format!("denied-{number}"), labels).await;
@@ -171,7 +171,7 @@ async fn what_the_rules_deny_is_left_out_and_told(world: Arc<World>) -> Outcome 
     Ok(())
 }
 
-async fn a_namespace_that_ends_is_left_alone(world: Arc<World>) -> Outcome {
+async fn terminating_namespace_is_left_alone(world: Arc<World>) -> Outcome {
     let namespace = namespace(&world, "ends-1", json!({})).await;
     let finalizers = json!({ "finalizers": ["example.com/hold"] });
     change(&world, &namespace.name, finalizers).await;
@@ -204,7 +204,7 @@ async fn our_own_namespace_gets_nothing(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_region_in_trouble_delays_itself_and_nothing_else(world: Arc<World>) -> Outcome {
+async fn failing_region_delays_no_other(world: Arc<World>) -> Outcome {
     let region = world.aws.region("provision-land-3");
     region.fault(Fault::Throttling).await?;
     // More than are worked on at a time.
@@ -231,7 +231,7 @@ async fn a_region_in_trouble_delays_itself_and_nothing_else(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_selector_means_what_the_api_server_means(world: Arc<World>) -> Outcome {
+async fn selector_matches_as_the_api_server_does(world: Arc<World>) -> Outcome {
     let all = [
         json!({ "set": "selector" }),
         json!({ "set": "selector", "team": "a", "example.com/stage": "live" }),

@@ -17,13 +17,13 @@ use crate::harness::namespace::{SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, docker, eventually};
 
 trials!(
-    an_image_with_the_port_443_is_pulled,
+    image_with_port_443_is_pulled,
     two_registries_in_one_secret_are_pulled_from,
-    a_good_secret_beside_a_stale_one_is_enough,
-    our_own_container_is_as_confined_as_it_says,
+    good_secret_beside_a_stale_one_suffices,
+    our_container_is_as_confined_as_declared,
 );
 
-async fn an_image_with_the_port_443_is_pulled(world: Arc<NodeWorld>) -> Outcome {
+async fn image_with_port_443_is_pulled(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let image = format!("{}:443/app:v1", namespace.host());
     let mut manifest = pod("app", &image);
@@ -55,7 +55,7 @@ async fn two_registries_in_one_secret_are_pulled_from(world: Arc<NodeWorld>) -> 
     Ok(())
 }
 
-async fn a_good_secret_beside_a_stale_one_is_enough(world: Arc<NodeWorld>) -> Outcome {
+async fn good_secret_beside_a_stale_one_suffices(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let stale = json!({ "auths": { namespace.host(): { "auth": "QVdTOnN0YWxl" } } }).to_string();
     let stale = json!({
@@ -73,7 +73,7 @@ async fn a_good_secret_beside_a_stale_one_is_enough(world: Arc<NodeWorld>) -> Ou
     Ok(())
 }
 
-async fn our_own_container_is_as_confined_as_it_says(_world: Arc<NodeWorld>) -> Outcome {
+async fn our_container_is_as_confined_as_declared(_world: Arc<NodeWorld>) -> Outcome {
     let processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
     let ours: Vec<_> = processes
         .filter(|path| {

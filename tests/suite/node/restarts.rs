@@ -26,7 +26,7 @@ use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
     restarts_and_new_certificates_lose_no_pod,
-    every_pod_that_is_missed_under_sigkill_is_found,
+    every_pod_missed_under_sigkill_is_reported,
 );
 
 /// Of a certificate. It is renewed at two thirds of it, and its CA lives for six of them.
@@ -85,7 +85,7 @@ async fn restarts_and_new_certificates_lose_no_pod(world: Arc<NodeWorld>) -> Out
     Ok(())
 }
 
-async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) -> Outcome {
+async fn every_pod_missed_under_sigkill_is_reported(world: Arc<NodeWorld>) -> Outcome {
     let leases: Api<Lease> = Api::namespaced(world.cluster.client.clone(), OURS);
     let leaders = Followed::of(move || {
         let leases = leases.clone();

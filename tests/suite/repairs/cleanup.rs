@@ -17,8 +17,8 @@ use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 use crate::ownership::{annotated, login, with_hosts};
 
 trials!(
-    an_unused_secret_is_marked_until_it_is_used_again,
-    an_unused_secret_goes_when_its_time_is_over_and_stays_away,
+    unused_secret_is_marked_until_used_again,
+    unused_secret_is_removed_after_its_time,
 );
 
 /// A new leader looks at everything at once; after that, once a day.
@@ -66,7 +66,7 @@ async fn without_pods(namespace: &Namespace) {
     .await;
 }
 
-async fn an_unused_secret_is_marked_until_it_is_used_again(site: Arc<Site>) -> Outcome {
+async fn unused_secret_is_marked_until_used_again(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     namespace.pod("pod", &namespace.image("app")).await;
@@ -96,7 +96,7 @@ async fn an_unused_secret_is_marked_until_it_is_used_again(site: Arc<Site>) -> O
     Ok(())
 }
 
-async fn an_unused_secret_goes_when_its_time_is_over_and_stays_away(site: Arc<Site>) -> Outcome {
+async fn unused_secret_is_removed_after_its_time(site: Arc<Site>) -> Outcome {
     site.open(1, CONFIG).await;
     let unused = site.namespace(json!({})).await;
     let used = site.namespace(json!({})).await;

@@ -17,11 +17,11 @@ use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once,
-    pods_that_are_missed_while_somebody_leads_are_told_of_as_well,
-    what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run,
-    a_pull_that_ecr_refuses_is_explained_once,
-    a_pod_whose_secret_cannot_be_made_is_told_why,
+    two_hundred_missed_pods_are_reported_once,
+    pods_missed_under_a_leader_are_reported,
+    secret_deleted_without_replicas_is_recreated,
+    refused_pull_is_explained_once,
+    failed_secret_is_explained_on_its_pod,
 );
 
 fn uids(pods: &[Pod]) -> Vec<String> {
@@ -94,9 +94,7 @@ async fn nobodys_business(site: &Site, namespace: &Namespace) -> Vec<Namespace> 
     excluded
 }
 
-async fn two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once(
-    site: Arc<Site>,
-) -> Outcome {
+async fn two_hundred_missed_pods_are_reported_once(site: Arc<Site>) -> Outcome {
     let mut namespaces = Vec::new();
     for _ in 0..4 {
         namespaces.push(site.namespace(json!({})).await);
@@ -142,7 +140,7 @@ async fn two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once(
     Ok(())
 }
 
-async fn pods_that_are_missed_while_somebody_leads_are_told_of_as_well(site: Arc<Site>) -> Outcome {
+async fn pods_missed_under_a_leader_are_reported(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
@@ -165,9 +163,7 @@ async fn pods_that_are_missed_while_somebody_leads_are_told_of_as_well(site: Arc
     Ok(())
 }
 
-async fn what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run(
-    site: Arc<Site>,
-) -> Outcome {
+async fn secret_deleted_without_replicas_is_recreated(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     namespace.pod("runs", &namespace.image("app")).await;
@@ -184,7 +180,7 @@ async fn what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run(
     Ok(())
 }
 
-async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
+async fn refused_pull_is_explained_once(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -218,7 +214,7 @@ async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
-async fn a_pod_whose_secret_cannot_be_made_is_told_why(site: Arc<Site>) -> Outcome {
+async fn failed_secret_is_explained_on_its_pod(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     let quota = json!({
         "metadata": { "name": "no-secrets" }, "spec": { "hard": { "count/secrets": "0" } },

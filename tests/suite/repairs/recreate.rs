@@ -15,8 +15,8 @@ use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is,
-    by_default_no_pod_is_deleted,
+    only_missed_pod_of_a_controller_is_recreated,
+    no_pod_is_deleted_by_default,
 );
 
 const RECREATE: &str =
@@ -54,9 +54,7 @@ async fn set_of(namespace: &Namespace, count: usize) -> Vec<Pod> {
     .await
 }
 
-async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
-    site: Arc<Site>,
-) -> Outcome {
+async fn only_missed_pod_of_a_controller_is_recreated(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     let bare = namespace.pod("bare", &namespace.image("app")).await;
     namespace.create::<ReplicaSet>(set(&namespace, 4)).await?;
@@ -117,7 +115,7 @@ async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
     Ok(())
 }
 
-async fn by_default_no_pod_is_deleted(site: Arc<Site>) -> Outcome {
+async fn no_pod_is_deleted_by_default(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     namespace.create::<ReplicaSet>(set(&namespace, 2)).await?;
     let pods = set_of(&namespace, 2).await;

@@ -17,12 +17,12 @@ use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 use crate::ownership::{data, edit, login};
 
 trials!(
-    a_deleted_secret_comes_back_for_the_pods_that_name_it,
-    a_spoilt_secret_is_mended_for_the_pods_that_name_it,
-    a_pod_that_names_a_secret_which_is_not_there_gets_it,
-    a_deleted_secret_that_no_pod_names_stays_away,
-    a_deleted_secret_stays_away_where_the_namespace_opted_out,
-    a_deleted_secret_stays_away_where_the_namespace_ends,
+    deleted_secret_is_recreated_for_its_pods,
+    corrupt_secret_is_repaired_for_its_pods,
+    missing_secret_is_created_for_its_pod,
+    deleted_unused_secret_stays_deleted,
+    deleted_secret_stays_deleted_after_opt_out,
+    deleted_secret_stays_deleted_in_terminating_namespace,
 );
 
 async fn delete(namespace: &Namespace) {
@@ -49,7 +49,7 @@ async fn said(leader: &Replica, namespace: &Namespace, text: &str) {
     .await;
 }
 
-async fn a_deleted_secret_comes_back_for_the_pods_that_name_it(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_is_recreated_for_its_pods(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     let second = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
@@ -75,7 +75,7 @@ async fn a_deleted_secret_comes_back_for_the_pods_that_name_it(site: Arc<Site>) 
     Ok(())
 }
 
-async fn a_spoilt_secret_is_mended_for_the_pods_that_name_it(site: Arc<Site>) -> Outcome {
+async fn corrupt_secret_is_repaired_for_its_pods(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -97,7 +97,7 @@ async fn a_spoilt_secret_is_mended_for_the_pods_that_name_it(site: Arc<Site>) ->
     Ok(())
 }
 
-async fn a_pod_that_names_a_secret_which_is_not_there_gets_it(site: Arc<Site>) -> Outcome {
+async fn missing_secret_is_created_for_its_pod(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -109,7 +109,7 @@ async fn a_pod_that_names_a_secret_which_is_not_there_gets_it(site: Arc<Site>) -
     Ok(())
 }
 
-async fn a_deleted_secret_that_no_pod_names_stays_away(site: Arc<Site>) -> Outcome {
+async fn deleted_unused_secret_stays_deleted(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
@@ -132,7 +132,7 @@ async fn patch_namespace(namespace: &Namespace, patch: Value) {
         .expect("a patch");
 }
 
-async fn a_deleted_secret_stays_away_where_the_namespace_opted_out(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_stays_deleted_after_opt_out(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
@@ -146,7 +146,7 @@ async fn a_deleted_secret_stays_away_where_the_namespace_opted_out(site: Arc<Sit
     Ok(())
 }
 
-async fn a_deleted_secret_stays_away_where_the_namespace_ends(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_stays_deleted_in_terminating_namespace(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;

@@ -24,9 +24,9 @@ use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 
 trials!(
-    rules_that_change_the_identity_change_the_tokens_at_once,
-    a_token_that_ecr_takes_for_dead_is_replaced,
-    what_the_leader_cannot_renew_somebody_else_does,
+    changed_identity_changes_tokens_at_once,
+    token_that_ecr_rejects_is_replaced,
+    follower_renews_what_the_leader_cannot,
 );
 
 /// Longer than a token or a pod has to live here.
@@ -37,7 +37,7 @@ async fn calls(namespace: &Namespace) -> u64 {
     calls.expect("a count").total
 }
 
-async fn rules_that_change_the_identity_change_the_tokens_at_once(site: Arc<Site>) -> Outcome {
+async fn changed_identity_changes_tokens_at_once(site: Arc<Site>) -> Outcome {
     let namespaces = [
         site.namespace(json!({})).await,
         site.namespace(json!({})).await,
@@ -104,7 +104,7 @@ async fn age(namespace: &Namespace, by: SignedDuration) {
     .await;
 }
 
-async fn a_token_that_ecr_takes_for_dead_is_replaced(site: Arc<Site>) -> Outcome {
+async fn token_that_ecr_rejects_is_replaced(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(2, CONFIG).await;
     site.swept().await;
@@ -139,7 +139,7 @@ async fn a_token_that_ecr_takes_for_dead_is_replaced(site: Arc<Site>) -> Outcome
     Ok(())
 }
 
-async fn what_the_leader_cannot_renew_somebody_else_does(site: Arc<Site>) -> Outcome {
+async fn follower_renews_what_the_leader_cannot(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     namespace
         .region

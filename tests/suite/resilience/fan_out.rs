@@ -8,13 +8,13 @@ use crate::frame::trials;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    a_leader_killed_in_mid_fan_out_leaves_none_behind,
-    etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing,
-    an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing,
-    a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws,
+    leader_killed_during_fan_out_loses_nothing,
+    control_plane_killed_during_fan_out_loses_nothing,
+    api_server_frozen_during_fan_out_loses_nothing,
+    thawed_leader_writes_no_older_token,
 );
 
-async fn a_leader_killed_in_mid_fan_out_leaves_none_behind(fleet: Arc<Fleet>) -> Outcome {
+async fn leader_killed_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
     let leader = fleet.lease_holder().await;
     let token = fleet.mid_fan_out().await;
@@ -27,7 +27,7 @@ async fn a_leader_killed_in_mid_fan_out_leaves_none_behind(fleet: Arc<Fleet>) ->
     Ok(())
 }
 
-async fn etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing(fleet: Arc<Fleet>) -> Outcome {
+async fn control_plane_killed_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
     let token = fleet.mid_fan_out().await;
     for component in ["etcd", "kube-apiserver"] {
@@ -44,9 +44,7 @@ async fn etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing(fleet: Arc<F
     Ok(())
 }
 
-async fn an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing(
-    fleet: Arc<Fleet>,
-) -> Outcome {
+async fn api_server_frozen_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
     let token = fleet.mid_fan_out().await;
     fleet.cluster.command("freeze kube-apiserver");
@@ -59,9 +57,7 @@ async fn an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing(
     Ok(())
 }
 
-async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
-    fleet: Arc<Fleet>,
-) -> Outcome {
+async fn thawed_leader_writes_no_older_token(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
     let frozen = fleet.lease_holder().await;
     let token = fleet.mid_fan_out().await;

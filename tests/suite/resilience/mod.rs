@@ -19,13 +19,10 @@ static FLEET: OnceCell<Arc<Fleet>> = OnceCell::const_new();
 
 /// Runs these tests one after the other. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let unit = Trial::test(
-        "resilience::the_recorder_notices_every_kind_of_fault",
-        || {
-            recorder::notices_every_kind_of_fault();
-            Ok(())
-        },
-    );
+    let unit = Trial::test("resilience::recorder_notices_every_kind_of_fault", || {
+        recorder::notices_every_kind_of_fault();
+        Ok(())
+    });
     // The outage first: later there are many namespaces, and their tokens to renew.
     let trials = [vec![unit], outage::trials(), fan_out::trials()];
     let mut failed = fail(arguments, Some(1), trials);

@@ -16,14 +16,14 @@ use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, eventually};
 
-trials!(pods_pull_through_an_outage_and_a_restart_of_everything);
+trials!(pods_pull_through_an_aws_outage_with_restarts);
 
 /// Of a token.
 const LIFE: i64 = 60;
 /// Pods, old namespaces, and new ones a round.
 const MANY: usize = 10;
 
-async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Fleet>) -> Outcome {
+async fn pods_pull_through_an_aws_outage_with_restarts(fleet: Arc<Fleet>) -> Outcome {
     let region = fleet.aws.region("outage-land-1");
     let lifetime = Fault::Lifetime { seconds: LIFE };
     region.fault(lifetime.clone()).await?;

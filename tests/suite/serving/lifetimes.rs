@@ -14,7 +14,7 @@ use crate::harness::{Outcome, eventually};
 
 trials!(
     pods_get_the_reference_through_every_renewal,
-    an_expired_certificate_that_somebody_puts_back_is_not_served,
+    restored_expired_certificate_is_not_served,
 );
 
 /// A CA lives six times as long, and is replaced after four.
@@ -23,7 +23,7 @@ const LIFETIME: &str = "15s";
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// As from a backup of the Secret.
-async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<Site>) -> Outcome {
+async fn restored_expired_certificate_is_not_served(site: Arc<Site>) -> Outcome {
     let replica = site.open(1, "10s").await.remove(0);
     let backup = site.secret().await.data;
     // The third is made when the first has ended.

@@ -15,16 +15,16 @@ use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    replicas_that_start_together_share_a_ca_and_a_leaf,
-    the_api_server_calls_with_the_bundle_that_we_set,
-    a_ca_bundle_that_is_changed_or_emptied_is_set_again,
-    a_secret_that_is_deleted_comes_back_with_the_same_ca,
-    a_new_replica_leaves_it_to_the_others_to_bring_the_ca_back,
-    what_is_spoilt_in_the_secret_is_mended_from_memory,
-    a_new_replica_makes_do_with_what_is_left,
-    somebody_elses_secret_is_left_alone,
-    beside_cert_manager_the_bundle_is_left_alone,
-    without_a_registration_a_replica_is_ready_and_waits_for_it,
+    replicas_started_together_share_ca_and_leaf,
+    api_server_trusts_our_ca_bundle,
+    changed_or_emptied_ca_bundle_is_restored,
+    deleted_secret_is_recreated_with_the_same_ca,
+    new_replica_lets_older_ones_restore_the_ca,
+    corrupt_secret_is_repaired_from_memory,
+    new_replica_uses_what_is_left,
+    foreign_secret_is_left_alone,
+    ca_bundle_of_cert_manager_is_left_alone,
+    replica_without_registration_is_ready_and_waits,
 );
 
 const LIFETIME: &str = "90d";
@@ -39,7 +39,7 @@ fn logged(replica: &Replica, part: &str) -> bool {
     log.contains(part)
 }
 
-async fn replicas_that_start_together_share_a_ca_and_a_leaf(site: Arc<Site>) -> Outcome {
+async fn replicas_started_together_share_ca_and_leaf(site: Arc<Site>) -> Outcome {
     let replicas = site.open(3, LIFETIME).await;
     let secret = site.secret().await;
     let cas = text(&secret, "ca.crt");
@@ -61,7 +61,7 @@ async fn replicas_that_start_together_share_a_ca_and_a_leaf(site: Arc<Site>) -> 
     Ok(())
 }
 
-async fn the_api_server_calls_with_the_bundle_that_we_set(site: Arc<Site>) -> Outcome {
+async fn api_server_trusts_our_ca_bundle(site: Arc<Site>) -> Outcome {
     site.open(2, LIFETIME).await;
     let (namespace, missed) = (Namespace::new(&site).await, site.missed().await);
     let image = namespace.image("app");
@@ -73,7 +73,7 @@ async fn the_api_server_calls_with_the_bundle_that_we_set(site: Arc<Site>) -> Ou
     Ok(())
 }
 
-async fn a_ca_bundle_that_is_changed_or_emptied_is_set_again(site: Arc<Site>) -> Outcome {
+async fn changed_or_emptied_ca_bundle_is_restored(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
     let ours = site.bundle().await;
     let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()])?;
@@ -105,7 +105,7 @@ async fn a_ca_bundle_that_is_changed_or_emptied_is_set_again(site: Arc<Site>) ->
     Ok(())
 }
 
-async fn a_secret_that_is_deleted_comes_back_with_the_same_ca(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_is_recreated_with_the_same_ca(site: Arc<Site>) -> Outcome {
     site.open(2, LIFETIME).await;
     let before = site.secret().await;
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
@@ -119,7 +119,7 @@ async fn a_secret_that_is_deleted_comes_back_with_the_same_ca(site: Arc<Site>) -
 }
 
 /// One remembers, one comes new: both see that it is gone.
-async fn a_new_replica_leaves_it_to_the_others_to_bring_the_ca_back(site: Arc<Site>) -> Outcome {
+async fn new_replica_lets_older_ones_restore_the_ca(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
     old[0].freeze();
@@ -135,7 +135,7 @@ async fn a_new_replica_leaves_it_to_the_others_to_bring_the_ca_back(site: Arc<Si
     Ok(())
 }
 
-async fn what_is_spoilt_in_the_secret_is_mended_from_memory(site: Arc<Site>) -> Outcome {
+async fn corrupt_secret_is_repaired_from_memory(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
     let before = values(&site.secret().await);
     let leaf = replicas[0].leaf(before[2].as_bytes()).await?;
@@ -162,7 +162,7 @@ async fn what_is_spoilt_in_the_secret_is_mended_from_memory(site: Arc<Site>) -> 
 }
 
 /// Nobody remembers.
-async fn a_new_replica_makes_do_with_what_is_left(site: Arc<Site>) -> Outcome {
+async fn new_replica_uses_what_is_left(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
     old[0].stop();
@@ -182,7 +182,7 @@ async fn a_new_replica_makes_do_with_what_is_left(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
-async fn somebody_elses_secret_is_left_alone(site: Arc<Site>) -> Outcome {
+async fn foreign_secret_is_left_alone(site: Arc<Site>) -> Outcome {
     let own = rcgen::generate_simple_self_signed(vec!["example.com".to_owned()])?;
     let theirs = json!({
         "metadata": { "name": TLS },
@@ -213,7 +213,7 @@ async fn somebody_elses_secret_is_left_alone(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
-async fn beside_cert_manager_the_bundle_is_left_alone(site: Arc<Site>) -> Outcome {
+async fn ca_bundle_of_cert_manager_is_left_alone(site: Arc<Site>) -> Outcome {
     site.annotate(json!("somewhere/else")).await;
     let replica = site.begin(1, LIFETIME).remove(0);
     eventually("the replica complains", LIMIT, || async {
@@ -229,7 +229,7 @@ async fn beside_cert_manager_the_bundle_is_left_alone(site: Arc<Site>) -> Outcom
     Ok(())
 }
 
-async fn without_a_registration_a_replica_is_ready_and_waits_for_it(site: Arc<Site>) -> Outcome {
+async fn replica_without_registration_is_ready_and_waits(site: Arc<Site>) -> Outcome {
     let registrations = site.registrations();
     let name = "zz-ecr-pull-secrets";
     let mut registration = registrations.get(name).await?;

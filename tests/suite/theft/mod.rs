@@ -32,23 +32,23 @@ use crate::harness::{LIMIT, Outcome, World, eventually};
 
 trials!(
     no_other_secret_can_be_read,
-    a_list_by_our_name_holds_nothing_else,
+    list_by_our_name_holds_nothing_else,
     no_other_secret_can_be_written,
-    no_other_type_or_key_under_our_name,
-    the_guards_let_our_own_work_through,
-    the_token_store_holds_tokens_and_nothing_else,
-    the_serving_certificate_is_one,
-    no_lease_but_ours,
-    nothing_in_our_registration_but_the_ca_bundle,
-    events_only_in_our_own_name,
-    the_guards_cannot_be_switched_off,
-    no_other_identity,
-    no_way_through_a_workload,
-    what_is_new_has_its_type_and_only_missed_pods_are_deleted,
-    no_rights_beyond,
-    every_right_bound_to_us_gets_past_no_guard,
-    without_the_guards_the_rights_of_rbac_are_enough,
-    the_controller_token_trick_is_denied,
+    no_other_type_or_key_is_accepted,
+    guards_admit_our_own_work,
+    token_store_accepts_only_tokens,
+    serving_certificate_accepts_nothing_else,
+    no_other_lease_can_be_written,
+    only_ca_bundle_of_our_registration_can_change,
+    events_name_only_us,
+    guards_cannot_be_disabled,
+    no_other_identity_can_be_taken,
+    no_workload_can_be_created,
+    new_installation_is_guarded_too,
+    no_further_right_is_granted,
+    guards_hold_with_every_right_bound,
+    rbac_alone_admits_what_guards_deny,
+    controller_token_trick_is_denied,
 );
 
 async fn no_other_secret_can_be_read(world: Arc<World>) -> Outcome {
@@ -59,52 +59,52 @@ async fn no_other_secret_can_be_written(world: Arc<World>) -> Outcome {
     judge(&world, secrets::write).await
 }
 
-async fn no_other_type_or_key_under_our_name(world: Arc<World>) -> Outcome {
+async fn no_other_type_or_key_is_accepted(world: Arc<World>) -> Outcome {
     judge(&world, secrets::shape).await
 }
 
-async fn the_guards_let_our_own_work_through(world: Arc<World>) -> Outcome {
+async fn guards_admit_our_own_work(world: Arc<World>) -> Outcome {
     judge(&world, secrets::ours).await
 }
 
-async fn the_token_store_holds_tokens_and_nothing_else(world: Arc<World>) -> Outcome {
+async fn token_store_accepts_only_tokens(world: Arc<World>) -> Outcome {
     judge(&world, shared::store).await
 }
 
-async fn the_serving_certificate_is_one(world: Arc<World>) -> Outcome {
+async fn serving_certificate_accepts_nothing_else(world: Arc<World>) -> Outcome {
     judge(&world, shared::certificate).await
 }
 
-async fn no_lease_but_ours(world: Arc<World>) -> Outcome {
+async fn no_other_lease_can_be_written(world: Arc<World>) -> Outcome {
     judge(&world, |_| shared::leases()).await
 }
 
-async fn nothing_in_our_registration_but_the_ca_bundle(world: Arc<World>) -> Outcome {
+async fn only_ca_bundle_of_our_registration_can_change(world: Arc<World>) -> Outcome {
     judge(&world, registration::rows).await
 }
 
-async fn events_only_in_our_own_name(world: Arc<World>) -> Outcome {
+async fn events_name_only_us(world: Arc<World>) -> Outcome {
     judge(&world, events::rows).await
 }
 
-async fn the_guards_cannot_be_switched_off(world: Arc<World>) -> Outcome {
+async fn guards_cannot_be_disabled(world: Arc<World>) -> Outcome {
     judge(&world, |_| beyond::guards()).await
 }
 
-async fn no_other_identity(world: Arc<World>) -> Outcome {
+async fn no_other_identity_can_be_taken(world: Arc<World>) -> Outcome {
     judge(&world, beyond::identities).await
 }
 
-async fn no_way_through_a_workload(world: Arc<World>) -> Outcome {
+async fn no_workload_can_be_created(world: Arc<World>) -> Outcome {
     judge(&world, beyond::workloads).await
 }
 
-async fn no_rights_beyond(world: Arc<World>) -> Outcome {
+async fn no_further_right_is_granted(world: Arc<World>) -> Outcome {
     judge(&world, beyond::rights).await
 }
 
 /// First without guards, to see that RBAC alone would let it through.
-async fn what_is_new_has_its_type_and_only_missed_pods_are_deleted(world: Arc<World>) -> Outcome {
+async fn new_installation_is_guarded_too(world: Arc<World>) -> Outcome {
     let second = Second::new(&world).await;
     let rows = [second.stores(), second.certificates(), second.pods().await].concat();
     let Second { account, .. } = &second;
@@ -148,14 +148,14 @@ fn every_row(scene: &Scene) -> Vec<Row> {
 }
 
 /// The second barrier without the first. It also shows what is behind RBAC's refusals.
-async fn every_right_bound_to_us_gets_past_no_guard(world: Arc<World>) -> Outcome {
+async fn guards_hold_with_every_right_bound(world: Arc<World>) -> Outcome {
     let rows = every_row(Scene::get(&world).await);
     let account = Account::ours_with_every_right(&world);
     none(&account.wrong(&rows, |row| &row.with_every_right).await)
 }
 
 /// The first barrier without the second: whatever a guard denies, RBAC would let through.
-async fn without_the_guards_the_rights_of_rbac_are_enough(world: Arc<World>) -> Outcome {
+async fn rbac_alone_admits_what_guards_deny(world: Arc<World>) -> Outcome {
     let rows = every_row(Scene::get(&world).await);
     let namespace = Namespace::new(&world).await;
     let unguarded = Unguarded::new(&world, &namespace).await;
@@ -168,7 +168,7 @@ async fn without_the_guards_the_rights_of_rbac_are_enough(world: Arc<World>) -> 
 }
 
 /// RBAC lets a list through by its field selector; what comes is for us to look at.
-async fn a_list_by_our_name_holds_nothing_else(world: Arc<World>) -> Outcome {
+async fn list_by_our_name_holds_nothing_else(world: Arc<World>) -> Outcome {
     let scene = Scene::get(&world).await;
     let ours = Account::ours(&world).await;
     let list = |selector: &str| {
@@ -193,7 +193,7 @@ async fn a_list_by_our_name_holds_nothing_else(world: Arc<World>) -> Outcome {
 }
 
 /// In earnest: RBAC lets a Secret of our name be made, and a controller fills in what it asks for.
-async fn the_controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
+async fn controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
     Scene::get(&world).await;
     let namespace = Namespace::new(&world).await;
     let gold = rich_account(&namespace).await;
