@@ -1,4 +1,4 @@
-//! The process as its operators see it.
+//! The process, as an operator sees it.
 
 use std::sync::Arc;
 

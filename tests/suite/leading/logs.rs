@@ -1,4 +1,4 @@
-//! What must never be in a log, of processes that were killed and frozen either.
+//! What must never be in a log, also of processes that were killed or frozen.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ trials!(
     selector_matches_as_the_api_server_does,
 );
 
-/// The configuration of the replicas of this cluster.
+/// Configuration of the replicas of this cluster.
 pub const CONFIG: &str = "
 apiVersion: ecr-pull-secrets.dev/v1
 kind: Config
@@ -44,7 +44,7 @@ provision:
 - {namespaces: [trouble-*], registries: [123456789012.dkr.ecr.provision-land-3.amazonaws.com]}
 ";
 
-/// Both regions.
+/// Registries of both regions.
 const ALL: [&str; 2] = [
     "123456789012.dkr.ecr.provision-land-1.amazonaws.com",
     "123456789012.dkr.ecr.provision-land-2.amazonaws.com",
@@ -54,7 +54,7 @@ fn namespaces(world: &World) -> Api<V1Namespace> {
     Api::all(world.cluster.client.clone())
 }
 
-/// A namespace whose registry is the one of the first region.
+/// Creates a namespace with labels. Its region is the first one.
 async fn namespace(world: &World, name: &str, labels: Value) -> Namespace {
     let metadata = json!({ "metadata": { "name": name, "labels": labels } });
     let metadata = serde_json::from_value(metadata).expect("a namespace");
@@ -86,7 +86,7 @@ async fn opens(namespace: &Namespace, hosts: &[&str]) -> Secret {
     namespace.assert_opens().await
 }
 
-/// Whatever happened before this was seen by the leader when it returns.
+/// Waits until the leader has seen all earlier changes.
 async fn passes(world: &World, fence: &str) {
     let fence = namespace(world, &format!("glob-{fence}"), json!({})).await;
     opens(&fence, &ALL[..1]).await;
@@ -133,7 +133,7 @@ async fn later_label_counts(world: Arc<World>) -> Outcome {
     let labels = json!({ "labels": { "provision": "yes" } });
     change(&world, &namespace.name, labels).await;
     let secret = opens(&namespace, &ALL).await;
-    // One that does not match any more keeps what it has.
+    // A namespace that no longer matches keeps its Secret.
     let labels = json!({ "labels": { "provision": null } });
     change(&world, &namespace.name, labels).await;
     passes(&world, "fence-3").await;
@@ -207,7 +207,7 @@ async fn our_own_namespace_gets_nothing(world: Arc<World>) -> Outcome {
 async fn failing_region_delays_no_other(world: Arc<World>) -> Outcome {
     let region = world.aws.region("provision-land-3");
     region.fault(Fault::Throttling).await?;
-    // More than are worked on at a time.
+    // More namespaces than the leader writes at a time.
     let mut late = Vec::new();
     for number in 1..=20 {
         late.push(namespace(&world, &format!("trouble-{number}"), json!({})).await);
@@ -223,7 +223,7 @@ async fn failing_region_delays_no_other(world: Arc<World>) -> Outcome {
     for namespace in &late {
         namespace.secret_comes().await;
     }
-    eventually("the third registry, too", LIMIT, || async {
+    eventually("the third registry", LIMIT, || async {
         let secret = both.secret().await?;
         (docker::hosts(&secret).len() == 3).then_some(())
     })

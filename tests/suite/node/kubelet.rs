@@ -1,4 +1,4 @@
-//! The kubelet's own rules, and what our own container runs as.
+//! The kubelet's own rules, and the confinement of our container.
 
 use std::fs;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ async fn our_container_is_as_confined_as_declared(_world: Arc<NodeWorld>) -> Out
     Ok(())
 }
 
-/// It stops the registry for everybody.
+/// Stops the registry for all pods.
 pub(super) fn trials_alone() -> Vec<Trial> {
     let name = "node::kubelet::a_cached_image_starts_after_rotation_with_the_registry_stopped";
     vec![trial(
@@ -142,7 +142,7 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
             .then_some(())
     })
     .await;
-    // Rotation in place, by its observable part: another token in the same Secret.
+    // Rotation in place means another token in the same Secret.
     let secrets: Api<Secret> = namespace.api();
     let rotated =
         json!({ "auths": { namespace.host(): { "auth": "QVdTOnJvdGF0ZWQ=" } } }).to_string();
@@ -162,13 +162,13 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
         .create::<Pod>(pod("second", &namespace.image("model")))
         .await?;
     running(&namespace, 1).await;
-    // Still the content that has never pulled anything: it was the uid that opened the image.
+    // No pod has pulled with this content: the kubelet recognised the uid of the Secret.
     let now = namespace.secret_comes().await;
     assert_eq!(
         now.metadata.resource_version,
         after.metadata.resource_version
     );
-    // The contrast: a Secret of another uid, with a token that the kubelet has never seen.
+    // The contrast: a Secret with another uid, and a token that the kubelet does not know.
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let contrast = world.labelled_namespace(out).await;
     let stranger =

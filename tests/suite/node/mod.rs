@@ -22,10 +22,10 @@ pub use world::NodeWorld;
 
 static WORLD: OnceCell<Arc<NodeWorld>> = OnceCell::const_new();
 
-/// Tests at a time: two cores run the containers as well.
+/// Concurrent tests: two cores run the containers, too.
 const TESTS_AT_A_TIME: usize = 4;
 
-/// Runs these tests, after the control plane of the others is gone. Whether one failed.
+/// Runs these tests after the other groups. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
     let side_by_side = where_possible(side_by_side());
     let mut failed = fail(arguments, Some(TESTS_AT_A_TIME), [side_by_side]);
@@ -43,8 +43,8 @@ fn side_by_side() -> Vec<Trial> {
         .collect()
 }
 
-/// What cannot run beside anything else: one counts seconds, one stops the registry, one looks back
-/// at all of it, and the last ones replace, restart and kill the replicas.
+/// Tests that run alone: one counts seconds, one stops the registry, one checks what all others left,
+/// and the last ones replace, restart and kill the replicas.
 fn last() -> Vec<Trial> {
     [
         rotation::trials(),
@@ -59,7 +59,7 @@ fn last() -> Vec<Trial> {
 }
 
 fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
-    // A node needs root and Linux. Elsewhere the tests are listed as ignored, and say so.
+    // A node needs root and Linux. Elsewhere these tests are listed as ignored.
     let can_run = cfg!(target_os = "linux") && is_root();
     if !can_run {
         println!("the tests of the node are ignored: they need root and Linux");
@@ -71,7 +71,7 @@ fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
 }
 
 fn is_root() -> bool {
-    // The owner of our own process entry is who we are.
+    // The owner of our own process entry is our user.
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

@@ -1,4 +1,4 @@
-//! `certificate.source` is changed as `certs/README.md` says, while pods are created without a pause.
+//! `certificate.source` changes as `certs/README.md` says, while pods are created without a pause.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(certificate_source_changes_without_a_missed_pod);
 
-/// More pods, when it is over.
+/// Number of further pods after each change.
 const MORE: usize = 100;
 
 async fn certificate_source_changes_without_a_missed_pod(world: Arc<NodeWorld>) -> Outcome {

@@ -1,5 +1,5 @@
-//! Every kind of workload ends *Running*, its image pulled by the kubelet with our Secret, and not
-//! one Event of a failed pull on the way.
+//! Every kind of workload becomes *Running*. The kubelet pulls its image with our Secret, and no Event
+//! reports a failed pull.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +28,13 @@ trials!(
     same_pod_without_us_backs_off,
 );
 
-/// Applies a manifest as a user would, and waits for its one pod.
+/// Applies a manifest as a user does, and waits for its one pod.
 async fn apply(world: &NodeWorld, namespace: &Namespace, manifest: Value) -> Pod {
     submit(world, namespace, &manifest);
     served(namespace, 1).await.remove(0)
 }
 
-/// Applies a manifest as a user would.
+/// Applies a manifest as a user does.
 pub(super) fn submit(world: &NodeWorld, namespace: &Namespace, manifest: &Value) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), manifest.to_string()).expect("a file");
@@ -42,7 +42,7 @@ pub(super) fn submit(world: &NodeWorld, namespace: &Namespace, manifest: &Value)
     world.run_kubectl(&format!("-n {name} apply -f {file}"));
 }
 
-/// The namespace's pods, once they run: with our reference, and what it is there for.
+/// The namespace's pods, once they run. Each must have our reference.
 async fn served(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let pods = pulled(namespace, count).await;
     for pod in &pods {
@@ -51,7 +51,7 @@ async fn served(namespace: &Namespace, count: usize) -> Vec<Pod> {
     pods
 }
 
-/// A Deployment that knows nothing of pull secrets.
+/// A Deployment without pull secrets.
 pub(super) fn deployment(namespace: &Namespace, replicas: usize) -> Value {
     let spec = json!({ "replicas": replicas });
     workload("apps/v1", "Deployment", spec, template(namespace))
@@ -70,7 +70,7 @@ fn template(namespace: &Namespace) -> Value {
     })
 }
 
-/// The kubelet would not ask the registry for an image that it has and whose token it knows.
+/// `Always`: otherwise the kubelet would not pull an image that it has under a token that it knows.
 fn container(name: &str, image: &str) -> Value {
     json!({ "name": name, "image": image, "imagePullPolicy": "Always" })
 }
@@ -105,7 +105,7 @@ async fn pod_runs(world: Arc<NodeWorld>) -> Outcome {
 
 async fn statefulset_whose_account_has_pull_secrets_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
-    // A Secret that exists and helps nobody: the kubelet would warn of one that is missing.
+    // This Secret exists and opens no registry: the kubelet warns if one is missing.
     let unrelated = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -193,7 +193,7 @@ async fn pod_with_image_volume_runs(world: Arc<NodeWorld>) -> Outcome {
     Ok(())
 }
 
-/// Its registry is another one than the pod's, so the Secret has to learn it.
+/// The container's registry is not the pod's, so the Secret must get it, too.
 async fn container_of_kubectl_debug_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     apply(&world, &namespace, bare_pod(&namespace)).await;

@@ -125,7 +125,7 @@ impl NodeWorld {
     }
 }
 
-/// The archive that `make image` makes.
+/// Archive that `make image` builds.
 fn image() -> PathBuf {
     let path = root().join(format!("target/image/ecr-pull-secrets-{ARCHITECTURE}.tar"));
     assert!(

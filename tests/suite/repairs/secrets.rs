@@ -1,5 +1,5 @@
-//! Secrets that somebody deletes or spoils come back by themselves where a pod names them, and
-//! nowhere else.
+//! The leader re-creates a deleted Secret and repairs a corrupt one where a pod names it, and nowhere
+//! else.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ async fn delete(namespace: &Namespace) {
     secrets.delete(SECRET, &params).await.expect("it goes");
 }
 
-/// Writes of pull Secrets for this reason.
+/// Number of repairs that a replica wrote.
 async fn repairs(replica: &Replica) -> f64 {
     let labels = ["trigger=\"repair\"", "result=\"ok\""];
     let name = "ecr_pull_secrets_secret_applies_total";
     replica.metric(name, &labels).await
 }
 
-/// Waits until the leader has said something of the namespace.
+/// Waits until the leader has logged a text about the namespace.
 async fn said(leader: &Replica, namespace: &Namespace, text: &str) {
     let of_this = format!("\"namespace\":\"{}\"", namespace.name);
     eventually(text, LIMIT, || async {
@@ -67,7 +67,7 @@ async fn deleted_secret_is_recreated_for_its_pods(site: Arc<Site>) -> Outcome {
     assert_ne!(after.metadata.uid, before.metadata.uid);
     assert_eq!(docker::hosts(&after), docker::hosts(&before));
     assert_eq!(repairs(&leader).await - repaired, 1.0);
-    // And again, a little later each time.
+    // A later deletion is repaired, too, after a longer pause each time.
     for _ in 0..2 {
         delete(&namespace).await;
         namespace.assert_opens().await;
@@ -84,14 +84,14 @@ async fn corrupt_secret_is_repaired_for_its_pods(site: Arc<Site>) -> Outcome {
     let elsewhere = json!({ "auths": { "registry.example.com": login("robot") } });
     let content = json!({ "data": data(&elsewhere) });
     edit(&namespace, "kubectl-edit", &content).await;
-    let after = eventually("the Secret is mended", LIMIT, || async {
+    let after = eventually("the Secret is repaired", LIMIT, || async {
         let secret = namespace.secret().await.expect("the Secret stays");
         let hosts = docker::hosts(&secret);
         hosts.contains(&namespace.host()).then_some(secret)
     })
     .await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
-    // What the editor put in is his.
+    // The editor's login stays.
     assert_eq!(docker::hosts(&after).len(), 2);
     namespace.assert_opens().await;
     Ok(())
@@ -113,7 +113,7 @@ async fn deleted_unused_secret_stays_deleted(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
-    // A review without a pod, as of one that is gone.
+    // A review without a stored pod, as if the pod were gone.
     let gone = review::of_pod(&namespace.name, &pod("gone", &namespace.image("app")));
     review::answer(&leader, &gone).await;
     namespace.assert_opens().await;
@@ -152,7 +152,7 @@ async fn deleted_secret_stays_deleted_in_terminating_namespace(site: Arc<Site>) 
     let leader = site.swept().await;
     namespace.pod("pod", &namespace.image("app")).await;
     namespace.assert_opens().await;
-    // What keeps the namespace in its end.
+    // This object keeps the namespace terminating.
     let anchor = json!({ "metadata": { "name": "anchor", "finalizers": ["example.com/anchor"] } });
     namespace.create::<ConfigMap>(anchor).await?;
     let all: Api<V1Namespace> = Api::all(namespace.client.clone());

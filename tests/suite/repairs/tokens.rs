@@ -1,5 +1,5 @@
-//! Tokens that half of a life is too long for: another identity's, dead ones, and those that the
-//! leader cannot renew.
+//! Tokens that are replaced before half of their lifetime: another identity's, rejected ones, and those
+//! that the leader cannot renew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ trials!(
     follower_renews_what_the_leader_cannot,
 );
 
-/// Longer than a token or a pod has to live here.
+/// Longer than the lifetime of a token here, and than the age that a pod must have.
 const LONG: Duration = Duration::from_secs(180);
 
 async fn calls(namespace: &Namespace) -> u64 {
@@ -73,7 +73,7 @@ async fn changed_identity_changes_tokens_at_once(site: Arc<Site>) -> Outcome {
     .await;
     assert_eq!(changed.verdict(&secret, "app").await, Verdict::Accepted);
     assert_eq!(calls(changed).await, 2);
-    // What the rules say as before stays.
+    // The other namespace's identity is unchanged, and so is its Secret.
     let after = same.secret_comes().await;
     assert_eq!(
         after.metadata.resource_version,
@@ -83,8 +83,8 @@ async fn changed_identity_changes_tokens_at_once(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
-/// Has the store say that the token of a namespace's region is a little older and lives a little
-/// longer than it does, so that every replica believes it.
+/// Makes the token of a namespace's region older in the store. Its expiry is a second later, so that
+/// every replica takes this version.
 async fn age(namespace: &Namespace, by: SignedDuration) {
     let stores: Api<Secret> = Api::namespaced(namespace.client.clone(), OURS);
     let name = "ecr-pull-secrets-tokens";
@@ -127,10 +127,10 @@ async fn token_that_ecr_rejects_is_replaced(site: Arc<Site>) -> Outcome {
     })
     .await;
     assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);
-    // Not before the pod was so old that its node had what we have.
+    // Not before the pod is old enough for its node to have the current Secret.
     let created = made.metadata.creation_timestamp.expect("a time").0;
     assert!(clock::now().duration_since(created) > SignedDuration::from_secs(60));
-    // However often it is said: the new one is too young to be dead.
+    // A repeated failure changes nothing: the new token is too young to be rejected.
     for attempt in 0..20 {
         let message = format!("denied: Your authorization token has expired. Again, {attempt}");
         set_status(&namespace.api(), "pod", refused(&image, &message)).await;
@@ -145,7 +145,7 @@ async fn follower_renews_what_the_leader_cannot(site: Arc<Site>) -> Outcome {
         .region
         .fault(Fault::Lifetime { seconds: 90 })
         .await?;
-    // Where it is, nobody listens.
+    // Nothing listens at its address of AWS.
     let cut_off = site.add(CONFIG, &format!("http://{}", free_address()));
     cut_off.ready().await;
     site.leader().await;
@@ -161,7 +161,7 @@ async fn follower_renews_what_the_leader_cannot(site: Arc<Site>) -> Outcome {
         (docker::auth(&secret, &host) != docker::auth(&first, &host)).then_some(secret)
     })
     .await;
-    // In time, and by the leader that could not renew it.
+    // In time, and although the leader could not renew it.
     let end = docker::annotation(&first, "expires-at").parse::<Timestamp>()?;
     assert!(clock::now() < end);
     assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);

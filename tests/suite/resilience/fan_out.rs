@@ -1,5 +1,5 @@
-//! What breaks a fan-out in the middle does not leave a Secret behind, and no version of any Secret
-//! is worse than the one before.
+//! Faults during a fan-out leave no Secret stale, and no version of a Secret is worse than the one
+//! before.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ async fn leader_killed_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcom
     let token = fleet.mid_fan_out().await;
     fleet.kill(&leader);
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
     fleet.complete().await;
     fleet.converged().await;
     fleet.recorder.assert_sound();
@@ -34,8 +34,8 @@ async fn control_plane_killed_during_fan_out_loses_nothing(fleet: Arc<Fleet>) ->
         fleet.cluster.command(&format!("stop {component}"));
     }
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
-    nobody_leads(&fleet).await;
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
+    no_leader(&fleet).await;
     for component in ["etcd", "kube-apiserver"] {
         fleet.cluster.command(&format!("start {component}"));
     }
@@ -49,8 +49,8 @@ async fn api_server_frozen_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Ou
     let token = fleet.mid_fan_out().await;
     fleet.cluster.command("freeze kube-apiserver");
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
-    nobody_leads(&fleet).await;
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
+    no_leader(&fleet).await;
     fleet.cluster.command("thaw kube-apiserver");
     fleet.converged().await;
     fleet.recorder.assert_sound();
@@ -63,13 +63,13 @@ async fn thawed_leader_writes_no_older_token(fleet: Arc<Fleet>) -> Outcome {
     let token = fleet.mid_fan_out().await;
     frozen.freeze();
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
-    // Somebody else finishes what it began, and renews after that.
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
+    // Another replica completes the fan-out, and renews later.
     let other_than = |token: u64| move |tokens: [u64; 2]| tokens[0] != token;
     let [next, _] = fleet.converged_on(other_than(token)).await;
     assert_ne!(fleet.lease_holder().await.name, frozen.name);
     frozen.thaw();
-    eventually("the one that was frozen does not lead", LIMIT, || async {
+    eventually("the thawed replica does not lead", LIMIT, || async {
         (frozen.metric("ecr_pull_secrets_leader", &[]).await < 1.0).then_some(())
     })
     .await;
@@ -78,9 +78,9 @@ async fn thawed_leader_writes_no_older_token(fleet: Arc<Fleet>) -> Outcome {
     Ok(())
 }
 
-/// Waits until every replica knows that its lease is over.
-async fn nobody_leads(fleet: &Fleet) {
-    eventually("nobody leads", LIMIT, || async {
+/// Waits until no replica says that it leads.
+async fn no_leader(fleet: &Fleet) {
+    eventually("no replica leads", LIMIT, || async {
         for replica in fleet.replicas() {
             if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
                 return None;

@@ -1,4 +1,4 @@
-//! What must never be in a log: keys of CAs and leaves no more than tokens.
+//! What must never be in a log: tokens, and keys of CAs and leaves.
 
 use std::sync::Arc;
 

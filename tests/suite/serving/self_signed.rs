@@ -1,4 +1,4 @@
-//! CA and leaf that the replicas keep, and what others do to them.
+//! CA and leaf that the replicas manage, and what other writers do to them.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ trials!(
 
 const LIFETIME: &str = "90d";
 
-/// All four values.
+/// Certificate, key, CA and its key.
 fn values(secret: &Secret) -> [String; 4] {
     ["tls.crt", "tls.key", "ca.crt", "ca.key"].map(|key| text(secret, key))
 }
@@ -77,8 +77,8 @@ async fn changed_or_emptied_ca_bundle_is_restored(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
     let ours = site.bundle().await;
     let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()])?;
-    for spoilt in [None, Some(other.cert.pem().into_bytes())] {
-        site.set_bundle(spoilt.as_deref()).await;
+    for corrupt in [None, Some(other.cert.pem().into_bytes())] {
+        site.set_bundle(corrupt.as_deref()).await;
         eventually("our CA in the caBundle", LIMIT, || async {
             (site.bundle().await == ours).then_some(())
         })
@@ -88,7 +88,7 @@ async fn changed_or_emptied_ca_bundle_is_restored(site: Arc<Site>) -> Outcome {
         let (status, _) = replica.get("/readyz").await.expect("an answer");
         assert_eq!(status, StatusCode::OK);
     }
-    // Nothing else of it was written.
+    // Our field manager owns nothing else of the registration.
     let registration = site.registrations().get("zz-ecr-pull-secrets").await?;
     let fields = registration.metadata.managed_fields.expect("managers");
     let fields = fields
@@ -109,7 +109,7 @@ async fn deleted_secret_is_recreated_with_the_same_ca(site: Arc<Site>) -> Outcom
     site.open(2, LIFETIME).await;
     let before = site.secret().await;
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
-    let after = eventually("the Secret again", LIMIT, || async {
+    let after = eventually("a new Secret", LIMIT, || async {
         let secret = site.secret().await;
         (secret.metadata.uid != before.metadata.uid).then_some(secret)
     })
@@ -118,14 +118,14 @@ async fn deleted_secret_is_recreated_with_the_same_ca(site: Arc<Site>) -> Outcom
     Ok(())
 }
 
-/// One remembers, one comes new: both see that it is gone.
+/// One replica remembers the CA, and one is new. Both see that the Secret is gone.
 async fn new_replica_lets_older_ones_restore_the_ca(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
     old[0].freeze();
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
     let new = site.begin(1, LIFETIME);
-    eventually("the new one has looked", LIMIT, || async {
+    eventually("the new replica has read the Secret", LIMIT, || async {
         logged(&new[0], "left to those that remember").then_some(())
     })
     .await;
@@ -139,12 +139,12 @@ async fn corrupt_secret_is_repaired_from_memory(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
     let before = values(&site.secret().await);
     let leaf = replicas[0].leaf(before[2].as_bytes()).await?;
-    for spoilt in [
+    for corrupt in [
         json!({ "data": { "tls.crt": "Z2FyYmFnZQ==" } }),
         json!({ "data": { "ca.crt": "", "ca.key": null }, "metadata": { "labels": null } }),
     ] {
-        site.corrupt(spoilt).await;
-        eventually("what was there before", LIMIT, || async {
+        site.corrupt(corrupt).await;
+        eventually("the earlier content", LIMIT, || async {
             (values(&site.secret().await) == before).then_some(())
         })
         .await;
@@ -161,7 +161,7 @@ async fn corrupt_secret_is_repaired_from_memory(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
-/// Nobody remembers.
+/// No replica remembers the CA.
 async fn new_replica_uses_what_is_left(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
@@ -195,7 +195,7 @@ async fn foreign_secret_is_left_alone(site: Arc<Site>) -> Outcome {
         .create(&PostParams::default(), &theirs)
         .await?;
     let replica = site.begin(1, LIFETIME).remove(0);
-    eventually("the replica complains", LIMIT, || async {
+    eventually("the replica reports a fault", LIMIT, || async {
         logged(&replica, "certificate_foreign").then_some(())
     })
     .await;
@@ -207,7 +207,7 @@ async fn foreign_secret_is_left_alone(site: Arc<Site>) -> Outcome {
         after.metadata.resource_version,
         theirs.metadata.resource_version
     );
-    // As the remedy says.
+    // The remedy of `certificate_foreign`.
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
     replica.ready().await;
     Ok(())
@@ -216,7 +216,7 @@ async fn foreign_secret_is_left_alone(site: Arc<Site>) -> Outcome {
 async fn ca_bundle_of_cert_manager_is_left_alone(site: Arc<Site>) -> Outcome {
     site.annotate(json!("somewhere/else")).await;
     let replica = site.begin(1, LIFETIME).remove(0);
-    eventually("the replica complains", LIMIT, || async {
+    eventually("the replica reports a fault", LIMIT, || async {
         logged(&replica, "ca_bundle_foreign").then_some(())
     })
     .await;
