@@ -63,7 +63,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 }
 
 /// All of them, in the order of the table.
-pub const ALL: [Figure; 14] = [
+pub const ALL: [Figure; 20] = [
     figure(
         "review_ns",
         "decode, decide, encode a review (compiled without LTO)",
@@ -132,14 +132,50 @@ pub const ALL: [Figure; 14] = [
     ),
     figure("image_mb", "image, compressed", "MB", Bar::AtMost(10.0)),
     figure(
+        "pods_vs_echo",
+        "pods per second with us, of those with an echo; 16 clients",
+        "×",
+        Bar::AtLeast(0.95),
+    ),
+    figure(
+        "pods_vs_echo_4_clients",
+        "the same with 4 clients",
+        "×",
+        Bar::AtLeast(0.95),
+    ),
+    figure(
         "pods_per_second_with",
-        "pods created through the API server, with us",
+        "pods created through the API server, with us; 16 clients",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_echo",
+        "the same with a webhook that only echoes the uid",
         "/s",
         Bar::Open,
     ),
     figure(
         "pods_per_second_without",
-        "the same without us",
+        "the same without a webhook",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_with_4_clients",
+        "pods created through the API server, with us; 4 clients",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_echo_4_clients",
+        "the same with a webhook that only echoes the uid",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_without_4_clients",
+        "the same without a webhook",
         "/s",
         Bar::Open,
     ),

@@ -24,6 +24,7 @@ mod hostile;
 mod image;
 mod load;
 mod memory;
+mod nothing;
 mod plot;
 mod pods;
 mod process;

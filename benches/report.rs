@@ -57,10 +57,10 @@ impl Report {
 
     /// Prints the table and writes the files.
     pub fn write(&self) {
-        println!("\n{:<28} {:>10} {:>10}", "figure", "value", "bar");
+        println!("\n{:<34} {:>10} {:>10}", "figure", "value", "bar");
         for Measured { name, value, bar } in &self.figures {
             let verdict = if bar.holds(*value) { "" } else { "  missed" };
-            println!("{name:<28} {value:>10.3} {:>10}{verdict}", bar.to_string());
+            println!("{name:<34} {value:>10.3} {:>10}{verdict}", bar.to_string());
         }
         println!();
         for note in &self.notes {

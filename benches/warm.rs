@@ -6,24 +6,19 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
 
 use aws_stand_in::spec::Action;
-use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::cores::{CLIENT, SERVER, on_core};
-use crate::harness::launch::{binary, free_address};
 use crate::harness::namespace::ACCOUNT;
 use crate::harness::replica::Replica;
 use crate::harness::tools::{root, run, tool};
-use crate::harness::{LIMIT, eventually};
 use crate::load;
+use crate::nothing::{Handler, Nothing};
 use crate::report::{Report, few, median};
-use crate::site::{Site, image_environment, name};
+use crate::site::{Site, name};
 
 /// Of the review, in bytes.
 const SIZE: usize = 4096;
@@ -48,14 +43,15 @@ pub async fn measure(report: &mut Report) {
     site.first_secret(&replica).await;
     let files = tempfile::tempdir().expect("a folder");
     let (body, script) = wrk_files(files.path(), &review(&site));
-    let nothing = Nothing::start(&site).await;
+    let nothing = on_core(SERVER, || Nothing::start(&site, Handler::Constant));
+    nothing.ready().await;
     let calls = site.region.total(Action::GetAuthorizationToken).await;
     for component in COMPONENTS {
         site.cluster.command(&format!("freeze {component}"));
     }
     let injected = injected(&replica).await;
 
-    let (ours, theirs) = (replica.https.to_string(), nothing.address.clone());
+    let (ours, theirs) = (replica.https.to_string(), nothing.address.to_string());
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for turn in 0..=few(TURNS) {
         let ours = wrk(&script, &ours);
@@ -162,45 +158,4 @@ async fn injected_since(replica: &Replica, before: f64) -> f64 {
     let since = injected(replica).await - before;
     assert!(since > 0.0, "reviews were answered");
     since
-}
-
-/// The handler that does nothing.
-struct Nothing {
-    child: Child,
-    address: String,
-}
-
-impl Nothing {
-    async fn start(site: &Site) -> Self {
-        let address = free_address().to_string();
-        let program = binary().with_file_name("do-nothing");
-        assert!(
-            program.exists(),
-            "{}: cargo build --package do-nothing",
-            program.display()
-        );
-        let child = on_core(SERVER, || {
-            let mut command = Command::new(program);
-            command.arg(&address).arg(site.certificates());
-            // Nothing but what a replica has: they say how memory is managed.
-            command.env_clear().envs(image_environment());
-            command.stdin(Stdio::piped()).spawn().expect("it starts")
-        });
-        // It listens at once, and has its certificate a little later.
-        let tls = TlsConnector::from(Arc::new(load::tls()));
-        eventually("it answers", LIMIT, || async {
-            let stream = TcpStream::connect(&address).await.ok()?;
-            let name = ServerName::try_from("webhook").expect("a name");
-            tls.connect(name, stream).await.ok().map(drop)
-        })
-        .await;
-        Self { child, address }
-    }
-}
-
-impl Drop for Nothing {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
 }
