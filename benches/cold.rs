@@ -9,7 +9,7 @@ use crate::harness::review;
 use crate::report::{Report, few, quantiles};
 use crate::site::{Site, name};
 
-/// How many.
+/// Number of cold admissions.
 const NAMESPACES: usize = 500;
 
 /// Measures it.
@@ -48,7 +48,7 @@ pub async fn measure(report: &mut Report) {
     site.stop();
 }
 
-/// What the API server counts: writes and reads of single Secrets, by whomever.
+/// Writes and reads of single Secrets by all clients, as the API server counts them.
 async fn calls(site: &Site) -> (f64, f64) {
     let request = Request::get("/metrics")
         .body(Vec::new())

@@ -1,18 +1,18 @@
-//! The figures by name: in words, and what was promised.
+//! The figures by name, in words, with the promised bars.
 
-/// What a figure has to be.
+/// Bar of a figure.
 #[derive(Clone, Copy)]
 pub enum Bar {
-    /// No more.
+    /// The value is at most this.
     AtMost(f64),
-    /// No less.
+    /// The value is at least this.
     AtLeast(f64),
-    /// Whatever it is.
+    /// No bar.
     Open,
 }
 
 impl Bar {
-    /// Whether a value is what it has to be.
+    /// Whether a value holds the bar.
     pub fn holds(self, value: f64) -> bool {
         match self {
             Self::AtMost(bar) => value <= bar,
@@ -21,7 +21,7 @@ impl Bar {
         }
     }
 
-    /// How much of what is allowed a value takes; 1 is all of it.
+    /// Share of the bar that a value takes; 1 is at the bar.
     pub fn share(self, value: f64) -> Option<f64> {
         match self {
             Self::AtMost(bar) => Some(value / bar),
@@ -43,13 +43,13 @@ impl std::fmt::Display for Bar {
 
 /// A figure of `target/bench.json`.
 pub struct Figure {
-    /// Its key.
+    /// Key.
     pub name: &'static str,
-    /// What it is.
+    /// Description.
     pub words: &'static str,
-    /// Of the value and its bar.
+    /// Unit of the value and its bar.
     pub unit: &'static str,
-    /// What was promised.
+    /// Promised bar.
     pub bar: Bar,
 }
 
@@ -62,7 +62,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
     }
 }
 
-/// All of them, in the order of the table.
+/// All figures, in the order of the table.
 pub const ALL: [Figure; 20] = [
     figure(
         "review_ns",

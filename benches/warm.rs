@@ -1,7 +1,7 @@
-//! A warm admission over TLS, beside a handler on the same listener that does nothing.
+//! A warm admission over TLS, beside a handler that does nothing on the same listener.
 //!
-//! One core for who answers and one for who asks. The control plane is frozen all the while: it
-//! takes no core, and whoever called it would wait. AWS counts its calls.
+//! Server and client have a core each. The control plane is frozen meanwhile: it takes no core, and a call
+//! to it would hang. AWS counts its calls.
 
 use std::fs;
 use std::io::Write as _;
@@ -20,17 +20,17 @@ use crate::nothing::{Handler, Nothing};
 use crate::report::{Report, few, median};
 use crate::site::{Site, name};
 
-/// Of the review, in bytes.
+/// Size of the review, in bytes.
 const SIZE: usize = 4096;
 /// Connections of wrk.
 const CONNECTIONS: usize = 16;
-/// Turns of each, in seconds.
+/// Length of a turn, in seconds.
 const SECONDS: u64 = 6;
-/// How often.
+/// Turns of each handler.
 const TURNS: usize = 7;
-/// Of the open loop.
+/// Length of the open loop, in seconds.
 const LATENCY_SECONDS: u64 = 20;
-/// All that would take a core.
+/// Components that would take a core.
 const COMPONENTS: [&str; 3] = ["kube-controller-manager", "kube-apiserver", "etcd"];
 
 /// Measures it.
@@ -56,7 +56,7 @@ pub async fn measure(report: &mut Report) {
     for turn in 0..=few(TURNS) {
         let ours = wrk(&script, &ours);
         let theirs = wrk(&script, &theirs);
-        // The first turn warms all caches up.
+        // The first turn warms all caches.
         if turn > 0 {
             println!("  ours {ours:.0}/s, nothing {theirs:.0}/s");
             with.push(ours);
@@ -98,7 +98,7 @@ pub async fn measure(report: &mut Report) {
     site.stop();
 }
 
-/// A Deployment's pod as the API server sends it, from this site's registry, at the size.
+/// Review of a Deployment's pod with an image of this site's registry, padded to the size.
 fn review(site: &Site) -> Vec<u8> {
     let text = fs::read(root().join("tests/fixtures/reviews/deployment-pod.json"));
     let all: Value = serde_json::from_slice(&text.expect("a fixture")).expect("JSON");
@@ -116,7 +116,7 @@ fn review(site: &Site) -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-/// The body, and the script that sends it.
+/// Files of the body and of the script that sends it.
 fn wrk_files(folder: &Path, review: &[u8]) -> (PathBuf, PathBuf) {
     let (body, script) = (folder.join("review.json"), folder.join("post.lua"));
     fs::write(&body, review).expect("a file");
@@ -131,7 +131,7 @@ fn wrk_files(folder: &Path, review: &[u8]) -> (PathBuf, PathBuf) {
     (body, script)
 }
 
-/// Requests a second, all of them answered with 200.
+/// Requests per second, each answered with 200.
 fn wrk(script: &Path, address: &str) -> f64 {
     let said = on_core(CLIENT, || {
         let mut command = Command::new(tool("wrk"));

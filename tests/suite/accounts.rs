@@ -1,5 +1,4 @@
-//! ServiceAccounts that restrict what their pods may name, and lists of pull secrets that people
-//! really write.
+//! ServiceAccounts that restrict the Secrets of their pods, and unusual lists of pull secrets.
 
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ async fn restricted_account_gets_pod_without_reference(world: Arc<World>) -> Out
     namespace
         .create::<ServiceAccount>(restricted("strict", &["other"]))
         .await?;
-    // With our reference the API server would refuse it, whatever our failurePolicy says.
+    // With our reference the API server would refuse the pod, even under `Ignore`.
     let overrides = json!({ "spec": { "serviceAccountName": "strict" } }).to_string();
     let image = namespace.image("app");
     let arguments = ["run", "pod", "--image", &image, "--overrides", &overrides];
@@ -66,7 +65,7 @@ async fn restricted_account_gets_pod_without_reference(world: Arc<World>) -> Out
             Cause::ServiceAccountRestricted.warning()
         );
     }
-    // Other accounts of the namespace are none the poorer.
+    // Other accounts of the namespace are not affected.
     assert_eq!(references(&namespace.pod("free", &image).await), [SECRET]);
     Ok(())
 }
@@ -77,11 +76,11 @@ async fn restricted_account_that_lists_secret_gets_reference(world: Arc<World>) 
         .create::<ServiceAccount>(restricted("strict", &["other", SECRET]))
         .await?;
     let image = namespace.image("app");
-    // The API server copies the account's list, ours included.
+    // The API server copies the account's list, with our entry.
     let stored: Pod = namespace.create(pod_of("strict", "first", &image)).await?;
     assert_eq!(references(&stored), ["other", SECRET]);
     namespace.assert_opens().await;
-    // It does not where the pod has a list.
+    // It does not copy the list to a pod that has one.
     let mut pod = pod_of("strict", "second", &image);
     pod["spec"]["imagePullSecrets"] = json!([{ "name": "other" }]);
     let stored: Pod = namespace.create(pod).await?;
@@ -100,7 +99,7 @@ async fn new_restricted_account_is_known_at_once(world: Arc<World>) -> Outcome {
         namespace
             .create::<ServiceAccount>(restricted(&account, &[]))
             .await?;
-        // Before the watch can tell.
+        // Before the watch delivers the account.
         let answer = review::answer_on(&mut connection, &review).await;
         assert!(answer["patch"].is_null(), "{answer}");
         assert_eq!(
@@ -127,7 +126,7 @@ async fn restriction_can_be_added_and_removed(world: Arc<World>) -> Outcome {
             .patch("strict", &PatchParams::default(), &Patch::Merge(change))
             .await?;
         for replica in &world.replicas() {
-            eventually("the restriction is heard of", LIMIT, || async {
+            eventually("the replica knows the restriction", LIMIT, || async {
                 let answer = review::answer(replica, &review).await;
                 (review::adds_reference(&answer) == is_served).then_some(())
             })
@@ -137,7 +136,7 @@ async fn restriction_can_be_added_and_removed(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Creates a pod from its JSON as it is, and returns it as it is: the types would tidy both.
+/// Creates a pod from raw JSON, and returns raw JSON: types would normalise both.
 async fn create_raw(namespace: &Namespace, pod: &Value) -> kube::Result<Value> {
     let path = format!("/api/v1/namespaces/{}/pods", namespace.name);
     let request = Request::post(path).header("content-type", "application/json");

@@ -1,5 +1,5 @@
-//! A Secret of the pull Secret's name that is taken over: from whom, asked or not, and with what in
-//! it.
+//! Adoption of a Secret with the pull Secret's name: from which field manager, with which annotation,
+//! and with which content.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn adopted_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
     foreign["metadata"]["labels"] = json!({ "team": "a" });
     foreign["apiVersion"] = json!("v1");
     foreign["kind"] = json!("Secret");
-    // By client-side apply, which leaves a copy of it all in an annotation.
+    // Client-side apply leaves a copy of the Secret in an annotation.
     let script = format!("echo '{foreign}' | \"$KUBECTL\" --namespace \"$NAMESPACE\" apply -f -");
     shell(&world, &namespace, &script);
     let before = namespace.secret().await.expect("the foreign Secret");
@@ -56,13 +56,13 @@ async fn adopted_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
     assert_eq!(docker::hosts(&after).len(), 3);
     let labels = after.metadata.labels.as_ref().expect("labels");
     assert_eq!(labels["team"], "a");
-    // The annotations speak of what we know, and of nothing else.
+    // The annotations name the registries that we manage, and no other.
     assert_eq!(docker::annotation(&after, "registries"), namespace.host());
     assert!(events(&namespace).await.is_empty());
     Ok(())
 }
 
-/// What a CronJob of that kind runs, word for word.
+/// The commands of a well-known CronJob, word for word.
 const CRON_JOB: &str = "\"$KUBECTL\" --namespace \"$NAMESPACE\" create secret docker-registry \
     ecr-registry-credentials --docker-server=\"$REGISTRY\" --docker-username=AWS \
     --docker-password=an-old-token --dry-run=client -o yaml \
@@ -87,7 +87,7 @@ async fn secret_of_a_cron_job_is_adopted(world: Arc<World>) -> Outcome {
         ["auth"]
     );
 
-    // The CronJob is still there and writes again: it is not fought over, and pods go on.
+    // The CronJob writes again. Our replicas accept its content, and pods are served.
     shell(&world, &namespace, CRON_JOB);
     let again = namespace.secret().await.expect("the CronJob's Secret");
     assert_eq!(again.metadata.uid, before.metadata.uid);
@@ -97,8 +97,8 @@ async fn secret_of_a_cron_job_is_adopted(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Shows a replica with this `secret.adopt` a Secret with ECR hosts only, one that is handed over
-/// by its annotation, and one that is neither; the first so many are adopted, the others refused.
+/// Gives a replica with this `secret.adopt` three Secrets: with ECR hosts only, with the annotation, and
+/// with neither. `adopted_ones` says which are adopted. The others are refused.
 async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outcome {
     let config =
         format!("{{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {{adopt: {mode}}}}}");
@@ -115,7 +115,7 @@ async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outco
             1 => annotated(with_hosts([(ELSEWHERE, login("robot"))])),
             _ => with_hosts([(ELSEWHERE, login("robot"))]),
         };
-        let before = namespace.foreign_secret("somebody", foreign).await;
+        let before = namespace.foreign_secret("another", foreign).await;
         let answer = ask(&replica, &namespace).await;
         assert!(review::adds_reference(&answer));
         if is_adopted {
@@ -133,7 +133,7 @@ async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outco
     }
     let namespace = Namespace::new(&world).await;
     let malformed = annotated(of_type(PULL_TYPE, &data(&json!({ "auths": [] }))));
-    namespace.foreign_secret("somebody", malformed).await;
+    namespace.foreign_secret("another", malformed).await;
     let answer = ask(&replica, &namespace).await;
     assert!(!review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::ForeignMalformed.warning());

@@ -1,5 +1,5 @@
-//! AWS in trouble: pods are admitted with their reference all the same, the answer says what is
-//! the matter, and the Secret is there once AWS is.
+//! Faults of AWS: pods still get their reference, the warning names the cause, and the Secret comes
+//! once AWS recovers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ trials!(
     token_near_expiry_is_renewed_before_use,
 );
 
-/// Creates a pod under a fault, checks the answer, lifts the fault and waits for the Secret.
+/// Creates a pod during a fault, checks the answer, clears the fault and waits for the Secret.
 async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(fault).await?;
@@ -38,7 +38,7 @@ async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&world.replicas()[0], &review).await;
     let took = start.elapsed();
-    // Not a measurement: the API server itself gives up at this limit.
+    // This limit is the timeout of the API server.
     assert!(took < Duration::from_millis(4500), "{took:?}");
     assert!(review::adds_reference(&answer), "{answer}");
     assert_eq!(review::warnings(&answer), cause.warning());
@@ -89,7 +89,7 @@ async fn throttling_is_named_after_one_call(world: Arc<World>) -> Outcome {
         .region
         .total(Action::GetAuthorizationToken)
         .await?;
-    // One call, and the SDK's own second try; a retry after the pause may have begun.
+    // One call that the SDK tries twice. A retry after the pause may have begun.
     assert!(calls.total <= 4, "{calls:?}");
     namespace.region.clear_faults().await?;
     namespace.assert_opens().await;
@@ -134,7 +134,7 @@ async fn unreachable_aws_is_named(world: Arc<World>) -> Outcome {
     let replica = world.replica("without-aws");
     let replica = replica.env("AWS_ENDPOINT_URL", format!("http://{address}"));
     let replica = replica.start();
-    // AWS is no part of readiness.
+    // Readiness does not depend on AWS.
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
@@ -147,7 +147,7 @@ async fn unreachable_aws_is_named(world: Arc<World>) -> Outcome {
     assert!(failed.await >= 1.0);
     assert!(namespace.secret().await.is_none());
 
-    // Another AWS, which comes up where the first one was missed.
+    // Another AWS starts at the address.
     let aws = aws_stand_in::serve(TcpListener::bind(address).await?)?;
     let secret = namespace.secret_comes().await;
     let auth = docker::auth(&secret, &namespace.host());
@@ -192,7 +192,7 @@ async fn past_expiry_means_unknown_lifetime(world: Arc<World>) -> Outcome {
     let expires_at: jiff::Timestamp = docker::annotation(&secret, "expires-at").parse()?;
     let life = expires_at.duration_since(created).as_hours();
     assert!((11..=12).contains(&life), "{life} h");
-    // No tight loop: the token counts as fresh.
+    // There is no tight loop: the token counts as fresh.
     namespace.pod("second", &namespace.image("app")).await;
     assert!(
         namespace
@@ -243,7 +243,7 @@ async fn pod_does_not_wait_for_another_pods_region(world: Arc<World>) -> Outcome
     let of = |image: String| review::of_pod(&namespace.name, &pod("pod", &image));
     let (first, second) = (of(hanging.image("app")), of(namespace.image("app")));
     let (delayed, prompt) = tokio::join!(review::answer(replica, &first), async {
-        // The first one's call is under way.
+        // The first pod's call is in progress.
         eventually("a call that hangs", LIMIT, || async {
             let calls = hanging
                 .region
@@ -277,7 +277,7 @@ async fn token_near_expiry_is_renewed_before_use(world: Arc<World>) -> Outcome {
     let before = namespace.assert_opens().await;
     namespace.region.clear_faults().await?;
     let ends: jiff::Timestamp = docker::annotation(&before, "expires-at").parse()?;
-    eventually("the last tenth of the token's life", LIMIT, || async {
+    eventually("the last tenth of the token's lifetime", LIMIT, || async {
         let left = ends.duration_since(ecr_pull_secrets::clock::now());
         (left < jiff::SignedDuration::from_millis(950)).then_some(())
     })

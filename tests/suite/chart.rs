@@ -1,4 +1,4 @@
-//! What the chart renders, without a cluster.
+//! The rendered chart, without a cluster.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -27,7 +27,11 @@ fn template(values: &[&str]) -> Command {
 
 async fn defaults_fail_nowhere(_world: Arc<World>) -> Outcome {
     let rendered = run(&mut template(&[]));
-    assert_eq!(rendered, run(&mut template(&[])), "something is generated");
+    assert_eq!(
+        rendered,
+        run(&mut template(&[])),
+        "a rendered value is generated"
+    );
     for part in [
         "https-listen=[::]:10250",
         "kind: PodDisruptionBudget",

@@ -1,5 +1,5 @@
-//! The two ports as their callers see them: what is answered to what is no review, and what the
-//! probes and the metrics say.
+//! The two ports as their callers see them: answers to reviews and to other requests, probes and
+//! metrics.
 
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ async fn body_that_reviews_no_pod_is_refused(world: Arc<World>) -> Outcome {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
         assert!(text.len() > 8, "the answer says why: {text:?}");
     }
-    // None of it did any harm.
+    // None of these requests did any harm.
     let answer = review::answer(&world.replicas()[0], &review).await;
     assert_eq!(answer["auditAnnotations"]["cause"], "no_ecr_image");
     Ok(())
@@ -151,7 +151,7 @@ async fn probes_report_a_healthy_replica(world: Arc<World>) -> Outcome {
             let (status, text) = replica.get(path).await.expect("an answer");
             assert_eq!((status, text.as_str()), (StatusCode::OK, "ok\n"), "{path}");
         }
-        // Nothing else is said without TLS.
+        // The plain port serves nothing else.
         for path in ["/", "/mutate", "/debug"] {
             let (status, _) = replica.get(path).await.expect("an answer");
             assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
@@ -203,7 +203,7 @@ async fn metrics_have_the_fixed_names(world: Arc<World>) -> Outcome {
         let has_namespace = |line: &str| line.starts_with(&name) && line.contains("namespace=");
         assert!(!text.lines().any(has_namespace), "{name}");
     }
-    // Times are of this day, and in order.
+    // The times are of this day, and in order.
     let now = ecr_pull_secrets::clock::now().as_second() as f64;
     let region = format!("region=\"{}\"", namespace.region.name());
     let token = "ecr_pull_secrets_token_expiry_timestamp_seconds";
@@ -224,7 +224,7 @@ async fn metrics_have_the_fixed_names(world: Arc<World>) -> Outcome {
 
 async fn answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    // What it finds when it starts is warm; others count on the ones that were there.
+    // A new replica finds a warm namespace. Other tests use the counters of the shared ones.
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     review::answer(&world.replicas()[0], &review).await;
     namespace.assert_opens().await;
@@ -268,7 +268,7 @@ async fn answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
         }
         assert_eq!(replica.metric(metric, &labels).await, times, "{labels:?}");
     }
-    // What is no review is none of them.
+    // A request that is no review is not counted.
     let refused = replica.post("{").await.expect("an answer");
     assert_eq!(refused.0, StatusCode::BAD_REQUEST);
     assert_eq!(
@@ -286,10 +286,10 @@ async fn answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// By the API server's audit log, and by the count of AWS.
+/// Counted by the API server's audit log and by AWS.
 async fn warm_review_makes_no_call(world: Arc<World>) -> Outcome {
     let replica = &world.replicas()[0];
-    // A namespace's first review. Calls that were begun before are over when its Secret is there.
+    // The namespace's first review. Its calls have ended when the Secret exists.
     let first = async || {
         let namespace = Namespace::new(&world).await;
         let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
@@ -307,7 +307,7 @@ async fn warm_review_makes_no_call(world: Arc<World>) -> Outcome {
         )
     };
     let before = calls().await;
-    assert!(before.0 > 0 && before.1 > 0, "the first review made some");
+    assert!(before.0 > 0 && before.1 > 0, "the first review made calls");
     let mut connection = replica.connect().await.expect("a connection");
     for _ in 0..1000 {
         let answer = review::answer_on(&mut connection, &review).await;

@@ -1,5 +1,5 @@
-//! A pull Secret of ours that somebody changes or deletes: what pods need comes back with the next
-//! one, what does no harm is not fought over, and nothing else in it is lost.
+//! Another field manager edits or deletes our pull Secret. The next pod restores what pods need. A
+//! harmless edit stays, and nothing else in the Secret is lost.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ trials!(
     later_registry_keeps_the_first,
 );
 
-/// A Secret of ours that opens the namespace's registry.
+/// Creates a pull Secret of ours that opens the namespace's registry.
 async fn ours(world: &World, namespace: &Namespace) -> Secret {
     for replica in &world.replicas() {
         assert_eq!(review::warnings(&ask(replica, namespace).await), "");
@@ -37,14 +37,14 @@ async fn ours(world: &World, namespace: &Namespace) -> Secret {
     namespace.assert_opens().await
 }
 
-/// Lets pods come to a replica until what they find satisfies.
-async fn mended(
+/// Sends reviews to a replica until the Secret is as wanted.
+async fn repaired(
     replica: &Replica,
     namespace: &Namespace,
     is_mended: impl Fn(&Secret) -> bool,
 ) -> Secret {
-    eventually("the Secret is mended", LIMIT, || async {
-        // Mended or not yet noticed: a pod is never left without its reference.
+    eventually("the Secret is repaired", LIMIT, || async {
+        // Every pod gets its reference, before and after the repair.
         let answer = ask(replica, namespace).await;
         assert!(review::adds_reference(&answer), "{answer}");
         assert_eq!(review::warnings(&answer), "");
@@ -59,7 +59,7 @@ fn opens(namespace: &Namespace) -> impl Fn(&Secret) -> bool {
         let auth = BASE64_STANDARD
             .decode(docker::auth(secret, &host))
             .unwrap_or_default();
-        // The stand-in's tokens have the length of real ones.
+        // The stand-in's tokens are as long as real ones.
         auth.starts_with(b"AWS:") && auth.len() > 1000
     }
 }
@@ -72,12 +72,12 @@ fn content(config: &Value) -> Value {
     json!({ "data": data(config) })
 }
 
-/// A second registry of the same region.
+/// Host of a second registry in the same region.
 fn second_host(namespace: &Namespace) -> String {
     namespace.host().replace(ACCOUNT, "210987654321")
 }
 
-/// A review of a pod with an image of the second registry.
+/// Sends a review of a pod with an image of the second registry.
 async fn ask_for_second(replica: &Replica, namespace: &Namespace) {
     let pod = pod("pod", &format!("{}/app:v1", second_host(namespace)));
     let answer = review::answer(replica, &review::of_pod(&namespace.name, &pod)).await;
@@ -96,7 +96,7 @@ async fn deleted_secret_is_recreated_for_the_next_pod(world: Arc<World>) -> Outc
         .api::<Secret>()
         .delete(SECRET, &DeleteParams::default())
         .await?;
-    let after = eventually("the Secret is back", LIMIT, || async {
+    let after = eventually("a new Secret", LIMIT, || async {
         for replica in &world.replicas() {
             assert!(review::adds_reference(&ask(replica, &namespace).await));
         }
@@ -105,7 +105,7 @@ async fn deleted_secret_is_recreated_for_the_next_pod(world: Arc<World>) -> Outc
     .await;
     assert_ne!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
-    // The token was at hand.
+    // The replica had the token.
     assert_eq!(
         namespace
             .region
@@ -128,7 +128,7 @@ async fn harmless_edit_is_kept_and_read_once(world: Arc<World>) -> Outcome {
         .metric("ecr_pull_secrets_secret_applies_total", &applies)
         .await;
 
-    // Good for what we can know; the kubelet will know better.
+    // The logins look plausible to us. Only the kubelet learns that they are wrong.
     let auths = json!({ namespace.host(): login("AWS"), second_host(&namespace): login("AWS") });
     let edited = edit(
         &namespace,
@@ -150,7 +150,7 @@ async fn harmless_edit_is_kept_and_read_once(world: Arc<World>) -> Outcome {
     })
     .await;
     ask_for_second(&replica, &namespace).await;
-    // From here on both are known, whichever comes.
+    // From now on the replica knows both registries of the edit.
     let looked = looks();
     for _ in 0..3 {
         ask(&replica, &namespace).await;
@@ -179,7 +179,7 @@ async fn missing_registry_is_restored_and_others_kept(world: Arc<World>) -> Outc
         &content(&json!({ "auths": auths })),
     )
     .await;
-    let after = mended(&world.replicas()[0], &namespace, opens(&namespace)).await;
+    let after = repaired(&world.replicas()[0], &namespace, opens(&namespace)).await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     let hosts = config(&after)["auths"].clone();
@@ -188,7 +188,7 @@ async fn missing_registry_is_restored_and_others_kept(world: Arc<World>) -> Outc
     Ok(())
 }
 
-/// What a backup brings back: our label, our annotations, a token that died long ago.
+/// A Secret from a backup: our label, our annotations, a token that expired long ago.
 async fn expired_backup_is_repaired_after_a_restore(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
@@ -199,7 +199,7 @@ async fn expired_backup_is_repaired_after_a_restore(world: Arc<World>) -> Outcom
         "ecr-pull-secrets.dev/expires-at": "2026-01-01T12:00:00Z",
     });
     edit(&namespace, "velero", &backup).await;
-    let after = mended(&world.replicas()[0], &namespace, opens(&namespace)).await;
+    let after = repaired(&world.replicas()[0], &namespace, opens(&namespace)).await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     Ok(())
@@ -209,8 +209,8 @@ async fn corrupt_content_is_repaired(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let host = namespace.host();
-    for (number, spoilt) in (0..).zip([
-        json!({ "auths": { &host: login("somebody") } }),
+    for (number, corrupt) in (0..).zip([
+        json!({ "auths": { &host: login("another") } }),
         json!({ "auths": { &host: { "auth": "not base64!" } } }),
         json!({ "auths": { &host: {} } }),
         json!({ "auths": [] }),
@@ -218,9 +218,9 @@ async fn corrupt_content_is_repaired(world: Arc<World>) -> Outcome {
         json!({}),
         Value::Null,
     ]) {
-        edit(&namespace, "kubectl-edit", &content(&spoilt)).await;
+        edit(&namespace, "kubectl-edit", &content(&corrupt)).await;
         let replica = &world.replicas()[number % 2];
-        let after = mended(replica, &namespace, |secret| {
+        let after = repaired(replica, &namespace, |secret| {
             config(secret)["auths"].is_object() && opens(&namespace)(secret)
         })
         .await;
@@ -228,7 +228,7 @@ async fn corrupt_content_is_repaired(world: Arc<World>) -> Outcome {
         assert_eq!(
             namespace.verdict(&after, "app").await,
             Verdict::Accepted,
-            "{spoilt}"
+            "{corrupt}"
         );
         assert_eq!(docker::annotation(&after, "registries"), host);
     }
@@ -241,17 +241,17 @@ async fn removed_label_is_restored(world: Arc<World>) -> Outcome {
     ask_for_second(&world.replicas()[0], &namespace).await;
     let none = json!({ "metadata": { "labels": null } });
     edit(&namespace, "kubectl-label", &none).await;
-    let after = mended(&world.replicas()[0], &namespace, |secret| {
+    let after = repaired(&world.replicas()[0], &namespace, |secret| {
         secret.metadata.labels.is_some() && opens(&namespace)(secret)
     })
     .await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(docker::hosts(&after).len(), 2);
 
-    // Replaced by somebody else's: an owner that we did not know of before.
+    // The label names another owner.
     let theirs = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } });
     edit(&namespace, "kubectl-label", &theirs).await;
-    let after = mended(&world.replicas()[1], &namespace, |secret| {
+    let after = repaired(&world.replicas()[1], &namespace, |secret| {
         let labels = secret.metadata.labels.as_ref();
         labels.is_some_and(|labels| labels["app.kubernetes.io/managed-by"] == "ecr-pull-secrets")
     })
@@ -261,7 +261,7 @@ async fn removed_label_is_restored(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// A Secret of ours with two registries, after a change of its annotations and some pods.
+/// A Secret of ours with two registries, after a change of its annotations and further pods.
 async fn survives(world: &World, namespace: &Namespace, annotations: &Value) -> Outcome {
     let before = ours(world, namespace).await;
     ask_for_second(&world.replicas()[0], namespace).await;
@@ -272,13 +272,13 @@ async fn survives(world: &World, namespace: &Namespace, annotations: &Value) -> 
     )
     .await;
     let [one, other] = &world.pair();
-    mended(one, namespace, |secret| {
+    repaired(one, namespace, |secret| {
         docker::annotation(secret, "format") == "1"
     })
     .await;
     ask_for_second(other, namespace).await;
     let wanted = format!("{},{}", namespace.host(), second_host(namespace));
-    let after = mended(one, namespace, |secret| {
+    let after = repaired(one, namespace, |secret| {
         docker::annotation(secret, "registries") == wanted
     })
     .await;

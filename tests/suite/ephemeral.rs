@@ -1,5 +1,4 @@
-//! Ephemeral containers: a running pod cannot be patched, but the Secret behind its reference can
-//! still learn a registry.
+//! Ephemeral containers: a running pod cannot be patched, but its Secret can still get another registry.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ trials!(
     debugged_pod_without_reference_gets_no_secret,
 );
 
-/// What `kubectl debug` sends.
+/// Sends the patch of `kubectl debug`.
 async fn debug(namespace: &Namespace, image: &str) -> kube::Result<Pod> {
     let container = json!({ "name": "debugger", "image": image });
     let patch = Patch::Strategic(json!({ "spec": { "ephemeralContainers": [container] } }));
@@ -58,8 +57,7 @@ async fn debugged_pod_without_reference_gets_no_secret(world: Arc<World>) -> Out
     assert_eq!(references(&before), [""; 0]);
     let after = debug(&namespace, &namespace.image("tools")).await?;
     assert_eq!(references(&after), [""; 0]);
-    // Nothing that could be written would help this pod. One that can be helped comes later, and
-    // its Secret is the first.
+    // No Secret would help this pod. A later pod gets the first one.
     assert!(namespace.secret().await.is_none());
     let review = review::of_pod(&namespace.name, &pod("next", &namespace.image("app")));
     review::answer(&world.replicas()[0], &review).await;

@@ -1,5 +1,5 @@
-//! What a writer does whose memory is old, as that of a leader is that was frozen: on a real API
-//! server, but with a ledger that hears of nothing.
+//! A writer with a stale view, such as a leader that was frozen: on a real API server, but with a ledger
+//! that no watch feeds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ trials!(
     secret_without_edits_is_renewed_without_a_read,
 );
 
-/// A writer, and its memory.
+/// A writer and its stale view.
 struct Late {
     writer: Writer,
     ledger: Arc<Ledger>,
@@ -68,7 +68,7 @@ impl Late {
     }
 }
 
-/// A writer that has written a token that ends in six hours.
+/// A writer that wrote a token which expires in six hours.
 async fn late(namespace: &Namespace) -> Late {
     let late = Late::new(&namespace.client, Arc::new(Ledger::new(SECRET)));
     late.write(namespace, &[grant(&namespace.host(), "first", 6)])
@@ -76,14 +76,14 @@ async fn late(namespace: &Namespace) -> Late {
     late
 }
 
-/// Somebody with a memory of their own.
-async fn somebody(namespace: &Namespace) -> Late {
+/// A second writer, with a view of its own.
+async fn another(namespace: &Namespace) -> Late {
     let ledger = Arc::new(Ledger::new(SECRET));
     ledger.saw(&namespace.secret_comes().await.metadata);
     Late::new(&namespace.client, ledger)
 }
 
-/// A token that was minted now and ends in so many hours.
+/// A token that is minted now and expires in `hours`.
 fn grant(host: &str, password: &str, hours: i64) -> Grant {
     let now = clock::now();
     let text = BASE64_STANDARD.encode(format!("AWS:{password}"));
@@ -123,7 +123,7 @@ async fn late_create_leaves_a_foreign_secret_alone(world: Arc<World>) -> Outcome
     let secrets = namespace.api::<Secret>();
     secrets.delete(SECRET, &DeleteParams::default()).await?;
     let theirs = json!({ "type": "Opaque", "data": { "key": "dmFsdWU=" } });
-    let theirs = namespace.foreign_secret("somebody", theirs).await;
+    let theirs = namespace.foreign_secret("another", theirs).await;
     let newer = [grant(&namespace.host(), "newer", 7)];
     let refused = late.renew(&namespace, &newer).await;
     assert_eq!(refused, Err(Cause::ForeignType));
@@ -135,7 +135,7 @@ async fn late_write_keeps_a_newer_token(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let newest = [grant(&namespace.host(), "newest", 8)];
-    let renewed = somebody(&namespace).await.renew(&namespace, &newest).await;
+    let renewed = another(&namespace).await.renew(&namespace, &newest).await;
     assert!(renewed.is_ok_and(|written| written.applied));
     let newer = [grant(&namespace.host(), "newer", 7)];
     assert_eq!(late.renew(&namespace, &newer).await, Ok(Written::default()));
@@ -148,7 +148,7 @@ async fn late_write_keeps_an_added_registry(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let late = late(&namespace).await;
     let added = [grant(&second(&namespace), "added", 6)];
-    somebody(&namespace).await.write(&namespace, &added).await;
+    another(&namespace).await.write(&namespace, &added).await;
     let newer = [grant(&namespace.host(), "newer", 7)];
     let renewed = late.renew(&namespace, &newer).await;
     assert!(renewed.is_ok_and(|written| written.applied));
@@ -158,7 +158,7 @@ async fn late_write_keeps_an_added_registry(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// By somebody who may not look.
+/// The writer has no right to read.
 async fn secret_without_edits_is_renewed_without_a_read(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let sighted = late(&namespace).await;
@@ -186,9 +186,9 @@ async fn secret_without_edits_is_renewed_without_a_read(world: Arc<World>) -> Ou
         let secret = namespace.secret_comes().await;
         assert_eq!(password(&secret, &namespace.host()), next);
     }
-    // Where there is more than we know, it has to look.
+    // A Secret with other entries must be read first.
     let added = [grant(&second(&namespace), "added", 6)];
-    somebody(&namespace).await.write(&namespace, &added).await;
+    another(&namespace).await.write(&namespace, &added).await;
     let newer = [grant(&namespace.host(), "newer", 9)];
     let refused = blind.renew(&namespace, &newer).await;
     assert_eq!(refused, Err(Cause::RbacForbidden));

@@ -1,5 +1,5 @@
-//! What pod authors choose has bounds: registries in a Secret, regions of a namespace, tokens of
-//! the process. Beyond them the new one is refused by name, and what was there before stays.
+//! Limits on what pod authors choose: registries of a Secret, regions of a namespace, tokens of the
+//! process. Beyond a limit the new one is refused with a cause of its own, and the others stay.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn pod_of(name: &str, hosts: &[String]) -> Value {
     json!({ "metadata": { "name": name }, "spec": { "containers": containers } })
 }
 
-/// Hosts of as many accounts of a region.
+/// Registries of a region, each of another account.
 fn accounts(region: &Region, numbers: std::ops::Range<u64>) -> Vec<String> {
     numbers
         .map(|number| region.host(&format!("{:012}", 500_000_000_000 + number)))
@@ -49,8 +49,8 @@ fn hosts_of(regions: &[Region]) -> Vec<String> {
     regions.iter().map(|region| region.host(ACCOUNT)).collect()
 }
 
-/// What a replica says to a pod of these hosts when it had the time that it needs: a mint may take
-/// longer than an admission waits.
+/// A replica's answer to a pod with these hosts, once it answers in time: a mint may take longer than
+/// an admission waits.
 async fn answer(
     replica: &Replica,
     namespace: &Namespace,
@@ -77,7 +77,7 @@ async fn answer(
     answer
 }
 
-/// A replica without a token store: the one that all tests share has room for sixty-four as well.
+/// Starts a replica with a token store of its own: the shared one has a limit of 64 tokens, too.
 async fn apart(world: &Arc<World>, name: &str) -> Replica {
     let ours = Namespace::new(world).await.name;
     let replica = world.replica(name).env("ECR_PULL_SECRETS_NAMESPACE", ours);
@@ -86,7 +86,7 @@ async fn apart(world: &Arc<World>, name: &str) -> Replica {
     replica
 }
 
-/// How often a Secret of the namespace was written.
+/// Number of writes of the namespace's Secret.
 fn writes(world: &World, namespace: &Namespace) -> usize {
     let field = format!("\"namespace\":\"{}\"", namespace.name);
     let is_write = |line: &&str| line.contains("\"pull secret written\"") && line.contains(&field);
@@ -104,7 +104,7 @@ async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcom
     assert_eq!(references(&stored), [SECRET]);
     let before = namespace.secret_comes().await;
     assert_eq!(docker::hosts(&before), hundred);
-    // As many accounts as one likes: it is one region, and one token.
+    // The accounts need one token: they share a region.
     assert_eq!(
         namespace
             .region
@@ -119,7 +119,7 @@ async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcom
         .collect();
     assert_eq!(auths.len(), 1);
 
-    // The next one, alone and beside one that is there.
+    // The next registry, alone and beside an older one.
     let next = accounts(&namespace.region, 100..101);
     let both = [next.clone(), hundred[..1].to_vec()].concat();
     for replica in &world.replicas() {
@@ -132,7 +132,7 @@ async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcom
         warnings.contains(&Cause::TooManyRegistries.warning()),
         "{warnings}"
     );
-    // The hundred are still served, and nothing was written for the one.
+    // The hundred are still served, and the refused one caused no write.
     for replica in &world.replicas() {
         answer(replica, &namespace, &hundred, &[]).await;
     }
@@ -173,7 +173,7 @@ async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     }
     let (region, host) = left_out.expect("one is left out");
 
-    // The ones that it has go on, and another namespace is none the poorer.
+    // Its older regions still work, and another namespace is not affected.
     let have: Vec<_> = hosts
         .iter()
         .filter(|other| *other != host)
@@ -183,7 +183,7 @@ async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     let other = Namespace::in_region(&world, region.clone(), json!({})).await;
     answer(&replica, &other, &[other.host()], &[]).await;
     other.assert_opens().await;
-    // By now the token is there for everybody.
+    // Now every namespace can have the token.
     eventually("the seventeenth, without a new pod", LIMIT, || async {
         namespace
             .secret()

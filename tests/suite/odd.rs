@@ -1,4 +1,4 @@
-//! Namespaces in odd states: full, on their way out, made up, younger than the watch, of two minds.
+//! Namespaces in odd states: over quota, terminating, missing, newer than the watch, opted out and in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,7 +41,7 @@ async fn change(world: &World, namespace: &str, change: &Value) {
         .expect("a change");
 }
 
-/// Fails unless the answer says nothing but why.
+/// Fails unless the answer is empty but for its cause.
 fn assert_skipped(answer: &Value, why: &str) {
     assert!(answer["patch"].is_null(), "{answer}");
     assert!(answer["warnings"].is_null(), "{answer}");
@@ -49,7 +49,7 @@ fn assert_skipped(answer: &Value, why: &str) {
     assert_eq!(answer["auditAnnotations"]["cause"], why);
 }
 
-/// Asks until the replica has heard that there is nothing to do, and why.
+/// Sends reviews until the replica answers that there is nothing to do, with this cause.
 async fn skips(replica: &Replica, namespace: &Namespace, why: &str) {
     eventually(why, LIMIT, || async {
         let answer = ask(replica, namespace).await;
@@ -58,8 +58,8 @@ async fn skips(replica: &Replica, namespace: &Namespace, why: &str) {
     .await;
 }
 
-/// A pod whose review arrives all the same is real, and what is known of its namespace is old: it
-/// keeps its reference.
+/// A pod of a review is real, even if the replica's view of its namespace is stale: the pod keeps its
+/// reference.
 async fn warns_of_the_end(replica: &Replica, namespace: &Namespace) {
     let cause = Cause::NamespaceTerminating;
     eventually(cause.name(), LIMIT, || async {
@@ -137,7 +137,7 @@ async fn terminating_namespace_ends_its_work(world: Arc<World>) -> Outcome {
     for replica in &world.replicas() {
         warns_of_the_end(replica, &namespace).await;
     }
-    // The work that was under way hears of it, too, and ends.
+    // Work in progress ends as well.
     eventually("both replicas give up", LIMIT, || async {
         let lines = log_lines(&world, &namespace.name, "\"gave up on a pull secret\"");
         assert!(lines <= 2);
@@ -146,7 +146,7 @@ async fn terminating_namespace_ends_its_work(world: Arc<World>) -> Outcome {
     .await;
     namespace.region.clear_faults().await?;
     let before = calls(&namespace).await;
-    // What comes later in the same region finds neither a token nor a call under way.
+    // A later namespace of the region finds neither a token nor a call in progress.
     let later = Namespace::in_region(&world, namespace.region.clone(), json!({})).await;
     for replica in &world.replicas() {
         warns_of_the_end(replica, &namespace).await;
@@ -177,8 +177,8 @@ async fn missing_namespace_gets_nothing(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// No API server sends such a review, but anybody who reaches the port can. A name goes into the
-/// path of calls.
+/// No API server sends such a review, but any client that reaches the port can. The name becomes part of
+/// the path of calls.
 async fn invalid_namespace_name_gets_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let there = &namespace.name;
@@ -199,7 +199,7 @@ async fn invalid_namespace_name_gets_nothing(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Makes a namespace, and asks a replica in the same millisecond: before the watch can tell it.
+/// Creates a namespace and sends a review in the same millisecond, before the watch delivers it.
 async fn ask_at_once(world: &World, replica: &Replica, labels: &Value, image: &str) -> Value {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("young-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -257,7 +257,7 @@ async fn namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     }
     let stored = namespace.pod("out", &namespace.image("app")).await;
     assert_eq!(references(&stored), [""; 0]);
-    // The pods from before still need it.
+    // Older pods still need the Secret.
     assert!(
         namespace.secret().await == Some(before),
         "the Secret has changed"
@@ -270,7 +270,7 @@ async fn namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
         .await;
     }
     let number = AtomicU32::new(0);
-    eventually("the API server asks again", LIMIT, || async {
+    eventually("the API server calls us again", LIMIT, || async {
         let name = format!("in-{}", number.fetch_add(1, Ordering::Relaxed));
         let stored = namespace.pod(&name, &namespace.image("app")).await;
         (references(&stored) == [SECRET]).then_some(())

@@ -1,5 +1,5 @@
-//! Tokens that live for seconds, and Secrets that hold one that works all the same: renewed in
-//! place by whoever leads, with one call of AWS a renewal, whatever happens to single namespaces.
+//! Tokens with lifetimes of seconds, and Secrets that always hold a valid one. The leader renews them in
+//! place, with one call of AWS for each token, through faults of single namespaces.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ trials!(
     next_leader_writes_only_stale_secrets,
 );
 
-/// Of a token that is renewed while a test waits.
+/// Lifetime of a token that is renewed while a test waits.
 const LIFE: i64 = 20;
 
-/// A namespace whose region gives out tokens that live for seconds.
+/// Creates a namespace whose region mints tokens with lifetimes of seconds.
 async fn short_lived(world: &Arc<World>) -> Namespace {
     let namespace = Namespace::new(world).await;
     lives(&namespace, LIFE).await;
@@ -47,7 +47,7 @@ async fn lives(namespace: &Namespace, seconds: i64) {
     namespace.region.fault(fault).await.expect("a lifetime");
 }
 
-/// Asks as the API server would for a pod that is never stored.
+/// Sends a review of a pod that is never stored.
 async fn ask(world: &World, namespace: &Namespace) {
     let pod = pod("pod", &namespace.image("app"));
     let review = review::of_pod(&namespace.name, &pod);
@@ -59,7 +59,7 @@ fn token(secret: &Secret, namespace: &Namespace) -> String {
     docker::auth(secret, &namespace.host())
 }
 
-/// The Secret, once it holds another token than `last`.
+/// Waits until the Secret holds another token than `last`.
 async fn renewed(namespace: &Namespace, last: &str) -> Secret {
     eventually("the next token", LIMIT, || async {
         let secret = namespace.secret().await?;
@@ -83,12 +83,15 @@ async fn each_token_is_renewed_by_one_call(world: Arc<World>) -> Outcome {
     let mut last = first.clone();
     for _ in 0..3 {
         last = renewed(&namespace, &token(&last, &namespace)).await;
-        assert!(tokens.insert(token(&last, &namespace)), "an old one again");
+        assert!(
+            tokens.insert(token(&last, &namespace)),
+            "an old token again"
+        );
         assert_eq!(last.metadata.uid, first.metadata.uid);
         assert_eq!(docker::annotation(&last, "exclusive"), "true");
         assert_eq!(namespace.verdict(&last, "app").await, Verdict::Accepted);
     }
-    // Every token that AWS gave out is one that the Secret held.
+    // The Secret held every token that AWS minted.
     let made = calls(&namespace).await;
     let held = tokens.len() as u64;
     assert!(made == held || made == held + 1, "{made} calls for {held}");
@@ -133,7 +136,7 @@ async fn unwritable_namespace_delays_no_other(world: Arc<World>) -> Outcome {
         last = renewed(&good, &token(&last, &good)).await;
         assert_eq!(good.verdict(&last, "app").await, Verdict::Accepted);
     }
-    // What stands in the way is named, and not taken for somebody else's policy.
+    // The Event names the cause, and not the policy of another owner.
     let events = bad.api::<Event>();
     eventually("an Event", LIMIT, || async {
         let events = events.list(&ListParams::default()).await.expect("Events");
@@ -149,7 +152,7 @@ async fn unwritable_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// The API server says 500 for each of them, as it does when it is in trouble itself.
+/// The API server answers 500 for each write, as it does when it fails itself.
 async fn namespaces_with_a_broken_webhook_delay_no_other(world: Arc<World>) -> Outcome {
     let good = short_lived(&world).await;
     let labels = json!({ "webhook": "down" });
@@ -212,7 +215,7 @@ async fn failed_renewal_keeps_the_token_and_backs_off(world: Arc<World>) -> Outc
     let before = calls(&namespace).await;
     let ends: jiff::Timestamp = docker::annotation(&first, "expires-at").parse()?;
     let begun = Instant::now();
-    eventually("the last token ends", LIMIT, || async {
+    eventually("the last token expires", LIMIT, || async {
         (ecr_pull_secrets::clock::now() > ends).then_some(())
     })
     .await;
@@ -222,7 +225,7 @@ async fn failed_renewal_keeps_the_token_and_backs_off(world: Arc<World>) -> Outc
         first.metadata.resource_version
     );
     let made = calls(&namespace).await - before;
-    // From half of its life on, with a pause between two, each twice by the SDK.
+    // Calls begin at half of the lifetime, with pauses. The SDK tries each twice.
     let most = 2 * begun.elapsed().as_secs() + 2;
     assert!((2..=most).contains(&made), "{made} calls, {most} at most");
     namespace.region.clear_faults().await?;
@@ -270,7 +273,7 @@ async fn edit_is_kept_until_the_next_token(world: Arc<World>) -> Outcome {
     assert_eq!(docker::config(&after)["auths"]["ghcr.io"], login("joe"));
     assert_eq!(docker::annotation(&after, "exclusive"), "");
     assert_eq!(after.metadata.uid, first.metadata.uid);
-    // What is not ours alone is renewed all the same, and stays.
+    // A shared Secret is renewed as well, and keeps its other logins.
     let later = renewed(&namespace, &token(&after, &namespace)).await;
     assert_eq!(docker::config(&later)["auths"]["ghcr.io"], login("joe"));
     assert_eq!(namespace.verdict(&later, "app").await, Verdict::Accepted);
@@ -291,7 +294,7 @@ async fn impossible_lifetime_claim_pins_no_token(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Namespaces that are held back stand for those that the last leader did not reach.
+/// Namespaces that are held back stand for those that the last leader did not write.
 async fn next_leader_writes_only_stale_secrets(_: Arc<World>) -> Outcome {
     let world = World::builder().replicas(2).start().await;
     let first = Namespace::new(&world).await;
@@ -306,7 +309,7 @@ async fn next_leader_writes_only_stale_secrets(_: Arc<World>) -> Outcome {
         namespaces.push(Namespace::in_region(&world, region, labels).await);
     }
     for namespace in &namespaces {
-        // So that nobody takes the Secret for one that is not needed.
+        // A pod keeps the Secret in use.
         namespace.pod("pod", &namespace.image("app")).await;
     }
     let mut before = Vec::new();
@@ -326,7 +329,7 @@ async fn next_leader_writes_only_stale_secrets(_: Arc<World>) -> Outcome {
         half.push(secret);
     }
     let minted = calls(&namespaces[0]).await;
-    // Whoever leads next finds nothing held back.
+    // The next leader finds nothing held back.
     world.leader().await.terminate();
     release(&world).await;
     for (namespace, old) in held_back.iter().zip(&half[10..]) {
@@ -343,7 +346,7 @@ async fn next_leader_writes_only_stale_secrets(_: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Has the API server refuse every update of a Secret in the namespaces with the label.
+/// Has the API server refuse updates of Secrets in namespaces with the label.
 async fn hold_back(world: &World, held_back: &Namespace) {
     let client = &world.cluster.client;
     let policy = json!({

@@ -1,4 +1,4 @@
-//! Who may have which registry, with whose rights: the rules on a replica that has some.
+//! Rules: which namespace gets which registry, with which identity.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ trials!(
     two_identities_of_a_namespace_stay_apart,
 );
 
-/// A replica with these rules.
+/// Starts a replica with these rules.
 async fn with_rules(world: &World, name: &str, rules: Value) -> Replica {
     let config =
         json!({ "apiVersion": "ecr-pull-secrets.dev/v1", "kind": "Config", "rules": rules });
@@ -30,7 +30,7 @@ async fn with_rules(world: &World, name: &str, rules: Value) -> Replica {
     replica
 }
 
-/// What it says to a pod with images of both.
+/// A replica's answer to a pod with images of both registries.
 async fn ask_for_both(replica: &Replica, namespace: &Namespace, other: &Namespace) -> Value {
     let mut pod = pod("pod", &namespace.image("app"));
     pod["spec"]["initContainers"] = json!([{ "name": "init", "image": other.image("init") }]);
@@ -55,7 +55,7 @@ fn assert_denied(answer: &Value) {
 async fn pod_with_only_denied_registries_gets_no_reference(world: Arc<World>) -> Outcome {
     let allowed = Namespace::new(&world).await;
     let denied = Namespace::in_region(&world, allowed.region.clone(), json!({})).await;
-    // The same registry: the namespace decides, and the first rule that matches.
+    // The same registry: the namespace and the first matching rule decide.
     let rules = json!([{ "namespaces": [&denied.name], "deny": {} }, { "ambient": {} }]);
     let replica = with_rules(&world, "denies", rules).await;
     assert_denied(&ask(&replica, &denied).await);
@@ -95,7 +95,7 @@ async fn registry_without_a_rule_is_denied(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// A role of this name that the default user may assume.
+/// Creates a role that the default user may assume.
 fn role(name: &str, external_id: &str) -> Role {
     Role {
         arn: format!("arn:aws:iam::210987654321:role/{name}"),
@@ -110,7 +110,7 @@ fn assumes(role: &Role, external_id: &str) -> Value {
     json!({ "roleArn": role.arn, "externalId": external_id, "sessionName": "suite" })
 }
 
-/// Who called in the namespace's region.
+/// Identities that called in the namespace's region.
 async fn principals(namespace: &Namespace) -> Vec<String> {
     let calls = namespace.region.calls().await.expect("the stand-in counts");
     let mints = calls

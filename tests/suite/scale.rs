@@ -35,7 +35,7 @@ async fn two_hundred_pods_need_one_secret_per_namespace(world: Arc<World>) -> Ou
     }
     for namespace in &namespaces {
         let secret = namespace.assert_opens().await;
-        // Written once: one entry of ours in the managed fields, and no second version of the content.
+        // Written once: the managed fields have one entry.
         assert_eq!(
             secret.metadata.managed_fields.as_ref().map(Vec::len),
             Some(1)
@@ -58,7 +58,7 @@ async fn two_hundred_pods_need_one_secret_per_namespace(world: Arc<World>) -> Ou
         }
         written
     };
-    // The line comes after the object.
+    // The log line comes after the write.
     eventually("twenty writes in the logs", LIMIT, || async {
         (written() >= 20).then_some(())
     })
@@ -97,7 +97,7 @@ async fn two_concurrent_registries_both_reach_the_secret(world: Arc<World>) -> O
 
 async fn second_namespace_costs_no_aws_call(world: Arc<World>) -> Outcome {
     let first = Namespace::new(&world).await;
-    // Connections go to the replicas in turn; four pods reach both.
+    // Each replica gets a review.
     for replica in &world.replicas() {
         let review = review::of_pod(&first.name, &pod("pod", &first.image("app")));
         review::answer(replica, &review).await;
@@ -112,7 +112,7 @@ async fn second_namespace_costs_no_aws_call(world: Arc<World>) -> Outcome {
     }
     second.assert_opens().await;
     let after = first.region.total(Action::GetAuthorizationToken).await?;
-    // The replica that found the first namespace's Secret fresh holds no token yet.
+    // The replica that found the Secret fresh may hold no token yet.
     assert!(
         after.total <= 2 && after.total - before.total <= 1,
         "{before:?} {after:?}"

@@ -38,7 +38,7 @@ fn logged(replica: &Replica, text: &str) -> bool {
 
 async fn sigterm_drains_and_second_signal_ends(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    // Longer than anybody waits here: what ends the process is the second signal.
+    // Longer than the test waits: the second signal ends the process.
     let replica = with_drain_delay(&world, "drains", 3600).await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let send = async || {
@@ -56,19 +56,19 @@ async fn sigterm_drains_and_second_signal_ends(world: Arc<World>) -> Outcome {
     };
     assert_eq!(send().await, None);
     replica.terminate();
-    let missing = eventually("it is unready", LIMIT, || async {
+    let missing = eventually("the replica is unready", LIMIT, || async {
         let (status, text) = replica.get("/readyz").await?;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some(text)
     })
     .await;
     assert_eq!(missing, "draining\n");
-    // Alive, accepting new connections, answering; and letting go of each connection.
+    // The replica is alive, accepts connections and answers, and closes each connection.
     assert_eq!(
         replica.get("/healthz").await.expect("an answer").0,
         StatusCode::OK
     );
     assert_eq!(send().await.expect("a header"), "close");
-    // Whichever it is.
+    // Any second signal will do.
     replica.interrupt();
     assert_eq!(replica.ended().await, 0);
     assert!(logged(&replica, "asked twice: ending at once"));
@@ -80,7 +80,7 @@ async fn request_in_flight_is_finished(world: Arc<World>) -> Outcome {
     namespace.region.fault(Fault::Hang).await?;
     let replica = with_drain_delay(&world, "finishes", 0).await;
     let interrupt = async {
-        eventually("a review is under way", LIMIT, || async {
+        eventually("a review is in progress", LIMIT, || async {
             let in_flight = replica
                 .metric("ecr_pull_secrets_admission_in_flight", &[])
                 .await;
@@ -89,7 +89,7 @@ async fn request_in_flight_is_finished(world: Arc<World>) -> Outcome {
         .await;
         replica.terminate();
     };
-    // It waits for AWS for two seconds, and the process for it.
+    // The review waits two seconds for AWS, and the process waits for the review.
     let (answer, ()) = tokio::join!(ask(&replica, &namespace), interrupt);
     assert!(review::adds_reference(&answer), "{answer}");
     assert_eq!(review::warnings(&answer), Cause::AwsTimeout.warning());
@@ -99,7 +99,7 @@ async fn request_in_flight_is_finished(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Runs `serve` on a configuration file, if there is one, with further flags.
+/// Runs `serve` with a configuration file, if given, and with further flags.
 fn serve(config: Option<&str>, flags: &[&str]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("config.yaml");
@@ -123,7 +123,7 @@ fn printed(config: Option<&str>) -> String {
 }
 
 async fn printed_configuration_can_be_read_again(_: Arc<World>) -> Outcome {
-    // No file means the defaults, and they are printed, too.
+    // Without a file the defaults are printed.
     let defaults = printed(None);
     assert!(
         defaults.contains("name: ecr-registry-credentials"),

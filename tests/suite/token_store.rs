@@ -1,5 +1,5 @@
-//! The token store: what one replica minted, all of them have; also one that starts while AWS is
-//! down. Nothing that happens to the Secret keeps a pod from its token.
+//! The token store: all replicas have what one of them minted, also one that starts while AWS is down. No
+//! edit of the store keeps a pod from its token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,8 +38,7 @@ trials!(
 
 const STORE: &str = "ecr-pull-secrets-tokens";
 
-/// A replica's answer to the first pod of a namespace, which must be without a warning, and the
-/// token in the Secret that comes of it.
+/// Sends a review of a namespace's first pod, which must cause no warning; the token in the new Secret.
 async fn serves(replica: &Replica, namespace: &Namespace) -> String {
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(replica, &review).await;
@@ -48,7 +47,7 @@ async fn serves(replica: &Replica, namespace: &Namespace) -> String {
     docker::auth(&namespace.secret_comes().await, &namespace.host())
 }
 
-/// Another namespace with images of the same region.
+/// Creates another namespace in the same region.
 async fn sibling(world: &Arc<World>, namespace: &Namespace) -> Namespace {
     Namespace::in_region(world, namespace.region.clone(), json!({})).await
 }
@@ -71,7 +70,7 @@ async fn store(installation: &Installation) -> Option<Secret> {
     secrets.get_opt(STORE).await.expect("a look")
 }
 
-/// What is in the store, by region.
+/// Tokens of the store, by region.
 async fn stored(installation: &Installation) -> BTreeMap<String, Token> {
     let data = store(installation).await.and_then(|secret| secret.data);
     data.iter()
@@ -81,7 +80,7 @@ async fn stored(installation: &Installation) -> BTreeMap<String, Token> {
         .collect()
 }
 
-/// The token of a region, once it is in the store and has this text.
+/// Waits until the store holds this token for a region.
 async fn comes(installation: &Installation, region: &Region, text: &str) -> Token {
     eventually("the token in the store", LIMIT, || async {
         let token = stored(installation).await.remove(region.name())?;
@@ -90,7 +89,7 @@ async fn comes(installation: &Installation, region: &Region, text: &str) -> Toke
     .await
 }
 
-/// Until the replica has a token of the region in its memory.
+/// Waits until the replica has a token of the region in memory.
 async fn knows(replica: &Replica, region: &Region) {
     let name = "ecr_pull_secrets_token_expiry_timestamp_seconds";
     let label = format!("region=\"{}\"", region.name());
@@ -142,12 +141,12 @@ async fn replica_started_without_aws_serves_stored_tokens(world: Arc<World>) -> 
     let first = Namespace::new(&world).await;
     let token = serves(&before, &first).await;
     comes(&installation, &first.region, &token).await;
-    // Every replica goes, and AWS with them.
+    // All replicas stop, and AWS fails.
     before.stop();
     first.region.fault(Fault::Reset).await?;
     let after = installation.replica("after");
     after.ready().await;
-    // It says that it is ready when it has read the store, so there is nothing to wait for.
+    // A ready replica has read the store, so there is nothing to wait for.
     let second = sibling(&world, &first).await;
     assert_eq!(serves(&after, &second).await, token);
     second.assert_opens().await;
@@ -166,7 +165,7 @@ async fn concurrent_mints_all_reach_the_store(world: Arc<World>) -> Outcome {
         .iter()
         .zip(replicas.iter().cycle())
         .map(|(namespace, replica)| async {
-            // A mint may take longer than the admission waits: the Secret comes all the same.
+            // A mint may take longer than the admission waits. The Secret still comes.
             let image = namespace.image("app");
             let review = review::of_pod(&namespace.name, &pod("pod", &image));
             assert!(review::adds_reference(
@@ -204,7 +203,7 @@ async fn edited_store_breaks_nothing_and_keeps_unknown_entries(world: Arc<World>
         .iter()
         .map(|(name, value)| ((*name).to_owned(), json!(BASE64_STANDARD.encode(value))))
         .collect();
-    // And what is known is spoilt.
+    // And the known entry is corrupt.
     let ours = stored::data_key(&key(&first.region));
     data.insert(ours, json!(BASE64_STANDARD.encode("{\"format\": 1")));
     edit(&installation, Value::Object(data)).await;
@@ -212,7 +211,7 @@ async fn edited_store_breaks_nothing_and_keeps_unknown_entries(world: Arc<World>
     let second = sibling(&world, &first).await;
     assert_eq!(serves(&replica, &second).await, token);
 
-    // Another one, which reads all of that first, and writes beside it.
+    // Another replica reads all of that first, and adds an entry.
     let next = installation.replica("next");
     next.ready().await;
     let third = sibling(&world, &first).await;
@@ -251,7 +250,7 @@ async fn later_expiry_wins(world: Arc<World>) -> Outcome {
         edit(&installation, json!({ stored::data_key(&key): value })).await;
         text
     };
-    // Of a replica that we do not know, say.
+    // For example from a replica that we do not know.
     let later = put(&first.region, "later", 6).await;
     for replica in [&one, &other] {
         eventually("the later token", LIMIT, || async {
@@ -260,7 +259,7 @@ async fn later_expiry_wins(world: Arc<World>) -> Outcome {
         })
         .await;
     }
-    // Neither an earlier end nor one beyond belief.
+    // Neither an earlier expiry nor an impossible one.
     for (name, hours) in [("earlier", 1), ("incredible", 25), ("ages", 100_000)] {
         put(&first.region, name, hours).await;
         comes(&installation, &first.region, &later).await;
@@ -271,7 +270,7 @@ async fn later_expiry_wins(world: Arc<World>) -> Outcome {
     }
     assert_eq!(calls(&first.region).await, 1);
 
-    // Not even where there is nothing better.
+    // Not even without a better one.
     let elsewhere = Namespace::new(&world).await;
     let incredible = put(&elsewhere.region, "incredible", 25).await;
     let next = installation.replica("next");
@@ -324,7 +323,7 @@ async fn unwritable_store_is_written_later(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let token = serves(&replica, &namespace).await;
     namespace.assert_opens().await;
-    eventually("a word in the log", LIMIT, || async {
+    eventually("a warning in the log", LIMIT, || async {
         let log = std::fs::read_to_string(&replica.log).expect("a log");
         let line = log
             .lines()

@@ -1,7 +1,7 @@
-//! What must not be touched: no reference, no Secret, no call to AWS.
+//! Pods and namespaces that we must not touch: no reference, no Secret, no call to AWS.
 //!
-//! That something does *not* happen is shown by what happens after it: a pod that is served, in the
-//! same namespace or region, and whose traces are the only ones.
+//! A test shows that by a later pod in the same namespace or region. That one is served, and its traces
+//! are the only ones.
 
 use std::sync::Arc;
 
@@ -24,8 +24,7 @@ trials!(
     system_namespaces_are_untouched,
 );
 
-/// Fails unless neither the pods nor AWS nor the namespace show a trace of us, and then shows that
-/// they would.
+/// Fails if pods, AWS or the namespace show a trace of us.
 async fn leaves_no_trace(namespace: &Namespace, pods: &[Pod]) -> Outcome {
     for pod in pods {
         assert_eq!(references(pod), [""; 0], "{:?}", pod.metadata.name);
@@ -65,7 +64,7 @@ async fn other_registries_and_look_alikes_are_untouched(world: Arc<World>) -> Ou
     let mut pods = Vec::new();
     for (number, image) in images.iter().enumerate() {
         pods.push(namespace.pod(&format!("pod-{number}"), image).await);
-        // The registration lets some of these through: the answer must be the same.
+        // The registration matches some of these images. The answer must be the same.
         let review = review::of_pod(&namespace.name, &pod("pod", image));
         let answer = review::answer(&world.replicas()[0], &review).await;
         assert!(answer.get("patch").is_none(), "{image}: {answer}");
@@ -89,7 +88,7 @@ async fn mirror_pods_are_untouched(world: Arc<World>) -> Outcome {
     mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "hash" });
     mirror["spec"]["nodeName"] = json!("node-of-a-static-pod");
     let stored: Pod = namespace.create(mirror.clone()).await?;
-    // The registration excludes them already; so does the code.
+    // Both the registration and the code exclude mirror pods.
     let answer = review::answer(
         &world.replicas()[0],
         &review::of_pod(&namespace.name, &mirror),
@@ -135,7 +134,7 @@ async fn dry_run_writes_nothing(world: Arc<World>) -> Outcome {
         ..PostParams::default()
     };
     let answer = namespace.api::<Pod>().create(&params, &object).await?;
-    // The same patch as for the real thing, so that a dry run tells the truth.
+    // A dry run gets the same patch as a real request.
     assert_eq!(references(&answer), [SECRET]);
     for replica in &world.replicas() {
         let mut review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));

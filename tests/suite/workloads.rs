@@ -1,7 +1,7 @@
-//! Every kind of workload, with an unchanged manifest: its pods are stored with the reference, with
-//! nothing else about them changed, and the Secret opens the registry.
+//! Every kind of workload, with an unchanged manifest. Its pods are stored with the reference, and nothing
+//! else in them changes. The Secret opens the registry.
 //!
-//! "Unchanged" is judged against a twin: the same object in a namespace that opted out.
+//! The comparison is with a twin: the same object in a namespace that opted out.
 
 use std::sync::Arc;
 
@@ -29,13 +29,13 @@ trials!(
     pod_with_own_pull_secrets_keeps_them,
 );
 
-/// An object to be created, and what its pods looked like without us.
+/// An object to create, and the references of its pods without us.
 struct Workload {
     api_version: &'static str,
     kind: &'static str,
     plural: &'static str,
     spec: fn(&Namespace) -> Value,
-    /// The references that the pods have beside ours.
+    /// References that the pods have beside ours.
     own_references: &'static [&'static str],
 }
 
@@ -84,7 +84,7 @@ fn gvk(api_version: &str, kind: &str) -> GroupVersionKind {
     GroupVersionKind::gvk(group, version, kind)
 }
 
-/// What a pod is, without what differs between any two pods, and without our reference.
+/// A pod without our reference, and without what differs between any two pods.
 fn essence(pod: &Pod) -> Value {
     let mut spec = serde_json::to_value(&pod.spec).expect("a spec is JSON");
     let references = spec["imagePullSecrets"].take();
@@ -172,7 +172,7 @@ async fn statefulset_whose_account_has_pull_secrets_gets_reference(world: Arc<Wo
 }
 
 async fn daemonset_gets_the_reference(world: Arc<World>) -> Outcome {
-    // The controller makes a pod for each node that there is, ready or not.
+    // The controller creates a pod for each node, ready or not.
     let nodes: Api<Node> = Api::all(world.cluster.client.clone());
     let node: Node = serde_json::from_value(json!({ "metadata": { "name": "node" } }))?;
     nodes.create(&PostParams::default(), &node).await?;
@@ -224,7 +224,7 @@ async fn cronjob_gets_the_reference(world: Arc<World>) -> Outcome {
     cronjobs
         .create(&PostParams::default(), &serde_json::from_value(manifest)?)
         .await?;
-    // Nobody waits for 3 AM.
+    // The test does not wait until 3 AM.
     let mut kubectl = world.kubectl();
     kubectl.args([
         "-n",

@@ -77,7 +77,7 @@ impl World {
         self.rolled_out_within(120);
     }
 
-    /// Sets the `caBundle`, as an administrator who brings certificates does.
+    /// Sets the `caBundle`, as an administrator with a certificate of their own does.
     fn trust(&self, ca: &Path) {
         let ca = std::fs::read(ca).expect("a CA");
         let patch = json!([{

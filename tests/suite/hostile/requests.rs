@@ -1,4 +1,4 @@
-//! One request at a time.
+//! Single hostile requests.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ async fn body_without_content_type_is_refused(world: Arc<World>) -> Outcome {
 
 async fn long_body_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
     let replica = &world.replicas()[0];
-    // Not a byte of it is sent.
+    // No byte of the body is sent.
     let eight = 8 * 1024 * 1024;
     let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
     let heard = until_end(&mut stream).await;
@@ -62,12 +62,12 @@ async fn long_body_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
         heard.to_lowercase().contains("connection: close"),
         "{heard}"
     );
-    // All of it is sent, and the answer read afterwards.
+    // The whole body is sent before the answer is read.
     let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
     stream.write_all(&vec![b' '; eight]).await?;
     let heard = until_end(&mut stream).await;
     assert_eq!(status(&heard), "413", "{heard}");
-    // Nobody said how much it would be.
+    // A chunked body has no announced length.
     let mut stream = say(replica, head("Transfer-Encoding: chunked\r\n")).await;
     let chunk = format!("100000\r\n{}\r\n", " ".repeat(1024 * 1024));
     for _ in 0..8 {
@@ -77,7 +77,7 @@ async fn long_body_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
     }
     let heard = until_end(&mut stream).await;
     assert_eq!(status(&heard), "413", "{heard}");
-    // In chunks that are not too long, it is a review as any other.
+    // A chunked body within the limit is a valid review.
     let review = review();
     let (one, two) = review.split_at(review.len() / 2);
     let mut body = head("Transfer-Encoding: chunked\r\n");
@@ -93,12 +93,12 @@ async fn body_of_wrong_length_harms_no_other(world: Arc<World>) -> Outcome {
     let replica = world.replica("lied-to").start();
     replica.ready().await;
     let review = review();
-    // More than was announced is another request, and not a good one.
+    // Bytes beyond the announced length are another request, and a malformed one.
     let mut stream = say(&replica, request(&review) + "{}\r\n\r\n").await;
     let heard = until_end(&mut stream).await;
     assert_eq!(status(&heard), "200", "{heard}");
     assert!(heard.contains("400 Bad Request"), "{heard}");
-    // Less: the rest is waited for, but not for long; by whoever goes away, not at all.
+    // A short body times out. If the client closes, the replica does not wait.
     let longer = head(&format!("Content-Length: {}\r\n", review.len() + 1)) + &review;
     let mut stream = say(&replica, &longer).await;
     assert_eq!(until_end(&mut stream).await, "");
@@ -178,7 +178,7 @@ async fn forged_review_changes_no_excluded_namespace(world: Arc<World>) -> Outco
     let image = out.image("app");
     for namespace in [out.name.as_str(), "nowhere", "kube-system/../default", ""] {
         let mut forged = reviews::of_pod(namespace, &pod("pod", &image));
-        // What the object says of itself does not count.
+        // The object's own namespace does not count.
         forged["request"]["object"]["metadata"]["namespace"] = json!("default");
         for replica in &world.replicas() {
             let answer = reviews::answer(replica, &forged).await;
@@ -208,7 +208,7 @@ async fn malformed_request_is_closed(world: Arc<World>) -> Outcome {
             "{bytes}: {heard}"
         );
     }
-    // Without TLS.
+    // A client without TLS.
     let mut stream = TcpStream::connect(replica.https).await?;
     stream.write_all(request(&review()).as_bytes()).await?;
     let mut heard = Vec::new();
@@ -233,7 +233,7 @@ async fn old_connection_closes_after_an_answer(world: Arc<World>) -> Outcome {
         }
         answers += 1;
     }
-    assert!(answers > 0, "it was young once");
+    assert!(answers > 0, "the connection answered before it was old");
     assert_eq!(until_end(&mut stream).await, "");
     Ok(())
 }
@@ -245,7 +245,7 @@ async fn slow_header_is_closed_and_idle_connection_kept(world: Arc<World>) -> Ou
     let mut unused = say(replica, "").await;
     let mut drops = say(replica, "").await;
     let cut = timeout(LIMIT, async {
-        // One byte after the other, for as long as somebody listens.
+        // One byte at a time, until the replica closes the connection.
         let mut byte = [0];
         for letter in head("X: y\r\n")
             .repeat(100)
