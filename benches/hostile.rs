@@ -108,10 +108,11 @@ pub async fn measure(report: &mut Report) {
     report.figure("hostile_p99_ratio", beside / quiet);
     report.figure("hostile_memory_growth_mib", after - baseline);
     report.note(format!(
-        "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: \
-         p99 from when each was due {beside:.2} ms, {quiet:.2} without them; of {count} new connections meanwhile, until the \
-         first answer: p50 {new:.0} ms, the slowest {slowest:.0} ({new_alone:.0} and {slowest_alone:.0} without the others), with {lost} evicted connections before; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
-         {first:.1} after the first turn and {after:.1} after the last"
+        "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: p99 \
+         from the due time {beside:.2} ms, {quiet:.2} without them; {count} new connections meanwhile: first answer after \
+         {new:.0} ms in the median and {slowest:.0} at most ({new_alone:.0} and {slowest_alone:.0} without them), {lost} \
+         evicted before it; memory {baseline:.1} MiB before, {peak:.1} at the peak, {first:.1} after the first turn and \
+         {after:.1} after the last"
     ));
     site.stop();
 }

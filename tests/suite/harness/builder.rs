@@ -138,7 +138,7 @@ impl Builder {
             .disable_cleanup(keep())
             .tempdir()
             .expect("a folder");
-        interrupt::remove_folder(directory.path());
+        interrupt::will_remove(directory.path());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
         let aws = stand_in.client();
@@ -158,7 +158,7 @@ impl Builder {
             started: AtomicU32::new(0),
             _stand_in: stand_in,
         });
-        interrupt::stop(&world);
+        interrupt::will_stop(&world);
         world
     }
 }

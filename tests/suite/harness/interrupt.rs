@@ -9,7 +9,7 @@ static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static WORLDS: Mutex<Vec<Weak<World>>> = Mutex::new(Vec::new());
 
 /// On Ctrl-C, removes the folder.
-pub fn remove_folder(folder: &Path) {
+pub fn will_remove(folder: &Path) {
     let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
     folders.push(folder.to_owned());
     if folders.len() == 1 {
@@ -23,7 +23,7 @@ pub fn remove_folder(folder: &Path) {
 }
 
 /// On Ctrl-C, stops the world before its folder goes.
-pub fn stop(world: &Arc<World>) {
+pub fn will_stop(world: &Arc<World>) {
     let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
     worlds.push(Arc::downgrade(world));
 }
