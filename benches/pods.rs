@@ -82,8 +82,7 @@ pub async fn measure(report: &mut Report) {
     let bench = Bench::start().await;
     let mut rates = CLIENTS.map(|_| Rates::default());
     for round in 0..=few(ROUNDS) {
-        for turn in 0..ALL.len() {
-            let webhook = ALL[(round + turn) % ALL.len()];
+        for webhook in order(round) {
             for (rates, pods) in rates.iter_mut().zip(bench.slot(webhook).await) {
                 if round > 0 {
                     rates.0[webhook as usize].push(pods);
@@ -124,6 +123,16 @@ pub async fn measure(report: &mut Report) {
         ));
     }
     bench.site.stop();
+}
+
+/// Six rounds have all six orders, so that no webhook always follows the same one.
+fn order(round: usize) -> [Webhook; 3] {
+    let mut order = ALL;
+    order.rotate_left(round % 3);
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 /// What all turns share.
