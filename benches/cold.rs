@@ -9,7 +9,7 @@ use crate::harness::review;
 use crate::report::{Report, few, quantiles};
 use crate::site::{Site, name};
 
-/// How many.
+/// Number of cold admissions.
 const NAMESPACES: usize = 500;
 
 /// Measures it.
@@ -18,7 +18,7 @@ pub async fn measure(report: &mut Report) {
     println!("cold: {count} namespaces without a pull Secret");
     let site = Site::start().await;
     site.namespaces(0..count + 1).await;
-    let replica = site.replica();
+    let replica = site.start_replica();
     replica.ready().await;
     site.first_secret(&replica).await;
     let mut connection = replica.connect().await.expect("a connection");
@@ -45,10 +45,10 @@ pub async fn measure(report: &mut Report) {
         "cold admission, token known, {count} new namespaces one after the other: {writes:.0} writes and {reads:.0} reads \
          of Secrets at the API server; p50 {p50:.1} ms, p99 {p99:.1}, the slowest {most:.1}"
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
-/// What the API server counts: writes and reads of single Secrets, by whomever.
+/// Writes and reads of single Secrets by all clients, as the API server counts them.
 async fn calls(site: &Site) -> (f64, f64) {
     let request = Request::get("/metrics")
         .body(Vec::new())

@@ -1,4 +1,4 @@
-//! Decode, decide, encode: what a review costs without the network around it.
+//! Decode, decide, encode: the cost of a review without the network.
 
 use std::fs;
 use std::hint::black_box;
@@ -15,9 +15,9 @@ use crate::harness::namespace::SECRET;
 use crate::harness::tools::root;
 use crate::report::{Report, few, median};
 
-/// Rounds over all reviews in one turn.
+/// Rounds through all reviews in a turn.
 const ROUNDS: usize = 300;
-/// Turns, of which the median counts.
+/// Turns that count.
 const TURNS: usize = 5;
 
 /// Measures it.
@@ -65,7 +65,7 @@ fn answer(bytes: &[u8], patches: &Patches, config: &Config) -> Vec<u8> {
     review::encode(&answer).expect("an answer")
 }
 
-/// Those of the core's tests, as the API server sends them.
+/// The recorded reviews of the core's tests, as the API server sends them.
 pub fn recorded() -> Vec<Vec<u8>> {
     let folder = fs::read_dir(root().join("tests/fixtures/reviews")).expect("a folder");
     let one = |file: std::io::Result<fs::DirEntry>| {

@@ -1,7 +1,7 @@
-//! What honest requests notice of clients that mean no good, and what is left of them in memory.
+//! Latency of honest requests beside hostile clients, and the memory that those leave behind.
 //!
-//! One core for the replica, and one for all clients. There the honest go first: what they wait for
-//! is the replica, and not the others' work for their own handshakes.
+//! The replica has one core, and all clients share another. Honest clients have priority there, so that
+//! they wait for the replica and not for the handshakes of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,19 +26,19 @@ use crate::process::Process;
 use crate::report::{Report, median, quantiles};
 use crate::site::{Site, name};
 
-/// Keep-alive connections of the honest, each with so many requests a turn, one every so often.
+/// Honest keep-alive connections, requests of each in a turn, and the interval between two.
 const HONEST: usize = 8;
 const REQUESTS: usize = 500;
 const EVERY: Duration = Duration::from_millis(20);
-/// The timer has whole ones.
+/// Resolution of the timer.
 const TICK: Duration = Duration::from_millis(1);
-/// Turns with and without the others.
+/// Turns with and without hostile clients.
 const TURNS: usize = 3;
 const IDLE: usize = 1000;
 const SLOW: usize = 500;
-/// Between two bad requests.
+/// Pause between two bad requests.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After the last of them, until memory is looked at.
+/// Time from the last hostile request until memory is read.
 const LATER: Duration = Duration::from_secs(10);
 
 /// Measures it.
@@ -46,7 +46,7 @@ pub async fn measure(report: &mut Report) {
     println!("hostile: {HONEST} honest connections");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let replica = Arc::new(on_core(SERVER, || site.replica()));
+    let replica = Arc::new(on_core(SERVER, || site.start_replica()));
     replica.ready().await;
     site.first_secret(&replica).await;
     let review: Arc<str> = review_of(&site).into();
@@ -108,15 +108,16 @@ pub async fn measure(report: &mut Report) {
     report.figure("hostile_p99_ratio", beside / quiet);
     report.figure("hostile_memory_growth_mib", after - baseline);
     report.note(format!(
-        "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: \
-         p99 from when each was due {beside:.2} ms, {quiet:.2} without them; of {count} that connect anew meanwhile, until the \
-         first answer: p50 {new:.0} ms, the slowest {slowest:.0} ({new_alone:.0} and {slowest_alone:.0} without the others), with {lost} connections that were cut before; memory {baseline:.1} MiB before, {peak:.1} at the peak, \
-         {first:.1} after the first turn and {after:.1} after the last"
+        "{HONEST} honest connections beside {IDLE} idle handshakes, {SLOW} slow bodies and {answered} bad requests: p99 \
+         from the due time {beside:.2} ms, {quiet:.2} without them; {count} new connections meanwhile: first answer after \
+         {new:.0} ms in the median and {slowest:.0} at most ({new_alone:.0} and {slowest_alone:.0} without them), {lost} \
+         evicted before it; memory {baseline:.1} MiB before, {peak:.1} at the peak, {first:.1} after the first turn and \
+         {after:.1} after the last"
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
-/// A thread for clients, on their core; the greater the number, the more it lets others go first.
+/// Starts a thread for clients on their core, with this niceness.
 fn clients(nice: i32) -> Runtime {
     let start = || {
         Builder::new_multi_thread()
@@ -128,7 +129,7 @@ fn clients(nice: i32) -> Runtime {
     on_core(CLIENT, start).expect("a runtime")
 }
 
-/// A review of some 4 KB, whose namespace has its Secret.
+/// A review of about 4 KB. Its namespace has its Secret.
 fn review_of(site: &Site) -> String {
     let mut pod = pod("pod", &format!("{}/app:v1", site.region.host(ACCOUNT)));
     pod["metadata"]["annotations"] = json!({ "about": "x".repeat(3500) });
@@ -143,21 +144,21 @@ async fn alone(replica: &Replica) {
     .await;
 }
 
-/// A connection. In a crowd a new one may be cut for another, and is made again.
+/// Connects. Under load a new connection may be evicted, so it is tried again.
 async fn connected(replica: &Replica) -> Connection {
     eventually("a connection", LIMIT, || replica.connect()).await
 }
 
-/// Those who connect anew.
+/// Honest clients with new connections.
 #[derive(Default)]
 struct Newcomers {
-    /// How long each takes from then to its first answer, in ms.
+    /// Times from connect to first answer, in ms.
     times: Vec<f64>,
-    /// Connections that brought none.
+    /// Connections without an answer.
     lost: usize,
 }
 
-/// One after the other.
+/// Connects again and again, one connection at a time.
 async fn newcomers(replica: &Replica, review: &str) -> Newcomers {
     let mut tick = interval(EVERY * 10);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -174,7 +175,7 @@ async fn newcomers(replica: &Replica, review: &str) -> Newcomers {
     seen
 }
 
-/// On a connection of its own.
+/// Whether a review on a new connection is answered.
 async fn is_answered(replica: &Replica, review: &str) -> bool {
     let Some(mut connection) = replica.connect().await else {
         return false;
@@ -190,19 +191,19 @@ fn request_of(review: &str) -> Request<Full<Bytes>> {
         .expect("a request")
 }
 
-/// The 99th percentile of the honest requests of a turn, in ms. An open loop: each is timed from when
-/// it was due, so that a stall counts for all that it holds up.
+/// 99th percentile of the honest requests of a turn, in ms. In this open loop each request is timed from
+/// when it was due, so that a stall counts for every request that it delays.
 async fn p99(replica: &Replica, review: &str, connections: Vec<Connection>) -> f64 {
     let one = async |(number, mut connection): (usize, Connection)| {
         let mut times = Vec::with_capacity(REQUESTS);
-        // Not all in the same instant.
+        // The connections do not ask in the same instant.
         sleep(EVERY * u32::try_from(number).expect("few") / 8).await;
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for _ in 0..REQUESTS {
             let due = tick.tick().await;
             let now = Instant::now();
-            // The timer's own lateness would make all of them alike.
+            // The timer's own delay does not count.
             let begun = if now < due + TICK { now } else { due };
             let answer = connection.send(request_of(review)).await;
             let answer = answer.expect("an answer");
@@ -219,7 +220,7 @@ async fn p99(replica: &Replica, review: &str, connections: Vec<Connection>) -> f
     p99
 }
 
-/// All of them at once, until it is over; says how many bad requests there were.
+/// Runs all hostile clients until the turn is over; the number of bad requests.
 async fn hostile(
     replica: Arc<Replica>,
     requests: Arc<[Vec<u8>]>,
@@ -235,7 +236,7 @@ async fn hostile(
             sleep(PAUSE).await;
         }
     };
-    // Whoever still waits to be let in leaves as well.
+    // Clients that still wait for a connection end as well.
     tokio::select! {
         _ = idle => {}
         _ = slow => {}
@@ -245,7 +246,7 @@ async fn hostile(
     sent.into_inner()
 }
 
-/// A handshake that never begins, and another one whenever it is cut.
+/// Connects without a handshake, and again whenever the replica closes the connection.
 async fn silent(replica: &Replica) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(replica.https).await {
@@ -255,7 +256,7 @@ async fn silent(replica: &Replica) {
     }
 }
 
-/// A body that comes one byte a second, until somebody has had enough, and then another one.
+/// Sends a body of one byte per second until the replica closes the connection, and then another.
 async fn in_drops(replica: &Replica) {
     let head = head("Content-Length: 4000\r\n");
     loop {
@@ -274,7 +275,7 @@ async fn in_drops(replica: &Replica) {
     }
 }
 
-/// Sends something, and waits for an answer or the end.
+/// Sends bytes, and waits for an answer or the end of the connection.
 async fn say(replica: &Replica, bytes: &[u8]) {
     if let Some(mut stream) = replica.handshake().await {
         if stream.write_all(bytes).await.is_ok() {

@@ -1,11 +1,11 @@
-//! The image's size.
+//! Size of the image.
 
 use std::fs;
 
 use crate::harness::tools::root;
 use crate::report::Report;
 
-/// Measures it: the OCI archive of this machine's architecture, whose layers are compressed.
+/// Measures the OCI archive of this machine's architecture. Its layers are compressed.
 pub fn measure(report: &mut Report) {
     let arch = match std::env::consts::ARCH {
         "aarch64" => "arm64",

@@ -1,9 +1,9 @@
-//! An open loop: requests go out when they are due, whether or not earlier ones are answered, and
-//! each is timed from when it was due. A closed loop would wait out a slow moment and not see it.
+//! An open loop: each request is sent when it is due, answered or not, and timed from when it was due. A
+//! closed loop would wait during a slow moment and not measure it.
 //!
-//! It runs as a process of its own, `bench load ADDRESS RATE SECONDS FILE`, that has a core to itself
-//! and never leaves it: one thread goes round all connections and does not sleep. Threads that do
-//! come late by what the scheduler takes to wake them, and that would be counted as ours.
+//! It runs as a process of its own, `bench load ADDRESS RATE SECONDS FILE`, on a core of its own. One
+//! thread polls all connections and does not sleep: the scheduler wakes a sleeping thread late, and that
+//! delay would count as ours.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -24,22 +24,22 @@ use crate::cores::{CLIENT, on_core};
 use crate::harness::tools::run;
 use crate::report::{median, quantiles};
 
-/// As many as an API server has under such a load.
+/// Number of connections, as an API server has under such a load.
 const CONNECTIONS: u32 = 8;
-/// At the start, in which nothing counts.
+/// Share of the time at the start that does not count.
 const WARM_UP: f64 = 0.2;
 
-/// What was seen, in ms.
+/// Latencies in ms.
 pub struct Latency {
-    /// Half of them took no longer.
+    /// Median.
     pub p50: f64,
-    /// 99 of 100.
+    /// 99th percentile.
     pub p99: f64,
-    /// 99 of 100 in the middle one of all seconds: the others tell of whatever else took a core.
+    /// 99th percentile of the median second: others show what else took a core.
     pub p99_of_middle: f64,
-    /// All of them.
+    /// Maximum.
     pub most: f64,
-    /// Requests a second that were really sent.
+    /// Requests per second that were sent.
     pub rate: f64,
 }
 
@@ -64,7 +64,7 @@ pub fn measure(address: &str, rate: f64, seconds: u64, body: &Path) -> Latency {
     }
 }
 
-/// The process itself.
+/// Entry of the process.
 pub fn main(words: &[String]) {
     let [address, rate, seconds, body] = words else {
         panic!("want: bench load ADDRESS RATE SECONDS FILE");
@@ -121,15 +121,15 @@ pub fn main(words: &[String]) {
     println!("{p50} {p99} {} {most} {sent}", median(&p99s));
 }
 
-/// One connection, with at most one request under way.
+/// A connection with at most one request in flight.
 struct Line {
     stream: TcpStream,
     tls: ClientConnection,
-    /// When the next request goes out, or when the one under way should have.
+    /// Time at which the next request is due, or at which the one in flight was.
     due: Instant,
     asked: u32,
     answered: u32,
-    /// What came of the answer.
+    /// Bytes of the answer so far.
     answer: Vec<u8>,
 }
 
@@ -153,7 +153,7 @@ impl Line {
         }
     }
 
-    /// Sends what is due.
+    /// Sends the request if it is due.
     fn ask(&mut self, request: &[u8], now: Instant, count: u32) {
         if self.asked == self.answered && self.asked < count && now >= self.due {
             self.tls.writer().write_all(request).expect("room for it");
@@ -162,13 +162,13 @@ impl Line {
         while self.tls.wants_write() && ready(self.tls.write_tls(&mut self.stream)).is_some() {}
     }
 
-    /// Reads what is there; how long the answer took, if that is all of it.
+    /// Reads available bytes; the latency once the answer is complete.
     fn hear(&mut self, between: Duration) -> Option<Duration> {
-        // Epoll tells of it once.
+        // Epoll reports readiness once, so all of it is read.
         while let Some(read) = ready(self.tls.read_tls(&mut self.stream)) {
             assert!(read > 0, "it stays open");
             self.tls.process_new_packets().expect("TLS");
-            // At its end for now it would block.
+            // No more bytes for now.
             let _ = self.tls.reader().read_to_end(&mut self.answer);
             if is_whole(&self.answer) {
                 self.answer.clear();
@@ -182,7 +182,7 @@ impl Line {
     }
 }
 
-/// What was done, unless it would block.
+/// Result of an operation; none if it would block.
 fn ready(done: io::Result<usize>) -> Option<usize> {
     match done {
         Ok(bytes) => Some(bytes),
@@ -191,7 +191,7 @@ fn ready(done: io::Result<usize>) -> Option<usize> {
     }
 }
 
-/// Whether an answer is here to its end. It has to be 200.
+/// Whether an answer is complete. It must be 200.
 fn is_whole(answer: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut headers);
@@ -211,22 +211,22 @@ fn is_whole(answer: &[u8]) -> bool {
     answer.len() >= head + length
 }
 
-/// Speaks with whoever answers.
+/// A TLS client that accepts any certificate.
 pub fn tls() -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
         .with_no_client_auth()
 }
 
-/// Who answers is not the question here.
+/// The identity of the server does not matter here.
 #[derive(Debug)]
-struct Anybody;
+struct AnyServer;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,10 +1,9 @@
-//! The figures: what is promised in numbers, measured on a real API server with the binary that
-//! ships. `make bench` runs all of it; a word on the command line runs what contains it.
+//! The promised figures, measured on a real API server with the binary that ships. `make bench` runs all
+//! parts. A word on the command line runs the parts whose name contains it.
 //!
-//! A figure that is a ratio compares two things of the same run, taken by turns, by their medians:
-//! another machine, or one that does other things as well, moves both. Results go to a table, to
-//! `target/bench.json`, where those of an earlier run stay that were not measured anew, and to a
-//! picture beside it. With `BENCH_QUICK=1` it is done soon, and nothing is written.
+//! A ratio compares medians of two subjects that take turns in one run, because another or a busy machine
+//! moves both. Results go to a table, to `target/bench.json` and to a picture beside it. The file keeps
+//! earlier figures that this run did not measure. With `BENCH_QUICK=1` a run is short and writes nothing.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -24,6 +23,7 @@ mod hostile;
 mod image;
 mod load;
 mod memory;
+mod nothing;
 mod plot;
 mod pods;
 mod process;

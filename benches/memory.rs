@@ -1,4 +1,4 @@
-//! What one replica holds in memory in a large cluster, and how soon it is ready there.
+//! Memory of one replica in a large cluster, and its time to ready there.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::process::{Process, ready_ms};
 use crate::report::{Report, few};
 use crate::site::{AT_A_TIME, Site, name, unrelated};
 
-/// Of each: managed namespaces, unrelated Secrets, Pending pods.
+/// Number of managed namespaces, unrelated Secrets and Pending pods.
 fn sizes() -> [usize; 3] {
     [few(10_000), few(100_000), few(2_000)]
 }
 
-/// After the start, when the first lists are long over.
+/// Time from the start to the measurement: the first lists are long over.
 const LATER: Duration = Duration::from_secs(60);
 
 /// Measures it.
@@ -30,7 +30,7 @@ pub async fn measure(report: &mut Report) {
     println!("memory: filling a cluster");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let first = site.replica();
+    let first = site.start_replica();
     first.ready().await;
     let secret = site.first_secret(&first).await;
     sleep(LATER).await;
@@ -45,11 +45,11 @@ pub async fn measure(report: &mut Report) {
     pending_pods(&site, pending).await;
     said(&format!("{pending} Pending pods"));
 
-    let replica = site.replica();
+    let replica = site.start_replica();
     let ready = ready_ms(&replica).await;
     let process = Process::of(&replica);
     let at_ready = process.mib("VmRSS");
-    // A point in time is what is measured.
+    // The figure is memory at this point in time.
     sleep(LATER).await;
     assert!(
         replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0,
@@ -66,7 +66,7 @@ pub async fn measure(report: &mut Report) {
         process.mib("RssAnon"),
         process.mib("RssFile"),
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
 async fn unrelated_secrets(site: &Site, count: usize) {
@@ -81,7 +81,7 @@ async fn unrelated_secrets(site: &Site, count: usize) {
         .await;
 }
 
-/// They name our Secret, so that nobody has missed them, and no node ever comes.
+/// Creates pods that name our Secret, so that none counts as missed. They stay Pending without a node.
 async fn pending_pods(site: &Site, count: usize) {
     let image = format!("{}/app:v1", site.region.host(ACCOUNT));
     let mut pod = pod("pending", &image);

@@ -1,26 +1,26 @@
-//! The figures as a picture: how much of what is allowed each one takes.
+//! The figures as a picture: the share of its bar that each one takes.
 
 use std::fmt::Write as _;
 
 use crate::figures::{ALL, Bar, Figure};
 
-/// Of the picture, in pixels.
+/// Width of the picture, in pixels.
 const WIDTH: f64 = 860.0;
-/// Where the bars begin, and how long one is that takes all that is allowed.
+/// Left end of the bars, and length of one at its limit.
 const LEFT: f64 = 440.0;
 const FULL: f64 = 240.0;
-/// Beyond the limit, a bar grows no longer than this.
+/// Greatest length of a bar, as a multiple of the limit.
 const MOST: f64 = 1.25;
 const ROW: f64 = 30.0;
 const TOP: f64 = 40.0;
 
-/// The SVG of the values that are there.
+/// SVG of the measured values.
 pub fn svg(value: impl Fn(&str) -> Option<f64>) -> String {
     let rows: Vec<(&Figure, f64)> = ALL
         .iter()
         .filter_map(|figure| Some((figure, value(figure.name)?)))
         .collect();
-    // What has no limit is drawn beside the largest of its kind.
+    // A value without a limit is drawn beside the largest of its unit.
     let largest = |unit: &str| {
         rows.iter()
             .filter(|(figure, _)| matches!(figure.bar, Bar::Open) && figure.unit == unit)
@@ -55,7 +55,7 @@ pub fn svg(value: impl Fn(&str) -> Option<f64>) -> String {
             Bar::Open => String::new(),
             bar => format!(" ({bar})"),
         };
-        // A String takes all that is written.
+        // A write to a String cannot fail.
         let _ = writeln!(
             svg,
             "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>\
@@ -74,7 +74,7 @@ pub fn svg(value: impl Fn(&str) -> Option<f64>) -> String {
     svg
 }
 
-/// The same as lines of a Markdown table.
+/// Markdown table of the measured values.
 pub fn markdown(value: impl Fn(&str) -> Option<f64>) -> String {
     let mut table = "| what | measured | promised |\n|---|---:|---:|\n".to_owned();
     for figure in &ALL {
@@ -100,7 +100,7 @@ pub fn markdown(value: impl Fn(&str) -> Option<f64>) -> String {
     table
 }
 
-/// Three digits that matter.
+/// Three significant digits.
 fn number(value: f64) -> String {
     match value {
         100.0.. => format!("{value:.0}"),

@@ -1,149 +1,371 @@
-//! Pods a second through the real API server, with us and without.
+//! Pods per second through the real API server: with us, with a webhook that only echoes the uid, and
+//! without any webhook.
 //!
-//! Without us means no registration and no replica: one would report every pod that it missed.
+//! The echo has our listener, our certificate, our registration and as many processes as we have
+//! replicas. So the difference to us is what we decide, and our patch. The three take short turns,
+//! each round in another order, so that noise hits all alike. What does not have its turn does not run:
+//! our leader would report every pod that has no reference.
 
-use futures::{StreamExt as _, stream};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use http::Request;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use serde_json::json;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::harness::namespace::{ACCOUNT, SECRET, pod, references};
+use crate::harness::replica::Replica;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, eventually};
+use crate::nothing::{Handler, Nothing};
 use crate::report::{Report, few, median};
 use crate::site::{Site, name};
 
 const REGISTRATION: &str = "zz-ecr-pull-secrets";
-/// Clients that keep going, each in a namespace of its own.
-const CLIENTS: usize = 16;
-/// Replicas, as the chart has them.
+/// Clients that create pods without a pause, each in a namespace of its own.
+const CLIENTS: [usize; 2] = [16, 4];
+/// Replicas of a webhook, as the chart has them.
 const REPLICAS: usize = 2;
-/// Turns of each.
-const TURNS: usize = 3;
-/// Of a turn, in seconds; as much before it does not count.
-const SECONDS: usize = 4;
+/// Rounds that count. One before them warms all caches.
+const ROUNDS: usize = 8;
+/// Time at the start of a turn that does not count.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Time of a turn that counts.
+const TURN: Duration = Duration::from_secs(2);
+
+/// What the API server calls for each pod.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Webhook {
+    Ours,
+    Echo,
+    Absent,
+}
+
+const ALL: [Webhook; 3] = [Webhook::Ours, Webhook::Echo, Webhook::Absent];
+
+impl fmt::Display for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "with",
+            Self::Echo => "echo",
+            Self::Absent => "without",
+        })
+    }
+}
+
+/// Pods per second of each webhook, a round at a time, for a number of clients.
+#[derive(Default)]
+struct Rates([Vec<f64>; 3]);
+
+impl Rates {
+    fn of(&self, webhook: Webhook) -> &[f64] {
+        &self.0[webhook as usize]
+    }
+
+    /// Within a round the machine is the same. So the ratios are compared, and not the medians.
+    fn ours_of(&self, other: Webhook) -> f64 {
+        let ours = self.of(Webhook::Ours).iter();
+        let ratios = ours.zip(self.of(other)).map(|(ours, other)| ours / other);
+        median(&ratios.collect::<Vec<f64>>())
+    }
+}
 
 /// Measures it.
 pub async fn measure(report: &mut Report) {
-    println!("pods: {CLIENTS} clients");
-    let site = Site::start().await;
-    site.namespaces(0..CLIENTS).await;
-    let registrations: Api<MutatingWebhookConfiguration> = Api::all(site.cluster.client.clone());
-    let mut registration = registrations.get(REGISTRATION).await.expect("the chart's");
-    registration.metadata = kube::api::ObjectMeta {
-        name: Some(REGISTRATION.to_owned()),
-        labels: registration.metadata.labels,
-        annotations: registration.metadata.annotations,
-        ..kube::api::ObjectMeta::default()
-    };
-    let params = DeleteParams::default();
-    registrations
-        .delete(REGISTRATION, &params)
-        .await
-        .expect("gone");
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for turn in 0..=few(TURNS) {
-        let theirs = turn_of(&site, false).await;
-        let replicas: Vec<_> = (0..REPLICAS).map(|_| site.replica()).collect();
-        for replica in &replicas {
-            replica.ready().await;
-        }
-        let addresses: Vec<_> = replicas.iter().map(|one| one.https.to_string()).collect();
-        site.cluster.route(&format!("{OURS}/{OURS}"), &addresses);
-        let create = PostParams::default();
-        registrations
-            .create(&create, &registration)
-            .await
-            .expect("ours");
-        let ours = turn_of(&site, true).await;
-        registrations
-            .delete(REGISTRATION, &params)
-            .await
-            .expect("gone");
-        // By and by, and the lease is there for the next turn's.
-        for replica in &replicas {
-            replica.terminate();
-            replica.ended().await;
-        }
-        if turn > 0 {
-            println!("  with {ours:.0}/s, without {theirs:.0}/s");
-            with.push(ours);
-            without.push(theirs);
-        }
-    }
-    let ratios: Vec<f64> = with.iter().zip(&without).map(|(a, b)| a / b).collect();
-    report.figure("pods_per_second_with", median(&with));
-    report.figure("pods_per_second_without", median(&without));
-    report.note(format!(
-        "pods through the API server, {CLIENTS} clients, {REPLICAS} replicas: {:.0} a second with us, {:.0} without; \
-         {:.2} of it, from turn to turn",
-        median(&with),
-        median(&without),
-        median(&ratios)
-    ));
-    site.cluster.stop();
-}
-
-/// Pods a second.
-async fn turn_of(site: &Site, is_ours: bool) -> f64 {
-    // The API server hears of a registration, or of its end, a little later.
-    eventually("the registration", LIMIT, || async {
-        let pod = create(site, 0, "probe", true).await;
-        let has = references(&pod).iter().any(|name| name == SECRET);
-        (has == is_ours).then_some(())
-    })
-    .await;
-    let created = AtomicUsize::new(0);
-    let warm = Duration::from_secs(few(SECONDS) as u64) / 2;
-    let begun = Instant::now() + warm;
-    let end = begun + 2 * warm;
-    stream::iter(0..CLIENTS)
-        .for_each_concurrent(CLIENTS, |client| {
-            let created = &created;
-            async move {
-                for number in 0.. {
-                    let pod = create(site, client, &format!("pod-{number}"), false).await;
-                    let named = references(&pod).iter().any(|name| name == SECRET);
-                    assert_eq!(named, is_ours, "the reference");
-                    let now = Instant::now();
-                    if now >= end {
-                        break;
-                    }
-                    if now >= begun {
-                        created.fetch_add(1, Ordering::Relaxed);
-                    }
+    println!("pods: {CLIENTS:?} clients");
+    let bench = Bench::start().await;
+    let mut rates = CLIENTS.map(|_| Rates::default());
+    for round in 0..=few(ROUNDS) {
+        for webhook in order(round) {
+            for (rates, pods) in rates.iter_mut().zip(bench.slot(webhook).await) {
+                if round > 0 {
+                    rates.0[webhook as usize].push(pods);
                 }
             }
+        }
+        if round > 0 {
+            let last = |webhook, rates: &Rates| rates.of(webhook)[round - 1];
+            let line =
+                |rates| ALL.map(|webhook| format!("{webhook} {:.0}/s", last(webhook, rates)));
+            let lines = rates.iter().map(|rates| line(rates).join(", "));
+            println!("  {}", lines.collect::<Vec<_>>().join("; "));
+        }
+    }
+    for (clients, rates) in CLIENTS.iter().zip(&rates) {
+        // The figures of 16 clients are older than the others, and keep their names.
+        let suffix = match clients {
+            16 => String::new(),
+            clients => format!("_{clients}_clients"),
+        };
+        for webhook in ALL {
+            let name = format!("pods_per_second_{webhook}{suffix}");
+            report.figure(&name, median(rates.of(webhook)));
+        }
+        report.figure(
+            &format!("pods_vs_echo{suffix}"),
+            rates.ours_of(Webhook::Echo),
+        );
+        report.note(format!(
+            "pods through the API server, {clients} clients, {REPLICAS} replicas: {:.0} per second with us, {:.0} with a webhook \
+             that echoes the uid, {:.0} without any; ours is {:.3} of the echo and {:.2} of none, by the median of {} rounds",
+            median(rates.of(Webhook::Ours)),
+            median(rates.of(Webhook::Echo)),
+            median(rates.of(Webhook::Absent)),
+            rates.ours_of(Webhook::Echo),
+            rates.ours_of(Webhook::Absent),
+            rates.of(Webhook::Ours).len(),
+        ));
+    }
+    bench.site.stop();
+}
+
+/// Six rounds have all six orders, so that no webhook always follows the same one.
+fn order(round: usize) -> [Webhook; 3] {
+    let mut order = ALL;
+    order.rotate_left(round % 3);
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+/// What all turns share.
+struct Bench {
+    site: Site,
+    registrations: Api<MutatingWebhookConfiguration>,
+    /// The chart's registration, which is there only while a webhook has its turn.
+    registration: MutatingWebhookConfiguration,
+}
+
+/// The processes of a webhook.
+enum Running {
+    Ours(Vec<Replica>),
+    Echo(Vec<Nothing>),
+    Absent,
+}
+
+/// The API server's count of webhook calls.
+#[derive(Clone, Copy, PartialEq)]
+struct Calls {
+    all: f64,
+    /// Calls that failed, after which the pod was created without the webhook.
+    failed_open: f64,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let site = Site::start().await;
+        site.namespaces(0..CLIENTS[0]).await;
+        let registrations: Api<MutatingWebhookConfiguration> =
+            Api::all(site.cluster.client.clone());
+        let mut registration = registrations.get(REGISTRATION).await.expect("the chart's");
+        registration.metadata = ObjectMeta {
+            name: Some(REGISTRATION.to_owned()),
+            labels: registration.metadata.labels,
+            annotations: registration.metadata.annotations,
+            ..ObjectMeta::default()
+        };
+        let bench = Self {
+            site,
+            registrations,
+            registration,
+        };
+        bench.unregister().await;
+        bench
+    }
+
+    /// A webhook's turn with each number of clients: pods per second.
+    async fn slot(&self, webhook: Webhook) -> [f64; 2] {
+        let running = self.run(webhook).await;
+        let rates = [
+            self.turn(webhook, CLIENTS[0]).await,
+            self.turn(webhook, CLIENTS[1]).await,
+        ];
+        if webhook != Webhook::Absent {
+            self.unregister().await;
+        }
+        running.end().await;
+        self.remove_pods().await;
+        rates
+    }
+
+    /// Starts a webhook, and waits until the API server calls it, or none.
+    async fn run(&self, webhook: Webhook) -> Running {
+        let running = match webhook {
+            Webhook::Ours => {
+                let start = |_| self.site.start_replica();
+                Running::Ours((0..REPLICAS).map(start).collect())
+            }
+            Webhook::Echo => {
+                let start = |_| Nothing::start(&self.site, Handler::Echo);
+                Running::Echo((0..REPLICAS).map(start).collect())
+            }
+            Webhook::Absent => Running::Absent,
+        };
+        let addresses = running.ready().await;
+        if webhook != Webhook::Absent {
+            self.site
+                .cluster
+                .route(&format!("{OURS}/{OURS}"), &addresses);
+            let create = PostParams::default();
+            let created = self.registrations.create(&create, &self.registration).await;
+            created.expect("a registration");
+        }
+        // The API server reads a registration, or that it is gone, a little later.
+        eventually("the API server calls this webhook", LIMIT, || async {
+            let before = self.calls().await;
+            let pod = self.create(0, "probe", true).await;
+            let after = self.calls().await;
+            let is_called = after.all > before.all && after.failed_open == before.failed_open;
+            let is_right = is_called != (webhook == Webhook::Absent);
+            (is_right && names_secret(&pod) == (webhook == Webhook::Ours)).then_some(())
         })
         .await;
-    clear(site).await;
-    created.into_inner() as f64 / (2 * warm).as_secs_f64()
-}
-
-async fn create(site: &Site, namespace: usize, called: &str, dry_run: bool) -> Pod {
-    let image = format!("{}/app:v1", site.region.host(ACCOUNT));
-    let mut pod = pod(called, &image);
-    pod["spec"]["schedulerName"] = json!("none");
-    let pod: Pod = serde_json::from_value(pod).expect("a pod");
-    let params = PostParams {
-        dry_run,
-        ..PostParams::default()
-    };
-    let pods: Api<Pod> = Api::namespaced(site.cluster.client.clone(), &name(namespace));
-    pods.create(&params, &pod).await.expect("a pod")
-}
-
-/// The next turn finds the same cluster.
-async fn clear(site: &Site) {
-    let params = DeleteParams::default().grace_period(0);
-    for number in 0..CLIENTS {
-        let pods: Api<Pod> = Api::namespaced(site.cluster.client.clone(), &name(number));
-        let all = ListParams::default();
-        pods.delete_collection(&params, &all).await.expect("gone");
+        running
     }
+
+    /// Pods per second.
+    async fn turn(&self, webhook: Webhook, clients: usize) -> f64 {
+        let before = self.calls().await;
+        let (created, counted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let begun = Instant::now() + WARM_UP;
+        let end = begun + TURN;
+        let client = async |client: usize| {
+            for number in 0.. {
+                let pod = format!("pod-{clients}-{number}");
+                let pod = self.create(client, &pod, false).await;
+                assert_eq!(
+                    names_secret(&pod),
+                    webhook == Webhook::Ours,
+                    "the reference"
+                );
+                created.fetch_add(1, Ordering::Relaxed);
+                let now = Instant::now();
+                if now >= end {
+                    break;
+                }
+                if now >= begun {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        };
+        join_all((0..clients).map(client)).await;
+        let after = self.calls().await;
+        let called = match webhook {
+            Webhook::Absent => 0,
+            _ => created.into_inner(),
+        };
+        assert_eq!(
+            after.all - before.all,
+            called as f64,
+            "one call for each pod"
+        );
+        assert_eq!(
+            after.failed_open, before.failed_open,
+            "every call succeeded"
+        );
+        counted.into_inner() as f64 / TURN.as_secs_f64()
+    }
+
+    async fn create(&self, namespace: usize, called: &str, dry_run: bool) -> Pod {
+        let image = format!("{}/app:v1", self.site.region.host(ACCOUNT));
+        let mut pod = pod(called, &image);
+        pod["spec"]["schedulerName"] = json!("none");
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let params = PostParams {
+            dry_run,
+            ..PostParams::default()
+        };
+        let created = self.pods(namespace).create(&params, &pod).await;
+        created.expect("a pod")
+    }
+
+    fn pods(&self, namespace: usize) -> Api<Pod> {
+        Api::namespaced(self.site.cluster.client.clone(), &name(namespace))
+    }
+
+    async fn unregister(&self) {
+        let params = DeleteParams::default();
+        let deleted = self.registrations.delete(REGISTRATION, &params).await;
+        deleted.expect("no registration");
+    }
+
+    /// The next webhook finds the same cluster.
+    async fn remove_pods(&self) {
+        let (now, all) = (
+            DeleteParams::default().grace_period(0),
+            ListParams::default(),
+        );
+        let remove = async |namespace| {
+            let removed = self.pods(namespace).delete_collection(&now, &all).await;
+            removed.expect("no pods");
+        };
+        join_all((0..CLIENTS[0]).map(remove)).await;
+    }
+
+    async fn calls(&self) -> Calls {
+        let request = Request::get("/metrics").body(Vec::new());
+        let client = &self.site.cluster.client;
+        let metrics = client.request_text(request.expect("a request")).await;
+        let metrics = metrics.expect("metrics");
+        let sum = |metric: &str| {
+            let ours = metrics.lines().filter(|line| {
+                line.starts_with(metric) && line.contains("name=\"pods.ecr-pull-secrets.dev\"")
+            });
+            ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum()
+        };
+        Calls {
+            all: sum("apiserver_admission_webhook_request_total{"),
+            failed_open: sum("apiserver_admission_webhook_fail_open_count{"),
+        }
+    }
+}
+
+impl Running {
+    /// Waits until all answer and one of ours leads; the addresses.
+    async fn ready(&self) -> Vec<String> {
+        match self {
+            Self::Ours(replicas) => {
+                for replica in replicas {
+                    replica.ready().await;
+                }
+                eventually("a leader", LIMIT, || async {
+                    let leads =
+                        async |one: &Replica| one.metric("ecr_pull_secrets_leader", &[]).await;
+                    let leads = join_all(replicas.iter().map(leads)).await;
+                    (leads.iter().sum::<f64>() > 0.0).then_some(())
+                })
+                .await;
+                replicas.iter().map(|one| one.https.to_string()).collect()
+            }
+            Self::Echo(handlers) => {
+                for handler in handlers {
+                    handler.ready().await;
+                }
+                handlers.iter().map(|one| one.address.to_string()).collect()
+            }
+            Self::Absent => Vec::new(),
+        }
+    }
+
+    /// Ends ours as a Deployment does, one after another: the next leader need not wait for the lease.
+    async fn end(self) {
+        if let Self::Ours(replicas) = self {
+            for replica in replicas {
+                replica.terminate();
+                replica.ended().await;
+            }
+        }
+    }
+}
+
+fn names_secret(pod: &Pod) -> bool {
+    references(pod).iter().any(|name| name == SECRET)
 }

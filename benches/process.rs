@@ -1,4 +1,4 @@
-//! What the kernel says of a running replica.
+//! A running replica, as the kernel sees it.
 
 use std::fs;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tokio::time::sleep;
 
 use crate::harness::replica::Replica;
 
-/// Clock ticks a second in `/proc`, on every Linux.
+/// Clock ticks per second in `/proc`, on every Linux.
 const TICKS: f64 = 100.0;
 
-/// A process of ours.
+/// Process of a replica.
 pub struct Process(u32);
 
 impl Process {
-    /// That of a replica, and not the lifeline that keeps it.
+    /// Process of a replica, not of the lifeline around it.
     pub fn of(replica: &Replica) -> Self {
         Self(replica.process())
     }
 
-    /// A line of `/proc/PID/status` that is a size, in MiB.
+    /// A size of `/proc/PID/status`, in MiB.
     pub fn mib(&self, name: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).expect("it runs");
         let line = status
@@ -31,12 +31,12 @@ impl Process {
         kib / 1024.0
     }
 
-    /// Counts the peak of its memory from now on.
+    /// Resets the peak of memory.
     pub fn forget_peak(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("it is ours");
     }
 
-    /// Seconds since its start, to a hundredth.
+    /// Seconds since the start, in hundredths.
     pub fn age(&self) -> f64 {
         let uptime = fs::read_to_string("/proc/uptime").expect("/proc");
         let uptime: f64 = uptime
@@ -54,13 +54,13 @@ impl Process {
     /// A field of `/proc/PID/stat`, counted from 0.
     fn stat(&self, field: usize) -> Option<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
-        // The second field is a name in parentheses, which may hold spaces.
+        // The second field is a name in parentheses that may hold spaces.
         let (_, rest) = stat.rsplit_once(") ")?;
         rest.split(' ').nth(field - 2).map(str::to_owned)
     }
 }
 
-/// Waits until a replica that was just started is ready; from its start until then, in ms.
+/// Waits until a new replica is ready; the time from its start, in ms.
 pub async fn ready_ms(replica: &Replica) -> f64 {
     loop {
         let answer = replica.get("/readyz").await;

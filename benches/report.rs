@@ -1,4 +1,4 @@
-//! What was measured: a table for people, a flat JSON object, and a picture.
+//! Results of a run: a table, a flat JSON object, and a picture.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use crate::figures::{self, Bar, Figure};
 use crate::harness::tools::root;
 use crate::plot;
 
-/// A look whether all of it works: fewer and shorter turns, and figures that mean nothing.
+/// Whether this is a trial run: fewer and shorter turns, and figures that mean nothing.
 fn is_quick() -> bool {
     std::env::var_os("BENCH_QUICK").is_some()
 }
 
-/// How many, or how long.
+/// A number of turns or seconds, less in a trial run.
 pub fn few(number: usize) -> usize {
     if is_quick() {
         (number / 10).max(2)
@@ -22,14 +22,14 @@ pub fn few(number: usize) -> usize {
     }
 }
 
-/// A figure that was measured.
+/// A measured figure.
 struct Measured {
     name: &'static str,
     value: f64,
     bar: Bar,
 }
 
-/// All that was measured, and what else is worth a line.
+/// Measured figures, and notes.
 #[derive(Default)]
 pub struct Report {
     figures: Vec<Measured>,
@@ -41,7 +41,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// When there is none of that name.
+    /// If there is no figure of that name.
     pub fn figure(&mut self, name: &str, value: f64) {
         let named = figures::ALL.iter().find(|figure| figure.name == name);
         let Figure { name, bar, .. } = *named.expect("a figure of the table");
@@ -57,10 +57,10 @@ impl Report {
 
     /// Prints the table and writes the files.
     pub fn write(&self) {
-        println!("\n{:<28} {:>10} {:>10}", "figure", "value", "bar");
+        println!("\n{:<34} {:>10} {:>10}", "figure", "value", "bar");
         for Measured { name, value, bar } in &self.figures {
             let verdict = if bar.holds(*value) { "" } else { "  missed" };
-            println!("{name:<28} {value:>10.3} {:>10}{verdict}", bar.to_string());
+            println!("{name:<34} {value:>10.3} {:>10}{verdict}", bar.to_string());
         }
         println!();
         for note in &self.notes {
@@ -79,7 +79,7 @@ impl Report {
         let value = |name: &str| all.get(name).and_then(Value::as_f64);
         println!("\n{}", plot::markdown(value));
         if is_quick() {
-            println!("in a hurry: nothing is written");
+            println!("a trial run writes nothing");
             return;
         }
         fs::create_dir_all(&folder).expect("a folder");
@@ -92,14 +92,14 @@ impl Report {
     }
 }
 
-/// For each share, what so large a share of all values is no longer than.
+/// Quantiles of the values.
 pub fn quantiles<const N: usize>(values: &[f64], shares: [f64; N]) -> [f64; N] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     shares.map(|share| sorted[((sorted.len() - 1) as f64 * share) as usize])
 }
 
-/// The middle one.
+/// Median of the values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

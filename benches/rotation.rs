@@ -1,5 +1,5 @@
-//! A thousand namespaces get their next token: by us, by a bare concurrent writer of the same
-//! Secrets, and a few of them by the loop over `kubectl` that people ran before.
+//! A thousand namespaces get their next token: from us, from a bare concurrent writer of the same Secrets,
+//! and a few from the `kubectl` loop that people ran before.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -26,15 +26,15 @@ use crate::process::ready_ms;
 use crate::report::{Report, few, median};
 use crate::site::{Site, name};
 
-/// How many there are.
+/// Number of namespaces.
 fn namespaces() -> usize {
     few(1000)
 }
-/// Of a token. In the half before its renewal, the bare writer has its turn.
+/// Lifetime of a token, in seconds. The bare writer has its turn between two renewals.
 const LIFE: i64 = 60;
-/// Turns of each.
+/// Turns of each writer.
 const TURNS: usize = 5;
-/// For the loop.
+/// Number of namespaces for the loop.
 const LOOPED: usize = 30;
 
 /// Measures it.
@@ -48,7 +48,7 @@ pub async fn measure(report: &mut Report) {
         .fault(Fault::Lifetime { seconds })
         .await
         .expect("a lifetime");
-    let replica = site.replica();
+    let replica = site.start_replica();
     replica.ready().await;
     let mut before = site.first_secret(&replica).await;
     site.write(&before, namespaces).await;
@@ -59,8 +59,8 @@ pub async fn measure(report: &mut Report) {
         let took = all_changed(&mut changes, due(&before)).await;
         let after = site.secret().await.expect("a Secret");
         assert_ne!(auth(&before), auth(&after), "the next token");
-        // The same Secret with another token of the same length: what rotation just replaced. In
-        // the middle between two of ours: neither pays for what the other left to tidy up.
+        // The same Secret with a token of the same length, the one that rotation just replaced. The write
+        // is halfway between two of ours, so that neither pays for the clean-up of the other.
         let other = with_token_of(&after, &before);
         let begun = Instant::now() + due(&after).duration_since(Instant::now()) / 2;
         sleep_until(begun).await;
@@ -69,7 +69,7 @@ pub async fn measure(report: &mut Report) {
             site.write(&other, namespaces)
         );
         before = after;
-        // The first turn warms all caches up, of the API server as well.
+        // The first turn warms all caches, also of the API server.
         if turn > 0 {
             println!("  ours {took:.2} s, bare writer {written:.2} s");
             ours.push(took);
@@ -90,20 +90,20 @@ pub async fn measure(report: &mut Report) {
 
     let mut ready = Vec::new();
     for _ in 0..TURNS {
-        ready.push(ready_ms(&site.replica()).await);
+        ready.push(ready_ms(&site.start_replica()).await);
     }
     report.figure("ready_ms", median(&ready));
-    site.cluster.stop();
+    site.stop();
 }
 
-/// Tells of every pull Secret that changes: its namespace, and when we heard of it.
+/// Namespace and time of every change of a pull Secret, as a watch delivers them.
 fn changes(site: &Site) -> UnboundedReceiver<(String, Instant)> {
     let (tell, changes) = unbounded_channel();
     let secrets: Api<PartialObjectMeta<Secret>> = Api::all(site.cluster.client.clone());
     let config = Config::default().fields(&format!("metadata.name={SECRET}"));
     tokio::spawn(async move {
         let mut events = watcher(secrets, config).applied_objects().boxed();
-        // An error is the end of the cluster, or is noticed by who waits.
+        // An error ends the channel, which fails the waiting turn.
         while let Some(Ok(secret)) = events.next().await {
             let namespace = secret.namespace().unwrap_or_default();
             if tell.send((namespace, Instant::now())).is_err() {
@@ -128,7 +128,7 @@ async fn all_changed(changes: &mut UnboundedReceiver<(String, Instant)>, begun: 
     (last - begun).as_secs_f64()
 }
 
-/// When the Secret's token is to be renewed.
+/// Time at which the Secret's token is due for renewal.
 fn due(secret: &Secret) -> Instant {
     let annotations = secret.metadata.annotations.as_ref();
     let described = Described::read(|name| annotations?.get(name).map(String::as_str));
@@ -152,7 +152,7 @@ fn auth(secret: &Secret) -> String {
     docker::auth(secret, &host)
 }
 
-/// A Secret as it is, with the token of another one.
+/// A Secret with the token of another one.
 fn with_token_of(secret: &Secret, other: &Secret) -> Secret {
     let mut secret = secret.clone();
     secret.data = other.data.clone();
@@ -162,7 +162,7 @@ fn with_token_of(secret: &Secret, other: &Secret) -> Secret {
     secret
 }
 
-/// The second round of the loop, as the first one creates; in seconds.
+/// Seconds of the second round of the loop: the first one creates the Secrets.
 fn kubectl_loop(site: &Site, auth: &str) -> f64 {
     let pair = BASE64_STANDARD.decode(auth).expect("base64");
     let pair = String::from_utf8(pair).expect("text");

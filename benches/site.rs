@@ -1,101 +1,70 @@
-//! A control plane, AWS, the chart, and replicas of the binary that ships; and a way to fill it.
+//! A world for measurements: the binary that ships, as the image starts it; and ways to fill it.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
-use aws_stand_in::client::{Client as Aws, Region};
+use aws_stand_in::client::Region;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
 
-use crate::harness::cluster::Cluster;
 use crate::harness::namespace::{ACCOUNT, SECRET, pod};
-use crate::harness::replica::{Replica, Settings};
+use crate::harness::replica::Replica;
 use crate::harness::tools::root;
-use crate::harness::world::{
-    CONFIG, OURS, aws_environment, install, issue_certificates, write_kubeconfig,
-};
-use crate::harness::{LIMIT, eventually, review};
+use crate::harness::world::OURS;
+use crate::harness::{LIMIT, World, eventually, review};
 
-/// Connections of whoever writes much at once, ours included.
+/// Connections of each bulk writer, ours included.
 pub const AT_A_TIME: usize = 16;
 
-/// See above.
+/// A world without replicas at first.
 pub struct Site {
-    /// As an administrator.
-    pub cluster: Cluster,
-    /// As our ServiceAccount, with its rights and under its guards.
+    world: Arc<World>,
+    /// Client of our ServiceAccount, with its rights and under its guards.
     pub ours: Client,
-    /// Of every registry.
+    /// Region of every registry.
     pub region: Region,
-    started: AtomicU32,
-    directory: TempDir,
-    _stand_in: aws_stand_in::Handle,
+}
+
+impl Deref for Site {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 impl Site {
-    /// Starts it, without a replica.
+    /// Starts control plane and AWS, and installs the chart.
     pub async fn start() -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("ecr-pull-secrets-bench-")
-            .tempdir()
-            .expect("a folder");
-        let path = directory.path();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
-        let aws: Aws = stand_in.client();
-        let cluster = Cluster::start(&path.join("cluster"), &[]).await;
-        let ca = issue_certificates(&path.join("certificates"));
-        install(&cluster.kubeconfig, &ca, &[]);
-        let kubeconfig = path.join("ours.kubeconfig");
-        write_kubeconfig(&cluster, &kubeconfig).await;
-        let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+        let builder = World::builder().log_level("info");
+        let world = builder.environment(image_environment()).start().await;
+        let kubeconfig = Kubeconfig::read_from(&world.kubeconfig).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .expect("a kubeconfig");
         Self {
-            cluster,
             ours: Client::try_from(config).expect("a client"),
-            region: aws.region("bench-land-1"),
-            started: AtomicU32::new(0),
-            directory,
-            _stand_in: stand_in,
+            region: world.aws.region("bench-land-1"),
+            world,
         }
     }
 
-    /// Starts a replica, as it would be by default.
-    pub fn replica(&self) -> Replica {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let path = self.directory.path();
-        let of_image = image_environment();
-        let of_image = of_image
-            .iter()
-            .map(|(name, value)| (&**name, value.clone()));
-        let mut environment = aws_environment(self.region.client().url());
-        environment.extend(of_image);
-        Replica::start(&Settings {
-            directory: path,
-            name: &format!("replica-{number}"),
-            kubeconfig: &path.join("ours.kubeconfig"),
-            certificates: Some(&path.join("certificates")),
-            config: CONFIG,
-            environment: &environment,
-            log_level: "info",
-        })
+    /// Starts a replica with the defaults.
+    pub fn start_replica(&self) -> Replica {
+        self.next_replica().start()
     }
 
-    /// Where the serving certificate lies.
+    /// Folder of the serving certificate.
     pub fn certificates(&self) -> PathBuf {
-        self.directory.path().join("certificates")
+        self.world.certificates().expect("files")
     }
 
-    /// Makes namespaces with these numbers, each with its ServiceAccount.
+    /// Creates namespaces with these numbers, and waits for their ServiceAccounts.
     pub async fn namespaces(&self, numbers: Range<usize>) {
         let count = numbers.end;
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
@@ -125,7 +94,7 @@ impl Site {
         .await;
     }
 
-    /// The pull Secret that a replica makes in the first namespace.
+    /// The pull Secret that a replica writes in the first namespace.
     pub async fn first_secret(&self, replica: &Replica) -> Secret {
         let image = format!("{}/app:v1", self.region.host(ACCOUNT));
         let review = review::of_pod(&name(0), &pod("pod", &image));
@@ -142,8 +111,8 @@ impl Site {
         secrets.get_opt(SECRET).await.expect("a look")
     }
 
-    /// Writes the content of a pull Secret of ours into namespaces, as ours, over 16 connections
-    /// and without a question: the bare writer.
+    /// Applies the content of a pull Secret in namespaces, as our account, over 16 connections and
+    /// without a read: the bare writer.
     pub async fn write(&self, secret: &Secret, count: usize) {
         let metadata = ObjectMeta {
             name: secret.metadata.name.clone(),
@@ -171,12 +140,12 @@ impl Site {
     }
 }
 
-/// A namespace's name.
+/// Name of a namespace.
 pub fn name(number: usize) -> String {
     format!("bench-{number:05}")
 }
 
-/// A Secret that is none of our business.
+/// A Secret that we do not manage.
 pub fn unrelated(number: usize) -> Secret {
     serde_json::from_value(json!({
         "metadata": {
@@ -184,12 +153,12 @@ pub fn unrelated(number: usize) -> Secret {
             "labels": { "app.kubernetes.io/name": "something-else", "team": "another" },
         },
         "type": "Opaque",
-        "stringData": { "password": "x".repeat(300), "username": "somebody" },
+        "stringData": { "password": "x".repeat(300), "username": "another" },
     }))
     .expect("a Secret")
 }
 
-/// What the image sets for the process.
+/// Environment that the image sets.
 pub fn image_environment() -> Vec<(String, String)> {
     let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).expect("a Dockerfile");
     let (_, last_stage) = dockerfile.rsplit_once("\nFROM ").expect("a stage");

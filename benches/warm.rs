@@ -1,40 +1,36 @@
-//! A warm admission over TLS, beside a handler on the same listener that does nothing.
+//! A warm admission over TLS, beside a handler that does nothing on the same listener.
 //!
-//! One core for who answers and one for who asks. The control plane is frozen all the while: it
-//! takes no core, and whoever called it would wait. AWS counts its calls.
+//! Server and client have a core each. The control plane is frozen meanwhile: it takes no core, and a call
+//! to it would hang. AWS counts its calls.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::Command;
 
 use aws_stand_in::spec::Action;
-use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::cores::{CLIENT, SERVER, on_core};
 use crate::harness::namespace::ACCOUNT;
-use crate::harness::replica::{Replica, binary, free_address};
+use crate::harness::replica::Replica;
 use crate::harness::tools::{root, run, tool};
-use crate::harness::{LIMIT, eventually};
 use crate::load;
+use crate::nothing::{Handler, Nothing};
 use crate::report::{Report, few, median};
-use crate::site::{Site, image_environment, name};
+use crate::site::{Site, name};
 
-/// Of the review, in bytes.
+/// Size of the review, in bytes.
 const SIZE: usize = 4096;
 /// Connections of wrk.
 const CONNECTIONS: usize = 16;
-/// Turns of each, in seconds.
+/// Length of a turn, in seconds.
 const SECONDS: u64 = 6;
-/// How often.
+/// Turns of each handler.
 const TURNS: usize = 7;
-/// Of the open loop.
+/// Length of the open loop, in seconds.
 const LATENCY_SECONDS: u64 = 20;
-/// All that would take a core.
+/// Components that would take a core.
 const COMPONENTS: [&str; 3] = ["kube-controller-manager", "kube-apiserver", "etcd"];
 
 /// Measures it.
@@ -42,24 +38,25 @@ pub async fn measure(report: &mut Report) {
     println!("warm: one core a side");
     let site = Site::start().await;
     site.namespaces(0..1).await;
-    let replica = on_core(SERVER, || site.replica());
+    let replica = on_core(SERVER, || site.start_replica());
     replica.ready().await;
     site.first_secret(&replica).await;
     let files = tempfile::tempdir().expect("a folder");
     let (body, script) = wrk_files(files.path(), &review(&site));
-    let nothing = Nothing::start(&site).await;
+    let nothing = on_core(SERVER, || Nothing::start(&site, Handler::Constant));
+    nothing.ready().await;
     let calls = site.region.total(Action::GetAuthorizationToken).await;
     for component in COMPONENTS {
         site.cluster.command(&format!("freeze {component}"));
     }
     let injected = injected(&replica).await;
 
-    let (ours, theirs) = (replica.https.to_string(), nothing.address.clone());
+    let (ours, theirs) = (replica.https.to_string(), nothing.address.to_string());
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for turn in 0..=few(TURNS) {
         let ours = wrk(&script, &ours);
         let theirs = wrk(&script, &theirs);
-        // The first turn warms all caches up.
+        // The first turn warms all caches.
         if turn > 0 {
             println!("  ours {ours:.0}/s, nothing {theirs:.0}/s");
             with.push(ours);
@@ -98,10 +95,10 @@ pub async fn measure(report: &mut Report) {
         beside.p99_of_middle,
         beside.most,
     ));
-    site.cluster.stop();
+    site.stop();
 }
 
-/// A Deployment's pod as the API server sends it, from this site's registry, at the size.
+/// Review of a Deployment's pod with an image of this site's registry, padded to the size.
 fn review(site: &Site) -> Vec<u8> {
     let text = fs::read(root().join("tests/fixtures/reviews/deployment-pod.json"));
     let all: Value = serde_json::from_slice(&text.expect("a fixture")).expect("JSON");
@@ -119,7 +116,7 @@ fn review(site: &Site) -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-/// The body, and the script that sends it.
+/// Files of the body and of the script that sends it.
 fn wrk_files(folder: &Path, review: &[u8]) -> (PathBuf, PathBuf) {
     let (body, script) = (folder.join("review.json"), folder.join("post.lua"));
     fs::write(&body, review).expect("a file");
@@ -134,7 +131,7 @@ fn wrk_files(folder: &Path, review: &[u8]) -> (PathBuf, PathBuf) {
     (body, script)
 }
 
-/// Requests a second, all of them answered with 200.
+/// Requests per second, each answered with 200.
 fn wrk(script: &Path, address: &str) -> f64 {
     let said = on_core(CLIENT, || {
         let mut command = Command::new(tool("wrk"));
@@ -161,45 +158,4 @@ async fn injected_since(replica: &Replica, before: f64) -> f64 {
     let since = injected(replica).await - before;
     assert!(since > 0.0, "reviews were answered");
     since
-}
-
-/// The handler that does nothing.
-struct Nothing {
-    child: Child,
-    address: String,
-}
-
-impl Nothing {
-    async fn start(site: &Site) -> Self {
-        let address = free_address().to_string();
-        let program = binary().with_file_name("do-nothing");
-        assert!(
-            program.exists(),
-            "{}: cargo build --package do-nothing",
-            program.display()
-        );
-        let child = on_core(SERVER, || {
-            let mut command = Command::new(program);
-            command.arg(&address).arg(site.certificates());
-            // Nothing but what a replica has: they say how memory is managed.
-            command.env_clear().envs(image_environment());
-            command.stdin(Stdio::piped()).spawn().expect("it starts")
-        });
-        // It listens at once, and has its certificate a little later.
-        let tls = TlsConnector::from(Arc::new(load::tls()));
-        eventually("it answers", LIMIT, || async {
-            let stream = TcpStream::connect(&address).await.ok()?;
-            let name = ServerName::try_from("webhook").expect("a name");
-            tls.connect(name, stream).await.ok().map(drop)
-        })
-        .await;
-        Self { child, address }
-    }
-}
-
-impl Drop for Nothing {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
 }

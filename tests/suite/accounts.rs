@@ -1,5 +1,4 @@
-//! ServiceAccounts that restrict what their pods may name, and lists of pull secrets that people
-//! really write.
+//! ServiceAccounts that restrict the Secrets of their pods, and unusual lists of pull secrets.
 
 use std::sync::Arc;
 
@@ -15,11 +14,11 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::kubectl;
 
 trials!(
-    a_restricted_account_gets_its_pod_without_the_reference,
-    a_restricted_account_that_lists_the_secret_gets_the_reference,
-    a_restricted_account_of_this_very_second_is_known,
-    a_restriction_can_come_and_go,
-    odd_lists_of_pull_secrets_get_one_more_and_stay_as_they_were,
+    restricted_account_gets_pod_without_reference,
+    restricted_account_that_lists_secret_gets_reference,
+    new_restricted_account_is_known_at_once,
+    restriction_can_be_added_and_removed,
+    odd_pull_secret_lists_get_one_entry,
 );
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
@@ -42,12 +41,12 @@ fn pod_of(account: &str, name: &str, image: &str) -> Value {
     })
 }
 
-async fn a_restricted_account_gets_its_pod_without_the_reference(world: Arc<World>) -> Outcome {
+async fn restricted_account_gets_pod_without_reference(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .create::<ServiceAccount>(restricted("strict", &["other"]))
         .await?;
-    // With our reference the API server would refuse it, whatever our failurePolicy says.
+    // With our reference the API server would refuse the pod, even under `Ignore`.
     let overrides = json!({ "spec": { "serviceAccountName": "strict" } }).to_string();
     let image = namespace.image("app");
     let arguments = ["run", "pod", "--image", &image, "--overrides", &overrides];
@@ -57,7 +56,7 @@ async fn a_restricted_account_gets_its_pod_without_the_reference(world: Arc<Worl
         "{warnings}"
     );
     assert_eq!(references(&namespace.pods(1).await[0]), ["other"]);
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let pod = pod_of("strict", "pod", &image);
         let answer = review::answer(replica, &review::of_pod(&namespace.name, &pod)).await;
         assert!(answer["patch"].is_null(), "{answer}");
@@ -66,24 +65,22 @@ async fn a_restricted_account_gets_its_pod_without_the_reference(world: Arc<Worl
             Cause::ServiceAccountRestricted.warning()
         );
     }
-    // Other accounts of the namespace are none the poorer.
+    // Other accounts of the namespace are not affected.
     assert_eq!(references(&namespace.pod("free", &image).await), [SECRET]);
     Ok(())
 }
 
-async fn a_restricted_account_that_lists_the_secret_gets_the_reference(
-    world: Arc<World>,
-) -> Outcome {
+async fn restricted_account_that_lists_secret_gets_reference(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .create::<ServiceAccount>(restricted("strict", &["other", SECRET]))
         .await?;
     let image = namespace.image("app");
-    // The API server copies the account's list, ours included.
+    // The API server copies the account's list, with our entry.
     let stored: Pod = namespace.create(pod_of("strict", "first", &image)).await?;
     assert_eq!(references(&stored), ["other", SECRET]);
     namespace.assert_opens().await;
-    // It does not where the pod has a list.
+    // It does not copy the list to a pod that has one.
     let mut pod = pod_of("strict", "second", &image);
     pod["spec"]["imagePullSecrets"] = json!([{ "name": "other" }]);
     let stored: Pod = namespace.create(pod).await?;
@@ -91,18 +88,18 @@ async fn a_restricted_account_that_lists_the_secret_gets_the_reference(
     Ok(())
 }
 
-async fn a_restricted_account_of_this_very_second_is_known(world: Arc<World>) -> Outcome {
+async fn new_restricted_account_is_known_at_once(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     for number in 0..10 {
         let account = format!("strict-{number}");
         let pod = pod_of(&account, &account, &namespace.image("app"));
         let review = review::of_pod(&namespace.name, &pod);
-        let connection = world.replicas[number % 2].connect().await;
+        let connection = world.replicas()[number % 2].connect().await;
         let mut connection = connection.expect("a connection");
         namespace
             .create::<ServiceAccount>(restricted(&account, &[]))
             .await?;
-        // Before the watch can tell.
+        // Before the watch delivers the account.
         let answer = review::answer_on(&mut connection, &review).await;
         assert!(answer["patch"].is_null(), "{answer}");
         assert_eq!(
@@ -115,7 +112,7 @@ async fn a_restricted_account_of_this_very_second_is_known(world: Arc<World>) ->
     Ok(())
 }
 
-async fn a_restriction_can_come_and_go(world: Arc<World>) -> Outcome {
+async fn restriction_can_be_added_and_removed(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .create::<ServiceAccount>(restricted("strict", &[]))
@@ -128,8 +125,8 @@ async fn a_restriction_can_come_and_go(world: Arc<World>) -> Outcome {
         accounts
             .patch("strict", &PatchParams::default(), &Patch::Merge(change))
             .await?;
-        for replica in &world.replicas {
-            eventually("the restriction is heard of", LIMIT, || async {
+        for replica in &world.replicas() {
+            eventually("the replica knows the restriction", LIMIT, || async {
                 let answer = review::answer(replica, &review).await;
                 (review::adds_reference(&answer) == is_served).then_some(())
             })
@@ -139,7 +136,7 @@ async fn a_restriction_can_come_and_go(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Creates a pod from its JSON as it is, and returns it as it is: the types would tidy both.
+/// Creates a pod from raw JSON, and returns raw JSON: types would normalise both.
 async fn create_raw(namespace: &Namespace, pod: &Value) -> kube::Result<Value> {
     let path = format!("/api/v1/namespaces/{}/pods", namespace.name);
     let request = Request::post(path).header("content-type", "application/json");
@@ -149,9 +146,7 @@ async fn create_raw(namespace: &Namespace, pod: &Value) -> kube::Result<Value> {
     namespace.client.request(request).await
 }
 
-async fn odd_lists_of_pull_secrets_get_one_more_and_stay_as_they_were(
-    world: Arc<World>,
-) -> Outcome {
+async fn odd_pull_secret_lists_get_one_entry(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let twin = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let twin = Namespace::in_region(&world, namespace.region.clone(), twin).await;

@@ -1,5 +1,5 @@
-//! A Secret of the pull Secret's name that is taken over: from whom, asked or not, and with what in
-//! it.
+//! Adoption of a Secret with the pull Secret's name: from which field manager, with which annotation,
+//! and with which content.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::ownership::{
 };
 
 trials!(
-    a_handed_over_secret_keeps_its_other_logins,
-    what_a_cron_job_keeps_is_taken_over_without_asking,
-    adoption_never_happens_where_the_configuration_says_never,
-    adoption_waits_for_the_annotation_where_the_configuration_says_annotated,
-    adoption_asks_nobody_where_the_configuration_says_all,
+    adopted_secret_keeps_its_other_logins,
+    secret_of_a_cron_job_is_adopted,
+    adopt_never_adopts_no_secret,
+    adopt_annotated_waits_for_the_annotation,
+    adopt_all_needs_no_annotation,
 );
 
-async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
+async fn adopted_secret_keeps_its_other_logins(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let entry =
         json!({ "username": "robot", "password": "a-password", "email": "robot@example.com" });
@@ -34,7 +34,7 @@ async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outco
     foreign["metadata"]["labels"] = json!({ "team": "a" });
     foreign["apiVersion"] = json!("v1");
     foreign["kind"] = json!("Secret");
-    // By client-side apply, which leaves a copy of it all in an annotation.
+    // Client-side apply leaves a copy of the Secret in an annotation.
     let script = format!("echo '{foreign}' | \"$KUBECTL\" --namespace \"$NAMESPACE\" apply -f -");
     shell(&world, &namespace, &script);
     let before = namespace.secret().await.expect("the foreign Secret");
@@ -47,7 +47,7 @@ async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outco
             .contains_key(LAST_APPLIED)
     );
 
-    let answer = ask(&world.replicas[0], &namespace).await;
+    let answer = ask(&world.replicas()[0], &namespace).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), "");
     let after = adopted(&namespace).await;
@@ -56,19 +56,19 @@ async fn a_handed_over_secret_keeps_its_other_logins(world: Arc<World>) -> Outco
     assert_eq!(docker::hosts(&after).len(), 3);
     let labels = after.metadata.labels.as_ref().expect("labels");
     assert_eq!(labels["team"], "a");
-    // The annotations speak of what we know, and of nothing else.
+    // The annotations name the registries that we manage, and no other.
     assert_eq!(docker::annotation(&after, "registries"), namespace.host());
     assert!(events(&namespace).await.is_empty());
     Ok(())
 }
 
-/// What a CronJob of that kind runs, word for word.
+/// The commands of a well-known CronJob, word for word.
 const CRON_JOB: &str = "\"$KUBECTL\" --namespace \"$NAMESPACE\" create secret docker-registry \
     ecr-registry-credentials --docker-server=\"$REGISTRY\" --docker-username=AWS \
     --docker-password=an-old-token --dry-run=client -o yaml \
     | \"$KUBECTL\" --namespace \"$NAMESPACE\" apply -f -";
 
-async fn what_a_cron_job_keeps_is_taken_over_without_asking(world: Arc<World>) -> Outcome {
+async fn secret_of_a_cron_job_is_adopted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     shell(&world, &namespace, CRON_JOB);
     let before = namespace.secret().await.expect("the CronJob's Secret");
@@ -87,22 +87,25 @@ async fn what_a_cron_job_keeps_is_taken_over_without_asking(world: Arc<World>) -
         ["auth"]
     );
 
-    // The CronJob is still there and writes again: it is not fought over, and pods go on.
+    // The CronJob writes again. Our replicas accept its content, and pods are served.
     shell(&world, &namespace, CRON_JOB);
     let again = namespace.secret().await.expect("the CronJob's Secret");
     assert_eq!(again.metadata.uid, before.metadata.uid);
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         assert!(review::adds_reference(&ask(replica, &namespace).await));
     }
     Ok(())
 }
 
-/// Shows a replica with this `secret.adopt` a Secret with ECR hosts only, one that is handed over
-/// by its annotation, and one that is neither; the first so many are adopted, the others refused.
+/// Gives a replica with this `secret.adopt` three Secrets: with ECR hosts only, with the annotation, and
+/// with neither. `adopted_ones` says which are adopted. The others are refused.
 async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outcome {
     let config =
         format!("{{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {{adopt: {mode}}}}}");
-    let replica = world.replica(&format!("adopts-{mode}"), &config, &world.aws_environment());
+    let replica = world
+        .replica(&format!("adopts-{mode}"))
+        .config(&config)
+        .start();
     replica.ready().await;
     for (number, is_adopted) in adopted_ones.into_iter().enumerate() {
         let namespace = Namespace::new(&world).await;
@@ -112,7 +115,7 @@ async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outco
             1 => annotated(with_hosts([(ELSEWHERE, login("robot"))])),
             _ => with_hosts([(ELSEWHERE, login("robot"))]),
         };
-        let before = namespace.foreign_secret("somebody", foreign).await;
+        let before = namespace.foreign_secret("another", foreign).await;
         let answer = ask(&replica, &namespace).await;
         assert!(review::adds_reference(&answer));
         if is_adopted {
@@ -130,24 +133,22 @@ async fn adopts(world: Arc<World>, mode: &str, adopted_ones: [bool; 3]) -> Outco
     }
     let namespace = Namespace::new(&world).await;
     let malformed = annotated(of_type(PULL_TYPE, &data(&json!({ "auths": [] }))));
-    namespace.foreign_secret("somebody", malformed).await;
+    namespace.foreign_secret("another", malformed).await;
     let answer = ask(&replica, &namespace).await;
     assert!(!review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::ForeignMalformed.warning());
     Ok(())
 }
 
-async fn adoption_never_happens_where_the_configuration_says_never(world: Arc<World>) -> Outcome {
+async fn adopt_never_adopts_no_secret(world: Arc<World>) -> Outcome {
     adopts(world, "never", [false, false, false]).await
 }
 
-async fn adoption_waits_for_the_annotation_where_the_configuration_says_annotated(
-    world: Arc<World>,
-) -> Outcome {
+async fn adopt_annotated_waits_for_the_annotation(world: Arc<World>) -> Outcome {
     adopts(world, "annotated", [false, true, false]).await
 }
 
-async fn adoption_asks_nobody_where_the_configuration_says_all(world: Arc<World>) -> Outcome {
+async fn adopt_all_needs_no_annotation(world: Arc<World>) -> Outcome {
     adopts(world, "all", [true, true, true]).await
 }
 

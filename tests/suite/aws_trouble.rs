@@ -1,5 +1,5 @@
-//! AWS in trouble: pods are admitted with their reference all the same, the answer says what is
-//! the matter, and the Secret is there once AWS is.
+//! Faults of AWS: pods still get their reference, the warning names the cause, and the Secret comes
+//! once AWS recovers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,35 +11,34 @@ use tokio::time::Instant;
 
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
-use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    a_silent_aws_delays_the_secret_and_not_the_pod,
-    a_server_error_is_named,
-    throttling_is_named_and_asked_about_once,
-    an_unmodelled_throttling_code_is_named,
-    an_empty_answer_is_named,
-    a_broken_answer_is_named,
-    a_reset_connection_is_named,
-    a_refusal_is_named_and_heals_when_the_policy_does,
-    an_aws_that_is_gone_is_named,
+    silent_aws_delays_secret_but_not_pod,
+    server_error_is_named,
+    throttling_is_named_after_one_call,
+    unmodelled_throttling_code_is_named,
+    empty_answer_is_named,
+    broken_answer_is_named,
+    reset_connection_is_named,
+    denied_call_is_named_and_recovers_with_policy,
+    unreachable_aws_is_named,
     missing_credentials_are_named,
-    an_expiry_in_the_past_means_that_the_life_is_unknown,
-    one_region_in_trouble_does_not_keep_the_other_out_of_the_secret,
-    nobody_waits_for_a_region_that_somebody_else_needs,
-    a_token_near_its_end_is_renewed_before_it_is_handed_out,
+    past_expiry_means_unknown_lifetime,
+    failing_region_does_not_block_the_other,
+    pod_does_not_wait_for_another_pods_region,
+    token_near_expiry_is_renewed_before_use,
 );
 
-/// Creates a pod under a fault, checks the answer, lifts the fault and waits for the Secret.
+/// Creates a pod during a fault, checks the answer, clears the fault and waits for the Secret.
 async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(fault).await?;
     let start = Instant::now();
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     let took = start.elapsed();
-    // Not a measurement: the API server itself gives up at this limit.
+    // This limit is the timeout of the API server.
     assert!(took < Duration::from_millis(4500), "{took:?}");
     assert!(review::adds_reference(&answer), "{answer}");
     assert_eq!(review::warnings(&answer), cause.warning());
@@ -58,11 +57,11 @@ async fn survives(world: Arc<World>, fault: Fault, cause: Cause) -> Outcome {
     Ok(())
 }
 
-async fn a_silent_aws_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome {
+async fn silent_aws_delays_secret_but_not_pod(world: Arc<World>) -> Outcome {
     survives(world, Fault::Hang, Cause::AwsTimeout).await
 }
 
-async fn a_server_error_is_named(world: Arc<World>) -> Outcome {
+async fn server_error_is_named(world: Arc<World>) -> Outcome {
     let (code, message) = ("ServerException".to_owned(), "try later".to_owned());
     survives(
         world,
@@ -76,11 +75,12 @@ async fn a_server_error_is_named(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome {
+async fn throttling_is_named_after_one_call(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Throttling).await?;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    let reviews = (0..50).map(|_| review::answer(&world.replicas[0], &review));
+    let [replica, _] = world.pair();
+    let reviews = (0..50).map(|_| review::answer(&replica, &review));
     for answer in futures::future::join_all(reviews).await {
         assert!(review::adds_reference(&answer));
         assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
@@ -89,30 +89,30 @@ async fn throttling_is_named_and_asked_about_once(world: Arc<World>) -> Outcome 
         .region
         .total(Action::GetAuthorizationToken)
         .await?;
-    // One call, and the SDK's own second try; a retry after the pause may have begun.
+    // One call that the SDK tries twice. A retry after the pause may have begun.
     assert!(calls.total <= 4, "{calls:?}");
     namespace.region.clear_faults().await?;
     namespace.assert_opens().await;
     Ok(())
 }
 
-async fn an_unmodelled_throttling_code_is_named(world: Arc<World>) -> Outcome {
+async fn unmodelled_throttling_code_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::ThrottleException, Cause::AwsThrottled).await
 }
 
-async fn an_empty_answer_is_named(world: Arc<World>) -> Outcome {
+async fn empty_answer_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::Empty, Cause::AwsAnswerUnusable).await
 }
 
-async fn a_broken_answer_is_named(world: Arc<World>) -> Outcome {
+async fn broken_answer_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::Malformed, Cause::AwsAnswerUnusable).await
 }
 
-async fn a_reset_connection_is_named(world: Arc<World>) -> Outcome {
+async fn reset_connection_is_named(world: Arc<World>) -> Outcome {
     survives(world, Fault::Reset, Cause::AwsUnreachable).await
 }
 
-async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) -> Outcome {
+async fn denied_call_is_named_and_recovers_with_policy(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let denied = Policy {
         deny_get_authorization_token: true,
@@ -120,7 +120,7 @@ async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) ->
     };
     namespace.region.policy(denied).await?;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::AwsAccessDenied.warning());
     namespace.region.policy(Policy::default()).await?;
@@ -128,13 +128,13 @@ async fn a_refusal_is_named_and_heals_when_the_policy_does(world: Arc<World>) ->
     Ok(())
 }
 
-async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
+async fn unreachable_aws_is_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-    let mut environment = world.aws_environment();
-    environment[0].1 = format!("http://{address}");
-    let replica = world.replica("without-aws", CONFIG, &environment);
-    // AWS is no part of readiness.
+    let replica = world.replica("without-aws");
+    let replica = replica.env("AWS_ENDPOINT_URL", format!("http://{address}"));
+    let replica = replica.start();
+    // Readiness does not depend on AWS.
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
@@ -147,7 +147,7 @@ async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
     assert!(failed.await >= 1.0);
     assert!(namespace.secret().await.is_none());
 
-    // Another AWS, which comes up where the first one was missed.
+    // Another AWS starts at the address.
     let aws = aws_stand_in::serve(TcpListener::bind(address).await?)?;
     let secret = namespace.secret_comes().await;
     let auth = docker::auth(&secret, &namespace.host());
@@ -161,8 +161,9 @@ async fn an_aws_that_is_gone_is_named(world: Arc<World>) -> Outcome {
 
 async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let environment = [("AWS_ENDPOINT_URL", world.aws.url().to_owned())];
-    let replica = world.replica("without-keys", CONFIG, &environment);
+    let replica = world.replica("without-keys");
+    let replica = replica.without_env("AWS_ACCESS_KEY_ID");
+    let replica = replica.without_env("AWS_SECRET_ACCESS_KEY").start();
     replica.ready().await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(&replica, &review).await;
@@ -174,7 +175,7 @@ async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn an_expiry_in_the_past_means_that_the_life_is_unknown(world: Arc<World>) -> Outcome {
+async fn past_expiry_means_unknown_lifetime(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .region
@@ -191,7 +192,7 @@ async fn an_expiry_in_the_past_means_that_the_life_is_unknown(world: Arc<World>)
     let expires_at: jiff::Timestamp = docker::annotation(&secret, "expires-at").parse()?;
     let life = expires_at.duration_since(created).as_hours();
     assert!((11..=12).contains(&life), "{life} h");
-    // No tight loop: the token counts as fresh.
+    // There is no tight loop: the token counts as fresh.
     namespace.pod("second", &namespace.image("app")).await;
     assert!(
         namespace
@@ -204,9 +205,7 @@ async fn an_expiry_in_the_past_means_that_the_life_is_unknown(world: Arc<World>)
     Ok(())
 }
 
-async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
-    world: Arc<World>,
-) -> Outcome {
+async fn failing_region_does_not_block_the_other(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let other = Namespace::new(&world).await;
     other.region.fault(Fault::Throttling).await?;
@@ -214,7 +213,7 @@ async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
     pod["spec"]["initContainers"] =
         serde_json::json!([{ "name": "init", "image": other.image("init") }]);
     let review = review::of_pod(&namespace.name, &pod);
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
     let secret = namespace.assert_opens().await;
@@ -236,15 +235,15 @@ async fn one_region_in_trouble_does_not_keep_the_other_out_of_the_secret(
     Ok(())
 }
 
-async fn nobody_waits_for_a_region_that_somebody_else_needs(world: Arc<World>) -> Outcome {
+async fn pod_does_not_wait_for_another_pods_region(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let hanging = Namespace::new(&world).await;
     hanging.region.fault(Fault::Hang).await?;
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     let of = |image: String| review::of_pod(&namespace.name, &pod("pod", &image));
     let (first, second) = (of(hanging.image("app")), of(namespace.image("app")));
     let (delayed, prompt) = tokio::join!(review::answer(replica, &first), async {
-        // The first one's call is under way.
+        // The first pod's call is in progress.
         eventually("a call that hangs", LIMIT, || async {
             let calls = hanging
                 .region
@@ -266,19 +265,19 @@ async fn nobody_waits_for_a_region_that_somebody_else_needs(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_token_near_its_end_is_renewed_before_it_is_handed_out(world: Arc<World>) -> Outcome {
+async fn token_near_expiry_is_renewed_before_use(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace
         .region
         .fault(Fault::Lifetime { seconds: 10 })
         .await?;
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     review::answer(replica, &review).await;
     let before = namespace.assert_opens().await;
     namespace.region.clear_faults().await?;
     let ends: jiff::Timestamp = docker::annotation(&before, "expires-at").parse()?;
-    eventually("the last tenth of the token's life", LIMIT, || async {
+    eventually("the last tenth of the token's lifetime", LIMIT, || async {
         let left = ends.duration_since(ecr_pull_secrets::clock::now());
         (left < jiff::SignedDuration::from_millis(950)).then_some(())
     })

@@ -1,4 +1,4 @@
-//! The serving certificate from files, as the kubelet changes them under a running process.
+//! The serving certificate from files that the kubelet swaps under a running process.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,17 +16,17 @@ use tokio::time::sleep;
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
-use crate::harness::world::{CONFIG, OURS};
+use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, World, eventually, review};
 
 trials!(
-    no_request_fails_while_the_files_are_swapped_ten_times,
-    files_that_are_wrong_never_replace_good_ones,
-    an_expired_certificate_shows_everywhere,
+    no_request_fails_during_ten_file_swaps,
+    bad_files_never_replace_good_ones,
+    expired_certificate_fails_readiness_and_is_logged,
 );
 
 const SWAPS: u32 = 10;
-/// Between two requests of a client: other tests run at the same time.
+/// Pause between two requests of a client: other tests run at the same time.
 const PACE: Duration = Duration::from_millis(10);
 const HOUR: Duration = Duration::from_secs(3600);
 const EXPIRY: &str = "ecr_pull_secrets_certificate_expiry_timestamp_seconds";
@@ -59,7 +59,7 @@ impl Volume {
         }
     }
 
-    /// A leaf that ends after this time, and its key.
+    /// A leaf with this lifetime, and its key.
     fn leaf(&self, life: Duration) -> (String, String) {
         self.leaf_for(&format!("{OURS}.{OURS}.svc"), life)
     }
@@ -87,7 +87,10 @@ impl Volume {
     }
 
     fn replica(&self, world: &World, name: &str) -> Replica {
-        world.replica_with(self.directory.path(), name, CONFIG)
+        world
+            .replica(name)
+            .certificates(self.directory.path())
+            .start()
     }
 
     async fn shown(&self, replica: &Replica) -> Vec<u8> {
@@ -105,7 +108,7 @@ fn since_epoch() -> Duration {
     now.expect("a time after 1970")
 }
 
-async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World>) -> Outcome {
+async fn no_request_fails_during_ten_file_swaps(world: Arc<World>) -> Outcome {
     let volume = Volume::new();
     volume.swap(&volume.leaf(HOUR));
     let replica = volume.replica(&world, "swapped");
@@ -119,7 +122,7 @@ async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World
             .unwrap()
     };
     let is_done = AtomicBool::new(false);
-    // One connection after another, each for as long as it may be kept.
+    // One connection after another, each until the replica closes it.
     let keeps = async {
         let mut connection = replica.connect().await.expect("a connection");
         let mut count = 0;
@@ -127,7 +130,7 @@ async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World
             let answer = connection.send(request()).await.expect("an answer");
             assert_eq!(answer.status(), StatusCode::OK);
             count += 1;
-            // As an API server does, when it is told to.
+            // The API server does the same at `Connection: close`.
             if answer.headers().contains_key(header::CONNECTION) {
                 connection = replica.connect().await.expect("a connection");
             }
@@ -167,7 +170,7 @@ async fn no_request_fails_while_the_files_are_swapped_ten_times(world: Arc<World
     Ok(())
 }
 
-async fn files_that_are_wrong_never_replace_good_ones(world: Arc<World>) -> Outcome {
+async fn bad_files_never_replace_good_ones(world: Arc<World>) -> Outcome {
     let volume = Volume::new();
     let good = volume.leaf(HOUR);
     volume.swap(&good);
@@ -179,14 +182,14 @@ async fn files_that_are_wrong_never_replace_good_ones(world: Arc<World>) -> Outc
     let wrong = [
         (truncated, good.1.clone()),
         (other_chain, good.1.clone()),
-        // It ended when it began.
+        // This leaf is expired.
         volume.leaf(Duration::ZERO),
-        // An ingress's.
+        // This leaf is for an ingress.
         volume.leaf_for("shop.example", HOUR),
     ];
     for (number, pair) in (1_u32..).zip(&wrong) {
         volume.swap(pair);
-        eventually("it is refused", LIMIT, || async {
+        eventually("the files are refused", LIMIT, || async {
             let refused = replica.metric(RELOADS, &["error"]).await;
             (refused > f64::from(number) - 0.5).then_some(())
         })
@@ -198,7 +201,7 @@ async fn files_that_are_wrong_never_replace_good_ones(world: Arc<World>) -> Outc
     Ok(())
 }
 
-async fn an_expired_certificate_shows_everywhere(world: Arc<World>) -> Outcome {
+async fn expired_certificate_fails_readiness_and_is_logged(world: Arc<World>) -> Outcome {
     let volume = Volume::new();
     volume.swap(&volume.leaf(Duration::from_secs(5)));
     let replica = volume.replica(&world, "expired");
@@ -206,13 +209,13 @@ async fn an_expired_certificate_shows_everywhere(world: Arc<World>) -> Outcome {
         StatusCode::SERVICE_UNAVAILABLE,
         "serving certificate expired\n".to_owned(),
     );
-    eventually("readiness knows", LIMIT, || async {
+    eventually("readiness reports the expiry", LIMIT, || async {
         (replica.get("/readyz").await? == expired).then_some(())
     })
     .await;
     let end = replica.metric(EXPIRY, &[]).await;
     assert!(end > 1.7e9 && end <= since_epoch().as_secs_f64());
-    eventually("the log knows", LIMIT, || async {
+    eventually("the log reports the expiry", LIMIT, || async {
         let log = fs::read_to_string(&replica.log).expect("a log");
         log.contains("certificate_expired").then_some(())
     })

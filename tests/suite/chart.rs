@@ -1,4 +1,4 @@
-//! What the chart renders, without a cluster.
+//! The rendered chart, without a cluster.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use crate::harness::tools::{root, run, tool};
 use crate::harness::{Outcome, World};
 
 trials!(
-    its_defaults_are_such_that_fail_nowhere,
-    a_role_brings_a_token_for_sts,
-    a_value_that_it_does_not_know_is_refused_by_name,
-    rights_over_ca_and_certificate_come_with_keeping_them,
-    a_ca_bundle_is_for_whoever_keeps_the_certificate_himself,
+    defaults_fail_nowhere,
+    role_mounts_a_token_for_sts,
+    unknown_value_is_refused_by_name,
+    self_signed_mode_grants_rights_over_its_certificate,
+    ca_bundle_is_allowed_only_for_own_certificate,
 );
 
 fn template(values: &[&str]) -> Command {
@@ -25,9 +25,13 @@ fn template(values: &[&str]) -> Command {
     helm
 }
 
-async fn its_defaults_are_such_that_fail_nowhere(_world: Arc<World>) -> Outcome {
+async fn defaults_fail_nowhere(_world: Arc<World>) -> Outcome {
     let rendered = run(&mut template(&[]));
-    assert_eq!(rendered, run(&mut template(&[])), "something is generated");
+    assert_eq!(
+        rendered,
+        run(&mut template(&[])),
+        "a rendered value is generated"
+    );
     for part in [
         "https-listen=[::]:10250",
         "kind: PodDisruptionBudget",
@@ -50,7 +54,7 @@ async fn its_defaults_are_such_that_fail_nowhere(_world: Arc<World>) -> Outcome 
     Ok(())
 }
 
-async fn a_role_brings_a_token_for_sts(_world: Arc<World>) -> Outcome {
+async fn role_mounts_a_token_for_sts(_world: Arc<World>) -> Outcome {
     let arn = "arn:aws:iam::123456789012:role/pull";
     let rendered = run(&mut template(&[&format!("aws.roleArn={arn}")]));
     let audience = "serviceAccountToken: {path: token, audience: sts.amazonaws.com";
@@ -61,7 +65,7 @@ async fn a_role_brings_a_token_for_sts(_world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn rights_over_ca_and_certificate_come_with_keeping_them(_world: Arc<World>) -> Outcome {
+async fn self_signed_mode_grants_rights_over_its_certificate(_world: Arc<World>) -> Outcome {
     let rendered = |source: &str| run(&mut template(&[&format!("certificate.source={source}")]));
     let rights = [
         "resourceNames: [\"ecr-pull-secrets-tls\"]",
@@ -92,7 +96,7 @@ async fn rights_over_ca_and_certificate_come_with_keeping_them(_world: Arc<World
     Ok(())
 }
 
-async fn a_ca_bundle_is_for_whoever_keeps_the_certificate_himself(_world: Arc<World>) -> Outcome {
+async fn ca_bundle_is_allowed_only_for_own_certificate(_world: Arc<World>) -> Outcome {
     let set = |source: &str| {
         let source = format!("certificate.source={source}");
         template(&[&source, "webhook.caBundle=Q0E="]).output()
@@ -110,7 +114,7 @@ async fn a_ca_bundle_is_for_whoever_keeps_the_certificate_himself(_world: Arc<Wo
     Ok(())
 }
 
-async fn a_value_that_it_does_not_know_is_refused_by_name(_world: Arc<World>) -> Outcome {
+async fn unknown_value_is_refused_by_name(_world: Arc<World>) -> Outcome {
     for value in ["replica=3", "aws.rolArn=x", "webhook.failurePolicy=Maybe"] {
         let refused = template(&[value]).output()?;
         let name = value.split(['.', '=']).next().expect("a name");

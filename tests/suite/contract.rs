@@ -1,5 +1,5 @@
-//! The two ports as their callers see them: what is answered to what is no review, and what the
-//! probes and the metrics say.
+//! The two ports as their callers see them: answers to reviews and to other requests, probes and
+//! metrics.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{Outcome, World, review};
 
 trials!(
-    a_review_is_answered_with_a_review,
+    review_is_answered_with_a_review,
     other_content_types_are_refused,
     other_methods_and_paths_are_refused,
-    what_is_no_review_of_a_pod_is_refused,
-    a_body_may_have_seven_mebibytes_and_no_more,
-    the_probes_say_that_it_is_well,
-    the_metrics_have_the_names_that_are_fixed,
-    an_answer_is_counted_by_outcome_and_cause,
-    a_warm_review_calls_nobody,
+    body_that_reviews_no_pod_is_refused,
+    body_over_seven_mebibytes_is_refused,
+    probes_report_a_healthy_replica,
+    metrics_have_the_fixed_names,
+    answer_is_counted_by_outcome_and_cause,
+    warm_review_makes_no_call,
 );
 
 const JSON: &str = "application/json";
 
-async fn a_review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
+async fn review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     for target in ["/mutate?timeout=5s", "/mutate", "/mutate?timeout=never"] {
@@ -35,7 +35,7 @@ async fn a_review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
             let request = Request::post(target)
                 .header(header::CONTENT_TYPE, content_type)
                 .body(Full::from(review.to_string()))?;
-            let answer = world.replicas[0].send(request).await.expect("an answer");
+            let answer = world.replicas()[0].send(request).await.expect("an answer");
             assert_eq!(answer.status(), StatusCode::OK);
             assert_eq!(answer.headers()[header::CONTENT_TYPE], JSON);
             assert!(!answer.headers().contains_key(header::CONNECTION));
@@ -54,7 +54,7 @@ async fn a_review_is_answered_with_a_review(world: Arc<World>) -> Outcome {
 async fn other_content_types_are_refused(world: Arc<World>) -> Outcome {
     let review = review::of_pod("default", &pod("pod", "busybox")).to_string();
     for content_type in ["text/plain", "application/yaml", "application/jsonp", ""] {
-        let answer = world.replicas[0]
+        let answer = world.replicas()[0]
             .post_to("/mutate", content_type, review.clone())
             .await;
         let (status, _) = answer.expect("an answer");
@@ -69,7 +69,7 @@ async fn other_methods_and_paths_are_refused(world: Arc<World>) -> Outcome {
         let request = request
             .header(header::CONTENT_TYPE, JSON)
             .body(Full::default());
-        let answer = world.replicas[0].send(request.expect("a request")).await;
+        let answer = world.replicas()[0].send(request.expect("a request")).await;
         answer.expect("an answer").status()
     };
     for method in [
@@ -97,7 +97,7 @@ async fn other_methods_and_paths_are_refused(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn what_is_no_review_of_a_pod_is_refused(world: Arc<World>) -> Outcome {
+async fn body_that_reviews_no_pod_is_refused(world: Arc<World>) -> Outcome {
     let review = review::of_pod("default", &pod("pod", "busybox"));
     let with = |pointer: &str, value: Value| {
         let mut review = review.clone();
@@ -117,20 +117,20 @@ async fn what_is_no_review_of_a_pod_is_refused(world: Arc<World>) -> Outcome {
         with("/request/kind/kind", json!("Secret")),
         with("/request/object/spec/containers", json!("none")),
     ] {
-        let (status, text) = world.replicas[0]
+        let (status, text) = world.replicas()[0]
             .post(body.clone())
             .await
             .expect("an answer");
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
         assert!(text.len() > 8, "the answer says why: {text:?}");
     }
-    // None of it did any harm.
-    let answer = review::answer(&world.replicas[0], &review).await;
+    // None of these requests did any harm.
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert_eq!(answer["auditAnnotations"]["cause"], "no_ecr_image");
     Ok(())
 }
 
-async fn a_body_may_have_seven_mebibytes_and_no_more(world: Arc<World>) -> Outcome {
+async fn body_over_seven_mebibytes_is_refused(world: Arc<World>) -> Outcome {
     const LIMIT: usize = 7 * 1024 * 1024;
     let review = review::of_pod("default", &pod("pod", "busybox")).to_string();
     for (size, wanted) in [
@@ -138,20 +138,20 @@ async fn a_body_may_have_seven_mebibytes_and_no_more(world: Arc<World>) -> Outco
         (LIMIT + 1, StatusCode::PAYLOAD_TOO_LARGE),
     ] {
         let body = format!("{review}{}", " ".repeat(size - review.len()));
-        let answer = world.replicas[0].post(Bytes::from(body)).await;
+        let answer = world.replicas()[0].post(Bytes::from(body)).await;
         let (status, _) = answer.expect("an answer");
         assert_eq!(status, wanted, "{size}");
     }
     Ok(())
 }
 
-async fn the_probes_say_that_it_is_well(world: Arc<World>) -> Outcome {
-    for replica in &world.replicas {
+async fn probes_report_a_healthy_replica(world: Arc<World>) -> Outcome {
+    for replica in &world.replicas() {
         for path in ["/healthz", "/readyz"] {
             let (status, text) = replica.get(path).await.expect("an answer");
             assert_eq!((status, text.as_str()), (StatusCode::OK, "ok\n"), "{path}");
         }
-        // Nothing else is said without TLS.
+        // The plain port serves nothing else.
         for path in ["/", "/mutate", "/debug"] {
             let (status, _) = replica.get(path).await.expect("an answer");
             assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
@@ -160,9 +160,9 @@ async fn the_probes_say_that_it_is_well(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn the_metrics_have_the_names_that_are_fixed(world: Arc<World>) -> Outcome {
+async fn metrics_have_the_fixed_names(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let replica = &world.replicas[0];
+    let replica = &world.replicas()[0];
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     review::answer(replica, &review).await;
     namespace.assert_opens().await;
@@ -203,7 +203,7 @@ async fn the_metrics_have_the_names_that_are_fixed(world: Arc<World>) -> Outcome
         let has_namespace = |line: &str| line.starts_with(&name) && line.contains("namespace=");
         assert!(!text.lines().any(has_namespace), "{name}");
     }
-    // Times are of this day, and in order.
+    // The times are of this day, and in order.
     let now = ecr_pull_secrets::clock::now().as_second() as f64;
     let region = format!("region=\"{}\"", namespace.region.name());
     let token = "ecr_pull_secrets_token_expiry_timestamp_seconds";
@@ -222,14 +222,13 @@ async fn the_metrics_have_the_names_that_are_fixed(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
+async fn answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    // What it finds when it starts is warm; others count on the ones that were there.
+    // A new replica finds a warm namespace. Other tests use the counters of the shared ones.
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
-    review::answer(&world.replicas[0], &review).await;
+    review::answer(&world.replicas()[0], &review).await;
     namespace.assert_opens().await;
-    let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-    let replica = world.replica("counts", config, &world.aws_environment());
+    let replica = world.replica("counts").start();
     replica.ready().await;
     let mut named = pod("pod", &namespace.image("app"));
     named["spec"]["imagePullSecrets"] = json!([{ "name": "ecr-registry-credentials" }]);
@@ -269,7 +268,7 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
         }
         assert_eq!(replica.metric(metric, &labels).await, times, "{labels:?}");
     }
-    // What is no review is none of them.
+    // A request that is no review is not counted.
     let refused = replica.post("{").await.expect("an answer");
     assert_eq!(refused.0, StatusCode::BAD_REQUEST);
     assert_eq!(
@@ -287,10 +286,10 @@ async fn an_answer_is_counted_by_outcome_and_cause(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-/// By the API server's audit log, and by the count of AWS.
-async fn a_warm_review_calls_nobody(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[0];
-    // A namespace's first review. Calls that were begun before are over when its Secret is there.
+/// Counted by the API server's audit log and by AWS.
+async fn warm_review_makes_no_call(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas()[0];
+    // The namespace's first review. Its calls have ended when the Secret exists.
     let first = async || {
         let namespace = Namespace::new(&world).await;
         let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
@@ -308,7 +307,7 @@ async fn a_warm_review_calls_nobody(world: Arc<World>) -> Outcome {
         )
     };
     let before = calls().await;
-    assert!(before.0 > 0 && before.1 > 0, "the first review made some");
+    assert!(before.0 > 0 && before.1 > 0, "the first review made calls");
     let mut connection = replica.connect().await.expect("a connection");
     for _ in 0..1000 {
         let answer = review::answer_on(&mut connection, &review).await;

@@ -1,5 +1,5 @@
-//! A pull Secret of ours that somebody changes or deletes: what pods need comes back with the next
-//! one, what does no harm is not fought over, and nothing else in it is lost.
+//! Another field manager edits or deletes our pull Secret. The next pod restores what pods need. A
+//! harmless edit stays, and nothing else in the Secret is lost.
 
 use std::sync::Arc;
 
@@ -17,34 +17,34 @@ use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{ask, data, edit, login};
 
 trials!(
-    a_deleted_secret_comes_back_with_the_next_pod,
-    an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look,
-    an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest,
-    an_edit_that_spoils_the_content_is_mended,
-    a_restored_secret_that_says_itself_that_it_expired_is_mended,
-    a_removed_label_comes_back,
-    removed_annotations_come_back_and_nothing_is_lost,
-    an_annotation_of_another_format_is_written_anew_and_nothing_is_lost,
-    a_newer_version_of_ours_beside_us_loses_nothing,
-    a_registry_that_comes_later_keeps_the_first_and_the_secret,
+    deleted_secret_is_recreated_for_the_next_pod,
+    harmless_edit_is_kept_and_read_once,
+    missing_registry_is_restored_and_others_kept,
+    corrupt_content_is_repaired,
+    expired_backup_is_repaired_after_a_restore,
+    removed_label_is_restored,
+    removed_annotations_are_restored_and_registries_kept,
+    annotation_of_another_format_is_rewritten,
+    newer_replica_beside_ours_loses_nothing,
+    later_registry_keeps_the_first,
 );
 
-/// A Secret of ours that opens the namespace's registry.
+/// Creates a pull Secret of ours that opens the namespace's registry.
 async fn ours(world: &World, namespace: &Namespace) -> Secret {
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         assert_eq!(review::warnings(&ask(replica, namespace).await), "");
     }
     namespace.assert_opens().await
 }
 
-/// Lets pods come to a replica until what they find satisfies.
-async fn mended(
+/// Sends reviews to a replica until the Secret is as wanted.
+async fn repaired(
     replica: &Replica,
     namespace: &Namespace,
     is_mended: impl Fn(&Secret) -> bool,
 ) -> Secret {
-    eventually("the Secret is mended", LIMIT, || async {
-        // Mended or not yet noticed: a pod is never left without its reference.
+    eventually("the Secret is repaired", LIMIT, || async {
+        // Every pod gets its reference, before and after the repair.
         let answer = ask(replica, namespace).await;
         assert!(review::adds_reference(&answer), "{answer}");
         assert_eq!(review::warnings(&answer), "");
@@ -59,7 +59,7 @@ fn opens(namespace: &Namespace) -> impl Fn(&Secret) -> bool {
         let auth = BASE64_STANDARD
             .decode(docker::auth(secret, &host))
             .unwrap_or_default();
-        // The stand-in's tokens have the length of real ones.
+        // The stand-in's tokens are as long as real ones.
         auth.starts_with(b"AWS:") && auth.len() > 1000
     }
 }
@@ -72,12 +72,12 @@ fn content(config: &Value) -> Value {
     json!({ "data": data(config) })
 }
 
-/// A second registry of the same region.
+/// Host of a second registry in the same region.
 fn second_host(namespace: &Namespace) -> String {
     namespace.host().replace(ACCOUNT, "210987654321")
 }
 
-/// A review of a pod with an image of the second registry.
+/// Sends a review of a pod with an image of the second registry.
 async fn ask_for_second(replica: &Replica, namespace: &Namespace) {
     let pod = pod("pod", &format!("{}/app:v1", second_host(namespace)));
     let answer = review::answer(replica, &review::of_pod(&namespace.name, &pod)).await;
@@ -85,7 +85,7 @@ async fn ask_for_second(replica: &Replica, namespace: &Namespace) {
     assert_eq!(review::warnings(&answer), "");
 }
 
-async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Outcome {
+async fn deleted_secret_is_recreated_for_the_next_pod(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let calls = namespace
@@ -96,8 +96,8 @@ async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Out
         .api::<Secret>()
         .delete(SECRET, &DeleteParams::default())
         .await?;
-    let after = eventually("the Secret is back", LIMIT, || async {
-        for replica in &world.replicas {
+    let after = eventually("a new Secret", LIMIT, || async {
+        for replica in &world.replicas() {
             assert!(review::adds_reference(&ask(replica, &namespace).await));
         }
         namespace.secret().await
@@ -105,7 +105,7 @@ async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Out
     .await;
     assert_ne!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
-    // The token was at hand.
+    // The replica had the token.
     assert_eq!(
         namespace
             .region
@@ -116,12 +116,9 @@ async fn a_deleted_secret_comes_back_with_the_next_pod(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
-    world: Arc<World>,
-) -> Outcome {
+async fn harmless_edit_is_kept_and_read_once(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    let default = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-    let replica = world.replica("beside-an-editor", default, &world.aws_environment());
+    let replica = world.replica("beside-an-editor").start();
     replica.ready().await;
     ask(&replica, &namespace).await;
     ask_for_second(&replica, &namespace).await;
@@ -131,7 +128,7 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
         .metric("ecr_pull_secrets_secret_applies_total", &applies)
         .await;
 
-    // Good for what we can know; the kubelet will know better.
+    // The logins look plausible to us. Only the kubelet learns that they are wrong.
     let auths = json!({ namespace.host(): login("AWS"), second_host(&namespace): login("AWS") });
     let edited = edit(
         &namespace,
@@ -153,7 +150,7 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
     })
     .await;
     ask_for_second(&replica, &namespace).await;
-    // From here on both are known, whichever comes.
+    // From now on the replica knows both registries of the edit.
     let looked = looks();
     for _ in 0..3 {
         ask(&replica, &namespace).await;
@@ -170,10 +167,10 @@ async fn an_edit_that_holds_every_registry_is_left_alone_and_costs_one_look(
     Ok(())
 }
 
-async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<World>) -> Outcome {
+async fn missing_registry_is_restored_and_others_kept(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
-    ask_for_second(&world.replicas[0], &namespace).await;
+    ask_for_second(&world.replicas()[0], &namespace).await;
     let second = config(&namespace.secret_comes().await)["auths"][second_host(&namespace)].clone();
     let auths = json!({ second_host(&namespace): second, "registry.example.com": login("robot") });
     edit(
@@ -182,7 +179,7 @@ async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<W
         &content(&json!({ "auths": auths })),
     )
     .await;
-    let after = mended(&world.replicas[0], &namespace, opens(&namespace)).await;
+    let after = repaired(&world.replicas()[0], &namespace, opens(&namespace)).await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     let hosts = config(&after)["auths"].clone();
@@ -191,10 +188,8 @@ async fn an_edit_that_lacks_a_registry_is_mended_and_keeps_the_rest(world: Arc<W
     Ok(())
 }
 
-/// What a backup brings back: our label, our annotations, a token that died long ago.
-async fn a_restored_secret_that_says_itself_that_it_expired_is_mended(
-    world: Arc<World>,
-) -> Outcome {
+/// A Secret from a backup: our label, our annotations, a token that expired long ago.
+async fn expired_backup_is_repaired_after_a_restore(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let auths = json!({ namespace.host(): login("AWS") });
@@ -204,18 +199,18 @@ async fn a_restored_secret_that_says_itself_that_it_expired_is_mended(
         "ecr-pull-secrets.dev/expires-at": "2026-01-01T12:00:00Z",
     });
     edit(&namespace, "velero", &backup).await;
-    let after = mended(&world.replicas[0], &namespace, opens(&namespace)).await;
+    let after = repaired(&world.replicas()[0], &namespace, opens(&namespace)).await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(namespace.verdict(&after, "app").await, Verdict::Accepted);
     Ok(())
 }
 
-async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome {
+async fn corrupt_content_is_repaired(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
     let host = namespace.host();
-    for (number, spoilt) in (0..).zip([
-        json!({ "auths": { &host: login("somebody") } }),
+    for (number, corrupt) in (0..).zip([
+        json!({ "auths": { &host: login("another") } }),
         json!({ "auths": { &host: { "auth": "not base64!" } } }),
         json!({ "auths": { &host: {} } }),
         json!({ "auths": [] }),
@@ -223,9 +218,9 @@ async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome
         json!({}),
         Value::Null,
     ]) {
-        edit(&namespace, "kubectl-edit", &content(&spoilt)).await;
-        let replica = &world.replicas[number % 2];
-        let after = mended(replica, &namespace, |secret| {
+        edit(&namespace, "kubectl-edit", &content(&corrupt)).await;
+        let replica = &world.replicas()[number % 2];
+        let after = repaired(replica, &namespace, |secret| {
             config(secret)["auths"].is_object() && opens(&namespace)(secret)
         })
         .await;
@@ -233,30 +228,30 @@ async fn an_edit_that_spoils_the_content_is_mended(world: Arc<World>) -> Outcome
         assert_eq!(
             namespace.verdict(&after, "app").await,
             Verdict::Accepted,
-            "{spoilt}"
+            "{corrupt}"
         );
         assert_eq!(docker::annotation(&after, "registries"), host);
     }
     Ok(())
 }
 
-async fn a_removed_label_comes_back(world: Arc<World>) -> Outcome {
+async fn removed_label_is_restored(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;
-    ask_for_second(&world.replicas[0], &namespace).await;
+    ask_for_second(&world.replicas()[0], &namespace).await;
     let none = json!({ "metadata": { "labels": null } });
     edit(&namespace, "kubectl-label", &none).await;
-    let after = mended(&world.replicas[0], &namespace, |secret| {
+    let after = repaired(&world.replicas()[0], &namespace, |secret| {
         secret.metadata.labels.is_some() && opens(&namespace)(secret)
     })
     .await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(docker::hosts(&after).len(), 2);
 
-    // Replaced by somebody else's: an owner that we did not know of before.
+    // The label names another owner.
     let theirs = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } });
     edit(&namespace, "kubectl-label", &theirs).await;
-    let after = mended(&world.replicas[1], &namespace, |secret| {
+    let after = repaired(&world.replicas()[1], &namespace, |secret| {
         let labels = secret.metadata.labels.as_ref();
         labels.is_some_and(|labels| labels["app.kubernetes.io/managed-by"] == "ecr-pull-secrets")
     })
@@ -266,24 +261,24 @@ async fn a_removed_label_comes_back(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// A Secret of ours with two registries, after a change of its annotations and some pods.
+/// A Secret of ours with two registries, after a change of its annotations and further pods.
 async fn survives(world: &World, namespace: &Namespace, annotations: &Value) -> Outcome {
     let before = ours(world, namespace).await;
-    ask_for_second(&world.replicas[0], namespace).await;
+    ask_for_second(&world.replicas()[0], namespace).await;
     edit(
         namespace,
         "kubectl-annotate",
         &json!({ "metadata": { "annotations": annotations } }),
     )
     .await;
-    let [one, other] = &world.replicas;
-    mended(one, namespace, |secret| {
+    let [one, other] = &world.pair();
+    repaired(one, namespace, |secret| {
         docker::annotation(secret, "format") == "1"
     })
     .await;
     ask_for_second(other, namespace).await;
     let wanted = format!("{},{}", namespace.host(), second_host(namespace));
-    let after = mended(one, namespace, |secret| {
+    let after = repaired(one, namespace, |secret| {
         docker::annotation(secret, "registries") == wanted
     })
     .await;
@@ -296,14 +291,12 @@ async fn survives(world: &World, namespace: &Namespace, annotations: &Value) -> 
     Ok(())
 }
 
-async fn removed_annotations_come_back_and_nothing_is_lost(world: Arc<World>) -> Outcome {
+async fn removed_annotations_are_restored_and_registries_kept(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     survives(&world, &namespace, &Value::Null).await
 }
 
-async fn an_annotation_of_another_format_is_written_anew_and_nothing_is_lost(
-    world: Arc<World>,
-) -> Outcome {
+async fn annotation_of_another_format_is_rewritten(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     survives(
         &world,
@@ -313,7 +306,7 @@ async fn an_annotation_of_another_format_is_written_anew_and_nothing_is_lost(
     .await
 }
 
-async fn a_newer_version_of_ours_beside_us_loses_nothing(world: Arc<World>) -> Outcome {
+async fn newer_replica_beside_ours_loses_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let second = second_host(&namespace);
     let secret = json!({
@@ -328,7 +321,7 @@ async fn a_newer_version_of_ours_beside_us_loses_nothing(world: Arc<World>) -> O
         "data": data(&json!({ "auths": { &second: login("AWS") }, "HttpHeaders": {} })),
     });
     let before = namespace.foreign_secret("ecr-pull-secrets", secret).await;
-    let answer = ask(&world.replicas[0], &namespace).await;
+    let answer = ask(&world.replicas()[0], &namespace).await;
     assert_eq!(review::warnings(&answer), "");
     let after = namespace.assert_opens().await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
@@ -339,7 +332,7 @@ async fn a_newer_version_of_ours_beside_us_loses_nothing(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn a_registry_that_comes_later_keeps_the_first_and_the_secret(world: Arc<World>) -> Outcome {
+async fn later_registry_keeps_the_first(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let elsewhere = Namespace::new(&world).await;
     let before = ours(&world, &namespace).await;

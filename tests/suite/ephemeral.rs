@@ -1,5 +1,4 @@
-//! Ephemeral containers: a running pod cannot be patched, but the Secret behind its reference can
-//! still learn a registry.
+//! Ephemeral containers: a running pod cannot be patched, but its Secret can still get another registry.
 
 use std::sync::Arc;
 
@@ -12,11 +11,11 @@ use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    a_pod_that_kubectl_debug_adds_an_ecr_image_to,
-    a_pod_without_the_reference_that_kubectl_debug_adds_an_ecr_image_to,
+    debug_image_gets_its_registry,
+    debugged_pod_without_reference_gets_no_secret,
 );
 
-/// What `kubectl debug` sends.
+/// Sends the patch of `kubectl debug`.
 async fn debug(namespace: &Namespace, image: &str) -> kube::Result<Pod> {
     let container = json!({ "name": "debugger", "image": image });
     let patch = Patch::Strategic(json!({ "spec": { "ephemeralContainers": [container] } }));
@@ -26,7 +25,7 @@ async fn debug(namespace: &Namespace, image: &str) -> kube::Result<Pod> {
         .await
 }
 
-async fn a_pod_that_kubectl_debug_adds_an_ecr_image_to(world: Arc<World>) -> Outcome {
+async fn debug_image_gets_its_registry(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let other = Namespace::new(&world).await;
     let before = namespace.pod("pod", &namespace.image("app")).await;
@@ -52,19 +51,16 @@ async fn a_pod_that_kubectl_debug_adds_an_ecr_image_to(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn a_pod_without_the_reference_that_kubectl_debug_adds_an_ecr_image_to(
-    world: Arc<World>,
-) -> Outcome {
+async fn debugged_pod_without_reference_gets_no_secret(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let before = namespace.pod("pod", "docker.io/library/busybox:1").await;
     assert_eq!(references(&before), [""; 0]);
     let after = debug(&namespace, &namespace.image("tools")).await?;
     assert_eq!(references(&after), [""; 0]);
-    // Nothing that could be written would help this pod. One that can be helped comes later, and
-    // its Secret is the first.
+    // No Secret would help this pod. A later pod gets the first one.
     assert!(namespace.secret().await.is_none());
     let review = review::of_pod(&namespace.name, &pod("next", &namespace.image("app")));
-    review::answer(&world.replicas[0], &review).await;
+    review::answer(&world.replicas()[0], &review).await;
     namespace.assert_opens().await;
     let pods = namespace.api::<Pod>().list(&ListParams::default()).await?;
     assert_eq!(pods.items.len(), 1);

@@ -1,5 +1,5 @@
-//! How tests become trials of the runner: each gets what its group shares, which is started by the
-//! first that asks.
+//! Turns tests into trials of the runner. Each gets the world that its group shares; the first one
+//! starts it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ where
     })
 }
 
-/// Runs the trials of some modules, so many at a time if it is said. Whether one failed.
+/// Runs the trials of some modules, with a limit of concurrent ones if given. Whether one failed.
 pub fn fail<const N: usize>(
     arguments: &Arguments,
     at_a_time: Option<usize>,
@@ -33,7 +33,7 @@ pub fn fail<const N: usize>(
     libtest_mimic::run(&arguments, trials).has_failed()
 }
 
-/// Lists the tests of a module under their own names; the module above has `shared`.
+/// Lists the tests of a module under their own names. The parent module has `shared`.
 macro_rules! trials {
     ($($test:ident),+ $(,)?) => {
         /// The tests of this module.

@@ -1,5 +1,5 @@
-//! What pod authors choose has bounds: registries in a Secret, regions of a namespace, tokens of
-//! the process. Beyond them the new one is refused by name, and what was there before stays.
+//! Limits on what pod authors choose: registries of a Secret, regions of a namespace, tokens of the
+//! process. Beyond a limit the new one is refused with a cause of its own, and the others stay.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,14 +17,12 @@ use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::kubectl;
 
 trials!(
-    a_namespace_has_a_hundred_registries_and_no_more,
-    a_namespace_brings_sixteen_new_regions_and_no_more,
-    a_process_holds_sixty_four_tokens_and_no_more,
+    namespace_has_at_most_a_hundred_registries,
+    namespace_adds_at_most_sixteen_regions,
+    process_holds_at_most_sixty_four_tokens,
     namespaces_of_one_region_share_one_token,
-    every_cause_of_an_answer_has_a_warning_of_its_own_that_fits,
+    every_cause_has_its_own_short_warning,
 );
-
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
 
 /// A pod with a container for each host.
 fn pod_of(name: &str, hosts: &[String]) -> Value {
@@ -33,7 +31,7 @@ fn pod_of(name: &str, hosts: &[String]) -> Value {
     json!({ "metadata": { "name": name }, "spec": { "containers": containers } })
 }
 
-/// Hosts of as many accounts of a region.
+/// Registries of a region, each of another account.
 fn accounts(region: &Region, numbers: std::ops::Range<u64>) -> Vec<String> {
     numbers
         .map(|number| region.host(&format!("{:012}", 500_000_000_000 + number)))
@@ -51,8 +49,8 @@ fn hosts_of(regions: &[Region]) -> Vec<String> {
     regions.iter().map(|region| region.host(ACCOUNT)).collect()
 }
 
-/// What a replica says to a pod of these hosts when it had the time that it needs: a mint may take
-/// longer than an admission waits.
+/// A replica's answer to a pod with these hosts, once it answers in time: a mint may take longer than
+/// an admission waits.
 async fn answer(
     replica: &Replica,
     namespace: &Namespace,
@@ -79,17 +77,16 @@ async fn answer(
     answer
 }
 
-/// A replica without a token store: the one that all tests share has room for sixty-four as well.
+/// Starts a replica with a token store of its own: the shared one has a limit of 64 tokens, too.
 async fn apart(world: &Arc<World>, name: &str) -> Replica {
-    let mut environment = world.aws_environment();
     let ours = Namespace::new(world).await.name;
-    environment.push(("ECR_PULL_SECRETS_NAMESPACE", ours));
-    let replica = world.replica(name, CONFIG, &environment);
+    let replica = world.replica(name).env("ECR_PULL_SECRETS_NAMESPACE", ours);
+    let replica = replica.start();
     replica.ready().await;
     replica
 }
 
-/// How often a Secret of the namespace was written.
+/// Number of writes of the namespace's Secret.
 fn writes(world: &World, namespace: &Namespace) -> usize {
     let field = format!("\"namespace\":\"{}\"", namespace.name);
     let is_write = |line: &&str| line.contains("\"pull secret written\"") && line.contains(&field);
@@ -100,14 +97,14 @@ fn writes(world: &World, namespace: &Namespace) -> usize {
         .sum()
 }
 
-async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> Outcome {
+async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let hundred = accounts(&namespace.region, 0..100);
     let stored: Pod = namespace.create(pod_of("hundred", &hundred)).await?;
     assert_eq!(references(&stored), [SECRET]);
     let before = namespace.secret_comes().await;
     assert_eq!(docker::hosts(&before), hundred);
-    // As many accounts as one likes: it is one region, and one token.
+    // The accounts need one token: they share a region.
     assert_eq!(
         namespace
             .region
@@ -122,10 +119,10 @@ async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> 
         .collect();
     assert_eq!(auths.len(), 1);
 
-    // The next one, alone and beside one that is there.
+    // The next registry, alone and beside an older one.
     let next = accounts(&namespace.region, 100..101);
     let both = [next.clone(), hundred[..1].to_vec()].concat();
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         answer(replica, &namespace, &next, &[Cause::TooManyRegistries]).await;
         answer(replica, &namespace, &both, &[Cause::TooManyRegistries]).await;
     }
@@ -135,8 +132,8 @@ async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> 
         warnings.contains(&Cause::TooManyRegistries.warning()),
         "{warnings}"
     );
-    // The hundred are still served, and nothing was written for the one.
-    for replica in &world.replicas {
+    // The hundred are still served, and the refused one caused no write.
+    for replica in &world.replicas() {
         answer(replica, &namespace, &hundred, &[]).await;
     }
     assert!(
@@ -147,7 +144,7 @@ async fn a_namespace_has_a_hundred_registries_and_no_more(world: Arc<World>) -> 
     Ok(())
 }
 
-async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -> Outcome {
+async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-regions").await;
     let namespace = Namespace::new(&world).await;
     let regions = regions(&world, "newcomer", 1..18);
@@ -176,7 +173,7 @@ async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -
     }
     let (region, host) = left_out.expect("one is left out");
 
-    // The ones that it has go on, and another namespace is none the poorer.
+    // Its older regions still work, and another namespace is not affected.
     let have: Vec<_> = hosts
         .iter()
         .filter(|other| *other != host)
@@ -186,7 +183,7 @@ async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -
     let other = Namespace::in_region(&world, region.clone(), json!({})).await;
     answer(&replica, &other, &[other.host()], &[]).await;
     other.assert_opens().await;
-    // By now the token is there for everybody.
+    // Now every namespace can have the token.
     eventually("the seventeenth, without a new pod", LIMIT, || async {
         namespace
             .secret()
@@ -197,7 +194,7 @@ async fn a_namespace_brings_sixteen_new_regions_and_no_more(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_process_holds_sixty_four_tokens_and_no_more(world: Arc<World>) -> Outcome {
+async fn process_holds_at_most_sixty_four_tokens(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-tokens").await;
     for start in (1..81).step_by(16) {
         let namespace = Namespace::new(&world).await;
@@ -227,7 +224,7 @@ async fn namespaces_of_one_region_share_one_token(world: Arc<World>) -> Outcome 
     let second = Namespace::in_region(&world, first.region.clone(), json!({})).await;
     let elsewhere = Namespace::new(&world).await;
     for namespace in [&first, &second, &elsewhere] {
-        answer(&world.replicas[0], namespace, &[namespace.host()], &[]).await;
+        answer(&world.replicas()[0], namespace, &[namespace.host()], &[]).await;
     }
     let auth = |secret| docker::auth(&secret, &first.host());
     let token = auth(first.assert_opens().await);
@@ -247,14 +244,14 @@ async fn namespaces_of_one_region_share_one_token(world: Arc<World>) -> Outcome 
     Ok(())
 }
 
-async fn every_cause_of_an_answer_has_a_warning_of_its_own_that_fits(world: Arc<World>) -> Outcome {
+async fn every_cause_has_its_own_short_warning(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let denied = world.aws.region("denied-land-1");
     let config = "\
         apiVersion: ecr-pull-secrets.dev/v1\n\
         kind: Config\n\
         rules: [{regions: [denied-land-1], deny: {}}, {ambient: {}}]\n";
-    let replica = world.replica("two-causes", config, &world.aws_environment());
+    let replica = world.replica("two-causes").config(config).start();
     replica.ready().await;
     let mut hosts = accounts(&namespace.region, 0..101);
     hosts.push(denied.host(ACCOUNT));

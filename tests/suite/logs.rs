@@ -8,16 +8,16 @@ use aws_stand_in::client::Client as Aws;
 use crate::frame::trials;
 use crate::harness::{Outcome, World};
 
-trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+trials!(no_log_holds_a_token_or_key);
 
-/// Long enough to be found by chance in no other text.
+/// Least length of a secret: a shorter one may occur in a log by chance.
 const SHORTEST: usize = 16;
 
-async fn no_log_line_at_any_level_holds_a_token_or_a_key(world: Arc<World>) -> Outcome {
+async fn no_log_holds_a_token_or_key(world: Arc<World>) -> Outcome {
     search(&world.logs(), &world.aws, &world.kubeconfig).await
 }
 
-/// Looks for every token and key that the stand-in knows, and for the one of the kubeconfig.
+/// Searches for every token and key of the stand-in, and for the token of the kubeconfig.
 pub async fn search(logs: &[(String, String)], aws: &Aws, kubeconfig: &Path) -> Outcome {
     let secrets = aws.secrets().await?;
     let kubeconfig = std::fs::read_to_string(kubeconfig)?;
@@ -32,13 +32,13 @@ pub async fn search(logs: &[(String, String)], aws: &Aws, kubeconfig: &Path) -> 
         .filter(|secret| secret.len() >= SHORTEST)
     {
         for (name, text) in logs {
-            // A cut-off token is a token: the first characters of a password differ after some 40.
+            // A truncated token is a token: passwords differ after some 40 characters.
             let part = secret.get(..secret.len().min(200)).unwrap_or(secret);
             assert!(!text.contains(part), "{name} holds a secret");
         }
         searched += 1;
     }
-    // With a filter on the command line maybe nothing was minted; the whole suite mints hundreds.
+    // A filtered run may mint little. The whole suite mints hundreds of tokens.
     println!("searched {} logs for {searched} secrets", logs.len());
     assert!(searched > 0 && !logs.is_empty());
     Ok(())

@@ -1,8 +1,8 @@
 //! The suite: every promise, on a real API server, with the shipped chart and the real binary.
 //!
-//! One binary, so that the control plane is started once. `cargo test --test suite NAME` runs what
-//! contains NAME; `-- --list` lists. When all tests are through, what the processes logged at
-//! TRACE meanwhile is searched for every token and key that there ever was.
+//! It is one binary, so that tests share a control plane. `cargo test --test suite NAME` runs the tests
+//! whose name contains NAME, and `-- --list` lists them. After the tests of a group, a last one searches
+//! the logs of all processes, written at TRACE, for every token and key.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -49,8 +49,9 @@ use std::sync::Arc;
 use frame::fail;
 use harness::World;
 use libtest_mimic::Arguments;
+use tokio::sync::OnceCell;
 
-/// Tests wait for the control plane most of the time.
+/// Concurrent tests: they mostly wait for the control plane.
 const TESTS_AT_A_TIME: usize = 8;
 
 fn main() -> ExitCode {
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
         workloads::trials(),
     ];
     let mut failed = fail(&arguments, None, trials);
-    if let Some(world) = World::if_started() {
+    if let Some(world) = WORLD.get() {
         failed |= fail(&Arguments::default(), None, [logs::trials()]);
         world.stop();
     }
@@ -99,6 +100,10 @@ fn main() -> ExitCode {
     }
 }
 
+static WORLD: OnceCell<Arc<World>> = OnceCell::const_new();
+
+/// The world of all tests that need none of their own.
 async fn shared() -> Arc<World> {
-    World::get().await
+    let builder = || World::builder().replicas(2).audit_log();
+    WORLD.get_or_init(|| builder().start()).await.clone()
 }

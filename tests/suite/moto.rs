@@ -1,7 +1,7 @@
-//! AWS as somebody else understands it: the protocol of our calls, seen from outside.
+//! AWS as other authors understand it: `moto_server` checks the protocol of our calls.
 //!
-//! The stand-in shares authors with the program, and so maybe a misreading. `moto_server` does not. It checks no
-//! signature, and its tokens open nothing; but it says whose they are, and they expired in 2015.
+//! The stand-in has our authors, and perhaps our errors. `moto_server` has neither. It checks no signature, and its
+//! tokens open no registry. But they name their account, and they expired in 2015.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use crate::harness::tools::tool;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    the_default_chain_mints_with_the_keys_of_the_environment,
-    a_rule_mints_with_the_role_that_it_names,
-    a_web_identity_mints_with_its_role,
+    default_chain_mints_with_keys_from_environment,
+    rule_mints_with_its_role,
+    web_identity_mints_with_its_role,
 );
 
 const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
@@ -33,12 +33,12 @@ const KEYS: [(&str, &str); 2] = [
 const ROLE: &str = "arn:aws:iam::210987654321:role/puller";
 const DEFAULTS: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
 
-async fn the_default_chain_mints_with_the_keys_of_the_environment(world: Arc<World>) -> Outcome {
+async fn default_chain_mints_with_keys_from_environment(world: Arc<World>) -> Outcome {
     let moto = Moto::start().await;
     mint_once(&world, &moto, "moto-chain", DEFAULTS, &KEYS, "123456789012").await
 }
 
-async fn a_rule_mints_with_the_role_that_it_names(world: Arc<World>) -> Outcome {
+async fn rule_mints_with_its_role(world: Arc<World>) -> Outcome {
     let moto = Moto::start().await;
     let role = json!({ "roleArn": ROLE, "externalId": "of-the-test", "sessionName": "moto" });
     let config = json!({
@@ -50,7 +50,7 @@ async fn a_rule_mints_with_the_role_that_it_names(world: Arc<World>) -> Outcome 
     mint_once(&world, &moto, "moto-role", &config, &KEYS, "210987654321").await
 }
 
-async fn a_web_identity_mints_with_its_role(world: Arc<World>) -> Outcome {
+async fn web_identity_mints_with_its_role(world: Arc<World>) -> Outcome {
     let moto = Moto::start().await;
     let token = moto.directory.path().join("token");
     fs::write(&token, "header.payload.signature")?;
@@ -69,7 +69,7 @@ async fn a_web_identity_mints_with_its_role(world: Arc<World>) -> Outcome {
     .await
 }
 
-/// Serves two namespaces; both Secrets must hold the token of `account`, and the second one costs no call.
+/// Serves two namespaces. Both Secrets must hold the token of `account`, and the second one costs no call.
 async fn mint_once(
     world: &Arc<World>,
     moto: &Moto,
@@ -78,18 +78,19 @@ async fn mint_once(
     credentials: &[(&str, &str)],
     account: &str,
 ) -> Outcome {
-    // Its tokens are another world's, and not for the token store of this one.
+    // Its tokens must not enter the token store of this world.
     let apart = Namespace::new(world).await.name;
-    let mut environment = vec![
-        ("AWS_ENDPOINT_URL", moto.url.clone()),
-        ("ECR_PULL_SECRETS_NAMESPACE", apart),
-    ];
-    environment.extend(
-        credentials
-            .iter()
-            .map(|&(name, value)| (name, value.into())),
-    );
-    let replica = world.replica(name, config, &environment);
+    let mut replica = world
+        .replica(name)
+        .config(config)
+        .without_env("AWS_ACCESS_KEY_ID")
+        .without_env("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_ENDPOINT_URL", &moto.url)
+        .env("ECR_PULL_SECRETS_NAMESPACE", apart);
+    for &(name, value) in credentials {
+        replica = replica.env(name, value);
+    }
+    let replica = replica.start();
     replica.ready().await;
     let password = format!("{account}-auth-token");
     let mut calls = None;
@@ -102,11 +103,11 @@ async fn mint_once(
         assert_eq!(docker::hosts(&secret), [HOST]);
         let auth = BASE64_STANDARD.decode(docker::auth(&secret, HOST))?;
         assert_eq!(String::from_utf8(auth)?, format!("AWS:{password}"));
-        // Its `expiresAt` lies in the past, so it says nothing. A token that counted as expired would be minted again
-        // for the second namespace.
+        // An `expiresAt` in the past means an unknown lifetime. An expired token would be minted again for the second
+        // namespace.
         let expires_at: Timestamp = docker::annotation(&secret, "expires-at").parse()?;
         assert!(expires_at > secret.metadata.creation_timestamp.expect("a time").0);
-        // The first may cost more than it must: where the machine is slow, the SDK asks twice.
+        // On a slow machine the SDK may try the first call twice.
         assert_eq!(*calls.get_or_insert(moto.calls()), moto.calls());
     }
     assert!(!fs::read_to_string(&replica.log)?.contains(&password));
@@ -114,13 +115,13 @@ async fn mint_once(
     Ok(())
 }
 
-/// A `moto_server` that ends with the test, or with the process of the test.
+/// A running `moto_server`. It ends when this is dropped, and when this process ends.
 struct Moto {
     url: String,
     log: PathBuf,
     directory: TempDir,
     child: Child,
-    /// What it hangs on.
+    /// Pipe that keeps it alive.
     stdin: Option<ChildStdin>,
 }
 
@@ -138,7 +139,7 @@ impl Moto {
             .stderr(output)
             .spawn()
             .expect("moto starts");
-        let url = eventually("moto says where it is", LIMIT, || async {
+        let url = eventually("moto prints its address", LIMIT, || async {
             let said = fs::read_to_string(&log).expect("moto's log");
             let url = said.split_once("Running on ")?.1;
             url.split_once('\n').map(|(url, _)| url.trim().to_owned())
@@ -153,7 +154,7 @@ impl Moto {
         }
     }
 
-    /// Calls so far: every call of AWS's is a POST.
+    /// Number of calls so far: every call of AWS is a POST.
     fn calls(&self) -> usize {
         let said = fs::read_to_string(&self.log).expect("moto's log");
         said.matches("\"POST / HTTP/1.1\" 200").count()

@@ -1,4 +1,4 @@
-//! Namespaces in odd states: full, on their way out, made up, younger than the watch, of two minds.
+//! Namespaces in odd states: over quota, terminating, missing, newer than the watch, opted out and in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,15 +17,15 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::{ask, kubectl};
 
 trials!(
-    a_quota_delays_the_secret_and_not_the_pod,
-    a_terminating_namespace_is_left_and_work_on_it_ends,
-    a_namespace_that_does_not_exist_gets_nothing,
-    a_name_that_is_none_gets_nothing,
-    a_namespace_younger_than_the_watch_is_served,
-    the_wish_of_a_namespace_younger_than_the_watch_is_heard,
-    a_namespace_can_opt_out_and_in_again,
-    where_opting_in_is_asked_for_nobody_else_is_served,
-    a_debugged_pod_without_the_reference_is_told_so,
+    quota_delays_secret_but_not_pod,
+    terminating_namespace_ends_its_work,
+    missing_namespace_gets_nothing,
+    invalid_namespace_name_gets_nothing,
+    namespace_newer_than_the_watch_is_served,
+    opt_out_newer_than_the_watch_is_obeyed,
+    namespace_can_opt_out_and_in_again,
+    opt_in_selection_serves_only_labelled_namespaces,
+    debugged_pod_without_reference_gets_a_warning,
 );
 
 const CONFIG: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
@@ -41,7 +41,7 @@ async fn change(world: &World, namespace: &str, change: &Value) {
         .expect("a change");
 }
 
-/// Fails unless the answer says nothing but why.
+/// Fails unless the answer is empty but for its cause.
 fn assert_skipped(answer: &Value, why: &str) {
     assert!(answer["patch"].is_null(), "{answer}");
     assert!(answer["warnings"].is_null(), "{answer}");
@@ -49,7 +49,7 @@ fn assert_skipped(answer: &Value, why: &str) {
     assert_eq!(answer["auditAnnotations"]["cause"], why);
 }
 
-/// Asks until the replica has heard that there is nothing to do, and why.
+/// Sends reviews until the replica answers that there is nothing to do, with this cause.
 async fn skips(replica: &Replica, namespace: &Namespace, why: &str) {
     eventually(why, LIMIT, || async {
         let answer = ask(replica, namespace).await;
@@ -58,8 +58,8 @@ async fn skips(replica: &Replica, namespace: &Namespace, why: &str) {
     .await;
 }
 
-/// A pod whose review arrives all the same is real, and what is known of its namespace is old: it
-/// keeps its reference.
+/// A pod of a review is real, even if the replica's view of its namespace is stale: the pod keeps its
+/// reference.
 async fn warns_of_the_end(replica: &Replica, namespace: &Namespace) {
     let cause = Cause::NamespaceTerminating;
     eventually(cause.name(), LIMIT, || async {
@@ -85,7 +85,7 @@ fn log_lines(world: &World, namespace: &str, text: &str) -> usize {
         .sum()
 }
 
-async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome {
+async fn quota_delays_secret_but_not_pod(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let quotas = namespace.api::<ResourceQuota>();
     let quota = |secrets: &str| json!({ "spec": { "hard": { "secrets": secrets } } });
@@ -99,7 +99,7 @@ async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome
         quota.status.and_then(|status| status.used).map(drop)
     })
     .await;
-    let answer = ask(&world.replicas[0], &namespace).await;
+    let answer = ask(&world.replicas()[0], &namespace).await;
     assert!(review::adds_reference(&answer));
     assert_eq!(review::warnings(&answer), Cause::QuotaExceeded.warning());
     let arguments = ["run", "pod", "--image", &namespace.image("app")];
@@ -117,10 +117,10 @@ async fn a_quota_delays_the_secret_and_not_the_pod(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) -> Outcome {
+async fn terminating_namespace_ends_its_work(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Throttling).await?;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let answer = ask(replica, &namespace).await;
         assert_eq!(review::warnings(&answer), Cause::AwsThrottled.warning());
     }
@@ -134,10 +134,10 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
     all_namespaces(&world)
         .delete(&namespace.name, &DeleteParams::default())
         .await?;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         warns_of_the_end(replica, &namespace).await;
     }
-    // The work that was under way hears of it, too, and ends.
+    // Work in progress ends as well.
     eventually("both replicas give up", LIMIT, || async {
         let lines = log_lines(&world, &namespace.name, "\"gave up on a pull secret\"");
         assert!(lines <= 2);
@@ -146,14 +146,14 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
     .await;
     namespace.region.clear_faults().await?;
     let before = calls(&namespace).await;
-    // What comes later in the same region finds neither a token nor a call under way.
+    // A later namespace of the region finds neither a token nor a call in progress.
     let later = Namespace::in_region(&world, namespace.region.clone(), json!({})).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         warns_of_the_end(replica, &namespace).await;
     }
     assert_eq!(calls(&namespace).await, before);
     eventually("the later namespace is served", LIMIT, || async {
-        ask(&world.replicas[0], &later).await;
+        ask(&world.replicas()[0], &later).await;
         later.secret().await
     })
     .await;
@@ -166,9 +166,9 @@ async fn a_terminating_namespace_is_left_and_work_on_it_ends(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_namespace_that_does_not_exist_gets_nothing(world: Arc<World>) -> Outcome {
+async fn missing_namespace_gets_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let pod = pod("pod", &namespace.image("app"));
         let answer = review::answer(replica, &review::of_pod("made-up", &pod)).await;
         assert_skipped(&answer, Cause::NamespaceMissing.name());
@@ -177,9 +177,9 @@ async fn a_namespace_that_does_not_exist_gets_nothing(world: Arc<World>) -> Outc
     Ok(())
 }
 
-/// No API server sends such a review, but anybody who reaches the port can. A name goes into the
-/// path of calls.
-async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
+/// No API server sends such a review, but any client that reaches the port can. The name becomes part of
+/// the path of calls.
+async fn invalid_namespace_name_gets_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let there = &namespace.name;
     for name in [
@@ -191,7 +191,7 @@ async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
         &"a".repeat(63),
     ] {
         let pod = pod("pod", &namespace.image("app"));
-        let answer = review::answer(&world.replicas[0], &review::of_pod(name, &pod)).await;
+        let answer = review::answer(&world.replicas()[0], &review::of_pod(name, &pod)).await;
         assert_skipped(&answer, Cause::NamespaceMissing.name());
     }
     assert_eq!(calls(&namespace).await, 0);
@@ -199,7 +199,7 @@ async fn a_name_that_is_none_gets_nothing(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Makes a namespace, and asks a replica in the same millisecond: before the watch can tell it.
+/// Creates a namespace and sends a review in the same millisecond, before the watch delivers it.
 async fn ask_at_once(world: &World, replica: &Replica, labels: &Value, image: &str) -> Value {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let name = format!("young-{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -214,9 +214,9 @@ async fn ask_at_once(world: &World, replica: &Replica, labels: &Value, image: &s
     review::answer_on(&mut connection, &review).await
 }
 
-async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outcome {
+async fn namespace_newer_than_the_watch_is_served(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         assert_eq!(review::warnings(&ask(replica, &namespace).await), "");
         for _ in 0..10 {
             let image = namespace.image("app");
@@ -228,10 +228,10 @@ async fn a_namespace_younger_than_the_watch_is_served(world: Arc<World>) -> Outc
     Ok(())
 }
 
-async fn the_wish_of_a_namespace_younger_than_the_watch_is_heard(world: Arc<World>) -> Outcome {
+async fn opt_out_newer_than_the_watch_is_obeyed(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let labels = json!({ "ecr-pull-secrets.dev/inject": "false" });
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         for _ in 0..10 {
             let image = namespace.image("app");
             let answer = ask_at_once(&world, replica, &labels, &image).await;
@@ -242,7 +242,7 @@ async fn the_wish_of_a_namespace_younger_than_the_watch_is_heard(world: Arc<Worl
     Ok(())
 }
 
-async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
+async fn namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     assert_eq!(
         references(&namespace.pod("before", &namespace.image("app")).await),
@@ -252,25 +252,25 @@ async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     let wish =
         |wish: Value| json!({ "metadata": { "labels": { "ecr-pull-secrets.dev/inject": wish } } });
     change(&world, &namespace.name, &wish(json!("false"))).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         skips(replica, &namespace, "opted_out").await;
     }
     let stored = namespace.pod("out", &namespace.image("app")).await;
     assert_eq!(references(&stored), [""; 0]);
-    // The pods from before still need it.
+    // Older pods still need the Secret.
     assert!(
         namespace.secret().await == Some(before),
         "the Secret has changed"
     );
     change(&world, &namespace.name, &wish(Value::Null)).await;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         eventually("the namespace is served again", LIMIT, || async {
             review::adds_reference(&ask(replica, &namespace).await).then_some(())
         })
         .await;
     }
     let number = AtomicU32::new(0);
-    eventually("the API server asks again", LIMIT, || async {
+    eventually("the API server calls us again", LIMIT, || async {
         let name = format!("in-{}", number.fetch_add(1, Ordering::Relaxed));
         let stored = namespace.pod(&name, &namespace.image("app")).await;
         (references(&stored) == [SECRET]).then_some(())
@@ -279,9 +279,9 @@ async fn a_namespace_can_opt_out_and_in_again(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn where_opting_in_is_asked_for_nobody_else_is_served(world: Arc<World>) -> Outcome {
+async fn opt_in_selection_serves_only_labelled_namespaces(world: Arc<World>) -> Outcome {
     let config = format!("{CONFIG}selection: opt-in\n");
-    let replica = world.replica("opt-in", &config, &world.aws_environment());
+    let replica = world.replica("opt-in").config(&config).start();
     replica.ready().await;
     let label = |wish: &str| json!({ "ecr-pull-secrets.dev/inject": wish });
     for (of_namespace, of_pod, is_served) in [
@@ -311,7 +311,7 @@ async fn where_opting_in_is_asked_for_nobody_else_is_served(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_debugged_pod_without_the_reference_is_told_so(world: Arc<World>) -> Outcome {
+async fn debugged_pod_without_reference_gets_a_warning(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.pod("pod", "docker.io/library/busybox:1").await;
     let image = namespace.image("tools");

@@ -1,5 +1,5 @@
-//! A Secret of the pull Secret's name that is not ours to write: left alone byte for byte, said so
-//! on the pod, on the Secret and in the metrics, and replaced by itself once it is out of the way.
+//! A Secret with the pull Secret's name that we may not write. It stays byte for byte. A warning, an
+//! Event and a metric report it. Once it is gone, ours is created.
 
 use std::sync::Arc;
 
@@ -18,26 +18,26 @@ use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    a_secret_of_another_type_is_left_alone_until_it_is_gone,
-    somebody_elses_login_is_left_alone_until_it_is_handed_over,
-    a_malformed_secret_keeps_the_reference_out_until_it_is_repaired,
-    a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent,
-    an_empty_login_does_no_harm_and_is_left_alone,
-    an_immutable_secret_is_left_alone_until_it_is_gone,
-    a_secret_with_another_key_is_left_alone,
+    secret_of_another_type_is_left_alone,
+    foreign_login_is_left_alone_until_adopted,
+    malformed_secret_blocks_the_reference_until_repaired,
+    malformed_secret_blocks_the_reference_without_aws,
+    empty_login_is_left_alone,
+    immutable_secret_is_left_alone_until_deleted,
+    secret_with_another_key_is_left_alone,
 );
 
 pub(crate) const PULL_TYPE: &str = "kubernetes.io/dockerconfigjson";
 pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// A registry that is nobody's business.
+/// Host of a registry that is not ECR.
 pub(crate) const ELSEWHERE: &str = "registry.example.com";
 
-/// The `data` of a pull Secret.
+/// `data` of a pull Secret.
 pub(crate) fn data(config: &Value) -> Value {
     json!({ ".dockerconfigjson": BASE64_STANDARD.encode(config.to_string()) })
 }
 
-/// An entry that was good once.
+/// A login that was valid once.
 pub(crate) fn login(user: &str) -> Value {
     json!({ "auth": BASE64_STANDARD.encode(format!("{user}:a-password-of-{user}")) })
 }
@@ -59,13 +59,13 @@ pub(crate) fn annotated(mut secret: Value) -> Value {
     secret
 }
 
-/// What a replica says to a pod in the namespace.
+/// A replica's answer to a pod in the namespace.
 pub(crate) async fn ask(replica: &Replica, namespace: &Namespace) -> Value {
     let pod = pod("pod", &namespace.image("app"));
     review::answer(replica, &review::of_pod(&namespace.name, &pod)).await
 }
 
-/// The Events about the namespace's pull Secret.
+/// Events about the namespace's pull Secret.
 pub(crate) async fn events(namespace: &Namespace) -> Vec<Event> {
     let all = namespace
         .api::<Event>()
@@ -82,15 +82,15 @@ pub(crate) async fn events(namespace: &Namespace) -> Vec<Event> {
     all.items.into_iter().filter(is_about).collect()
 }
 
-/// Asks both replicas, and fails unless both refuse to write, say so in every place, and leave the
-/// Secret as it was.
+/// Sends a review to both replicas. Fails unless both refuse to write, report it in every place, and
+/// leave the Secret unchanged.
 async fn assert_refused(world: &World, namespace: &Namespace, cause: Cause) {
     let before = namespace.secret().await.expect("the foreign Secret");
     let labels = [
         "trigger=\"admission\"",
         &format!("result=\"{}\"", cause.name()),
     ];
-    for (asked, replica) in (1..).zip(&world.replicas) {
+    for (asked, replica) in (1..).zip(&world.replicas()) {
         for _ in 0..2 {
             let answer = ask(replica, namespace).await;
             assert_eq!(
@@ -108,7 +108,7 @@ async fn assert_refused(world: &World, namespace: &Namespace, cause: Cause) {
                 .await
                 >= 1.0
         );
-        // Replicas meet at one Event; the second makes a series of it.
+        // Both replicas write one Event: the second one makes it a series.
         let event = eventually("the Event", LIMIT, || async {
             let events = events(namespace).await;
             assert!(events.len() <= 1, "{events:#?}");
@@ -159,7 +159,7 @@ async fn assert_comes_without_a_new_pod_once_it_is_deleted(namespace: &Namespace
     assert_ours(&namespace.assert_opens().await);
 }
 
-/// Whether the object carries what we put on ours, and nothing of what we take off.
+/// Whether the object has our label and annotations, and none that adoption removes.
 fn assert_ours(secret: &Secret) {
     let metadata = &secret.metadata;
     let labels = metadata.labels.as_ref().expect("labels");
@@ -184,7 +184,7 @@ fn assert_ours(secret: &Secret) {
     assert_eq!(owners, ["ecr-pull-secrets"]);
 }
 
-/// Once it is ours, and opens the registry.
+/// Waits until the Secret is ours and opens the registry.
 pub(crate) async fn adopted(namespace: &Namespace) -> Secret {
     let secret = eventually("the adoption", LIMIT, || async {
         let secret = namespace.secret().await?;
@@ -201,30 +201,30 @@ pub(crate) async fn adopted(namespace: &Namespace) -> Secret {
     namespace.assert_opens().await
 }
 
-async fn a_secret_of_another_type_is_left_alone_until_it_is_gone(world: Arc<World>) -> Outcome {
+async fn secret_of_another_type_is_left_alone(world: Arc<World>) -> Outcome {
     let pair = json!({ "tls.crt": "", "tls.key": "" });
-    let basic = json!({ "username": BASE64_STANDARD.encode("somebody") });
+    let basic = json!({ "username": BASE64_STANDARD.encode("another") });
     for foreign in [
         of_type("Opaque", &data(&json!({ "auths": {} }))),
         of_type("kubernetes.io/tls", &pair),
         of_type("kubernetes.io/basic-auth", &basic),
     ] {
         let namespace = Namespace::new(&world).await;
-        namespace.foreign_secret("somebody", foreign).await;
+        namespace.foreign_secret("another", foreign).await;
         assert_refused(&world, &namespace, Cause::ForeignType).await;
         assert_comes_without_a_new_pod_once_it_is_deleted(&namespace).await;
     }
     Ok(())
 }
 
-async fn somebody_elses_login_is_left_alone_until_it_is_handed_over(world: Arc<World>) -> Outcome {
+async fn foreign_login_is_left_alone_until_adopted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    // One foreign host among ours is enough.
+    // One foreign host makes the Secret foreign.
     let host = namespace.host();
     let foreign = with_hosts([(ELSEWHERE, login("robot")), (&host, login("AWS"))]);
-    let before = namespace.foreign_secret("somebody", foreign).await;
+    let before = namespace.foreign_secret("another", foreign).await;
     assert_refused(&world, &namespace, Cause::ForeignOwner).await;
-    // Whoever created the pod reads it from the API server.
+    // The API server shows the warning to the client that creates the pod.
     let (_, warnings) = kubectl(
         &world,
         &namespace,
@@ -244,9 +244,7 @@ async fn somebody_elses_login_is_left_alone_until_it_is_handed_over(world: Arc<W
     Ok(())
 }
 
-async fn a_malformed_secret_keeps_the_reference_out_until_it_is_repaired(
-    world: Arc<World>,
-) -> Outcome {
+async fn malformed_secret_blocks_the_reference_until_repaired(world: Arc<World>) -> Outcome {
     for malformed in [
         json!({ "auths": { ELSEWHERE: { "auth": "not base64!" } } }),
         json!({ "auths": [ELSEWHERE] }),
@@ -254,9 +252,9 @@ async fn a_malformed_secret_keeps_the_reference_out_until_it_is_repaired(
         json!({ "auths": {}, "HttpHeaders": "none" }),
     ] {
         let namespace = Namespace::new(&world).await;
-        // No annotation can hand over what cannot be read.
+        // Without a parse there is no adoption, not even with the annotation.
         let foreign = annotated(of_type(PULL_TYPE, &data(&malformed)));
-        namespace.foreign_secret("somebody", foreign).await;
+        namespace.foreign_secret("another", foreign).await;
         assert_refused(&world, &namespace, Cause::ForeignMalformed).await;
         let (_, warnings) = kubectl(
             &world,
@@ -284,21 +282,19 @@ async fn a_malformed_secret_keeps_the_reference_out_until_it_is_repaired(
     Ok(())
 }
 
-async fn a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent(
-    world: Arc<World>,
-) -> Outcome {
+async fn malformed_secret_blocks_the_reference_without_aws(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
     let malformed = of_type(PULL_TYPE, &data(&json!({ "auths": [] })));
-    namespace.foreign_secret("somebody", malformed).await;
-    // Ready when it knows of every Secret.
+    namespace.foreign_secret("another", malformed).await;
+    // A ready replica knows every Secret.
     let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-    let replica = world.replica("beside-a-malformed", config, &world.aws_environment());
+    let replica = world.replica("beside-a-malformed").config(config).start();
     replica.ready().await;
     let answer = ask(&replica, &namespace).await;
     assert!(!review::adds_reference(&answer), "{answer}");
     assert_eq!(review::warnings(&answer), Cause::ForeignMalformed.warning());
-    // No token would help.
+    // A token would not help.
     let calls = namespace
         .region
         .total(Action::GetAuthorizationToken)
@@ -308,11 +304,11 @@ async fn a_malformed_secret_keeps_the_reference_out_even_while_aws_is_silent(
     Ok(())
 }
 
-async fn an_empty_login_does_no_harm_and_is_left_alone(world: Arc<World>) -> Outcome {
+async fn empty_login_is_left_alone(world: Arc<World>) -> Outcome {
     for empty in [json!({}), json!({ "auths": {} }), Value::Null] {
         let namespace = Namespace::new(&world).await;
         namespace
-            .foreign_secret("somebody", of_type(PULL_TYPE, &data(&empty)))
+            .foreign_secret("another", of_type(PULL_TYPE, &data(&empty)))
             .await;
         assert_refused(&world, &namespace, Cause::ForeignOwner).await;
         assert_comes_without_a_new_pod_once_it_is_deleted(&namespace).await;
@@ -320,35 +316,35 @@ async fn an_empty_login_does_no_harm_and_is_left_alone(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn an_immutable_secret_is_left_alone_until_it_is_gone(world: Arc<World>) -> Outcome {
+async fn immutable_secret_is_left_alone_until_deleted(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let host = namespace.host();
     let mut foreign = with_hosts([(&host, login("AWS"))]);
     foreign["immutable"] = json!(true);
-    namespace.foreign_secret("somebody", foreign).await;
+    namespace.foreign_secret("another", foreign).await;
     assert_refused(&world, &namespace, Cause::ForeignImmutable).await;
     assert_comes_without_a_new_pod_once_it_is_deleted(&namespace).await;
 
     let namespace = Namespace::new(&world).await;
     let mut foreign = of_type(PULL_TYPE, &data(&json!({ "auths": [] })));
     foreign["immutable"] = json!(true);
-    namespace.foreign_secret("somebody", foreign).await;
+    namespace.foreign_secret("another", foreign).await;
     assert_refused(&world, &namespace, Cause::ForeignMalformed).await;
     assert_comes_without_a_new_pod_once_it_is_deleted(&namespace).await;
     Ok(())
 }
 
-async fn a_secret_with_another_key_is_left_alone(world: Arc<World>) -> Outcome {
+async fn secret_with_another_key_is_left_alone(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let host = namespace.host();
     let mut foreign = annotated(with_hosts([(&host, login("AWS"))]));
-    foreign["data"]["password"] = json!(BASE64_STANDARD.encode("of somebody"));
-    namespace.foreign_secret("somebody", foreign).await;
+    foreign["data"]["password"] = json!(BASE64_STANDARD.encode("of another"));
+    namespace.foreign_secret("another", foreign).await;
     assert_refused(&world, &namespace, Cause::ForeignOwner).await;
     Ok(())
 }
 
-/// Changes the pull Secret as a person with a tool of that name would.
+/// Patches the pull Secret as this field manager.
 pub(crate) async fn edit(namespace: &Namespace, manager: &str, change: &Value) -> Secret {
     let params = PatchParams {
         field_manager: Some(manager.to_owned()),
@@ -361,7 +357,7 @@ pub(crate) async fn edit(namespace: &Namespace, manager: &str, change: &Value) -
         .expect("an edit")
 }
 
-/// Runs `kubectl` in the namespace; what it says on standard output and on standard error.
+/// Runs `kubectl` in the namespace; its standard output and standard error.
 pub(crate) fn kubectl(
     world: &World,
     namespace: &Namespace,

@@ -1,13 +1,13 @@
-//! The process as its operators see it.
+//! The process, as an operator sees it.
 
 use std::sync::Arc;
 
 use crate::frame::trials;
 use crate::harness::{LIMIT, Outcome, World, eventually};
 
-trials!(each_replica_sees_that_the_guards_hold);
+trials!(each_replica_reports_that_guards_hold);
 
-async fn each_replica_sees_that_the_guards_hold(world: Arc<World>) -> Outcome {
+async fn each_replica_reports_that_guards_hold(world: Arc<World>) -> Outcome {
     eventually("the guards hold in both logs", LIMIT, || async {
         let logs = world.logs();
         let mut replicas = logs.iter().filter(|(name, _)| name.starts_with("replica-"));

@@ -1,5 +1,5 @@
-//! Tokens that live for seconds, and Secrets that hold one that works all the same: renewed in
-//! place by whoever leads, with one call of AWS a renewal, whatever happens to single namespaces.
+//! Tokens with lifetimes of seconds, and Secrets that always hold a valid one. The leader renews them in
+//! place, with one call of AWS for each token, through faults of single namespaces.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,27 +17,25 @@ use tokio::time::Instant;
 
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod};
-use crate::harness::replica::Replica;
-use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{data, edit, login};
 
 trials!(
-    tokens_are_renewed_in_place_with_one_call_of_aws_each,
-    a_region_that_is_not_due_is_left_as_it_is,
-    a_namespace_that_cannot_be_written_delays_no_other,
-    namespaces_whose_own_webhook_is_down_delay_no_other,
-    a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses,
-    a_deleted_secret_is_not_brought_back_by_rotation,
-    an_edit_is_left_until_the_next_token_and_loses_nothing_then,
-    a_claim_that_no_token_lives_up_to_pins_none,
-    whoever_takes_over_writes_only_what_is_still_old,
+    each_token_is_renewed_by_one_call,
+    region_that_is_not_due_is_unchanged,
+    unwritable_namespace_delays_no_other,
+    namespaces_with_a_broken_webhook_delay_no_other,
+    failed_renewal_keeps_the_token_and_backs_off,
+    rotation_does_not_recreate_a_deleted_secret,
+    edit_is_kept_until_the_next_token,
+    impossible_lifetime_claim_pins_no_token,
+    next_leader_writes_only_stale_secrets,
 );
 
-/// Of a token that is renewed while a test waits.
+/// Lifetime of a token that is renewed while a test waits.
 const LIFE: i64 = 20;
 
-/// A namespace whose region gives out tokens that live for seconds.
+/// Creates a namespace whose region mints tokens with lifetimes of seconds.
 async fn short_lived(world: &Arc<World>) -> Namespace {
     let namespace = Namespace::new(world).await;
     lives(&namespace, LIFE).await;
@@ -49,11 +47,11 @@ async fn lives(namespace: &Namespace, seconds: i64) {
     namespace.region.fault(fault).await.expect("a lifetime");
 }
 
-/// Asks as the API server would for a pod that is never stored.
+/// Sends a review of a pod that is never stored.
 async fn ask(world: &World, namespace: &Namespace) {
     let pod = pod("pod", &namespace.image("app"));
     let review = review::of_pod(&namespace.name, &pod);
-    let answer = review::answer(&world.replicas[0], &review).await;
+    let answer = review::answer(&world.replicas()[0], &review).await;
     assert_eq!(review::warnings(&answer), "");
 }
 
@@ -61,7 +59,7 @@ fn token(secret: &Secret, namespace: &Namespace) -> String {
     docker::auth(secret, &namespace.host())
 }
 
-/// The Secret, once it holds another token than `last`.
+/// Waits until the Secret holds another token than `last`.
 async fn renewed(namespace: &Namespace, last: &str) -> Secret {
     eventually("the next token", LIMIT, || async {
         let secret = namespace.secret().await?;
@@ -75,8 +73,8 @@ async fn calls(namespace: &Namespace) -> u64 {
     calls.expect("a count").total
 }
 
-async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>) -> Outcome {
-    let third = world.replica("rotation-third", CONFIG, &world.aws_environment());
+async fn each_token_is_renewed_by_one_call(world: Arc<World>) -> Outcome {
+    let third = world.replica("rotation-third").start();
     third.ready().await;
     let namespace = short_lived(&world).await;
     namespace.pod("pod", &namespace.image("app")).await;
@@ -85,12 +83,15 @@ async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>
     let mut last = first.clone();
     for _ in 0..3 {
         last = renewed(&namespace, &token(&last, &namespace)).await;
-        assert!(tokens.insert(token(&last, &namespace)), "an old one again");
+        assert!(
+            tokens.insert(token(&last, &namespace)),
+            "an old token again"
+        );
         assert_eq!(last.metadata.uid, first.metadata.uid);
         assert_eq!(docker::annotation(&last, "exclusive"), "true");
         assert_eq!(namespace.verdict(&last, "app").await, Verdict::Accepted);
     }
-    // Every token that AWS gave out is one that the Secret held.
+    // The Secret held every token that AWS minted.
     let made = calls(&namespace).await;
     let held = tokens.len() as u64;
     assert!(made == held || made == held + 1, "{made} calls for {held}");
@@ -99,7 +100,7 @@ async fn tokens_are_renewed_in_place_with_one_call_of_aws_each(world: Arc<World>
     Ok(())
 }
 
-async fn a_region_that_is_not_due_is_left_as_it_is(world: Arc<World>) -> Outcome {
+async fn region_that_is_not_due_is_unchanged(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     let lasting = Namespace::new(&world).await;
     let mut both = pod("pod", &namespace.image("app"));
@@ -121,7 +122,7 @@ async fn a_region_that_is_not_due_is_left_as_it_is(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -> Outcome {
+async fn unwritable_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     let bad = short_lived(&world).await;
     let good = Namespace::in_region(&world, bad.region.clone(), json!({})).await;
     for namespace in [&bad, &good] {
@@ -135,7 +136,7 @@ async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -
         last = renewed(&good, &token(&last, &good)).await;
         assert_eq!(good.verdict(&last, "app").await, Verdict::Accepted);
     }
-    // What stands in the way is named, and not taken for somebody else's policy.
+    // The Event names the cause, and not the policy of another owner.
     let events = bad.api::<Event>();
     eventually("an Event", LIMIT, || async {
         let events = events.list(&ListParams::default()).await.expect("Events");
@@ -151,8 +152,8 @@ async fn a_namespace_that_cannot_be_written_delays_no_other(world: Arc<World>) -
     Ok(())
 }
 
-/// The API server says 500 for each of them, as it does when it is in trouble itself.
-async fn namespaces_whose_own_webhook_is_down_delay_no_other(world: Arc<World>) -> Outcome {
+/// The API server answers 500 for each write, as it does when it fails itself.
+async fn namespaces_with_a_broken_webhook_delay_no_other(world: Arc<World>) -> Outcome {
     let good = short_lived(&world).await;
     let labels = json!({ "webhook": "down" });
     let mut all = vec![];
@@ -200,9 +201,7 @@ async fn namespaces_whose_own_webhook_is_down_delay_no_other(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses(
-    world: Arc<World>,
-) -> Outcome {
+async fn failed_renewal_keeps_the_token_and_backs_off(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     ask(&world, &namespace).await;
     let first = namespace.assert_opens().await;
@@ -216,7 +215,7 @@ async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses
     let before = calls(&namespace).await;
     let ends: jiff::Timestamp = docker::annotation(&first, "expires-at").parse()?;
     let begun = Instant::now();
-    eventually("the last token ends", LIMIT, || async {
+    eventually("the last token expires", LIMIT, || async {
         (ecr_pull_secrets::clock::now() > ends).then_some(())
     })
     .await;
@@ -226,7 +225,7 @@ async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses
         first.metadata.resource_version
     );
     let made = calls(&namespace).await - before;
-    // From half of its life on, with a pause between two, each twice by the SDK.
+    // Calls begin at half of the lifetime, with pauses. The SDK tries each twice.
     let most = 2 * begun.elapsed().as_secs() + 2;
     assert!((2..=most).contains(&made), "{made} calls, {most} at most");
     namespace.region.clear_faults().await?;
@@ -236,7 +235,7 @@ async fn a_token_that_cannot_be_renewed_stays_and_aws_is_asked_again_with_pauses
     Ok(())
 }
 
-async fn a_deleted_secret_is_not_brought_back_by_rotation(world: Arc<World>) -> Outcome {
+async fn rotation_does_not_recreate_a_deleted_secret(world: Arc<World>) -> Outcome {
     let deleted = short_lived(&world).await;
     let other = Namespace::in_region(&world, deleted.region.clone(), json!({})).await;
     for namespace in [&deleted, &other] {
@@ -253,7 +252,7 @@ async fn a_deleted_secret_is_not_brought_back_by_rotation(world: Arc<World>) -> 
     Ok(())
 }
 
-async fn an_edit_is_left_until_the_next_token_and_loses_nothing_then(world: Arc<World>) -> Outcome {
+async fn edit_is_kept_until_the_next_token(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     ask(&world, &namespace).await;
     let first = namespace.assert_opens().await;
@@ -274,14 +273,14 @@ async fn an_edit_is_left_until_the_next_token_and_loses_nothing_then(world: Arc<
     assert_eq!(docker::config(&after)["auths"]["ghcr.io"], login("joe"));
     assert_eq!(docker::annotation(&after, "exclusive"), "");
     assert_eq!(after.metadata.uid, first.metadata.uid);
-    // What is not ours alone is renewed all the same, and stays.
+    // A shared Secret is renewed as well, and keeps its other logins.
     let later = renewed(&namespace, &token(&after, &namespace)).await;
     assert_eq!(docker::config(&later)["auths"]["ghcr.io"], login("joe"));
     assert_eq!(namespace.verdict(&later, "app").await, Verdict::Accepted);
     Ok(())
 }
 
-async fn a_claim_that_no_token_lives_up_to_pins_none(world: Arc<World>) -> Outcome {
+async fn impossible_lifetime_claim_pins_no_token(world: Arc<World>) -> Outcome {
     let namespace = short_lived(&world).await;
     ask(&world, &namespace).await;
     let first = namespace.assert_opens().await;
@@ -295,9 +294,9 @@ async fn a_claim_that_no_token_lives_up_to_pins_none(world: Arc<World>) -> Outco
     Ok(())
 }
 
-/// Namespaces that are held back stand for those that the last leader did not reach.
-async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outcome {
-    let world = Arc::new(World::start(CONFIG, || {}).await);
+/// Namespaces that are held back stand for those that the last leader did not write.
+async fn next_leader_writes_only_stale_secrets(_: Arc<World>) -> Outcome {
+    let world = World::builder().replicas(2).start().await;
     let first = Namespace::new(&world).await;
     lives(&first, 60).await;
     let mut namespaces = vec![first];
@@ -310,7 +309,7 @@ async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outc
         namespaces.push(Namespace::in_region(&world, region, labels).await);
     }
     for namespace in &namespaces {
-        // So that nobody takes the Secret for one that is not needed.
+        // A pod keeps the Secret in use.
         namespace.pod("pod", &namespace.image("app")).await;
     }
     let mut before = Vec::new();
@@ -330,8 +329,8 @@ async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outc
         half.push(secret);
     }
     let minted = calls(&namespaces[0]).await;
-    // Whoever leads next finds nothing held back.
-    leader(&world).await.terminate();
+    // The next leader finds nothing held back.
+    world.leader().await.terminate();
     release(&world).await;
     for (namespace, old) in held_back.iter().zip(&half[10..]) {
         let secret = renewed(namespace, &token(old, namespace)).await;
@@ -347,19 +346,7 @@ async fn whoever_takes_over_writes_only_what_is_still_old(_: Arc<World>) -> Outc
     Ok(())
 }
 
-async fn leader(world: &World) -> &Replica {
-    eventually("a leader", LIMIT, || async {
-        for replica in &world.replicas {
-            if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
-                return Some(replica);
-            }
-        }
-        None
-    })
-    .await
-}
-
-/// Has the API server refuse every update of a Secret in the namespaces with the label.
+/// Has the API server refuse updates of Secrets in namespaces with the label.
 async fn hold_back(world: &World, held_back: &Namespace) {
     let client = &world.cluster.client;
     let policy = json!({

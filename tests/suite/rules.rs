@@ -1,4 +1,4 @@
-//! Who may have which registry, with whose rights: the rules on a replica that has some.
+//! Rules: which namespace gets which registry, with which identity.
 
 use std::sync::Arc;
 
@@ -13,24 +13,24 @@ use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::ask;
 
 trials!(
-    a_pod_whose_registries_are_all_denied_gets_no_reference,
-    a_pod_whose_registries_are_partly_denied_gets_the_rest,
-    what_no_rule_names_is_denied,
-    a_role_is_assumed_with_its_external_id,
-    a_refused_role_is_named_and_heals_when_the_role_does,
-    two_identities_in_one_namespace_keep_their_registries_apart,
+    pod_with_only_denied_registries_gets_no_reference,
+    pod_with_a_denied_registry_gets_the_rest,
+    registry_without_a_rule_is_denied,
+    role_is_assumed_with_its_external_id,
+    refused_role_is_named_and_recovers,
+    two_identities_of_a_namespace_stay_apart,
 );
 
-/// A replica with these rules.
+/// Starts a replica with these rules.
 async fn with_rules(world: &World, name: &str, rules: Value) -> Replica {
     let config =
         json!({ "apiVersion": "ecr-pull-secrets.dev/v1", "kind": "Config", "rules": rules });
-    let replica = world.replica(name, &config.to_string(), &world.aws_environment());
+    let replica = world.replica(name).config(&config.to_string()).start();
     replica.ready().await;
     replica
 }
 
-/// What it says to a pod with images of both.
+/// A replica's answer to a pod with images of both registries.
 async fn ask_for_both(replica: &Replica, namespace: &Namespace, other: &Namespace) -> Value {
     let mut pod = pod("pod", &namespace.image("app"));
     pod["spec"]["initContainers"] = json!([{ "name": "init", "image": other.image("init") }]);
@@ -52,10 +52,10 @@ fn assert_denied(answer: &Value) {
     );
 }
 
-async fn a_pod_whose_registries_are_all_denied_gets_no_reference(world: Arc<World>) -> Outcome {
+async fn pod_with_only_denied_registries_gets_no_reference(world: Arc<World>) -> Outcome {
     let allowed = Namespace::new(&world).await;
     let denied = Namespace::in_region(&world, allowed.region.clone(), json!({})).await;
-    // The same registry: the namespace decides, and the first rule that matches.
+    // The same registry: the namespace and the first matching rule decide.
     let rules = json!([{ "namespaces": [&denied.name], "deny": {} }, { "ambient": {} }]);
     let replica = with_rules(&world, "denies", rules).await;
     assert_denied(&ask(&replica, &denied).await);
@@ -66,7 +66,7 @@ async fn a_pod_whose_registries_are_all_denied_gets_no_reference(world: Arc<Worl
     Ok(())
 }
 
-async fn a_pod_whose_registries_are_partly_denied_gets_the_rest(world: Arc<World>) -> Outcome {
+async fn pod_with_a_denied_registry_gets_the_rest(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let denied = Namespace::new(&world).await;
     let rules = json!([{ "regions": [denied.region.name()], "deny": {} }, { "ambient": {} }]);
@@ -80,7 +80,7 @@ async fn a_pod_whose_registries_are_partly_denied_gets_the_rest(world: Arc<World
     Ok(())
 }
 
-async fn what_no_rule_names_is_denied(world: Arc<World>) -> Outcome {
+async fn registry_without_a_rule_is_denied(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let rules = json!([{ "accounts": ["210987654321"], "ambient": {} }]);
     let replica = with_rules(&world, "denies-the-rest", rules).await;
@@ -95,7 +95,7 @@ async fn what_no_rule_names_is_denied(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// A role of this name that the default user may assume.
+/// Creates a role that the default user may assume.
 fn role(name: &str, external_id: &str) -> Role {
     Role {
         arn: format!("arn:aws:iam::210987654321:role/{name}"),
@@ -110,7 +110,7 @@ fn assumes(role: &Role, external_id: &str) -> Value {
     json!({ "roleArn": role.arn, "externalId": external_id, "sessionName": "suite" })
 }
 
-/// Who called in the namespace's region.
+/// Identities that called in the namespace's region.
 async fn principals(namespace: &Namespace) -> Vec<String> {
     let calls = namespace.region.calls().await.expect("the stand-in counts");
     let mints = calls
@@ -119,7 +119,7 @@ async fn principals(namespace: &Namespace) -> Vec<String> {
     mints.map(|call| call.principal).collect()
 }
 
-async fn a_role_is_assumed_with_its_external_id(world: Arc<World>) -> Outcome {
+async fn role_is_assumed_with_its_external_id(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let role = role("puller", "an-id");
     world.aws.role(&role).await?;
@@ -133,7 +133,7 @@ async fn a_role_is_assumed_with_its_external_id(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_refused_role_is_named_and_heals_when_the_role_does(world: Arc<World>) -> Outcome {
+async fn refused_role_is_named_and_recovers(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let other = role("strict", "another-id");
     world.aws.role(&other).await?;
@@ -150,7 +150,7 @@ async fn a_refused_role_is_named_and_heals_when_the_role_does(world: Arc<World>)
     Ok(())
 }
 
-async fn two_identities_in_one_namespace_keep_their_registries_apart(world: Arc<World>) -> Outcome {
+async fn two_identities_of_a_namespace_stay_apart(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let shared = Namespace::new(&world).await;
     let role = role("tenant", "an-id");

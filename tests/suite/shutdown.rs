@@ -16,18 +16,18 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review};
 use crate::ownership::ask;
 
 trials!(
-    sigterm_drains_and_a_second_signal_ends_at_once,
-    what_is_under_way_is_finished,
-    the_printed_configuration_is_one_that_is_read,
-    a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_line,
+    sigterm_drains_and_second_signal_ends,
+    request_in_flight_is_finished,
+    printed_configuration_can_be_read_again,
+    bad_configuration_ends_process_and_names_line,
 );
 
 const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
 
 async fn with_drain_delay(world: &World, name: &str, seconds: u32) -> Replica {
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_DRAIN_DELAY", seconds.to_string()));
-    let replica = world.replica(name, CONFIG, &environment);
+    let replica = world.replica(name);
+    let replica = replica.env("ECR_PULL_SECRETS_DRAIN_DELAY", seconds.to_string());
+    let replica = replica.start();
     replica.ready().await;
     replica
 }
@@ -36,9 +36,9 @@ fn logged(replica: &Replica, text: &str) -> bool {
     fs::read_to_string(&replica.log).is_ok_and(|log| log.contains(text))
 }
 
-async fn sigterm_drains_and_a_second_signal_ends_at_once(world: Arc<World>) -> Outcome {
+async fn sigterm_drains_and_second_signal_ends(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    // Longer than anybody waits here: what ends the process is the second signal.
+    // Longer than the test waits: the second signal ends the process.
     let replica = with_drain_delay(&world, "drains", 3600).await;
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let send = async || {
@@ -56,31 +56,31 @@ async fn sigterm_drains_and_a_second_signal_ends_at_once(world: Arc<World>) -> O
     };
     assert_eq!(send().await, None);
     replica.terminate();
-    let missing = eventually("it is unready", LIMIT, || async {
+    let missing = eventually("the replica is unready", LIMIT, || async {
         let (status, text) = replica.get("/readyz").await?;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some(text)
     })
     .await;
     assert_eq!(missing, "draining\n");
-    // Alive, accepting new connections, answering; and letting go of each connection.
+    // The replica is alive, accepts connections and answers, and closes each connection.
     assert_eq!(
         replica.get("/healthz").await.expect("an answer").0,
         StatusCode::OK
     );
     assert_eq!(send().await.expect("a header"), "close");
-    // Whichever it is.
+    // Any second signal will do.
     replica.interrupt();
     assert_eq!(replica.ended().await, 0);
     assert!(logged(&replica, "asked twice: ending at once"));
     Ok(())
 }
 
-async fn what_is_under_way_is_finished(world: Arc<World>) -> Outcome {
+async fn request_in_flight_is_finished(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
     let replica = with_drain_delay(&world, "finishes", 0).await;
     let interrupt = async {
-        eventually("a review is under way", LIMIT, || async {
+        eventually("a review is in progress", LIMIT, || async {
             let in_flight = replica
                 .metric("ecr_pull_secrets_admission_in_flight", &[])
                 .await;
@@ -89,7 +89,7 @@ async fn what_is_under_way_is_finished(world: Arc<World>) -> Outcome {
         .await;
         replica.terminate();
     };
-    // It waits for AWS for two seconds, and the process for it.
+    // The review waits two seconds for AWS, and the process waits for the review.
     let (answer, ()) = tokio::join!(ask(&replica, &namespace), interrupt);
     assert!(review::adds_reference(&answer), "{answer}");
     assert_eq!(review::warnings(&answer), Cause::AwsTimeout.warning());
@@ -99,7 +99,7 @@ async fn what_is_under_way_is_finished(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// Runs `serve` on a configuration file, if there is one, with further flags.
+/// Runs `serve` with a configuration file, if given, and with further flags.
 fn serve(config: Option<&str>, flags: &[&str]) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("config.yaml");
@@ -122,8 +122,8 @@ fn printed(config: Option<&str>) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-async fn the_printed_configuration_is_one_that_is_read(_: Arc<World>) -> Outcome {
-    // No file means the defaults, and they are printed, too.
+async fn printed_configuration_can_be_read_again(_: Arc<World>) -> Outcome {
+    // Without a file the defaults are printed.
     let defaults = printed(None);
     assert!(
         defaults.contains("name: ecr-registry-credentials"),
@@ -163,9 +163,7 @@ repair: {recreatePods: true}
     Ok(())
 }
 
-async fn a_configuration_that_cannot_be_obeyed_ends_the_process_and_names_the_line(
-    _: Arc<World>,
-) -> Outcome {
+async fn bad_configuration_ends_process_and_names_line(_: Arc<World>) -> Outcome {
     let head = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
     for (rest, what) in [
         ("secret:\n  nmae: pull\n", ["line 4", "nmae"]),

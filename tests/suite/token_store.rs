@@ -1,5 +1,5 @@
-//! The token store: what one replica minted, all of them have; also one that starts while AWS is
-//! down. Nothing that happens to the Secret keeps a pod from its token.
+//! The token store: all replicas have what one of them minted, also one that starts while AWS is down. No
+//! edit of the store keeps a pod from its token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,24 +24,22 @@ use crate::frame::trials;
 use crate::harness::installation::Installation;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
-use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 
 trials!(
-    another_replica_serves_a_new_namespace_without_asking_aws,
-    a_replica_that_starts_while_aws_is_down_serves_what_the_others_had,
-    replicas_that_mint_at_once_all_get_into_the_store,
-    what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays,
-    the_later_expiry_wins,
-    a_deleted_store_comes_back,
-    a_store_that_cannot_be_written_is_written_later,
-    a_replica_that_may_not_read_the_store_serves_without_it,
+    second_replica_serves_from_the_store,
+    replica_started_without_aws_serves_stored_tokens,
+    concurrent_mints_all_reach_the_store,
+    edited_store_breaks_nothing_and_keeps_unknown_entries,
+    later_expiry_wins,
+    deleted_store_is_recreated,
+    unwritable_store_is_written_later,
+    replica_without_store_rights_still_serves,
 );
 
 const STORE: &str = "ecr-pull-secrets-tokens";
 
-/// A replica's answer to the first pod of a namespace, which must be without a warning, and the
-/// token in the Secret that comes of it.
+/// Sends a review of a namespace's first pod, which must cause no warning; the token in the new Secret.
 async fn serves(replica: &Replica, namespace: &Namespace) -> String {
     let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
     let answer = review::answer(replica, &review).await;
@@ -50,7 +48,7 @@ async fn serves(replica: &Replica, namespace: &Namespace) -> String {
     docker::auth(&namespace.secret_comes().await, &namespace.host())
 }
 
-/// Another namespace with images of the same region.
+/// Creates another namespace in the same region.
 async fn sibling(world: &Arc<World>, namespace: &Namespace) -> Namespace {
     Namespace::in_region(world, namespace.region.clone(), json!({})).await
 }
@@ -73,7 +71,7 @@ async fn store(installation: &Installation) -> Option<Secret> {
     secrets.get_opt(STORE).await.expect("a look")
 }
 
-/// What is in the store, by region.
+/// Tokens of the store, by region.
 async fn stored(installation: &Installation) -> BTreeMap<String, Token> {
     let data = store(installation).await.and_then(|secret| secret.data);
     data.iter()
@@ -83,7 +81,7 @@ async fn stored(installation: &Installation) -> BTreeMap<String, Token> {
         .collect()
 }
 
-/// The token of a region, once it is in the store and has this text.
+/// Waits until the store holds this token for a region.
 async fn comes(installation: &Installation, region: &Region, text: &str) -> Token {
     eventually("the token in the store", LIMIT, || async {
         let token = stored(installation).await.remove(region.name())?;
@@ -92,7 +90,7 @@ async fn comes(installation: &Installation, region: &Region, text: &str) -> Toke
     .await
 }
 
-/// Until the replica has a token of the region in its memory.
+/// Waits until the replica has a token of the region in memory.
 async fn knows(replica: &Replica, region: &Region) {
     let name = "ecr_pull_secrets_token_expiry_timestamp_seconds";
     let label = format!("region=\"{}\"", region.name());
@@ -110,7 +108,7 @@ async fn edit(installation: &Installation, data: Value) {
     edited.expect("an edit");
 }
 
-async fn another_replica_serves_a_new_namespace_without_asking_aws(world: Arc<World>) -> Outcome {
+async fn second_replica_serves_from_the_store(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let [one, other] = ["one", "other"].map(|name| installation.replica(name));
     for replica in [&one, &other] {
@@ -137,21 +135,19 @@ async fn another_replica_serves_a_new_namespace_without_asking_aws(world: Arc<Wo
     Ok(())
 }
 
-async fn a_replica_that_starts_while_aws_is_down_serves_what_the_others_had(
-    world: Arc<World>,
-) -> Outcome {
+async fn replica_started_without_aws_serves_stored_tokens(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let before = installation.replica("before");
     before.ready().await;
     let first = Namespace::new(&world).await;
     let token = serves(&before, &first).await;
     comes(&installation, &first.region, &token).await;
-    // Every replica goes, and AWS with them.
+    // All replicas stop, and AWS fails.
     before.stop();
     first.region.fault(Fault::Reset).await?;
     let after = installation.replica("after");
     after.ready().await;
-    // It says that it is ready when it has read the store, so there is nothing to wait for.
+    // A ready replica has read the store, so there is nothing to wait for.
     let second = sibling(&world, &first).await;
     assert_eq!(serves(&after, &second).await, token);
     second.assert_opens().await;
@@ -159,7 +155,7 @@ async fn a_replica_that_starts_while_aws_is_down_serves_what_the_others_had(
     Ok(())
 }
 
-async fn replicas_that_mint_at_once_all_get_into_the_store(world: Arc<World>) -> Outcome {
+async fn concurrent_mints_all_reach_the_store(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let replicas = ["one", "other", "third"].map(|name| installation.replica(name));
     for replica in &replicas {
@@ -170,7 +166,7 @@ async fn replicas_that_mint_at_once_all_get_into_the_store(world: Arc<World>) ->
         .iter()
         .zip(replicas.iter().cycle())
         .map(|(namespace, replica)| async {
-            // A mint may take longer than the admission waits: the Secret comes all the same.
+            // A mint may take longer than the admission waits. The Secret still comes.
             let image = namespace.image("app");
             let review = review::of_pod(&namespace.name, &pod("pod", &image));
             assert!(review::adds_reference(
@@ -190,9 +186,7 @@ async fn replicas_that_mint_at_once_all_get_into_the_store(world: Arc<World>) ->
     Ok(())
 }
 
-async fn what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays(
-    world: Arc<World>,
-) -> Outcome {
+async fn edited_store_breaks_nothing_and_keeps_unknown_entries(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let replica = installation.replica("one");
     replica.ready().await;
@@ -210,7 +204,7 @@ async fn what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays(
         .iter()
         .map(|(name, value)| ((*name).to_owned(), json!(BASE64_STANDARD.encode(value))))
         .collect();
-    // And what is known is spoilt.
+    // And the known entry is corrupt.
     let ours = stored::data_key(&key(&first.region));
     data.insert(ours, json!(BASE64_STANDARD.encode("{\"format\": 1")));
     edit(&installation, Value::Object(data)).await;
@@ -218,7 +212,7 @@ async fn what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays(
     let second = sibling(&world, &first).await;
     assert_eq!(serves(&replica, &second).await, token);
 
-    // Another one, which reads all of that first, and writes beside it.
+    // Another replica reads all of that first, and adds an entry.
     let next = installation.replica("next");
     next.ready().await;
     let third = sibling(&world, &first).await;
@@ -235,7 +229,7 @@ async fn what_is_edited_by_hand_breaks_nothing_and_what_is_unknown_stays(
     Ok(())
 }
 
-async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
+async fn later_expiry_wins(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let [one, other] = ["one", "other"].map(|name| installation.replica(name));
     for replica in [&one, &other] {
@@ -257,7 +251,7 @@ async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
         edit(&installation, json!({ stored::data_key(&key): value })).await;
         text
     };
-    // Of a replica that we do not know, say.
+    // For example from a replica that we do not know.
     let later = put(&first.region, "later", 6).await;
     for replica in [&one, &other] {
         eventually("the later token", LIMIT, || async {
@@ -266,7 +260,7 @@ async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
         })
         .await;
     }
-    // Neither an earlier end nor one beyond belief.
+    // Neither an earlier expiry nor an impossible one.
     for (name, hours) in [("earlier", 1), ("incredible", 25), ("ages", 100_000)] {
         put(&first.region, name, hours).await;
         comes(&installation, &first.region, &later).await;
@@ -277,7 +271,7 @@ async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
     }
     assert_eq!(calls(&first.region).await, 1);
 
-    // Not even where there is nothing better.
+    // Not even without a better one.
     let elsewhere = Namespace::new(&world).await;
     let incredible = put(&elsewhere.region, "incredible", 25).await;
     let next = installation.replica("next");
@@ -289,7 +283,7 @@ async fn the_later_expiry_wins(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_deleted_store_comes_back(world: Arc<World>) -> Outcome {
+async fn deleted_store_is_recreated(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let replicas = ["one", "other"].map(|name| installation.replica(name));
     let namespaces = join_all(replicas.iter().map(|_| Namespace::new(&world))).await;
@@ -312,7 +306,7 @@ async fn a_deleted_store_comes_back(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_store_that_cannot_be_written_is_written_later(world: Arc<World>) -> Outcome {
+async fn unwritable_store_is_written_later(world: Arc<World>) -> Outcome {
     let installation = Installation::new(&world, "").await;
     let quota = json!({
         "metadata": { "name": "none" },
@@ -330,7 +324,7 @@ async fn a_store_that_cannot_be_written_is_written_later(world: Arc<World>) -> O
     let namespace = Namespace::new(&world).await;
     let token = serves(&replica, &namespace).await;
     namespace.assert_opens().await;
-    eventually("a word in the log", LIMIT, || async {
+    eventually("a warning in the log", LIMIT, || async {
         let log = std::fs::read_to_string(&replica.log).expect("a log");
         let line = log
             .lines()
@@ -345,12 +339,12 @@ async fn a_store_that_cannot_be_written_is_written_later(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn a_replica_that_may_not_read_the_store_serves_without_it(world: Arc<World>) -> Outcome {
+async fn replica_without_store_rights_still_serves(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     // A namespace where our account has no Role.
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_NAMESPACE", namespace.name.clone()));
-    let replica = world.replica("without-store", CONFIG, &environment);
+    let replica = world.replica("without-store");
+    let replica = replica.env("ECR_PULL_SECRETS_NAMESPACE", &namespace.name);
+    let replica = replica.start();
     replica.ready().await;
     serves(&replica, &namespace).await;
     namespace.assert_opens().await;

@@ -1,7 +1,7 @@
-//! What must not be touched: no reference, no Secret, no call to AWS.
+//! Pods and namespaces that we must not touch: no reference, no Secret, no call to AWS.
 //!
-//! That something does *not* happen is shown by what happens after it: a pod that is served, in the
-//! same namespace or region, and whose traces are the only ones.
+//! A test shows that by a later pod in the same namespace or region. That one is served, and its traces
+//! are the only ones.
 
 use std::sync::Arc;
 
@@ -16,16 +16,15 @@ use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{Outcome, World, docker, review};
 
 trials!(
-    look_alikes_and_other_registries,
-    mirror_pods,
-    pods_that_opted_out,
-    namespaces_that_opted_out,
-    dry_runs,
-    system_namespaces,
+    other_registries_and_look_alikes_are_untouched,
+    mirror_pods_are_untouched,
+    opted_out_pods_are_untouched,
+    opted_out_namespaces_are_untouched,
+    dry_run_writes_nothing,
+    system_namespaces_are_untouched,
 );
 
-/// Fails unless neither the pods nor AWS nor the namespace show a trace of us, and then shows that
-/// they would.
+/// Fails if pods, AWS or the namespace show a trace of us.
 async fn leaves_no_trace(namespace: &Namespace, pods: &[Pod]) -> Outcome {
     for pod in pods {
         assert_eq!(references(pod), [""; 0], "{:?}", pod.metadata.name);
@@ -42,7 +41,7 @@ async fn leaves_no_trace(namespace: &Namespace, pods: &[Pod]) -> Outcome {
     Ok(())
 }
 
-async fn look_alikes_and_other_registries(world: Arc<World>) -> Outcome {
+async fn other_registries_and_look_alikes_are_untouched(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let region = namespace.region.name();
     let images = [
@@ -65,9 +64,9 @@ async fn look_alikes_and_other_registries(world: Arc<World>) -> Outcome {
     let mut pods = Vec::new();
     for (number, image) in images.iter().enumerate() {
         pods.push(namespace.pod(&format!("pod-{number}"), image).await);
-        // The registration lets some of these through: the answer must be the same.
+        // The registration matches some of these images. The answer must be the same.
         let review = review::of_pod(&namespace.name, &pod("pod", image));
-        let answer = review::answer(&world.replicas[0], &review).await;
+        let answer = review::answer(&world.replicas()[0], &review).await;
         assert!(answer.get("patch").is_none(), "{image}: {answer}");
         assert_eq!(
             answer["auditAnnotations"]["cause"], "no_ecr_image",
@@ -83,15 +82,15 @@ async fn look_alikes_and_other_registries(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn mirror_pods(world: Arc<World>) -> Outcome {
+async fn mirror_pods_are_untouched(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let mut mirror = pod("mirror", &namespace.image("app"));
     mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "hash" });
     mirror["spec"]["nodeName"] = json!("node-of-a-static-pod");
     let stored: Pod = namespace.create(mirror.clone()).await?;
-    // The registration excludes them already; so does the code.
+    // Both the registration and the code exclude mirror pods.
     let answer = review::answer(
-        &world.replicas[0],
+        &world.replicas()[0],
         &review::of_pod(&namespace.name, &mirror),
     )
     .await;
@@ -100,12 +99,12 @@ async fn mirror_pods(world: Arc<World>) -> Outcome {
     leaves_no_trace(&namespace, &[stored]).await
 }
 
-async fn pods_that_opted_out(world: Arc<World>) -> Outcome {
+async fn opted_out_pods_are_untouched(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let mut out = pod("out", &namespace.image("app"));
     out["metadata"]["labels"] = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let stored: Pod = namespace.create(out.clone()).await?;
-    let answer = review::answer(&world.replicas[0], &review::of_pod(&namespace.name, &out)).await;
+    let answer = review::answer(&world.replicas()[0], &review::of_pod(&namespace.name, &out)).await;
     assert_eq!(answer["auditAnnotations"]["cause"], "opted_out");
     leaves_no_trace(&namespace, &[stored]).await?;
     namespace.pod("in", &namespace.image("app")).await;
@@ -113,21 +112,21 @@ async fn pods_that_opted_out(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn namespaces_that_opted_out(world: Arc<World>) -> Outcome {
+async fn opted_out_namespaces_are_untouched(world: Arc<World>) -> Outcome {
     let label = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let namespace = Namespace::with_labels(&world, label).await;
     let stored = namespace.pod("pod", &namespace.image("app")).await;
     let mut insisting = pod("insisting", &namespace.image("app"));
     insisting["metadata"]["labels"] = json!({ "ecr-pull-secrets.dev/inject": "true" });
     let insisting_stored: Pod = namespace.create(insisting.clone()).await?;
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let answer = review::answer(replica, &review::of_pod(&namespace.name, &insisting)).await;
         assert_eq!(answer["auditAnnotations"]["cause"], "opted_out");
     }
     leaves_no_trace(&namespace, &[stored, insisting_stored]).await
 }
 
-async fn dry_runs(world: Arc<World>) -> Outcome {
+async fn dry_run_writes_nothing(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let object: Pod = serde_json::from_value(pod("pod", &namespace.image("app")))?;
     let params = PostParams {
@@ -135,9 +134,9 @@ async fn dry_runs(world: Arc<World>) -> Outcome {
         ..PostParams::default()
     };
     let answer = namespace.api::<Pod>().create(&params, &object).await?;
-    // The same patch as for the real thing, so that a dry run tells the truth.
+    // A dry run gets the same patch as a real request.
     assert_eq!(references(&answer), [SECRET]);
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let mut review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
         review["request"]["dryRun"] = json!(true);
         let answer = review::answer(replica, &review).await;
@@ -149,7 +148,7 @@ async fn dry_runs(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn system_namespaces(world: Arc<World>) -> Outcome {
+async fn system_namespaces_are_untouched(world: Arc<World>) -> Outcome {
     let region = world.aws.region("system-land-1");
     let image = format!("{}/coredns:1", region.host("123456789012"));
     for namespace in ["kube-system", crate::harness::world::OURS] {

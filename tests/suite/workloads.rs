@@ -1,7 +1,7 @@
-//! Every kind of workload, with an unchanged manifest: its pods are stored with the reference, with
-//! nothing else about them changed, and the Secret opens the registry.
+//! Every kind of workload, with an unchanged manifest. Its pods are stored with the reference, and nothing
+//! else in them changes. The Secret opens the registry.
 //!
-//! "Unchanged" is judged against a twin: the same object in a namespace that opted out.
+//! The comparison is with a twin: the same object in a namespace that opted out.
 
 use std::sync::Arc;
 
@@ -16,26 +16,26 @@ use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{Outcome, World};
 
 trials!(
-    a_deployment,
-    a_statefulset_whose_service_account_has_pull_secrets,
-    a_daemonset,
-    a_job,
-    a_cronjob,
-    a_replication_controller,
-    a_bare_pod,
-    a_pod_with_an_init_container,
-    a_pod_with_a_side_car,
-    a_pod_with_an_image_volume,
-    a_pod_with_pull_secrets_of_its_own,
+    deployment_gets_the_reference,
+    statefulset_whose_account_has_pull_secrets_gets_reference,
+    daemonset_gets_the_reference,
+    job_gets_the_reference,
+    cronjob_gets_the_reference,
+    replication_controller_gets_the_reference,
+    bare_pod_gets_the_reference,
+    pod_with_init_container_gets_the_reference,
+    pod_with_sidecar_gets_the_reference,
+    pod_with_image_volume_gets_the_reference,
+    pod_with_own_pull_secrets_keeps_them,
 );
 
-/// An object to be created, and what its pods looked like without us.
+/// An object to create, and the references of its pods without us.
 struct Workload {
     api_version: &'static str,
     kind: &'static str,
     plural: &'static str,
     spec: fn(&Namespace) -> Value,
-    /// The references that the pods have beside ours.
+    /// References that the pods have beside ours.
     own_references: &'static [&'static str],
 }
 
@@ -84,7 +84,7 @@ fn gvk(api_version: &str, kind: &str) -> GroupVersionKind {
     GroupVersionKind::gvk(group, version, kind)
 }
 
-/// What a pod is, without what differs between any two pods, and without our reference.
+/// A pod without our reference, and without what differs between any two pods.
 fn essence(pod: &Pod) -> Value {
     let mut spec = serde_json::to_value(&pod.spec).expect("a spec is JSON");
     let references = spec["imagePullSecrets"].take();
@@ -128,7 +128,7 @@ fn selector() -> Value {
     json!({ "matchLabels": { "app": "app" } })
 }
 
-async fn a_deployment(world: Arc<World>) -> Outcome {
+async fn deployment_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec =
         |namespace: &Namespace| json!({ "selector": selector(), "template": template(namespace) });
     let (api_version, kind, plural) = ("apps/v1", "Deployment", "deployments");
@@ -143,7 +143,7 @@ async fn a_deployment(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_statefulset_whose_service_account_has_pull_secrets(world: Arc<World>) -> Outcome {
+async fn statefulset_whose_account_has_pull_secrets_gets_reference(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let account = json!({
         "metadata": { "name": "with-secrets" },
@@ -171,8 +171,8 @@ async fn a_statefulset_whose_service_account_has_pull_secrets(world: Arc<World>)
     Ok(())
 }
 
-async fn a_daemonset(world: Arc<World>) -> Outcome {
-    // The controller makes a pod for each node that there is, ready or not.
+async fn daemonset_gets_the_reference(world: Arc<World>) -> Outcome {
+    // The controller creates a pod for each node, ready or not.
     let nodes: Api<Node> = Api::all(world.cluster.client.clone());
     let node: Node = serde_json::from_value(json!({ "metadata": { "name": "node" } }))?;
     nodes.create(&PostParams::default(), &node).await?;
@@ -190,7 +190,7 @@ async fn a_daemonset(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_job(world: Arc<World>) -> Outcome {
+async fn job_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| {
         let mut template = template(namespace);
         template["spec"]["restartPolicy"] = json!("Never");
@@ -208,7 +208,7 @@ async fn a_job(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_cronjob(world: Arc<World>) -> Outcome {
+async fn cronjob_gets_the_reference(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let image = namespace.image("app");
     let manifest = json!({
@@ -224,7 +224,7 @@ async fn a_cronjob(world: Arc<World>) -> Outcome {
     cronjobs
         .create(&PostParams::default(), &serde_json::from_value(manifest)?)
         .await?;
-    // Nobody waits for 3 AM.
+    // The test does not wait until 3 AM.
     let mut kubectl = world.kubectl();
     kubectl.args([
         "-n",
@@ -241,7 +241,7 @@ async fn a_cronjob(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_replication_controller(world: Arc<World>) -> Outcome {
+async fn replication_controller_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| json!({ "template": template(namespace) });
     let (api_version, kind, plural) = ("v1", "ReplicationController", "replicationcontrollers");
     Workload {
@@ -257,7 +257,7 @@ async fn a_replication_controller(world: Arc<World>) -> Outcome {
 
 const POD: (&str, &str, &str) = ("v1", "Pod", "pods");
 
-async fn a_bare_pod(world: Arc<World>) -> Outcome {
+async fn bare_pod_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| template(namespace)["spec"].take();
     let (api_version, kind, plural) = POD;
     Workload {
@@ -271,7 +271,7 @@ async fn a_bare_pod(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_pod_with_an_init_container(world: Arc<World>) -> Outcome {
+async fn pod_with_init_container_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| {
         json!({
             "initContainers": [{ "name": "init", "image": namespace.image("init") }],
@@ -290,7 +290,7 @@ async fn a_pod_with_an_init_container(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_pod_with_a_side_car(world: Arc<World>) -> Outcome {
+async fn pod_with_sidecar_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| {
         let image = namespace.image("side-car");
         json!({
@@ -310,7 +310,7 @@ async fn a_pod_with_a_side_car(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_pod_with_an_image_volume(world: Arc<World>) -> Outcome {
+async fn pod_with_image_volume_gets_the_reference(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| {
         json!({
             "containers": [{
@@ -333,7 +333,7 @@ async fn a_pod_with_an_image_volume(world: Arc<World>) -> Outcome {
     .await
 }
 
-async fn a_pod_with_pull_secrets_of_its_own(world: Arc<World>) -> Outcome {
+async fn pod_with_own_pull_secrets_keeps_them(world: Arc<World>) -> Outcome {
     let spec = |namespace: &Namespace| {
         let mut spec = template(namespace)["spec"].take();
         spec["imagePullSecrets"] = json!([{ "name": "mine" }, { "name": "and-mine" }]);

@@ -1,4 +1,4 @@
-//! A real control plane, for as long as we hold its stdin.
+//! A real control plane. It ends when its stdin does.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use super::tools::tool;
 /// etcd, kube-apiserver and kube-controller-manager on loopback.
 pub struct Cluster {
     child: Mutex<Option<(Child, ChildStdin, BufReader<std::process::ChildStdout>)>>,
-    /// As an administrator.
+    /// Client of an administrator.
     pub client: Client,
-    /// Of an administrator.
+    /// Kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
-    /// `https://…`
+    /// URL of the API server.
     pub server: String,
-    /// Path of the CA's certificate.
+    /// Path of the CA certificate.
     pub ca: PathBuf,
-    /// All that it said of itself.
+    /// Line of JSON that `up` prints: addresses and paths.
     pub report: Value,
 }
 
 impl Cluster {
-    /// Starts it, and waits until it is ready. `flags` are more flags of `up`.
+    /// Starts the control plane and waits until it is ready. `flags` go to `up`.
     pub async fn start(directory: &Path, flags: &[String]) -> Self {
         let mut command = Command::new(tool("cluster"));
         command.arg("up").arg("--dir").arg(directory).args(flags);
@@ -44,7 +44,7 @@ impl Cluster {
         let mut line = String::new();
         stdout
             .read_line(&mut line)
-            .expect("the control plane says where it is");
+            .expect("the control plane prints its report");
         let report: Value = serde_json::from_str(&line).expect("a line of JSON");
         let text = |field: &str| report[field].as_str().expect("a text").to_owned();
         let kubeconfig = PathBuf::from(text("kubeconfig"));
@@ -64,16 +64,16 @@ impl Cluster {
         }
     }
 
-    /// Sends the API server's calls of a Service to these addresses, in turn.
+    /// Routes the API server's calls of a Service to these addresses, in turn.
     pub fn route(&self, service: &str, addresses: &[String]) {
         self.command(&format!("route {service} {}", addresses.join(",")));
     }
 
-    /// Gives the control plane a command: see `tests/cluster`.
+    /// Sends a command to the control plane: see `tests/cluster`.
     pub fn command(&self, command: &str) {
         let mut child = self.child.lock().unwrap();
         let (_, stdin, stdout) = child.as_mut().expect("the control plane runs");
-        writeln!(stdin, "{command}").expect("the control plane listens");
+        writeln!(stdin, "{command}").expect("the control plane reads commands");
         let mut answer = String::new();
         stdout
             .read_line(&mut answer)
@@ -82,7 +82,7 @@ impl Cluster {
         assert_eq!(answer["ok"], true, "{command}: {answer}");
     }
 
-    /// Ends it, and waits for the end.
+    /// Stops the control plane and waits until it has ended.
     pub fn stop(&self) {
         if let Some((mut child, stdin, _)) = self.child.lock().unwrap().take() {
             drop(stdin);

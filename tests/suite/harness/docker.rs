@@ -1,9 +1,9 @@
-//! Reads pull Secrets as a kubelet would.
+//! Reads pull Secrets as the kubelet does.
 
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
-/// Our annotation's value, or nothing.
+/// Value of an annotation of ours; empty without it.
 pub fn annotation<'a>(secret: &'a Secret, name: &str) -> &'a str {
     let name = format!("ecr-pull-secrets.dev/{name}");
     secret
@@ -14,13 +14,13 @@ pub fn annotation<'a>(secret: &'a Secret, name: &str) -> &'a str {
         .map_or("", String::as_str)
 }
 
-/// The docker config, parsed.
+/// The docker config as JSON.
 pub fn config(secret: &Secret) -> Value {
     let bytes = &secret.data.as_ref().expect("data")[".dockerconfigjson"];
     serde_json::from_slice(&bytes.0).expect("a docker config is JSON")
 }
 
-/// The `auth` of a host.
+/// The `auth` of a host; empty without it.
 pub fn auth(secret: &Secret, host: &str) -> String {
     config(secret)["auths"][host]["auth"]
         .as_str()

@@ -1,6 +1,6 @@
-//! A second installation, for what would disturb the first one: a namespace with an account and the
-//! rights that the chart gives it. It has its own token store. It has no guards, unless it is asked
-//! for them, and no lease: what the leader of the first one does is done for all of the cluster.
+//! A second installation, for tests that would disturb the first one: a namespace with an account and
+//! the rights that the chart gives it. It has its own token store. It has no guards before a test
+//! applies them, and no lease, because the leader of the first installation serves the whole cluster.
 
 use std::fs;
 use std::process::Command;
@@ -15,14 +15,14 @@ use tempfile::NamedTempFile;
 use super::namespace::Namespace;
 use super::replica::Replica;
 use super::tools::{root, run, tool};
-use super::world::{CONFIG, OURS};
+use super::world::OURS;
 use super::{LIMIT, World, eventually};
 
-/// See above.
+/// A second installation in a namespace of its own.
 pub struct Installation {
-    /// Where it is.
+    /// Namespace of the installation.
     pub namespace: Namespace,
-    /// The token of its account.
+    /// Token of its account.
     pub token: String,
     world: Arc<World>,
     kubeconfig: NamedTempFile,
@@ -30,7 +30,7 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Makes the account and its rights, for these values of the chart, and waits for them.
+    /// Creates the account and its rights, for these values of the chart, and waits until they hold.
     pub async fn new(world: &Arc<World>, values: &str) -> Self {
         let labels = json!({ "ecr-pull-secrets.dev/inject": "false" });
         let mut this = Self {
@@ -45,7 +45,7 @@ impl Installation {
             .rendered("rbac")
             .split("\n---\n")
             .map(|document| {
-                // Of the account's name, the second one in a binding is the role's.
+                // A binding names itself and then its role.
                 let names = match document {
                     _ if document.contains("kind: ClusterRoleBinding") => 2,
                     _ if document.contains("kind: ClusterRole") => 1,
@@ -70,7 +70,7 @@ impl Installation {
         kubeconfig["users"][0]["user"]["token"] = json!(this.token);
         fs::write(this.kubeconfig.path(), kubeconfig.to_string()).expect("a file");
         eventually("the rights of the installation", LIMIT, || async {
-            // As long as one is missing, the answer is a no.
+            // Both calls fail until their right holds.
             let secrets = [
                 "get",
                 "secrets/ecr-pull-secrets-tokens",
@@ -89,7 +89,7 @@ impl Installation {
         this
     }
 
-    /// A file of the chart as this installation has it.
+    /// A template of the chart, rendered for this installation.
     pub fn rendered(&self, template: &str) -> String {
         let mut helm = Command::new(tool("helm"));
         helm.args(["template", OURS])
@@ -111,13 +111,13 @@ impl Installation {
         run(&mut kubectl);
     }
 
-    /// A replica of it, which the API server does not know.
+    /// Starts a replica, which the API server does not call.
     pub fn replica(&self, name: &str) -> Replica {
-        let mut environment = self.world.aws_environment();
-        let namespace = self.namespace.name.clone();
-        environment.push(("ECR_PULL_SECRETS_NAMESPACE", namespace));
         let name = format!("{}-{name}", self.namespace.name);
         self.world
-            .replica_as(self.kubeconfig.path(), &name, CONFIG, &environment)
+            .replica(&name)
+            .kubeconfig(self.kubeconfig.path())
+            .env("ECR_PULL_SECRETS_NAMESPACE", &self.namespace.name)
+            .start()
     }
 }

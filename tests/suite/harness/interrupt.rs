@@ -1,26 +1,40 @@
-//! Ctrl-C leaves nothing behind: the processes end with their pipes, the folders here.
+//! Ctrl-C leaves nothing behind: each world stops, and each folder goes.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-type Ending = (PathBuf, fn());
+use super::World;
 
-static ENDINGS: Mutex<Vec<Ending>> = Mutex::new(Vec::new());
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static WORLDS: Mutex<Vec<Weak<World>>> = Mutex::new(Vec::new());
 
-/// On Ctrl-C, calls `stop` and removes the folder.
-pub fn clean_up_on_interrupt(directory: PathBuf, stop: fn()) {
-    let mut endings = ENDINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    endings.push((directory, stop));
-    if endings.len() == 1 {
+/// On Ctrl-C, removes the folder.
+pub fn will_remove(folder: &Path) {
+    let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    folders.push(folder.to_owned());
+    if folders.len() == 1 {
         tokio::spawn(async {
             if tokio::signal::ctrl_c().await.is_ok() {
-                let endings = ENDINGS.lock().unwrap_or_else(PoisonError::into_inner);
-                for (directory, stop) in endings.iter() {
-                    stop();
-                    let _ = std::fs::remove_dir_all(directory);
-                }
+                clean_up();
                 std::process::exit(130);
             }
         });
+    }
+}
+
+/// On Ctrl-C, stops the world before its folder goes.
+pub fn will_stop(world: &Arc<World>) {
+    let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
+    worlds.push(Arc::downgrade(world));
+}
+
+fn clean_up() {
+    let worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
+    for world in worlds.iter().filter_map(Weak::upgrade) {
+        world.stop();
+    }
+    let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    for folder in folders.iter() {
+        let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -1,13 +1,18 @@
-//! What every test stands on: a real control plane, the stand-in for AWS, the chart installed as a
-//! user would, and two replicas of the real binary behind the chart's own Service.
+//! The worlds that tests and benchmarks run in: a real control plane, the stand-in for AWS, the chart
+//! as a user installs it, and replicas of the real binary behind the chart's own Service or on a node.
 //!
-//! All of it is started once, by the first test that asks, and ends with this process in whatever
-//! way it ends: the control plane and the replicas hold on to a pipe from us.
+//! [`builder::Builder`] makes all of them. The first test of a group starts its world. A world ends with
+//! this process, however that ends: control plane and replicas end when their stdin does.
 
+pub mod builder;
+pub mod certificates;
+mod chart;
 pub mod cluster;
 pub mod docker;
 pub mod installation;
-pub mod interrupt;
+mod interrupt;
+mod kubeconfig;
+pub mod launch;
 pub mod namespace;
 pub mod recorder;
 pub mod replica;
@@ -21,13 +26,13 @@ use tokio::time::{Instant, sleep};
 
 pub use world::World;
 
-/// What a test returns: any error fails it.
+/// Result of a test: any error fails it.
 pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// The default limit of a wait. Generous: it only ever runs out when something is broken.
+/// The default limit of a wait. It runs out only when something is broken.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is an answer, and fails with `what` after `limit`.
+/// Asks again until there is an answer, and fails with `what` after `limit`.
 pub async fn eventually<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -38,7 +43,7 @@ where
             return answer;
         }
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        // A poll interval, not a wait: the loop ends as soon as the condition holds.
+        // A poll interval: the loop ends as soon as there is an answer.
         sleep(Duration::from_millis(100)).await;
     }
 }

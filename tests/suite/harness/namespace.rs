@@ -1,6 +1,5 @@
-//! A namespace and a region of a test's own, so that tests that run side by side never meet.
+//! A namespace and a region for one test, so that tests that run side by side never meet.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aws_stand_in::client::Region;
@@ -16,41 +15,37 @@ use super::{LIMIT, World, docker, eventually};
 
 /// The pull Secret's default name.
 pub const SECRET: &str = "ecr-registry-credentials";
-/// The account of every registry in the tests.
+/// AWS account of the registries in the tests.
 pub const ACCOUNT: &str = "123456789012";
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// A namespace, a region, and short ways to look at both.
 pub struct Namespace {
-    /// Its name.
+    /// Name of the namespace.
     pub name: String,
-    /// The part of AWS that belongs to this test.
+    /// Region of the stand-in that no other test uses.
     pub region: Region,
-    /// As an administrator.
+    /// Client of an administrator.
     pub client: Client,
 }
 
 impl Namespace {
-    /// Makes a namespace with its default ServiceAccount, and a region.
-    pub async fn new(world: &Arc<World>) -> Self {
+    /// Creates a namespace and a region, and waits for the default ServiceAccount.
+    pub async fn new(world: &World) -> Self {
         Self::with_labels(world, json!({})).await
     }
 
     /// The same with labels.
-    pub async fn with_labels(world: &Arc<World>, labels: Value) -> Self {
+    pub async fn with_labels(world: &World, labels: Value) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let region = world.aws.region(&format!("test-land-{number}"));
         Self::in_region(world, region, labels).await
     }
 
-    /// The same in a region that is there already.
-    pub async fn in_region(world: &Arc<World>, region: Region, labels: Value) -> Self {
-        Self::of_cluster(world.cluster.client.clone(), region, labels).await
-    }
-
-    /// The same in any cluster.
-    pub async fn of_cluster(client: Client, region: Region, labels: Value) -> Self {
+    /// The same in an existing region.
+    pub async fn in_region(world: &World, region: Region, labels: Value) -> Self {
+        let client = world.cluster.client.clone();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{number}");
         let namespace = json!({ "metadata": { "name": name, "labels": labels } });
@@ -72,7 +67,7 @@ impl Namespace {
         this
     }
 
-    /// The API of a kind, here.
+    /// API of a kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -81,12 +76,12 @@ impl Namespace {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    /// The registry's host.
+    /// Host of the registry.
     pub fn host(&self) -> String {
         self.region.host(ACCOUNT)
     }
 
-    /// An image of a repository in the registry.
+    /// Image of a repository in the registry.
     pub fn image(&self, repository: &str) -> String {
         format!("{}/{repository}:v1", self.host())
     }
@@ -111,7 +106,7 @@ impl Namespace {
             .expect("the pod is admitted")
     }
 
-    /// The pods, once there are so many.
+    /// The pods, once there are at least `count`.
     pub async fn pods(&self, count: usize) -> Vec<Pod> {
         let api = self.api::<Pod>();
         eventually("the pods", LIMIT, || async {
@@ -135,7 +130,7 @@ impl Namespace {
         eventually("the pull Secret", LIMIT, || self.secret()).await
     }
 
-    /// Puts a Secret of the pull Secret's name there, as somebody else.
+    /// Applies a Secret with the pull Secret's name, as another field manager.
     pub async fn foreign_secret(&self, manager: &str, mut object: Value) -> Secret {
         object["metadata"]["name"] = json!(SECRET);
         object["apiVersion"] = json!("v1");
@@ -147,7 +142,7 @@ impl Namespace {
             .expect("a Secret")
     }
 
-    /// What the registry says to the Secret's credentials.
+    /// The registry's answer to the Secret's credentials.
     pub async fn verdict(&self, secret: &Secret, repository: &str) -> Verdict {
         let host = self.host();
         let auth = docker::auth(secret, &host);
@@ -158,7 +153,7 @@ impl Namespace {
             .expect("the registry answers")
     }
 
-    /// Fails unless the pull Secret is there and opens the registry.
+    /// Waits for the pull Secret, and fails unless it opens the registry.
     pub async fn assert_opens(&self) -> Secret {
         let secret = self.secret_comes().await;
         assert_eq!(self.verdict(&secret, "app").await, Verdict::Accepted);

@@ -1,13 +1,11 @@
-//! One process of ours, as the Deployment would run it: the shipped flags, the shipped rights.
+//! One running replica: its ports, its log, its signals.
 
-use std::fs::{self, File};
-use std::hash::{BuildHasher as _, RandomState};
+use std::fs;
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,116 +19,48 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::tools::tool;
 use super::{LIMIT, eventually};
 
-/// Whom the API server asks.
+/// Name of the Service, as the API server calls it.
 const SERVICE: &str = "ecr-pull-secrets.ecr-pull-secrets.svc";
 
-/// What a replica is started with.
-pub struct Settings<'a> {
-    /// Where its files go.
-    pub directory: &'a Path,
-    /// Its name, in file names.
-    pub name: &'a str,
-    /// Its rights.
-    pub kubeconfig: &'a Path,
-    /// `tls.crt`, `tls.key` and `ca.crt`; without them it has a CA of its own.
-    pub certificates: Option<&'a Path>,
-    /// The configuration file's text.
-    pub config: &'a str,
-    /// AWS, and whatever else its environment says.
-    pub environment: &'a [(&'a str, String)],
-    /// How much it says.
-    pub log_level: &'a str,
-}
-
-/// A running process. It ends when this is dropped, or when the tests end in any other way.
+/// A running replica. It ends when this is dropped, and when this process ends.
 pub struct Replica {
     child: Mutex<Option<(Child, ChildStdin)>>,
-    /// As the Lease would say it.
+    /// Name in the Lease.
     pub name: String,
-    /// Of `/mutate`.
+    /// Address of `/mutate`.
     pub https: SocketAddr,
-    /// Of the probes.
+    /// Address of probes and metrics.
     pub http: SocketAddr,
-    /// Everything that it logged.
+    /// File of its log.
     pub log: PathBuf,
     connector: Option<TlsConnector>,
 }
 
 impl Replica {
-    /// Starts it, without waiting for anything.
-    pub fn start(settings: &Settings<'_>) -> Self {
-        Self::launch(settings, None)
-    }
-
-    /// The same; it may not have more files open than this.
-    pub fn start_with_few_files(settings: &Settings<'_>, files: u32) -> Self {
-        Self::launch(settings, Some(files))
-    }
-
-    fn launch(settings: &Settings<'_>, files: Option<u32>) -> Self {
-        let Settings {
-            directory,
-            name,
-            kubeconfig,
-            certificates,
-            config,
-            environment,
-            log_level,
-        } = *settings;
-        let (https, http) = (free_address(), free_address());
-        let config_file = directory.join(format!("{name}.yaml"));
-        fs::write(&config_file, config).unwrap();
-        let log = directory.join(format!("{name}.log"));
-        let output = File::create(&log).unwrap();
-        let mut command = Command::new(tool("cluster"));
-        command.arg("lifeline").arg("--");
-        if let Some(files) = files {
-            let script = format!("ulimit -n {files} && exec \"$@\"");
-            command.args(["/bin/sh", "-c", &script, "sh"]);
-        }
-        command.arg(binary()).arg("serve");
-        command
-            .arg("--config")
-            .arg(config_file)
-            .arg("--kubeconfig")
-            .arg(kubeconfig);
-        command.arg("--https-listen").arg(https.to_string());
-        command.arg("--http-listen").arg(http.to_string());
-        if let Some(certificates) = certificates {
-            command.arg("--certificate-dir").arg(certificates);
-        }
-        command.args(["--log-level", log_level, "--log-format", "json"]);
-        command
-            .env_clear()
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("ECR_PULL_SECRETS_DRAIN_DELAY", "1")
-            .env("HOSTNAME", name);
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output);
-        let mut child = command.spawn().expect("the webhook starts");
+    /// Wraps a process that a launch started. `ca` signs its serving certificate, if a file holds it.
+    pub(super) fn of(
+        name: String,
+        mut child: Child,
+        [https, http]: [SocketAddr; 2],
+        log: PathBuf,
+        ca: Option<&[u8]>,
+    ) -> Self {
         let stdin = child.stdin.take().expect("stdin is piped");
         Self {
             child: Mutex::new(Some((child, stdin))),
-            name: name.to_owned(),
+            name,
             https,
             http,
             log,
-            connector: certificates.map(|directory| {
-                let ca = fs::read(directory.join("ca.crt")).expect("a CA");
-                connector(&ca)
-            }),
+            connector: ca.map(connector),
         }
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until `/readyz` says 200.
     pub async fn ready(&self) {
-        eventually("the webhook is ready", LIMIT, || async {
+        eventually("the replica is ready", LIMIT, || async {
             self.get("/readyz")
                 .await
                 .filter(|(status, _)| *status == StatusCode::OK)
@@ -139,7 +69,7 @@ impl Replica {
         .await;
     }
 
-    /// Asks the plain port.
+    /// Sends a request to the port of probes and metrics.
     pub async fn get(&self, path: &str) -> Option<(StatusCode, String)> {
         let stream = TcpStream::connect(self.http).await.ok()?;
         let request = Request::get(path)
@@ -150,7 +80,7 @@ impl Replica {
         Some((head.status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// The sum of a metric's series whose labels contain all of `labels`.
+    /// Sum of a metric's series whose labels contain all of `labels`.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let (_, text) = self.get("/metrics").await.expect("metrics");
         let lines = text.lines().filter(|line| {
@@ -184,7 +114,7 @@ impl Replica {
         Some((head.status, body))
     }
 
-    /// Sends any request to the HTTPS port; the whole answer.
+    /// Sends any request to the HTTPS port; the complete answer.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
         self.connect().await?.send(request).await
     }
@@ -194,13 +124,13 @@ impl Replica {
         Connection::over(self.handshake().await?).await
     }
 
-    /// A stream to the HTTPS port, for whoever has something else to say than a request.
+    /// A stream to the HTTPS port, for bytes that are no well-formed request.
     pub async fn handshake(&self) -> Option<TlsStream<TcpStream>> {
         let connector = self.connector.as_ref().expect("a CA to trust");
         self.handshake_with(connector).await.ok()
     }
 
-    /// The leaf that it shows to somebody who trusts these CAs, if he takes it.
+    /// The leaf that the replica serves, if it verifies against these CAs.
     pub async fn leaf(&self, cas: &[u8]) -> io::Result<Vec<u8>> {
         let stream = self.handshake_with(&connector(cas)).await?;
         let (_, connection) = stream.get_ref();
@@ -214,7 +144,7 @@ impl Replica {
         connector.connect(name, stream).await
     }
 
-    /// The number of the process itself, not of the lifeline that keeps it.
+    /// Process id of the replica, not of the lifeline around it.
     pub fn process(&self) -> u32 {
         let address = self.http.to_string();
         let all = fs::read_dir("/proc").expect("/proc").flatten();
@@ -224,13 +154,13 @@ impl Replica {
             let mut words = line.split('\0').skip(1);
             words.next() == Some("serve") && words.any(|word| word == address)
         };
-        numbers.find(is_it).expect("it runs")
+        numbers.find(is_it).expect("the replica runs")
     }
 
-    /// How many files it has open, sockets included.
+    /// Number of open files, sockets included.
     pub fn open_files(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.process());
-        fs::read_dir(folder).expect("it runs").count()
+        fs::read_dir(folder).expect("the replica runs").count()
     }
 
     /// Sends SIGTERM.
@@ -255,21 +185,21 @@ impl Replica {
 
     fn signal(&self, name: &str) {
         let mut child = self.child.lock().unwrap();
-        let (_, stdin) = child.as_mut().expect("it was not stopped");
-        writeln!(stdin, "{name}").expect("it runs");
+        let (_, stdin) = child.as_mut().expect("the replica was not stopped");
+        writeln!(stdin, "{name}").expect("the replica runs");
     }
 
-    /// The exit code, once it has ended by itself.
+    /// Waits until the process ends by itself; the exit code.
     pub async fn ended(&self) -> i32 {
         eventually("the end of the process", LIMIT, || async {
             let mut child = self.child.lock().unwrap();
-            let (child, _) = child.as_mut().expect("it was not stopped");
+            let (child, _) = child.as_mut().expect("the replica was not stopped");
             child.try_wait().expect("a look")?.code()
         })
         .await
     }
 
-    /// Ends it at once, by SIGKILL.
+    /// Ends the process at once, by SIGKILL.
     pub fn stop(&self) {
         if let Some((mut child, stdin)) = self.child.lock().unwrap().take() {
             drop(stdin);
@@ -284,7 +214,7 @@ impl Drop for Replica {
     }
 }
 
-/// An open connection, for one request after the other.
+/// An open connection, for one request after another.
 pub struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
@@ -297,7 +227,7 @@ impl Connection {
         Some(Self(sender))
     }
 
-    /// Sends a request as the API server would; the whole answer.
+    /// Sends a request as the API server does; the complete answer.
     pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
         let host = HeaderValue::from_static(SERVICE);
         request.headers_mut().insert(header::HOST, host);
@@ -317,14 +247,6 @@ impl Connection {
     }
 }
 
-/// What was built with the tests, or another build of it: `ECR_PULL_SECRETS_BINARY`.
-pub fn binary() -> PathBuf {
-    std::env::var_os("ECR_PULL_SECRETS_BINARY").map_or_else(
-        || PathBuf::from(env!("CARGO_BIN_EXE_ecr-pull-secrets")),
-        PathBuf::from,
-    )
-}
-
 fn connector(cas: &[u8]) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(cas) {
@@ -337,18 +259,4 @@ fn connector(cas: &[u8]) -> TlsConnector {
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
-}
-
-/// A port that nobody listens on, and that nobody is given twice: not one of those from which
-/// kernels and the cluster take theirs, or somebody has it before the replica listens.
-pub fn free_address() -> SocketAddr {
-    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
-    let first = || AtomicU16::new(10_000 + (RandomState::new().hash_one(()) % 9_000) as u16);
-    loop {
-        let port = NEXT.get_or_init(first).fetch_add(1, Ordering::Relaxed);
-        assert!(port < 20_000, "no free port");
-        if let Ok(listener) = StdListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().expect("an address");
-        }
-    }
 }

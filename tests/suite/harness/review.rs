@@ -1,4 +1,4 @@
-//! Admission reviews made by hand, for what the API server never sends twice in the same instant.
+//! Handmade admission reviews, for what the API server does not send on demand.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::replica::{Connection, Replica};
 
-/// A review of the creation of a pod.
+/// Review of a pod's creation.
 pub fn of_pod(namespace: &str, pod: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -26,14 +26,14 @@ pub fn of_pod(namespace: &str, pod: &Value) -> Value {
     })
 }
 
-/// The `response` of the answer to a review.
+/// Sends a review; the `response` of the answer.
 pub async fn answer(replica: &Replica, review: &Value) -> Value {
     let (status, body) = replica.post(review.to_string()).await.expect("an answer");
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
     response(review, &body)
 }
 
-/// The same on a connection that is open already.
+/// The same on an open connection.
 pub async fn answer_on(connection: &mut Connection, review: &Value) -> Value {
     let request = Request::post("/mutate?timeout=5s")
         .header(header::CONTENT_TYPE, "application/json")
@@ -51,7 +51,7 @@ fn response(review: &Value, body: &[u8]) -> Value {
     answer["response"].clone()
 }
 
-/// Whether an answer adds the reference.
+/// Whether the answer's patch adds the reference.
 pub fn adds_reference(answer: &Value) -> bool {
     let Some(patch) = answer["patch"].as_str() else {
         return false;
@@ -60,7 +60,7 @@ pub fn adds_reference(answer: &Value) -> bool {
     String::from_utf8_lossy(&patch).contains(super::namespace::SECRET)
 }
 
-/// All warnings in one text.
+/// All warnings, joined.
 pub fn warnings(answer: &Value) -> String {
     answer["warnings"]
         .as_array()

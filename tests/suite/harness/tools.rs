@@ -1,14 +1,14 @@
-//! Programs that the suite runs: built once, into the cache, by `tests/cluster/tools.sh`.
+//! Programs that the suite runs. `tests/cluster/tools.sh` builds each once, into the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The root of the repository.
+/// Root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The path of a tool, built if need be.
+/// Path of a tool; builds the tool if the cache lacks it.
 pub fn tool(name: &str) -> PathBuf {
     let output = Command::new(root().join("tests/cluster/tools.sh"))
         .arg(name)
@@ -23,7 +23,7 @@ pub fn tool(name: &str) -> PathBuf {
     )
 }
 
-/// Runs a command to its end; its output goes into the panic if it fails.
+/// Runs a command; its output, or a panic that holds it.
 pub fn run(command: &mut Command) -> String {
     let output = command
         .stdin(Stdio::null())

@@ -1,176 +1,143 @@
-//! Everything that the tests share, and its end.
+//! A world: a control plane, AWS, our chart and replicas. [`Builder`] makes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_stand_in::client::Client as Aws;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Api;
-use kube::api::PostParams;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
 
+use super::builder::Builder;
 use super::cluster::Cluster;
-use super::interrupt::clean_up_on_interrupt;
-use super::replica::{Replica, Settings};
-use super::tools::{root, run, tool};
+use super::launch::Launch;
+use super::replica::Replica;
+use super::tools::{run, tool};
+use super::{LIMIT, eventually};
 
 /// Our own namespace, and the name of everything in it.
 pub const OURS: &str = "ecr-pull-secrets";
-/// The configuration of the two replicas: the defaults.
+/// The default configuration.
 pub const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}\n";
 
-/// The control plane, AWS, and two replicas.
+/// All that a group of tests shares.
 pub struct World {
     /// The control plane.
     pub cluster: Cluster,
     /// The stand-in for AWS.
     pub aws: Aws,
-    /// Behind the Service, in turn.
-    pub replicas: [Replica; 2],
-    /// The rights of our ServiceAccount, as the chart gives them.
+    /// Rights of our ServiceAccount, as the chart gives them.
     pub kubeconfig: PathBuf,
-    directory: TempDir,
-    /// It stops when this goes.
-    _stand_in: aws_stand_in::Handle,
+    pub(super) options: Builder,
+    pub(super) directory: TempDir,
+    pub(super) replicas: Mutex<Vec<Arc<Replica>>>,
+    /// Replicas that were ever started: each has a name of its own.
+    pub(super) started: AtomicU32,
+    /// It stops when this is dropped.
+    pub(super) _stand_in: aws_stand_in::Handle,
 }
-
-static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-static WORLD: OnceCell<Arc<World>> = OnceCell::const_new();
 
 /// The runtime of all tests.
 pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
 }
 
 impl World {
-    /// The one world of most tests; the first caller starts it.
-    pub async fn get() -> Arc<Self> {
-        WORLD
-            .get_or_init(|| async { Arc::new(Self::start(CONFIG, Self::stop_if_started).await) })
-            .await
-            .clone()
+    /// A builder with the defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 
-    /// The one world, if any test asked for it.
-    pub fn if_started() -> Option<Arc<Self>> {
-        WORLD.get().cloned()
+    /// The replicas that this world manages and has not killed.
+    pub fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.managed().clone()
     }
 
-    fn stop_if_started() {
-        if let Some(world) = Self::if_started() {
-            world.stop();
-        }
+    /// The two replicas of a world that was built with two.
+    pub fn pair(&self) -> [Arc<Replica>; 2] {
+        let replicas = self.replicas().try_into();
+        replicas.unwrap_or_else(|_| panic!("not two replicas"))
     }
 
-    /// Another one, whose replicas have this configuration; `stop` is called on Ctrl-C.
-    pub async fn start(config: &str, stop: fn()) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("ecr-pull-secrets-")
-            .tempdir()
-            .unwrap();
-        let path = directory.path();
-        clean_up_on_interrupt(path.to_owned(), stop);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
-        let aws = stand_in.client();
-        let cluster = Cluster::start(&path.join("cluster"), &["--audit".to_owned()]).await;
-        let certificates = path.join("certificates");
-        let ca = issue_certificates(&certificates);
-        install(&cluster.kubeconfig, &ca, &[]);
-        let kubeconfig = path.join("ours.kubeconfig");
-        write_kubeconfig(&cluster, &kubeconfig).await;
-        let environment = aws_environment(aws.url());
-        let replica = |name| {
-            Replica::start(&Settings {
-                directory: path,
-                name,
-                kubeconfig: &kubeconfig,
-                certificates: Some(&certificates),
-                config,
-                environment: &environment,
-                log_level: "trace",
-            })
-        };
-        let replicas = [replica("replica-0"), replica("replica-1")];
-        for replica in &replicas {
+    /// Starts a managed replica. The API server does not call it before [`World::route`].
+    pub fn add_replica(&self, change: impl FnOnce(Launch) -> Launch) -> Arc<Replica> {
+        let replica = Arc::new(change(self.next_replica()).start());
+        self.managed().push(replica.clone());
+        replica
+    }
+
+    /// Routes the Service to the managed replicas.
+    pub async fn route(&self) {
+        self.route_to(&self.replicas()).await;
+    }
+
+    /// Waits until replicas are ready, and routes the Service to them, in turn.
+    pub async fn route_to(&self, replicas: &[Arc<Replica>]) {
+        let mut addresses = Vec::new();
+        for replica in replicas {
             replica.ready().await;
+            addresses.push(replica.https.to_string());
         }
-        let addresses = replicas.each_ref().map(|replica| replica.https.to_string());
-        cluster.route(&format!("{OURS}/{OURS}"), &addresses);
-        Self {
-            cluster,
-            aws,
-            replicas,
-            kubeconfig,
-            directory,
-            _stand_in: stand_in,
-        }
+        self.cluster.route(&format!("{OURS}/{OURS}"), &addresses);
     }
 
-    /// A third replica, which the API server does not know.
-    pub fn replica(&self, name: &str, config: &str, environment: &[(&str, String)]) -> Replica {
-        self.replica_as(&self.kubeconfig, name, config, environment)
+    /// The managed replica that says that it leads, once one does.
+    pub async fn leader(&self) -> Arc<Replica> {
+        eventually("a leader", LIMIT, || async {
+            for replica in self.replicas() {
+                if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
+                    return Some(replica);
+                }
+            }
+            None
+        })
+        .await
     }
 
-    /// The same, and it may not have more files open than this.
-    pub fn replica_with_few_files(&self, name: &str, files: u32) -> Replica {
-        let settings = Settings {
-            directory: self.directory.path(),
-            name,
-            kubeconfig: &self.kubeconfig,
-            certificates: Some(&self.directory.path().join("certificates")),
-            config: CONFIG,
-            environment: &self.aws_environment(),
-            log_level: "trace",
-        };
-        Replica::start_with_few_files(&settings, files)
+    /// Kills a managed replica, as a node that runs out of memory does.
+    pub fn kill(&self, replica: &Arc<Replica>) {
+        replica.stop();
+        self.managed().retain(|other| !Arc::ptr_eq(other, replica));
     }
 
-    /// The same with the rights of another account.
-    pub fn replica_as(
-        &self,
-        kubeconfig: &Path,
-        name: &str,
-        config: &str,
-        environment: &[(&str, String)],
-    ) -> Replica {
-        Replica::start(&Settings {
-            directory: self.directory.path(),
-            name,
-            kubeconfig,
-            certificates: Some(&self.directory.path().join("certificates")),
-            config,
+    /// Hands over the managed replicas. The caller stops them.
+    pub fn take_replicas(&self) -> Vec<Arc<Replica>> {
+        std::mem::take(&mut *self.managed())
+    }
+
+    /// A replica that the caller manages. The API server does not call it.
+    pub fn replica(&self, name: &str) -> Launch {
+        let mut environment = aws_environment(self.aws.url());
+        environment.extend(self.options.environment.clone());
+        Launch {
+            name: name.to_owned(),
+            directory: self.directory.path().to_owned(),
+            kubeconfig: self.kubeconfig.clone(),
+            certificates: self.certificates(),
+            config: self.options.config.clone(),
             environment,
-            log_level: "trace",
-        })
+            log_level: self.options.log_level,
+            max_open_files: None,
+        }
     }
 
-    /// The same with files of its own for the certificate.
-    pub fn replica_with(&self, certificates: &Path, name: &str, config: &str) -> Replica {
-        Replica::start(&Settings {
-            directory: self.directory.path(),
-            name,
-            kubeconfig: &self.kubeconfig,
-            certificates: Some(certificates),
-            config,
-            environment: &self.aws_environment(),
-            log_level: "trace",
-        })
+    /// The same with the next free name.
+    pub fn next_replica(&self) -> Launch {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        self.replica(&format!("replica-{number}"))
     }
 
-    /// The environment of a replica that uses the stand-in.
-    pub fn aws_environment(&self) -> Vec<(&'static str, String)> {
-        aws_environment(self.aws.url())
+    /// Folder of the serving certificate, unless the replicas sign their own.
+    pub fn certificates(&self) -> Option<PathBuf> {
+        (!self.options.is_self_signed).then(|| self.directory.path().join("certificates"))
+    }
+
+    /// Folder of this world: logs, certificates, kubeconfigs and the control plane's data.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// What every process of ours logged so far: names and texts.
@@ -178,7 +145,7 @@ impl World {
         logs(self.directory.path())
     }
 
-    /// How often our replicas called the API server about a namespace or what is in it.
+    /// How often our replicas called the API server about a namespace or an object in it.
     pub fn calls_about(&self, namespace: &str) -> usize {
         let log = self.cluster.report["audit_log"].as_str().expect("a path");
         let log = fs::read_to_string(log).expect("an audit log");
@@ -201,9 +168,14 @@ impl World {
         command
     }
 
-    /// Ends all of it.
+    /// Runs a line of `kubectl` that has no spaces in its words.
+    pub fn run_kubectl(&self, line: &str) -> String {
+        run(self.kubectl().args(line.split_whitespace()))
+    }
+
+    /// Stops replicas and control plane, and removes the folder.
     pub fn stop(&self) {
-        for replica in &self.replicas {
+        for replica in self.replicas() {
             replica.stop();
         }
         self.cluster.stop();
@@ -213,24 +185,28 @@ impl World {
             let _ = fs::remove_dir_all(self.directory.path());
         }
     }
+
+    fn managed(&self) -> MutexGuard<'_, Vec<Arc<Replica>>> {
+        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Whether logs and data stay behind, for a look: `SUITE_KEEP=1`.
+/// Whether logs and data are kept for inspection: `SUITE_KEEP=1`.
 pub fn keep() -> bool {
     std::env::var_os("SUITE_KEEP").is_some()
 }
 
 /// What the processes logged whose files are in a folder: names and texts.
-pub fn logs(directory: &Path) -> Vec<(String, String)> {
+fn logs(directory: &Path) -> Vec<(String, String)> {
     let files = fs::read_dir(directory)
-        .unwrap()
+        .expect("a folder")
         .flatten()
         .map(|entry| entry.path());
     files
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
         .map(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let text = fs::read(&path).unwrap();
+            let text = fs::read(&path).expect("a log");
             (
                 name.into_owned(),
                 String::from_utf8_lossy(&text).into_owned(),
@@ -240,99 +216,15 @@ pub fn logs(directory: &Path) -> Vec<(String, String)> {
 }
 
 /// The environment of a process that uses the stand-in at this address.
-pub fn aws_environment(url: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("AWS_ENDPOINT_URL", url.to_owned()),
-        (
-            "AWS_ACCESS_KEY_ID",
-            aws_stand_in::DEFAULT_ACCESS_KEY_ID.to_owned(),
-        ),
+fn aws_environment(url: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_ACCESS_KEY_ID", aws_stand_in::DEFAULT_ACCESS_KEY_ID),
         (
             "AWS_SECRET_ACCESS_KEY",
-            aws_stand_in::DEFAULT_SECRET_ACCESS_KEY.to_owned(),
+            aws_stand_in::DEFAULT_SECRET_ACCESS_KEY,
         ),
     ]
-}
-
-/// A CA and a certificate for the Service; returns the CA in PEM.
-pub fn issue_certificates(directory: &Path) -> String {
-    fs::create_dir(directory).unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().unwrap();
-    let ca = params.self_signed(&ca_key).unwrap();
-    let issuer = Issuer::new(params, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let names = vec![format!("{OURS}.{OURS}.svc")];
-    let leaf = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, &issuer)
-        .unwrap();
-    fs::write(directory.join("tls.crt"), leaf.pem()).unwrap();
-    fs::write(directory.join("tls.key"), key.serialize_pem()).unwrap();
-    fs::write(directory.join("ca.crt"), ca.pem()).unwrap();
-    ca.pem()
-}
-
-/// The chart as it ships, but for replicas whose certificate is signed by this CA: it is set as an
-/// administrator sets it. `flags` are more flags of helm.
-pub fn install(kubeconfig: &Path, ca: &str, flags: &[&str]) {
-    install_chart(kubeconfig, flags);
-    let bundle = BASE64_STANDARD.encode(ca);
-    let patch = json!([
-        { "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle },
-    ]);
-    let mut kubectl = Command::new(tool("kubectl"));
-    kubectl.arg("--kubeconfig").arg(kubeconfig);
-    kubectl.args([
-        "patch",
-        "mutatingwebhookconfiguration",
-        "zz-ecr-pull-secrets",
-    ]);
-    run(kubectl.args(["--type=json", "--patch", &patch.to_string()]));
-}
-
-/// The chart as it ships.
-pub fn install_chart(kubeconfig: &Path, flags: &[&str]) {
-    let mut helm = helm("install", kubeconfig);
-    run(helm.arg("--create-namespace").args(flags));
-}
-
-/// A command of helm about the chart.
-pub fn helm(command: &str, kubeconfig: &Path) -> Command {
-    let mut helm = Command::new(tool("helm"));
-    helm.args([command, OURS])
-        .arg(root().join("manifests/helm"))
-        .args(["--namespace", OURS, "--kubeconfig"])
-        .arg(kubeconfig);
-    helm
-}
-
-/// A kubeconfig that holds a token of our ServiceAccount.
-pub async fn write_kubeconfig(cluster: &Cluster, path: &Path) {
-    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), OURS);
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            expiration_seconds: Some(86_400),
-            ..TokenRequestSpec::default()
-        }),
-        ..TokenRequest::default()
-    };
-    let token = accounts
-        .create_token_request(OURS, &PostParams::default(), &request)
-        .await
-        .expect("a token of our ServiceAccount");
-    let token = token.status.expect("a status").token;
-    let kubeconfig = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "ours",
-        "contexts": [{ "name": "ours", "context": { "cluster": "c", "user": "u" } }],
-        "clusters": [{ "name": "c", "cluster": {
-            "server": cluster.server,
-            "certificate-authority": cluster.ca,
-        }}],
-        "users": [{ "name": "u", "user": { "token": token } }],
-    });
-    fs::write(path, kubeconfig.to_string()).unwrap();
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
 }

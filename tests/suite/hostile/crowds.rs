@@ -1,4 +1,4 @@
-//! Many connections at a time, and requests that want their answer meanwhile.
+//! Many connections at a time, beside requests that must be answered.
 
 use std::fs;
 use std::sync::Arc;
@@ -19,29 +19,27 @@ use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
 
 trials!(
-    a_thousand_idle_handshakes_shut_nobody_out,
-    five_hundred_slow_bodies_take_nobodys_place,
-    half_headers_on_the_plain_port_take_nobodys_files,
-    answers_that_nobody_takes_are_small,
-    too_few_file_descriptors_are_told_once_and_outlived,
-    who_comes_when_all_places_are_taken_is_sent_elsewhere,
-    who_sends_rubbish_drives_nobody_out,
-    a_drain_waits_for_nobody_who_asks_nothing,
+    thousand_idle_handshakes_block_no_client,
+    five_hundred_slow_bodies_take_no_slot,
+    partial_headers_on_probe_port_exhaust_no_files,
+    unread_answers_are_small,
+    file_limit_is_logged_once_and_survived,
+    overloaded_replica_sheds_the_next_client,
+    invalid_requests_evict_no_known_client,
+    drain_does_not_wait_for_idle_clients,
 );
 
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";
-
-/// A replica of a test's own, and how many files it has open when nobody is there.
+/// Starts a replica for one test; its number of open files without clients.
 async fn quiet(world: &World, name: &str) -> (Replica, usize) {
-    let replica = world.replica(name, CONFIG, &world.aws_environment());
+    let replica = world.replica(name).start();
     let files = settled(&replica).await;
     (replica, files)
 }
 
-/// Waits until it is ready and has made whatever is made once; how many files it has open then.
+/// Waits until the replica is ready and has opened all lasting files; their number.
 async fn settled(replica: &Replica) -> usize {
     replica.ready().await;
-    // The second answer goes out when whatever is made once has been made.
+    // All lasting files are open when it sends the second answer.
     for _ in 0..2 {
         assert_eq!(replica.post(review()).await.expect("an answer").0, 200);
     }
@@ -57,7 +55,7 @@ async fn alone(replica: &Replica) -> usize {
     .await
 }
 
-/// Everything is as it was. Connections to the API server and to AWS come and go.
+/// Waits until open files are as before. Connections to the API server and to AWS come and go.
 async fn as_before(replica: &Replica, files: usize) {
     alone(replica).await;
     eventually("the files are closed", LIMIT, || async {
@@ -66,13 +64,13 @@ async fn as_before(replica: &Replica, files: usize) {
     .await;
 }
 
-async fn a_thousand_idle_handshakes_shut_nobody_out(world: Arc<World>) -> Outcome {
+async fn thousand_idle_handshakes_block_no_client(world: Arc<World>) -> Outcome {
     let (replica, files) = quiet(&world, "handshakes").await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");
     let connect = async |number: usize| {
         let mut stream = TcpStream::connect(replica.https).await.expect("a queue");
-        // Half of them begin to say something.
+        // Half of them send the start of a handshake.
         if number.is_multiple_of(2) {
             let _ = stream.write_all(b"\x16\x03\x01\x02\x00\x01").await;
         }
@@ -95,24 +93,24 @@ async fn a_thousand_idle_handshakes_shut_nobody_out(world: Arc<World>) -> Outcom
     Ok(())
 }
 
-async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outcome {
+async fn five_hundred_slow_bodies_take_no_slot(world: Arc<World>) -> Outcome {
     let (replica, files) = quiet(&world, "slow-bodies").await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");
     let drop_of = head("Content-Length: 4000\r\n") + "{";
     let slow = join_all((0..500).map(|_| say(&replica, &drop_of))).await;
-    // These have sent as much as all bodies may have together, and go on sending nothing.
+    // These fill the memory budget of all bodies, and then send nothing.
     let six = 6 * 1024 * 1024;
     let most = head(&format!("Content-Length: {}\r\n", six + 1)) + &" ".repeat(six);
     let mut large = join_all((0..8).map(|_| say(&replica, &most))).await;
-    // One that is longer than what each has for nothing.
+    // A body that is longer than the allowance outside the budget.
     let longer = review() + &" ".repeat(1024 * 1024);
     for _ in 0..5 {
         old.write_all(request(&review()).as_bytes()).await?;
         assert_eq!(status(&answer(&mut old).await), "200");
         let (status_of_new, _) = replica.post(review()).await.expect("an answer");
         assert_eq!(status_of_new, StatusCode::OK);
-        // Who holds what it needs may be too young to be cut; an API server tries again.
+        // The other bodies may be too young to be evicted. The API server retries.
         eventually("the longer one is answered", LIMIT, || async {
             let (status, _) = replica.post(longer.clone()).await?;
             (status == StatusCode::OK).then_some(())
@@ -120,13 +118,13 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
         .await;
     }
     let cut = "ecr_pull_secrets_connections_cut_total";
-    // Some of the large ones may have been sent away while all were young, so that there was room.
+    // Some large bodies may have been shed earlier, while all were young.
     while replica.metric(cut, &["reason=\"memory\""]).await == 0.0 {
-        assert!(large.len() < 24, "nobody goes for another's body");
+        assert!(large.len() < 24, "no slow body is evicted for another");
         large.push(say(&replica, &most).await);
     }
-    // Nobody waits for them for ever.
-    eventually("they are cut", LIMIT, || async {
+    // The replica closes them after a while.
+    eventually("the slow bodies are closed", LIMIT, || async {
         (replica.metric(cut, &[]).await >= 500.0).then_some(())
     })
     .await;
@@ -135,8 +133,8 @@ async fn five_hundred_slow_bodies_take_nobodys_place(world: Arc<World>) -> Outco
     Ok(())
 }
 
-async fn half_headers_on_the_plain_port_take_nobodys_files(world: Arc<World>) -> Outcome {
-    let replica = world.replica_with_few_files("half-headers", 256);
+async fn partial_headers_on_probe_port_exhaust_no_files(world: Arc<World>) -> Outcome {
+    let replica = world.replica("half-headers").max_open_files(256).start();
     let files = settled(&replica).await;
     let connect = async |_| {
         let mut stream = TcpStream::connect(replica.http).await.expect("a queue");
@@ -155,13 +153,13 @@ async fn half_headers_on_the_plain_port_take_nobodys_files(world: Arc<World>) ->
     assert!(open < files + 100, "{open} files, {files} before");
     let log = fs::read_to_string(&replica.log)?;
     assert!(!log.contains("cannot accept connections"));
-    // Nobody waits for them for ever.
+    // The replica closes them after a while.
     as_before(&replica, files).await;
     drop(half);
     Ok(())
 }
 
-async fn answers_that_nobody_takes_are_small(world: Arc<World>) -> Outcome {
+async fn unread_answers_are_small(world: Arc<World>) -> Outcome {
     const SIX: usize = 6_000_000;
     let (replica, files) = quiet(&world, "not-taken").await;
     let before = resident_mib(&replica);
@@ -183,13 +181,15 @@ async fn answers_that_nobody_takes_are_small(world: Arc<World>) -> Outcome {
     for _ in 0..40 {
         streams.push(say(&replica, &request).await);
     }
-    eventually("little memory is held for them", LIMIT, || async {
-        (resident_mib(&replica) < before + 64.0).then_some(())
-    })
+    eventually(
+        "little memory is held for unread answers",
+        LIMIT,
+        || async { (resident_mib(&replica) < before + 64.0).then_some(()) },
+    )
     .await;
     let mut refused = 0;
     for stream in &mut streams {
-        // Some may have been cut for the others' bodies, or sent away.
+        // Some may have been evicted for other bodies, or shed.
         let mut heard = vec![0; 16];
         let read = timeout(LIMIT, stream.read(&mut heard)).await;
         heard.truncate(read.expect("an answer, or the end").unwrap_or_default());
@@ -211,8 +211,8 @@ fn resident_mib(replica: &Replica) -> f64 {
     kib.expect("a size") / 1024.0
 }
 
-async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) -> Outcome {
-    let replica = world.replica_with_few_files("few-files", 64);
+async fn file_limit_is_logged_once_and_survived(world: Arc<World>) -> Outcome {
+    let replica = world.replica("few-files").max_open_files(64).start();
     replica.ready().await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");
@@ -222,7 +222,7 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
         let log = fs::read_to_string(&replica.log).expect("a log");
         log.matches("cannot accept connections").count()
     };
-    eventually("it runs out of them", LIMIT, || async {
+    eventually("the replica runs out of files", LIMIT, || async {
         (told() > 0).then_some(())
     })
     .await;
@@ -232,8 +232,8 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
     assert_eq!(status_of_new, StatusCode::OK);
     assert_eq!(told(), 1);
     let cut = "ecr_pull_secrets_connections_cut_total";
-    // The plain port has as few files to accept with.
-    eventually("it is counted who was sent away", LIMIT, || async {
+    // The port of probes and metrics needs files of the same limit.
+    eventually("evicted connections are counted", LIMIT, || async {
         let (_, text) = replica.get("/metrics").await?;
         let is_cut = |line: &str| line.starts_with(cut) && line.contains("reason=\"room\"");
         text.lines().any(is_cut).then_some(())
@@ -246,7 +246,7 @@ async fn too_few_file_descriptors_are_told_once_and_outlived(world: Arc<World>) 
     Ok(())
 }
 
-async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>) -> Outcome {
+async fn overloaded_replica_sheds_the_next_client(world: Arc<World>) -> Outcome {
     const CROWD: usize = 450;
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
@@ -254,12 +254,12 @@ async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>
     let pod = pod("pod", &namespace.image("app"));
     let request = request(&reviews::of_pod(&namespace.name, &pod).to_string());
     let metric = "ecr_pull_secrets_admission_shed_total";
-    // A machine with other things to do may hand them over so slowly that the first have left.
-    eventually("somebody is shed", LIMIT, || async {
+    // A busy machine may deliver the requests so slowly that the first are already answered.
+    eventually("some requests are shed", LIMIT, || async {
         let before = replica.metric(metric, &[]).await;
         let mut streams = join_all((0..CROWD).map(|_| known(&replica))).await;
         at_once(&replica, &mut streams, &request).await;
-        // Who waits for nothing needs none of their places.
+        // A review that waits for nothing needs none of their slots.
         let (status, _) = replica.post(review()).await?;
         assert_eq!(status, StatusCode::OK);
         let answers = join_all(streams.iter_mut().map(answer)).await;
@@ -277,8 +277,8 @@ async fn who_comes_when_all_places_are_taken_is_sent_elsewhere(world: Arc<World>
     Ok(())
 }
 
-async fn who_sends_rubbish_drives_nobody_out(world: Arc<World>) -> Outcome {
-    // More than there are places.
+async fn invalid_requests_evict_no_known_client(world: Arc<World>) -> Outcome {
+    // More than there are slots.
     const CROWD: usize = 600;
     let (replica, files) = quiet(&world, "rubbish").await;
     let mut old = say(&replica, request(&review())).await;
@@ -286,7 +286,7 @@ async fn who_sends_rubbish_drives_nobody_out(world: Arc<World>) -> Outcome {
     let rubbish = request("{");
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
-        let refused = eventually("it is refused", LIMIT, || async {
+        let refused = eventually("the request is refused", LIMIT, || async {
             let mut stream = replica.handshake().await?;
             assert_eq!(status(&ask(&mut stream, &rubbish).await?), "400");
             Some(stream)
@@ -300,10 +300,10 @@ async fn who_sends_rubbish_drives_nobody_out(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// A connection that has carried a review. Until then it may be cut, if others come meanwhile; the
-/// second one tells that it was not.
+/// A connection that has carried a review. An unknown connection may be evicted for others. The second
+/// review shows that this one was not.
 async fn known(replica: &Replica) -> TlsStream<TcpStream> {
-    eventually("it is known", LIMIT, || async {
+    eventually("a known connection", LIMIT, || async {
         let mut stream = replica.handshake().await?;
         for _ in 0..2 {
             let answer = ask(&mut stream, &request(&review())).await?;
@@ -314,17 +314,17 @@ async fn known(replica: &Replica) -> TlsStream<TcpStream> {
     .await
 }
 
-/// The answer, unless the connection is cut.
+/// The answer, unless the connection is closed.
 async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Option<String> {
     stream.write_all(request.as_bytes()).await.ok()?;
     stream.flush().await.ok()?;
     if_answered(stream).await
 }
 
-/// All of them ask in the same instant.
+/// Sends all requests in the same instant.
 async fn at_once(replica: &Replica, streams: &mut [TlsStream<TcpStream>], request: &str) {
     replica.freeze();
-    eventually("it stands still", LIMIT, || async {
+    eventually("the replica is frozen", LIMIT, || async {
         let status = fs::read_to_string(format!("/proc/{}/status", replica.process()));
         status.expect("it runs").contains("State:\tT").then_some(())
     })
@@ -348,7 +348,7 @@ fn is_shed(answer: &str) -> bool {
     true
 }
 
-async fn a_drain_waits_for_nobody_who_asks_nothing(world: Arc<World>) -> Outcome {
+async fn drain_does_not_wait_for_idle_clients(world: Arc<World>) -> Outcome {
     let (replica, _) = quiet(&world, "leaves").await;
     let silent = TcpStream::connect(replica.https).await?;
     let unused = say(&replica, "").await;

@@ -1,5 +1,4 @@
-//! Clients that mean no good, or do not know what they do: each gets its answer, and nobody else
-//! notices.
+//! Hostile and broken clients: each gets its answer, and no other client is affected.
 
 pub mod crowds;
 pub mod requests;
@@ -13,13 +12,13 @@ use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, eventually};
 use crate::shared;
 
-/// A review that is none of our business, and a small one.
+/// A small review of a pod without ECR images.
 pub fn review() -> String {
     use crate::harness::{namespace, review};
     review::of_pod("default", &namespace::pod("pod", "busybox")).to_string()
 }
 
-/// The head of a review's request, with these headers beside the usual ones.
+/// Head of a review's request, with further headers.
 pub fn head(headers: &str) -> String {
     format!(
         "POST /mutate?timeout=5s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{headers}\r\n"
@@ -31,32 +30,32 @@ pub fn request(body: &str) -> String {
     head(&format!("Content-Length: {}\r\n", body.len())) + body
 }
 
-/// Says something on a connection of its own, and keeps it.
+/// Sends bytes on a new connection, and keeps it open.
 pub async fn say(replica: &Replica, bytes: impl AsRef<[u8]>) -> TlsStream<TcpStream> {
-    // In a crowd one may be cut for another.
+    // Under load a new connection may be evicted for another.
     let mut stream = eventually("a handshake", LIMIT, || replica.handshake()).await;
-    // Who is not listened to any more hears of it when he reads.
+    // A closed connection shows at the next read.
     if stream.write_all(bytes.as_ref()).await.is_ok() {
         let _ = stream.flush().await;
     }
     stream
 }
 
-/// All that comes until the connection ends.
+/// All bytes until the connection ends.
 pub async fn until_end(stream: &mut TlsStream<TcpStream>) -> String {
     let mut heard = Vec::new();
-    // A reset is an end as well.
+    // A reset is an end, too.
     let end = timeout(LIMIT, stream.read_to_end(&mut heard)).await;
     let _ = end.expect("the connection ends");
     String::from_utf8_lossy(&heard).into_owned()
 }
 
-/// One answer of a connection that goes on.
+/// The next answer on a connection.
 pub async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
     if_answered(stream).await.expect("an answer")
 }
 
-/// One answer, unless the connection ends before.
+/// The next answer, unless the connection ends before.
 pub async fn if_answered(stream: &mut TlsStream<TcpStream>) -> Option<String> {
     let mut heard = Vec::new();
     let whole = async {
@@ -78,7 +77,7 @@ fn is_whole(heard: &[u8]) -> bool {
     })
 }
 
-/// The status of an answer.
+/// Status code of an answer.
 pub fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }

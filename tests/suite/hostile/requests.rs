@@ -1,4 +1,4 @@
-//! One request at a time.
+//! Single hostile requests.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{LIMIT, Outcome, World, review as reviews};
 
 trials!(
-    an_encoded_body_is_refused,
-    without_a_content_type_it_is_refused,
-    what_is_too_long_is_refused_before_it_is_read,
-    a_body_that_ends_early_or_late_harms_nobody,
+    encoded_body_is_refused,
+    body_without_content_type_is_refused,
+    long_body_is_refused_before_it_is_read,
+    body_of_wrong_length_harms_no_other,
     deep_nesting_is_refused,
-    text_that_is_not_utf_8_is_refused,
+    invalid_utf_8_is_refused,
     ten_thousand_containers_are_answered,
-    a_forged_review_changes_nothing_where_nobody_may,
-    what_is_no_request_is_hung_up_on,
-    an_old_connection_ends_with_an_answer,
-    a_header_in_drops_is_cut_and_a_quiet_connection_is_not,
+    forged_review_changes_no_excluded_namespace,
+    malformed_request_is_closed,
+    old_connection_closes_after_an_answer,
+    slow_header_is_closed_and_idle_connection_kept,
 );
 
-async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
+async fn encoded_body_is_refused(world: Arc<World>) -> Outcome {
     for (encoding, wanted) in [
         ("gzip", StatusCode::UNSUPPORTED_MEDIA_TYPE),
         ("br, identity", StatusCode::UNSUPPORTED_MEDIA_TYPE),
@@ -38,22 +38,22 @@ async fn an_encoded_body_is_refused(world: Arc<World>) -> Outcome {
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_ENCODING, encoding)
             .body(Full::from(review()))?;
-        let answer = world.replicas[0].send(request).await.expect("an answer");
+        let answer = world.replicas()[0].send(request).await.expect("an answer");
         assert_eq!(answer.status(), wanted, "{encoding}");
     }
     Ok(())
 }
 
-async fn without_a_content_type_it_is_refused(world: Arc<World>) -> Outcome {
+async fn body_without_content_type_is_refused(world: Arc<World>) -> Outcome {
     let request = Request::post("/mutate").body(Full::from(review()))?;
-    let answer = world.replicas[0].send(request).await.expect("an answer");
+    let answer = world.replicas()[0].send(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     Ok(())
 }
 
-async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[0];
-    // Not a byte of it is sent.
+async fn long_body_is_refused_before_it_is_read(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas()[0];
+    // No byte of the body is sent.
     let eight = 8 * 1024 * 1024;
     let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
     let heard = until_end(&mut stream).await;
@@ -62,12 +62,12 @@ async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Out
         heard.to_lowercase().contains("connection: close"),
         "{heard}"
     );
-    // All of it is sent, and the answer read afterwards.
+    // The whole body is sent before the answer is read.
     let mut stream = say(replica, head(&format!("Content-Length: {eight}\r\n"))).await;
     stream.write_all(&vec![b' '; eight]).await?;
     let heard = until_end(&mut stream).await;
     assert_eq!(status(&heard), "413", "{heard}");
-    // Nobody said how much it would be.
+    // A chunked body has no announced length.
     let mut stream = say(replica, head("Transfer-Encoding: chunked\r\n")).await;
     let chunk = format!("100000\r\n{}\r\n", " ".repeat(1024 * 1024));
     for _ in 0..8 {
@@ -77,7 +77,7 @@ async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Out
     }
     let heard = until_end(&mut stream).await;
     assert_eq!(status(&heard), "413", "{heard}");
-    // In chunks that are not too long, it is a review as any other.
+    // A chunked body within the limit is a valid review.
     let review = review();
     let (one, two) = review.split_at(review.len() / 2);
     let mut body = head("Transfer-Encoding: chunked\r\n");
@@ -89,16 +89,16 @@ async fn what_is_too_long_is_refused_before_it_is_read(world: Arc<World>) -> Out
     Ok(())
 }
 
-async fn a_body_that_ends_early_or_late_harms_nobody(world: Arc<World>) -> Outcome {
-    let replica = world.replica("lied-to", CONFIG, &world.aws_environment());
+async fn body_of_wrong_length_harms_no_other(world: Arc<World>) -> Outcome {
+    let replica = world.replica("lied-to").start();
     replica.ready().await;
     let review = review();
-    // More than was announced is another request, and not a good one.
+    // Bytes beyond the announced length are another request, and a malformed one.
     let mut stream = say(&replica, request(&review) + "{}\r\n\r\n").await;
     let heard = until_end(&mut stream).await;
     assert_eq!(status(&heard), "200", "{heard}");
     assert!(heard.contains("400 Bad Request"), "{heard}");
-    // Less: the rest is waited for, but not for long; by whoever goes away, not at all.
+    // A short body times out. If the client closes, the replica does not wait.
     let longer = head(&format!("Content-Length: {}\r\n", review.len() + 1)) + &review;
     let mut stream = say(&replica, &longer).await;
     assert_eq!(until_end(&mut stream).await, "");
@@ -129,13 +129,13 @@ async fn deep_nesting_is_refused(world: Arc<World>) -> Outcome {
         inside("imagePullSecrets", &closed),
         inside("unknown", &deep),
     ] {
-        let (status, _) = world.replicas[0].post(body).await.expect("an answer");
+        let (status, _) = world.replicas()[0].post(body).await.expect("an answer");
         assert_eq!(status, StatusCode::BAD_REQUEST);
     }
     Ok(())
 }
 
-async fn text_that_is_not_utf_8_is_refused(world: Arc<World>) -> Outcome {
+async fn invalid_utf_8_is_refused(world: Arc<World>) -> Outcome {
     let review = review();
     let (before, after) = review.split_once("busybox").expect("an image");
     for garbage in [
@@ -145,10 +145,10 @@ async fn text_that_is_not_utf_8_is_refused(world: Arc<World>) -> Outcome {
         b"\xf8\x88\x80\x80\x80",
     ] {
         let body = [before.as_bytes(), garbage, after.as_bytes()].concat();
-        let (status, _) = world.replicas[0].post(body).await.expect("an answer");
+        let (status, _) = world.replicas()[0].post(body).await.expect("an answer");
         assert_eq!(status, StatusCode::BAD_REQUEST, "{garbage:?}");
     }
-    let (status, _) = world.replicas[0]
+    let (status, _) = world.replicas()[0]
         .post([0xff; 4096].to_vec())
         .await
         .expect("an answer");
@@ -164,13 +164,13 @@ async fn ten_thousand_containers_are_answered(world: Arc<World>) -> Outcome {
     let mut pod = pod("pod", "busybox");
     pod["spec"]["containers"] = json!(containers);
     let review = reviews::of_pod(&namespace.name, &pod);
-    let answer = reviews::answer(&world.replicas[0], &review).await;
+    let answer = reviews::answer(&world.replicas()[0], &review).await;
     assert!(reviews::adds_reference(&answer), "{answer}");
     namespace.assert_opens().await;
     Ok(())
 }
 
-async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> Outcome {
+async fn forged_review_changes_no_excluded_namespace(world: Arc<World>) -> Outcome {
     use aws_stand_in::spec::Action;
 
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
@@ -178,9 +178,9 @@ async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> 
     let image = out.image("app");
     for namespace in [out.name.as_str(), "nowhere", "kube-system/../default", ""] {
         let mut forged = reviews::of_pod(namespace, &pod("pod", &image));
-        // What the object says of itself does not count.
+        // The object's own namespace does not count.
         forged["request"]["object"]["metadata"]["namespace"] = json!("default");
-        for replica in &world.replicas {
+        for replica in &world.replicas() {
             let answer = reviews::answer(replica, &forged).await;
             assert_eq!(answer["auditAnnotations"]["outcome"], "skipped", "{answer}");
             assert!(answer["patch"].is_null(), "{answer}");
@@ -192,8 +192,8 @@ async fn a_forged_review_changes_nothing_where_nobody_may(world: Arc<World>) -> 
     Ok(())
 }
 
-async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[0];
+async fn malformed_request_is_closed(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas()[0];
     for bytes in [
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         "\x16\x03\x01 hello\r\n\r\n",
@@ -208,7 +208,7 @@ async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
             "{bytes}: {heard}"
         );
     }
-    // Without TLS.
+    // A client without TLS.
     let mut stream = TcpStream::connect(replica.https).await?;
     stream.write_all(request(&review()).as_bytes()).await?;
     let mut heard = Vec::new();
@@ -218,10 +218,9 @@ async fn what_is_no_request_is_hung_up_on(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_CONNECTION_AGE", "1".to_owned()));
-    let replica = world.replica("ages", CONFIG, &environment);
+async fn old_connection_closes_after_an_answer(world: Arc<World>) -> Outcome {
+    let replica = world.replica("ages");
+    let replica = replica.env("ECR_PULL_SECRETS_CONNECTION_AGE", "1").start();
     replica.ready().await;
     let mut stream = say(&replica, "").await;
     let mut answers = 0;
@@ -234,19 +233,19 @@ async fn an_old_connection_ends_with_an_answer(world: Arc<World>) -> Outcome {
         }
         answers += 1;
     }
-    assert!(answers > 0, "it was young once");
+    assert!(answers > 0, "the connection answered before it was old");
     assert_eq!(until_end(&mut stream).await, "");
     Ok(())
 }
 
-async fn a_header_in_drops_is_cut_and_a_quiet_connection_is_not(world: Arc<World>) -> Outcome {
-    let replica = &world.replicas[1];
+async fn slow_header_is_closed_and_idle_connection_kept(world: Arc<World>) -> Outcome {
+    let replica = &world.replicas()[1];
     let mut quiet = say(replica, request(&review())).await;
     assert_eq!(status(&answer(&mut quiet).await), "200");
     let mut unused = say(replica, "").await;
     let mut drops = say(replica, "").await;
     let cut = timeout(LIMIT, async {
-        // One byte after the other, for as long as somebody listens.
+        // One byte at a time, until the replica closes the connection.
         let mut byte = [0];
         for letter in head("X: y\r\n")
             .repeat(100)
@@ -269,5 +268,3 @@ async fn a_header_in_drops_is_cut_and_a_quiet_connection_is_not(world: Arc<World
     }
     Ok(())
 }
-
-const CONFIG: &str = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config}";

@@ -1,4 +1,4 @@
-//! Of three replicas one leads, whatever happens to it and to the Lease.
+//! One of three replicas leads, through faults of the leader and of the Lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,22 +18,22 @@ use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, World, eventually};
 
 trials!(
-    one_of_three_leads_and_hands_over_when_it_is_told_to_end,
-    one_that_is_killed_is_followed_by_another,
-    one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes,
-    a_lease_that_somebody_deletes_is_made_anew_by_its_holder,
-    a_lease_that_somebody_touches_stays_with_its_holder,
-    a_holder_that_is_cut_off_stops_leading_and_another_follows,
-    without_the_right_nobody_leads_and_it_is_told_once,
-    who_never_sees_the_cluster_never_leads,
+    leader_of_three_hands_over_at_sigterm,
+    killed_leader_is_replaced,
+    leader_frozen_past_its_lease_stops_leading,
+    deleted_lease_is_recreated_by_its_holder,
+    edited_lease_stays_with_its_holder,
+    leader_without_rights_stops_and_is_replaced,
+    missing_right_is_logged_once_without_a_leader,
+    replica_without_watches_never_leads,
 );
 
-/// What is logged when the API server forbids the Lease.
+/// Log line when the API server denies access to the Lease.
 const TROUBLE: &str = "cannot take part in the election";
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-/// Replicas that take part in an election of their own.
+/// Three replicas with a Lease of their own.
 struct Three {
     namespace: Namespace,
     replicas: Vec<Replica>,
@@ -49,7 +49,7 @@ impl Three {
                 .collect(),
             namespace,
         };
-        // Who is not, takes no part yet.
+        // A replica that is not ready does not stand for election.
         for replica in &this.replicas {
             replica.ready().await;
         }
@@ -65,7 +65,7 @@ impl Three {
         self.leases().get(OURS).await.expect("the Lease")
     }
 
-    /// How many of those that run say that they lead.
+    /// Running replicas that say that they lead.
     async fn leaders(&self) -> Vec<&Replica> {
         let mut leaders = Vec::new();
         for replica in &self.replicas {
@@ -76,7 +76,7 @@ impl Three {
         leaders
     }
 
-    /// The only leader, once there is one, and the Lease says the same.
+    /// The only leader, once the Lease names it, too.
     async fn leader(&self, what: &str) -> &Replica {
         eventually(what, LIMIT, || async {
             let [leader] = self.leaders().await[..] else {
@@ -89,7 +89,7 @@ impl Three {
     }
 }
 
-/// Gives our ServiceAccount what a replica needs in a namespace of its own, with the Lease or not.
+/// Grants our ServiceAccount the rights of a replica in a namespace, with or without the Lease.
 pub async fn grant(namespace: &Namespace, with_lease: bool) {
     let role = json!({ "metadata": { "name": OURS }, "rules": rights(with_lease) });
     namespace.create::<Role>(role).await.expect("a Role");
@@ -120,21 +120,23 @@ fn rights(with_lease: bool) -> Value {
     }
 }
 
-/// A replica whose own namespace is this one.
+/// Starts a replica whose own namespace is this one.
 pub fn candidate(world: &World, namespace: &Namespace, config: &str) -> Replica {
     let name = format!("candidate-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut environment = world.aws_environment();
-    environment.push(("ECR_PULL_SECRETS_NAMESPACE", namespace.name.clone()));
-    world.replica(&name, config, &environment)
+    world
+        .replica(&name)
+        .config(config)
+        .env("ECR_PULL_SECRETS_NAMESPACE", &namespace.name)
+        .start()
 }
 
-/// Its file is called like the process.
+/// Name of the replica, from its log file.
 fn name(replica: &Replica) -> String {
     let stem = replica.log.file_stem().expect("a name");
     stem.to_string_lossy().into_owned()
 }
 
-/// Whether it says that it leads; `None`: it does not run, or is not there yet.
+/// Whether a replica says that it leads; `None` while it does not answer.
 pub async fn leads(replica: &Replica) -> Option<bool> {
     let (_, text) = replica.get("/metrics").await?;
     Some(text.lines().any(|line| line == "ecr_pull_secrets_leader 1"))
@@ -158,7 +160,7 @@ fn logged(replica: &Replica, text: &str) -> usize {
     log.lines().filter(|line| line.contains(text)).count()
 }
 
-/// Waits until the holder renewed once more.
+/// Waits until the holder has renewed the Lease again.
 async fn renewed(three: &Three, since: &Lease) -> Lease {
     eventually("the holder renews", LIMIT, || async {
         let lease = three.lease().await;
@@ -167,7 +169,7 @@ async fn renewed(three: &Three, since: &Lease) -> Lease {
     .await
 }
 
-async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<World>) -> Outcome {
+async fn leader_of_three_hands_over_at_sigterm(world: Arc<World>) -> Outcome {
     let mut three = Three::start(&world).await;
     for hand_over in 0..3 {
         let leader = three.leader("one leads").await;
@@ -176,7 +178,7 @@ async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<Wor
         assert_eq!(spec(&lease).lease_transitions, Some(hand_over));
         assert_eq!(spec(&lease).lease_duration_seconds, Some(15));
         assert!(managers(&lease).contains(&name), "{:?}", managers(&lease));
-        // A process at its end leads until it is told to end, and not a moment longer.
+        // The leader leads until SIGTERM and no longer.
         leader.terminate();
         assert_eq!(leader.ended().await, 0);
         assert_eq!(logged(leader, "\"gave the lease back\""), 1);
@@ -189,19 +191,19 @@ async fn one_of_three_leads_and_hands_over_when_it_is_told_to_end(world: Arc<Wor
             .replicas
             .push(candidate(&world, &three.namespace, CONFIG));
         three.leader("another leads").await;
-        // The next one did not have to wait until it had run out.
+        // The next leader did not wait for the Lease to expire.
         let time = |time: Option<MicroTime>| time.expect("a time").0;
         let took = time(spec(&three.lease().await).acquire_time);
         let waited = took.duration_since(time(spec(&lease).renew_time));
         assert!(waited < SignedDuration::from_secs(15), "{waited}");
     }
     let lease = three.lease().await;
-    // Who held it once left nothing behind in it.
+    // Former holders own no field of the Lease.
     assert!(managers(&lease).len() <= 3, "{:?}", managers(&lease));
     Ok(())
 }
 
-async fn one_that_is_killed_is_followed_by_another(world: Arc<World>) -> Outcome {
+async fn killed_leader_is_replaced(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let lease = three.lease().await;
@@ -215,9 +217,7 @@ async fn one_that_is_killed_is_followed_by_another(world: Arc<World>) -> Outcome
     Ok(())
 }
 
-async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
-    world: Arc<World>,
-) -> Outcome {
+async fn leader_frozen_past_its_lease_stops_leading(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let name_of_old = name(leader);
@@ -233,7 +233,7 @@ async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
     .await;
     let lease = three.lease().await;
     leader.thaw();
-    eventually("the old one does not lead", LIMIT, || async {
+    eventually("the old leader does not lead", LIMIT, || async {
         (!leads(leader).await?).then_some(())
     })
     .await;
@@ -251,7 +251,7 @@ async fn one_that_was_frozen_past_its_lease_does_not_lead_when_it_wakes(
     Ok(())
 }
 
-async fn a_lease_that_somebody_deletes_is_made_anew_by_its_holder(world: Arc<World>) -> Outcome {
+async fn deleted_lease_is_recreated_by_its_holder(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let lease = three.lease().await;
@@ -271,7 +271,7 @@ async fn a_lease_that_somebody_deletes_is_made_anew_by_its_holder(world: Arc<Wor
     Ok(())
 }
 
-async fn a_lease_that_somebody_touches_stays_with_its_holder(world: Arc<World>) -> Outcome {
+async fn edited_lease_stays_with_its_holder(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let patch = |patch: Value| {
@@ -287,18 +287,18 @@ async fn a_lease_that_somebody_touches_stays_with_its_holder(world: Arc<World>) 
     }
     assert_eq!(holder(&lease), name(leader));
     assert_eq!(logged(leader, "\"not leading any more\""), 0);
-    // Whoever takes it away by hand takes it away.
-    patch(json!({ "spec": { "holderIdentity": "somebody", "renewTime": null } })).await?;
-    eventually("nobody leads", LIMIT, || async {
+    // A manual edit takes the Lease away from its holder.
+    patch(json!({ "spec": { "holderIdentity": "another", "renewTime": null } })).await?;
+    eventually("no replica leads", LIMIT, || async {
         three.leaders().await.is_empty().then_some(())
     })
     .await;
-    // And whoever does not renew it loses it.
+    // A holder that does not renew the Lease loses it.
     three.leader("one of ours leads").await;
     Ok(())
 }
 
-async fn a_holder_that_is_cut_off_stops_leading_and_another_follows(world: Arc<World>) -> Outcome {
+async fn leader_without_rights_stops_and_is_replaced(world: Arc<World>) -> Outcome {
     let three = Three::start(&world).await;
     let leader = three.leader("one leads").await;
     let told = three
@@ -309,7 +309,7 @@ async fn a_holder_that_is_cut_off_stops_leading_and_another_follows(world: Arc<W
     let bindings: Api<RoleBinding> = three.namespace.api();
     let mut binding = bindings.get(OURS).await?;
     bindings.delete(OURS, &DeleteParams::default()).await?;
-    eventually("nobody leads", LIMIT, || async {
+    eventually("no replica leads", LIMIT, || async {
         three.leaders().await.is_empty().then_some(())
     })
     .await;
@@ -324,12 +324,12 @@ async fn a_holder_that_is_cut_off_stops_leading_and_another_follows(world: Arc<W
     Ok(())
 }
 
-async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -> Outcome {
+async fn missing_right_is_logged_once_without_a_leader(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     grant(&namespace, false).await;
     let alone = candidate(&world, &namespace, CONFIG);
     alone.ready().await;
-    // It is ready all the same: what admission needs does not depend on the Lease.
+    // The replica is ready, because admission does not depend on the Lease.
     eventually("more than one round", LIMIT, || async {
         (logged(&alone, "no part of the election") >= 2).then_some(())
     })
@@ -339,7 +339,7 @@ async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -
     let rules = Patch::Merge(json!({ "rules": rights(true) }));
     let roles: Api<Role> = namespace.api();
     roles.patch(OURS, &PatchParams::default(), &rules).await?;
-    eventually("it leads", LIMIT, || async {
+    eventually("the replica leads", LIMIT, || async {
         leads(&alone).await?.then_some(())
     })
     .await;
@@ -347,18 +347,18 @@ async fn without_the_right_nobody_leads_and_it_is_told_once(world: Arc<World>) -
     Ok(())
 }
 
-/// Its Role is there, and the ClusterRole knows another name for the pull Secret.
-async fn who_never_sees_the_cluster_never_leads(world: Arc<World>) -> Outcome {
+/// Its Role exists, but the ClusterRole has another name for the pull Secret.
+async fn replica_without_watches_never_leads(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     grant(&namespace, true).await;
     let config = "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, secret: {name: unknown}}";
     let blind = candidate(&world, &namespace, config);
-    eventually("it tried", LIMIT, || async {
+    eventually("the replica tried", LIMIT, || async {
         (logged(&blind, "the watch was interrupted") >= 2).then_some(())
     })
     .await;
     let other = candidate(&world, &namespace, CONFIG);
-    eventually("another one leads", LIMIT, || async {
+    eventually("another replica leads", LIMIT, || async {
         leads(&other).await?.then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! What the lease holder is, and what it provisions: in a cluster of its own, where no other test's
-//! replica leads.
+//! What the lease holder does, and what it provisions: in a cluster of its own, where no replica of
+//! another test leads.
 
 mod leader;
 mod logs;
@@ -25,14 +25,9 @@ pub fn run(arguments: &Arguments) -> bool {
     failed
 }
 
-fn stop_if_started() {
-    if let Some(world) = LEADING.get() {
-        world.stop();
-    }
-}
-
 /// The world of this module.
 async fn shared() -> Arc<World> {
-    let start = || async { Arc::new(World::start(provision::CONFIG, stop_if_started).await) };
-    LEADING.get_or_init(start).await.clone()
+    let builder = || World::builder().config(provision::CONFIG).replicas(2);
+    let world = LEADING.get_or_init(|| builder().start()).await;
+    world.clone()
 }

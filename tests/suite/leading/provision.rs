@@ -19,18 +19,18 @@ use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 
 trials!(
-    a_namespace_gets_what_the_entries_that_match_it_say,
-    a_namespace_that_was_there_before_is_served_too,
-    a_label_that_comes_later_counts,
-    a_namespace_that_opted_out_gets_nothing_until_it_opts_in,
-    what_the_rules_deny_is_left_out_and_told,
-    a_namespace_that_ends_is_left_alone,
+    namespace_gets_registries_of_matching_entries,
+    older_namespace_is_provisioned_too,
+    later_label_counts,
+    opted_out_namespace_gets_nothing_before_opting_in,
+    denied_registry_is_omitted_and_logged,
+    terminating_namespace_is_left_alone,
     our_own_namespace_gets_nothing,
-    a_region_in_trouble_delays_itself_and_nothing_else,
-    a_selector_means_what_the_api_server_means,
+    failing_region_delays_no_other,
+    selector_matches_as_the_api_server_does,
 );
 
-/// The configuration of the replicas of this cluster.
+/// Configuration of the replicas of this cluster.
 pub const CONFIG: &str = "
 apiVersion: ecr-pull-secrets.dev/v1
 kind: Config
@@ -49,7 +49,7 @@ provision:
 - {namespaces: [trouble-*], registries: [123456789012.dkr.ecr.provision-land-3.amazonaws.com]}
 ";
 
-/// Both regions.
+/// Registries of both regions.
 const ALL: [&str; 2] = [
     "123456789012.dkr.ecr.provision-land-1.amazonaws.com",
     "123456789012.dkr.ecr.provision-land-2.amazonaws.com",
@@ -59,7 +59,7 @@ fn namespaces(world: &World) -> Api<V1Namespace> {
     Api::all(world.cluster.client.clone())
 }
 
-/// A namespace whose registry is the one of the first region.
+/// Creates a namespace with labels. Its region is the first one.
 async fn namespace(world: &World, name: &str, labels: Value) -> Namespace {
     let metadata = json!({ "metadata": { "name": name, "labels": labels } });
     let metadata = serde_json::from_value(metadata).expect("a namespace");
@@ -91,13 +91,13 @@ async fn opens(namespace: &Namespace, hosts: &[&str]) -> Secret {
     namespace.assert_opens().await
 }
 
-/// Whatever happened before this was seen by the leader when it returns.
+/// Waits until the leader has seen all earlier changes.
 async fn passes(world: &World, fence: &str) {
     let fence = namespace(world, &format!("glob-{fence}"), json!({})).await;
     opens(&fence, &ALL[..1]).await;
 }
 
-async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) -> Outcome {
+async fn namespace_gets_registries_of_matching_entries(world: Arc<World>) -> Outcome {
     let by_name = namespace(&world, "glob-1", json!({})).await;
     let by_label = namespace(&world, "label-1", json!({ "provision": "yes" })).await;
     let by_both = namespace(&world, "glob-2", json!({ "provision": "always" })).await;
@@ -112,7 +112,7 @@ async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) 
     assert!(frozen.secret().await.is_none());
     let written = async |replica: usize| {
         let labels = ["trigger=\"provision\"", "result=\"ok\""];
-        world.replicas[replica]
+        world.replicas()[replica]
             .metric("ecr_pull_secrets_secret_applies_total", &labels)
             .await
     };
@@ -120,7 +120,7 @@ async fn a_namespace_gets_what_the_entries_that_match_it_say(world: Arc<World>) 
     Ok(())
 }
 
-async fn a_namespace_that_was_there_before_is_served_too(world: Arc<World>) -> Outcome {
+async fn older_namespace_is_provisioned_too(world: Arc<World>) -> Outcome {
     let old = namespace(&world, "old-1", json!({})).await;
     let own = Namespace::new(&world).await;
     grant(&own, true).await;
@@ -131,14 +131,14 @@ async fn a_namespace_that_was_there_before_is_served_too(world: Arc<World>) -> O
     Ok(())
 }
 
-async fn a_label_that_comes_later_counts(world: Arc<World>) -> Outcome {
+async fn later_label_counts(world: Arc<World>) -> Outcome {
     let namespace = namespace(&world, "label-2", json!({})).await;
     passes(&world, "fence-2").await;
     assert!(namespace.secret().await.is_none());
     let labels = json!({ "labels": { "provision": "yes" } });
     change(&world, &namespace.name, labels).await;
     let secret = opens(&namespace, &ALL).await;
-    // One that does not match any more keeps what it has.
+    // A namespace that no longer matches keeps its Secret.
     let labels = json!({ "labels": { "provision": null } });
     change(&world, &namespace.name, labels).await;
     passes(&world, "fence-3").await;
@@ -147,7 +147,7 @@ async fn a_label_that_comes_later_counts(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_namespace_that_opted_out_gets_nothing_until_it_opts_in(world: Arc<World>) -> Outcome {
+async fn opted_out_namespace_gets_nothing_before_opting_in(world: Arc<World>) -> Outcome {
     const INJECT: &str = "ecr-pull-secrets.dev/inject";
     let labels = json!({ "provision": "yes", INJECT: "false" });
     let namespace = namespace(&world, "label-3", labels).await;
@@ -159,14 +159,14 @@ async fn a_namespace_that_opted_out_gets_nothing_until_it_opts_in(world: Arc<Wor
     Ok(())
 }
 
-async fn what_the_rules_deny_is_left_out_and_told(world: Arc<World>) -> Outcome {
+async fn denied_registry_is_omitted_and_logged(world: Arc<World>) -> Outcome {
     for number in 1..=3 {
         let labels = json!({ "provision": "yes" });
         let namespace = namespace(&world, &format!("denied-{number}"), labels).await;
         opens(&namespace, &ALL[..1]).await;
     }
     let told = |replica: usize| {
-        let log = std::fs::read_to_string(&world.replicas[replica].log).expect("a log");
+        let log = std::fs::read_to_string(&world.replicas()[replica].log).expect("a log");
         let lines = log
             .lines()
             .filter(|line| line.contains("the rules deny a registry") && line.contains(ALL[1]));
@@ -176,7 +176,7 @@ async fn what_the_rules_deny_is_left_out_and_told(world: Arc<World>) -> Outcome 
     Ok(())
 }
 
-async fn a_namespace_that_ends_is_left_alone(world: Arc<World>) -> Outcome {
+async fn terminating_namespace_is_left_alone(world: Arc<World>) -> Outcome {
     let namespace = namespace(&world, "ends-1", json!({})).await;
     let finalizers = json!({ "finalizers": ["example.com/hold"] });
     change(&world, &namespace.name, finalizers).await;
@@ -187,7 +187,7 @@ async fn a_namespace_that_ends_is_left_alone(world: Arc<World>) -> Outcome {
     change(&world, &namespace.name, labels).await;
     passes(&world, "fence-5").await;
     assert!(namespace.secret().await.is_none());
-    for replica in &world.replicas {
+    for replica in &world.replicas() {
         let refused = replica
             .metric(
                 "ecr_pull_secrets_secret_applies_total",
@@ -209,10 +209,10 @@ async fn our_own_namespace_gets_nothing(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn a_region_in_trouble_delays_itself_and_nothing_else(world: Arc<World>) -> Outcome {
+async fn failing_region_delays_no_other(world: Arc<World>) -> Outcome {
     let region = world.aws.region("provision-land-3");
     region.fault(Fault::Throttling).await?;
-    // More than are worked on at a time.
+    // More namespaces than the leader writes at a time.
     let mut late = Vec::new();
     for number in 1..=20 {
         late.push(namespace(&world, &format!("trouble-{number}"), json!({})).await);
@@ -228,7 +228,7 @@ async fn a_region_in_trouble_delays_itself_and_nothing_else(world: Arc<World>) -
     for namespace in &late {
         namespace.secret_comes().await;
     }
-    eventually("the third registry, too", LIMIT, || async {
+    eventually("the third registry", LIMIT, || async {
         let secret = both.secret().await?;
         (docker::hosts(&secret).len() == 3).then_some(())
     })
@@ -236,7 +236,7 @@ async fn a_region_in_trouble_delays_itself_and_nothing_else(world: Arc<World>) -
     Ok(())
 }
 
-async fn a_selector_means_what_the_api_server_means(world: Arc<World>) -> Outcome {
+async fn selector_matches_as_the_api_server_does(world: Arc<World>) -> Outcome {
     let all = [
         json!({ "set": "selector" }),
         json!({ "set": "selector", "team": "a", "example.com/stage": "live" }),

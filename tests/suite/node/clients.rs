@@ -1,4 +1,4 @@
-//! Clients that go on creating pods, which no scheduler takes, until they are told to stop.
+//! Clients that create pods without a pause until they are stopped. No scheduler takes the pods.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,10 +19,10 @@ use crate::harness::namespace::{Namespace, SECRET, pod, references};
 
 const CLIENTS: usize = 8;
 const NAMESPACES: usize = 10;
-/// Between two pods of a client: the machine has other things to do.
+/// Pause between two pods of a client: the replicas need the machine, too.
 const PACE: Duration = Duration::from_millis(80);
 
-/// See above.
+/// Running clients.
 pub struct Clients {
     namespaces: Vec<Namespace>,
     shared: Arc<Shared>,
@@ -37,18 +37,18 @@ struct Shared {
     refused: Mutex<BTreeMap<String, usize>>,
 }
 
-/// What came of it.
+/// Result of the clients' work.
 pub struct Created {
-    /// Pods that were stored.
+    /// Number of stored pods.
     pub created: usize,
-    /// Of these, how many the API server answered without the reference.
+    /// Number of stored pods without the reference, as the API server answered.
     pub bare: usize,
-    /// Why others were not stored, and how many.
+    /// Number of refused pods, by error.
     pub refused: BTreeMap<String, usize>,
 }
 
 impl Clients {
-    /// Lets them begin.
+    /// Starts the clients.
     pub async fn start(world: &NodeWorld) -> Self {
         let namespaces = join_all((0..NAMESPACES).map(|_| world.namespace())).await;
         let shared: Arc<Shared> = Arc::default();
@@ -70,7 +70,7 @@ impl Clients {
         self.shared.created.load(Ordering::Relaxed)
     }
 
-    /// Lets them end what they do, and says what came of it.
+    /// Stops the clients after their current pod.
     pub async fn stop(&self) -> Created {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let mut tasks = self.tasks.lock().await;
@@ -84,7 +84,7 @@ impl Clients {
         }
     }
 
-    /// All of their pods, as they are stored.
+    /// All of their pods, as the API server stores them.
     pub async fn stored(&self) -> Vec<Pod> {
         let mut all = Vec::new();
         for namespace in &self.namespaces {
@@ -94,21 +94,21 @@ impl Clients {
         all
     }
 
-    /// Removes the namespaces, and the pods with them.
+    /// Deletes the pods and the namespaces.
     pub async fn remove(self) {
         for namespace in &self.namespaces {
             let pods: Api<Pod> = namespace.api();
             let now = DeleteParams::default().grace_period(0);
             let deleted = pods.delete_collection(&now, &ListParams::default()).await;
-            deleted.expect("they can go");
+            deleted.expect("deleted pods");
             let namespaces: Api<V1Namespace> = Api::all(namespace.client.clone());
             let deleted = namespaces.delete(&namespace.name, &now).await;
-            deleted.expect("it can go");
+            deleted.expect("a deleted namespace");
         }
     }
 }
 
-/// Whether it names our Secret, and no other.
+/// Whether a pod names our Secret and no other.
 pub fn is_served(pod: &Pod) -> bool {
     references(pod) == [SECRET]
 }

@@ -1,4 +1,4 @@
-//! Images of one static program, made here: an OCI image layout in a tar.
+//! Images of one static program, as an OCI image layout in a tar.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,14 +13,14 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// This machine's, in the words of OCI.
+/// Architecture of this machine, as OCI names it.
 pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
     "arm64"
 } else {
     "amd64"
 };
 
-/// An image that runs `program`. The marker makes its content one of a kind.
+/// Image that runs `program`. The marker makes its content unique.
 pub fn layout(marker: &str, program: &[u8]) -> Bytes {
     let layer = archive(&[("program", program), ("marker", marker.as_bytes())]);
     let config = json!({
@@ -59,7 +59,7 @@ pub fn layout(marker: &str, program: &[u8]) -> Bytes {
     archive(&files).into()
 }
 
-/// A static program that ends well at once, compiled in a folder.
+/// Compiles a static program that ends at once with 0.
 pub fn ending_program(folder: &Path) -> Vec<u8> {
     let (source, program) = (folder.join("ending.c"), folder.join("ending"));
     std::fs::write(&source, "int main(void) { return 0; }\n").expect("a file");

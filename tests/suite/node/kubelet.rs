@@ -1,4 +1,4 @@
-//! The kubelet's own rules, and what our own container runs as.
+//! The kubelet's own rules, and the confinement of our container.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::harness::namespace::{SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, docker, eventually};
 
 trials!(
-    an_image_with_the_port_443_is_pulled,
+    image_with_port_443_is_pulled,
     two_registries_in_one_secret_are_pulled_from,
-    a_good_secret_beside_a_stale_one_is_enough,
-    our_own_container_is_as_confined_as_it_says,
+    good_secret_beside_a_stale_one_suffices,
+    our_container_is_as_confined_as_declared,
 );
 
-async fn an_image_with_the_port_443_is_pulled(world: Arc<NodeWorld>) -> Outcome {
+async fn image_with_port_443_is_pulled(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let image = format!("{}:443/app:v1", namespace.host());
     let mut manifest = pod("app", &image);
@@ -55,7 +55,7 @@ async fn two_registries_in_one_secret_are_pulled_from(world: Arc<NodeWorld>) -> 
     Ok(())
 }
 
-async fn a_good_secret_beside_a_stale_one_is_enough(world: Arc<NodeWorld>) -> Outcome {
+async fn good_secret_beside_a_stale_one_suffices(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let stale = json!({ "auths": { namespace.host(): { "auth": "QVdTOnN0YWxl" } } }).to_string();
     let stale = json!({
@@ -73,7 +73,7 @@ async fn a_good_secret_beside_a_stale_one_is_enough(world: Arc<NodeWorld>) -> Ou
     Ok(())
 }
 
-async fn our_own_container_is_as_confined_as_it_says(_world: Arc<NodeWorld>) -> Outcome {
+async fn our_container_is_as_confined_as_declared(_world: Arc<NodeWorld>) -> Outcome {
     let processes = fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
     let ours: Vec<_> = processes
         .filter(|path| {
@@ -112,7 +112,7 @@ async fn our_own_container_is_as_confined_as_it_says(_world: Arc<NodeWorld>) -> 
     Ok(())
 }
 
-/// It stops the registry for everybody.
+/// Stops the registry for all pods.
 pub(super) fn trials_alone() -> Vec<Trial> {
     let name = "node::kubelet::a_cached_image_starts_after_rotation_with_the_registry_stopped";
     vec![trial(
@@ -142,7 +142,7 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
             .then_some(())
     })
     .await;
-    // Rotation in place, by its observable part: another token in the same Secret.
+    // Rotation in place means another token in the same Secret.
     let secrets: Api<Secret> = namespace.api();
     let rotated =
         json!({ "auths": { namespace.host(): { "auth": "QVdTOnJvdGF0ZWQ=" } } }).to_string();
@@ -162,13 +162,13 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
         .create::<Pod>(pod("second", &namespace.image("model")))
         .await?;
     running(&namespace, 1).await;
-    // Still the content that has never pulled anything: it was the uid that opened the image.
+    // No pod has pulled with this content: the kubelet recognised the uid of the Secret.
     let now = namespace.secret_comes().await;
     assert_eq!(
         now.metadata.resource_version,
         after.metadata.resource_version
     );
-    // The contrast: a Secret of another uid, with a token that the kubelet has never seen.
+    // The contrast: a Secret with another uid, and a token that the kubelet does not know.
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let contrast = world.labelled_namespace(out).await;
     let stranger =

@@ -1,4 +1,4 @@
-//! The API server's own count of the reviews that it did without.
+//! The API server's count of reviews that failed open.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ async fn no_review_failed_since_the_rollout(world: Arc<NodeWorld>) -> Outcome {
     Ok(())
 }
 
-/// The lines of the API server's count.
+/// Lines of the API server's fail-open count.
 pub fn reviews_done_without(world: &NodeWorld) -> Vec<String> {
     let metrics = run(world.kubectl().args(["get", "--raw", "/metrics"]));
     let counts = |line: &&str| {
@@ -26,7 +26,7 @@ pub fn reviews_done_without(world: &NodeWorld) -> Vec<String> {
     metrics.lines().filter(counts).map(str::to_owned).collect()
 }
 
-/// What the API server says of webhooks in its log.
+/// Lines about webhooks in the API server's log.
 fn why(world: &NodeWorld) -> String {
     let log = fs::read_to_string(world.api_server_log()).unwrap_or_default();
     log.lines()

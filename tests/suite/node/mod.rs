@@ -1,5 +1,5 @@
-//! What only a real node can show: the kubelet pulls with our Secret, from the image that ships,
-//! installed with the chart's defaults.
+//! What only a real node can show: the kubelet pulls with our Secret. The image that ships is installed
+//! with the chart's defaults.
 
 mod clients;
 mod images;
@@ -15,19 +15,22 @@ mod world;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
+use tokio::sync::OnceCell;
 
 use crate::frame::fail;
 pub use world::NodeWorld;
 
-/// Tests at a time: two cores run the containers as well.
+static WORLD: OnceCell<Arc<NodeWorld>> = OnceCell::const_new();
+
+/// Concurrent tests: two cores run the containers, too.
 const TESTS_AT_A_TIME: usize = 4;
 
-/// Runs these tests, after the control plane of the others is gone. Whether one failed.
+/// Runs these tests after the other groups. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
     let side_by_side = where_possible(side_by_side());
     let mut failed = fail(arguments, Some(TESTS_AT_A_TIME), [side_by_side]);
     failed |= fail(arguments, Some(1), [where_possible(last())]);
-    if let Some(world) = NodeWorld::if_started() {
+    if let Some(world) = WORLD.get() {
         world.stop();
     }
     failed
@@ -40,8 +43,8 @@ fn side_by_side() -> Vec<Trial> {
         .collect()
 }
 
-/// What cannot run beside anything else: one counts seconds, one stops the registry, one looks back
-/// at all of it, and the last ones replace, restart and kill the replicas.
+/// Tests that run alone: one counts seconds, one stops the registry, one checks what all others left,
+/// and the last ones replace, restart and kill the replicas.
 fn last() -> Vec<Trial> {
     [
         rotation::trials(),
@@ -56,7 +59,7 @@ fn last() -> Vec<Trial> {
 }
 
 fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
-    // A node needs root and Linux. Elsewhere the tests are listed as ignored, and say so.
+    // A node needs root and Linux. Elsewhere these tests are listed as ignored.
     let can_run = cfg!(target_os = "linux") && is_root();
     if !can_run {
         println!("the tests of the node are ignored: they need root and Linux");
@@ -68,11 +71,13 @@ fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
 }
 
 fn is_root() -> bool {
-    // The owner of our own process entry is who we are.
+    // The owner of our own process entry is our user.
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
+/// The world of these tests.
 async fn shared() -> Arc<NodeWorld> {
-    NodeWorld::get().await
+    let start = || async { Arc::new(NodeWorld::start().await) };
+    WORLD.get_or_init(start).await.clone()
 }

@@ -1,4 +1,4 @@
-//! How a namespace's pods fare.
+//! State of a namespace's pods.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::harness::namespace::Namespace;
 use crate::harness::{LIMIT, eventually};
 
-/// The namespace's pods, once so many run and none does not. If they never do, its Events say why.
+/// Waits until `count` pods run and no other exists. A failure prints the namespace's Events.
 pub async fn running(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let api: Api<Pod> = namespace.api();
     let deadline = Instant::now() + LIMIT;
@@ -29,13 +29,13 @@ pub async fn running(namespace: &Namespace, count: usize) -> Vec<Pod> {
             "not {count} pods run: {:#?}",
             messages(namespace).await
         );
-        // A poll interval: the loop ends as soon as the condition holds.
+        // A poll interval: the loop ends as soon as the pods run.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// The same, and each of their images was pulled, at the first attempt: none was there already, or
-/// the Secret would not have been needed.
+/// The same, and fails unless the first attempt pulled each image. An image that the node already had
+/// would not need the Secret.
 pub async fn pulled(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let pods = running(namespace, count).await;
     assert_no_pull_failed(namespace).await;
@@ -54,7 +54,7 @@ pub async fn pulled(namespace: &Namespace, count: usize) -> Vec<Pod> {
     pods
 }
 
-/// Every image that a pod names.
+/// Images that a pod names.
 fn images(pod: &Pod) -> BTreeSet<String> {
     let spec = pod.spec.as_ref().expect("a spec");
     let init = spec.init_containers.iter().flatten();
@@ -89,7 +89,7 @@ fn runs(pod: &Pod) -> bool {
             .all(|container| container.ready)
 }
 
-/// Why the namespace's containers wait, once one waits with this reason.
+/// Waits until a container of the namespace waits with this reason.
 pub async fn waits(namespace: &Namespace, reason: &str) {
     let api: Api<Pod> = namespace.api();
     eventually(reason, LIMIT, || async {
@@ -119,7 +119,7 @@ pub async fn waits(namespace: &Namespace, reason: &str) {
     .await;
 }
 
-/// Fails if an Event of the namespace tells of a pull that went wrong on the way.
+/// Fails if an Event of the namespace reports a failed pull.
 pub async fn assert_no_pull_failed(namespace: &Namespace) {
     for event in events(namespace).await {
         let reason = event.reason.as_deref().unwrap_or_default();

@@ -1,8 +1,7 @@
-//! Pods created without a pause while the webhook's own replicas are restarted, get new certificates,
-//! and are killed.
+//! Pods are created without a pause while the replicas restart, renew certificates and are killed.
 //!
-//! `RESTARTS` says how often they are restarted (once, if it is not set; `make soak` says three
-//! times), and so how many pods and certificates there are at least.
+//! `RESTARTS` is the number of restarts: 1 by default, 3 in `make soak`. The least number of pods and
+//! certificates grows with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -26,16 +25,16 @@ use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
     restarts_and_new_certificates_lose_no_pod,
-    every_pod_that_is_missed_under_sigkill_is_found,
+    every_pod_missed_under_sigkill_is_reported,
 );
 
-/// Of a certificate. It is renewed at two thirds of it, and its CA lives for six of them.
+/// Lifetime of a leaf. It is renewed after two thirds, and its CA lives for six leaves.
 const CERTIFICATE: &str = "30s";
-/// After which a connection is closed, so that a new replica gets its share soon.
+/// Age in seconds at which a connection closes, so that a new replica gets its share soon.
 const CONNECTION: &str = "20";
-/// Pods for each restart, at least.
+/// Least number of pods for each restart.
 const PODS: usize = 3400;
-/// Of all reviews since a restart, each replica has at least one in so many.
+/// Each replica answers at least one in this many reviews after a restart.
 const SHARE: f64 = 10.0;
 
 fn restarts() -> usize {
@@ -85,7 +84,7 @@ async fn restarts_and_new_certificates_lose_no_pod(world: Arc<NodeWorld>) -> Out
     Ok(())
 }
 
-async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) -> Outcome {
+async fn every_pod_missed_under_sigkill_is_reported(world: Arc<NodeWorld>) -> Outcome {
     let leases: Api<Lease> = Api::namespaced(world.cluster.client.clone(), OURS);
     let leaders = Followed::of(move || {
         let leases = leases.clone();
@@ -99,18 +98,22 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
         let before = clients.count();
         let replicas = processes();
         assert!(!replicas.is_empty(), "no replica runs");
-        // One of them, and all at once.
+        // One replica dies, and in the second round all at once.
         let victims = if round == 1 { replicas.len() } else { 1 };
         for process in &replicas[..victims] {
             run(std::process::Command::new("kill").args(["-KILL", &process.to_string()]));
         }
-        eventually("they are back, and pods went on", 2 * LIMIT, || async {
-            let is_back = metrics(&world).len() >= 2;
-            (is_back && clients.count() > before + 300).then_some(())
-        })
+        eventually(
+            "the replicas are back, and pods were created",
+            2 * LIMIT,
+            || async {
+                let is_back = metrics(&world).len() >= 2;
+                (is_back && clients.count() > before + 300).then_some(())
+            },
+        )
         .await;
     }
-    // Nobody leads for a while, and pods come all the same.
+    // No replica leads for a while, and clients still create pods.
     let before = clients.count();
     for process in processes() {
         run(std::process::Command::new("kill").args(["-KILL", &process.to_string()]));
@@ -134,7 +137,7 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
             .then_some(())
     })
     .await;
-    let told = eventually("an Event for each", LIMIT, || async {
+    let told = eventually("an Event for each missed pod", LIMIT, || async {
         let told = told(&world).await;
         missed
             .keys()
@@ -142,7 +145,7 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
             .then_some(told)
     })
     .await;
-    // From when to when somebody led: to the last renewal that was seen of it.
+    // Terms of the leaders: from acquisition to the last renewal that was seen.
     let leaders: BTreeMap<Timestamp, Timestamp> = leaders.seen().into_iter().collect();
     let led = |from: Timestamp, to: Timestamp| -> f64 {
         let terms = leaders.range(..=to);
@@ -152,7 +155,7 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
         });
         each.sum()
     };
-    // By the clocks of the API server and of the replicas: in which somebody led, and all the time.
+    // Delay by the clocks of API server and replicas: while a replica led, and in all.
     let delays = missed.iter().map(|(pod, created)| {
         let told = told[pod];
         let last = leaders.range(..=told).next_back();
@@ -165,13 +168,13 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
         (longest.0.max(delay.0), longest.1.max(delay.1))
     });
     println!(
-        "{} of {created} pods were missed under SIGKILL; each was told of, when somebody had led for at most \
-         {longest_led:.1} s since it was there, {longest:.1} s in all; {} led",
+        "{} of {created} pods were missed under SIGKILL; each was reported within {longest_led:.1} s of \
+         leadership after its creation, and within {longest:.1} s in all; {} leaders",
         missed.len(),
         leaders.len(),
     );
-    assert!(!missed.is_empty(), "nothing was tried");
-    // Nobody else is accused.
+    assert!(!missed.is_empty(), "no pod was missed");
+    // No other pod is reported.
     let others: Vec<&String> = told
         .keys()
         .filter(|pod| !missed.contains_key(*pod))
@@ -181,7 +184,7 @@ async fn every_pod_that_is_missed_under_sigkill_is_found(world: Arc<NodeWorld>) 
     Ok(())
 }
 
-/// The serving certificates that there are from now on.
+/// Serving certificates from now on.
 fn serving_certificates(world: &NodeWorld) -> Followed<Vec<u8>> {
     let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
     Followed::of(move || {
@@ -193,7 +196,7 @@ fn serving_certificates(world: &NodeWorld) -> Followed<Vec<u8>> {
     })
 }
 
-/// The pods that an Event says were missed, by uid, and when it did.
+/// Times of the Events about missed pods, by uid of the pod.
 async fn told(world: &NodeWorld) -> BTreeMap<String, Timestamp> {
     let events: Api<Event> = Api::all(world.cluster.client.clone());
     let params = ListParams::default().fields("reason=PodMissed");
@@ -218,7 +221,7 @@ fn patch(world: &NodeWorld, object: &str, change: &serde_json::Value) {
     run(kubectl.arg(change.to_string()));
 }
 
-/// Certificates and connections that live for seconds: from nothing, so that no old one stays.
+/// Sets lifetimes of seconds for certificates and connections, and removes the older ones.
 async fn live_short(world: &NodeWorld) {
     world.run_kubectl(&format!("-n {OURS} scale deployment {OURS} --replicas=0"));
     eventually("no replica", LIMIT, || async {
@@ -244,7 +247,7 @@ fn restart(world: &NodeWorld) {
     world.roll_out();
 }
 
-/// Waits until each replica answers its share of the reviews from now on, and says the shares.
+/// Waits until each replica answers its share of the reviews from now on; the shares.
 async fn shared(world: &NodeWorld) -> String {
     let before = reviews(world);
     eventually("each replica has its share", 2 * LIMIT, || async {
@@ -264,7 +267,7 @@ async fn shared(world: &NodeWorld) -> String {
     .await
 }
 
-/// How many reviews each replica has answered.
+/// Number of reviews that each replica has answered.
 fn reviews(world: &NodeWorld) -> BTreeMap<String, f64> {
     let all = metrics(world).into_iter();
     all.map(|(pod, text)| {
@@ -276,7 +279,7 @@ fn reviews(world: &NodeWorld) -> BTreeMap<String, f64> {
     .collect()
 }
 
-/// The metrics of each replica that is ready.
+/// Metrics of each ready replica.
 fn metrics(world: &NodeWorld) -> BTreeMap<String, String> {
     let ready = r#"jsonpath={range .items[?(@.status.containerStatuses[0].ready==true)]}{.metadata.name}{"\n"}{end}"#;
     let mut kubectl = world.kubectl();
@@ -294,7 +297,7 @@ fn metrics(world: &NodeWorld) -> BTreeMap<String, String> {
     pods.lines().filter_map(scrape).collect()
 }
 
-/// The sum of all series of a metric.
+/// Sum of all series of a metric.
 fn value(text: &str, metric: &str) -> f64 {
     let of = |line: &str| {
         let rest = line.strip_prefix(metric)?;
@@ -304,7 +307,7 @@ fn value(text: &str, metric: &str) -> f64 {
     text.lines().filter_map(of).sum()
 }
 
-/// The processes of our containers, as the machine numbers them.
+/// Process ids of our containers, as the machine counts them.
 fn processes() -> Vec<u32> {
     let all = std::fs::read_dir("/proc").expect("/proc").flatten();
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -316,7 +319,7 @@ fn processes() -> Vec<u32> {
         .collect()
 }
 
-/// All values that something has had.
+/// All values that a poll has seen.
 struct Followed<T> {
     seen: Arc<Mutex<BTreeSet<T>>>,
     task: JoinHandle<()>,
@@ -333,7 +336,7 @@ impl<T: Ord + Clone + Send + 'static> Followed<T> {
             loop {
                 let value = look().await;
                 collected.lock().expect("no panic").extend(value);
-                // A poll interval, shorter than any certificate lives and any leader leads.
+                // A poll interval, shorter than the lifetime of a certificate and any leader's term.
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });

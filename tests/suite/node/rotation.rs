@@ -1,5 +1,5 @@
-//! Tokens that live for seconds, a registry that refuses them afterwards, and pods that pull all the
-//! while.
+//! Tokens with lifetimes of seconds, a registry that rejects expired ones, and pods that pull all the
+//! time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(no_pull_fails_while_tokens_live_for_seconds);
 
-/// Of a token.
+/// Lifetime of a token.
 const LIFE: Duration = Duration::from_secs(20);
-/// Between two pods.
+/// Pause between two pods.
 const PACE: Duration = Duration::from_secs(3);
 
-/// For how many lives it goes on: `ROTATION_LIFETIMES`, which `make soak` sets.
+/// Number of token lifetimes that the test lasts: `ROTATION_LIFETIMES`, which `make soak` sets.
 fn lifetimes() -> u32 {
     let given = std::env::var("ROTATION_LIFETIMES").ok();
     given.map_or(10, |text| text.parse().expect("a number"))
@@ -44,7 +44,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
     region.fault(Fault::Lifetime { seconds }).await?;
     let recorder = Recorder::of_api(world.cluster.client.clone());
 
-    // Nothing but rotation keeps this one's Secret: no pod comes to its namespace after it.
+    // Only rotation renews this Secret: no further pod comes to its namespace.
     let quiet = namespace(&world, &region).await;
     quiet.create::<Pod>(pod("again", "Always", &quiet)).await?;
     let name = region.name();
@@ -65,7 +65,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
         if begun.elapsed() > end {
             break;
         }
-        // One namespace is as old as it can be, the others are new.
+        // Half of the pods go to the oldest namespace, the others to the newest.
         if number % 8 < 2 {
             namespaces.push(Arc::new(namespace(&world, &region).await));
         }
@@ -92,7 +92,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
     let mut pulled = 0;
     let fine = BTreeSet::from([Verdict::Accepted, Verdict::Unauthenticated]);
     for count in region.pulls().await? {
-        // A container runtime asks without credentials first.
+        // A container runtime first asks without credentials.
         assert!(fine.contains(&count.verdict), "{count:?}");
         if count.verdict == Verdict::Accepted && count.object == "manifest" {
             pulled += count.total;
@@ -114,7 +114,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
         recorder.versions(),
         elapsed.as_secs_f64()
     );
-    // One call a renewal: as many as tokens in the store, and as many as there was time for.
+    // One call for each renewal: as many as tokens in the store, and as many as were scheduled.
     assert!(calls <= scheduled + 1, "{calls} calls for {scheduled}");
     assert!(calls + 1 >= scheduled * 9 / 10, "{calls} for {scheduled}");
     let tokens = (tokens - first_tokens) as u64;
@@ -123,10 +123,10 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
 }
 
 async fn namespace(world: &NodeWorld, region: &Region) -> Namespace {
-    Namespace::of_cluster(world.cluster.client.clone(), region.clone(), json!({})).await
+    Namespace::in_region(world, region.clone(), json!({})).await
 }
 
-/// A pod that ends at once, or again and again.
+/// A pod that ends at once, and restarts as its policy says.
 fn pod(name: &str, restart: &str, namespace: &Namespace) -> Value {
     let mut pod = crate::harness::namespace::pod(name, &namespace.image("tool"));
     pod["spec"]["restartPolicy"] = json!(restart);
@@ -134,7 +134,7 @@ fn pod(name: &str, restart: &str, namespace: &Namespace) -> Value {
     pod
 }
 
-/// Creates a pod, waits until it has run to its end, and removes it.
+/// Creates a pod, waits until it has succeeded, and deletes it.
 async fn ends_well(namespace: Arc<Namespace>, number: u32) {
     let name = format!("pod-{number}");
     let created = namespace.create::<Pod>(pod(&name, "Never", &namespace));
@@ -159,7 +159,7 @@ async fn restarts(namespace: &Namespace) -> i32 {
     containers.map(|container| container.restart_count).sum()
 }
 
-/// Fails if an Event of the namespace tells of a pull that failed, for whatever reason.
+/// Fails if an Event of the namespace reports a failed pull, for any reason.
 async fn assert_no_pull_failed(namespace: &Namespace) {
     let events: Api<Event> = namespace.api();
     let events = events.list(&ListParams::default()).await.expect("events");

@@ -1,4 +1,4 @@
-//! `certificate.source` is changed as `certs/README.md` says, while pods are created without a pause.
+//! `certificate.source` changes as `certs/README.md` says, while pods are created without a pause.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::frame::trials;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, eventually};
 
-trials!(from_self_signed_to_a_certificate_of_ones_own_and_back);
+trials!(certificate_source_changes_without_a_missed_pod);
 
-/// More pods, when it is over.
+/// Number of further pods after each change.
 const MORE: usize = 100;
 
-async fn from_self_signed_to_a_certificate_of_ones_own_and_back(world: Arc<NodeWorld>) -> Outcome {
+async fn certificate_source_changes_without_a_missed_pod(world: Arc<NodeWorld>) -> Outcome {
     let before = reviews_done_without(&world);
     let clients = Clients::start(&world).await;
     let ca = world.run_kubectl(&format!(

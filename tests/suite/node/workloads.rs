@@ -1,5 +1,5 @@
-//! Every kind of workload ends *Running*, its image pulled by the kubelet with our Secret, and not
-//! one Event of a failed pull on the way.
+//! Every kind of workload becomes *Running*. The kubelet pulls its image with our Secret, and no Event
+//! reports a failed pull.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,26 +15,26 @@ use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    the_first_pod_runs_within_30_s_of_the_install,
-    a_deployment_runs,
-    a_pod_runs,
-    a_statefulset_whose_service_account_has_pull_secrets_runs,
-    a_daemonset_runs,
-    a_job_runs,
-    a_cronjob_runs,
-    a_pod_with_init_container_and_side_car_runs,
-    a_pod_with_an_image_volume_runs,
-    kubectl_debug_adds_a_container_that_runs,
-    without_us_the_same_pod_backs_off,
+    first_pod_runs_within_30_s_of_install,
+    deployment_runs,
+    pod_runs,
+    statefulset_whose_account_has_pull_secrets_runs,
+    daemonset_runs,
+    job_runs,
+    cronjob_runs,
+    pod_with_init_container_and_sidecar_runs,
+    pod_with_image_volume_runs,
+    container_of_kubectl_debug_runs,
+    same_pod_without_us_backs_off,
 );
 
-/// Applies a manifest as a user would, and waits for its one pod.
+/// Applies a manifest as a user does, and waits for its one pod.
 async fn apply(world: &NodeWorld, namespace: &Namespace, manifest: Value) -> Pod {
     submit(world, namespace, &manifest);
     served(namespace, 1).await.remove(0)
 }
 
-/// Applies a manifest as a user would.
+/// Applies a manifest as a user does.
 pub(super) fn submit(world: &NodeWorld, namespace: &Namespace, manifest: &Value) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), manifest.to_string()).expect("a file");
@@ -42,7 +42,7 @@ pub(super) fn submit(world: &NodeWorld, namespace: &Namespace, manifest: &Value)
     world.run_kubectl(&format!("-n {name} apply -f {file}"));
 }
 
-/// The namespace's pods, once they run: with our reference, and what it is there for.
+/// The namespace's pods, once they run. Each must have our reference.
 async fn served(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let pods = pulled(namespace, count).await;
     for pod in &pods {
@@ -51,7 +51,7 @@ async fn served(namespace: &Namespace, count: usize) -> Vec<Pod> {
     pods
 }
 
-/// A Deployment that knows nothing of pull secrets.
+/// A Deployment without pull secrets.
 pub(super) fn deployment(namespace: &Namespace, replicas: usize) -> Value {
     let spec = json!({ "replicas": replicas });
     workload("apps/v1", "Deployment", spec, template(namespace))
@@ -70,7 +70,7 @@ fn template(namespace: &Namespace) -> Value {
     })
 }
 
-/// The kubelet would not ask the registry for an image that it has and whose token it knows.
+/// `Always`: otherwise the kubelet would not pull an image that it has under a token that it knows.
 fn container(name: &str, image: &str) -> Value {
     json!({ "name": name, "image": image, "imagePullPolicy": "Always" })
 }
@@ -84,30 +84,28 @@ fn bare_pod(namespace: &Namespace) -> Value {
     })
 }
 
-async fn the_first_pod_runs_within_30_s_of_the_install(world: Arc<NodeWorld>) -> Outcome {
+async fn first_pod_runs_within_30_s_of_install(world: Arc<NodeWorld>) -> Outcome {
     let took = world.install_to_running;
     assert!(took < Duration::from_secs(30), "{took:?}");
     Ok(())
 }
 
-async fn a_deployment_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn deployment_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     submit(&world, &namespace, &deployment(&namespace, 2));
     served(&namespace, 2).await;
     Ok(())
 }
 
-async fn a_pod_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn pod_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     apply(&world, &namespace, bare_pod(&namespace)).await;
     Ok(())
 }
 
-async fn a_statefulset_whose_service_account_has_pull_secrets_runs(
-    world: Arc<NodeWorld>,
-) -> Outcome {
+async fn statefulset_whose_account_has_pull_secrets_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
-    // A Secret that exists and helps nobody: the kubelet would warn of one that is missing.
+    // This Secret exists and opens no registry: the kubelet warns if one is missing.
     let unrelated = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -136,14 +134,14 @@ async fn a_statefulset_whose_service_account_has_pull_secrets_runs(
     Ok(())
 }
 
-async fn a_daemonset_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn daemonset_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let manifest = workload("apps/v1", "DaemonSet", json!({}), template(&namespace));
     apply(&world, &namespace, manifest).await;
     Ok(())
 }
 
-async fn a_job_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn job_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let mut template = template(&namespace);
     template["spec"]["restartPolicy"] = json!("Never");
@@ -153,7 +151,7 @@ async fn a_job_runs(world: Arc<NodeWorld>) -> Outcome {
     Ok(())
 }
 
-async fn a_cronjob_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn cronjob_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let mut template = template(&namespace);
     template["spec"]["restartPolicy"] = json!("Never");
@@ -173,7 +171,7 @@ async fn a_cronjob_runs(world: Arc<NodeWorld>) -> Outcome {
     Ok(())
 }
 
-async fn a_pod_with_init_container_and_side_car_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn pod_with_init_container_and_sidecar_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let mut manifest = bare_pod(&namespace);
     let mut side_car = container("side-car", &namespace.image("side-car"));
@@ -184,7 +182,7 @@ async fn a_pod_with_init_container_and_side_car_runs(world: Arc<NodeWorld>) -> O
     Ok(())
 }
 
-async fn a_pod_with_an_image_volume_runs(world: Arc<NodeWorld>) -> Outcome {
+async fn pod_with_image_volume_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     let mut manifest = bare_pod(&namespace);
     let image = json!({ "reference": namespace.image("model"), "pullPolicy": "Always" });
@@ -195,8 +193,8 @@ async fn a_pod_with_an_image_volume_runs(world: Arc<NodeWorld>) -> Outcome {
     Ok(())
 }
 
-/// Its registry is another one than the pod's, so the Secret has to learn it.
-async fn kubectl_debug_adds_a_container_that_runs(world: Arc<NodeWorld>) -> Outcome {
+/// The container's registry is not the pod's, so the Secret must get it, too.
+async fn container_of_kubectl_debug_runs(world: Arc<NodeWorld>) -> Outcome {
     let namespace = world.namespace().await;
     apply(&world, &namespace, bare_pod(&namespace)).await;
     let (name, other) = (&namespace.name, world.region().host(OTHER_ACCOUNT));
@@ -216,7 +214,7 @@ async fn kubectl_debug_adds_a_container_that_runs(world: Arc<NodeWorld>) -> Outc
     Ok(())
 }
 
-async fn without_us_the_same_pod_backs_off(world: Arc<NodeWorld>) -> Outcome {
+async fn same_pod_without_us_backs_off(world: Arc<NodeWorld>) -> Outcome {
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let namespace = world.labelled_namespace(out).await;
     let stored: Pod = namespace.create(bare_pod(&namespace)).await?;

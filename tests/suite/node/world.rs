@@ -1,87 +1,59 @@
-//! A control plane with a node, the stand-in behind the ECR hosts, and ecr-pull-secrets as a user
-//! would install it: the image, the chart's defaults, a Secret with AWS keys.
+//! A world with a node: ecr-pull-secrets as a user installs it, from the image, with the chart's
+//! defaults and a Secret with AWS keys.
 
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_stand_in::client::{Client as Aws, Region};
-use aws_stand_in::{DEFAULT_ACCESS_KEY_ID, DEFAULT_SECRET_ACCESS_KEY};
+use aws_stand_in::client::Region;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::images::{self, ARCHITECTURE};
 use super::pods::pulled;
 use super::workloads::{deployment, submit};
-use crate::harness::cluster::Cluster;
-use crate::harness::interrupt::clean_up_on_interrupt;
+use crate::harness::World;
+use crate::harness::builder::port;
 use crate::harness::namespace::{ACCOUNT, Namespace};
 use crate::harness::tools::{root, run, tool};
-use crate::harness::world::{OURS, helm, install_chart, keep};
 
-/// The region of all registries here.
+/// Region of the registries.
 pub const REGION: &str = "node-land-1";
-/// The second account, with registries of its own.
+/// A second account with registries.
 pub const OTHER_ACCOUNT: &str = "210987654321";
 
-/// The cluster.
+/// A world whose replicas run on a node.
 pub struct NodeWorld {
-    /// With the node.
-    pub cluster: Cluster,
-    /// The stand-in for AWS, and the registry.
-    pub aws: Aws,
-    /// From the first command of the install until a pod with an image of ECR ran.
+    world: Arc<World>,
+    /// Time from the first command of the install until a pod with an ECR image ran.
     pub install_to_running: Duration,
-    _stand_in: aws_stand_in::Handle,
-    directory: TempDir,
 }
 
-static WORLD: OnceCell<Arc<NodeWorld>> = OnceCell::const_new();
+impl Deref for NodeWorld {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
 
 impl NodeWorld {
-    /// The one world; the first caller starts it.
-    pub async fn get() -> Arc<Self> {
-        WORLD
-            .get_or_init(|| async { Arc::new(Self::start().await) })
-            .await
-            .clone()
-    }
-
-    /// The one world, if any test asked for it.
-    pub fn if_started() -> Option<Arc<Self>> {
-        WORLD.get().cloned()
-    }
-
-    async fn start() -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("ecr-pull-secrets-")
-            .disable_cleanup(keep())
-            .tempdir()
-            .unwrap();
-        clean_up_on_interrupt(directory.path().to_owned(), || {
-            if let Some(world) = Self::if_started() {
-                world.stop();
-            }
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
-        let aws = stand_in.client();
-        let cluster = Cluster::start(&directory.path().join("cluster"), &flags(&aws)).await;
-        let install_to_running = Duration::ZERO;
+    /// Starts control plane, node and AWS, installs the chart, and runs a first pod.
+    pub async fn start() -> Self {
+        let builder = World::builder().node(&image());
+        let builder = builder.registry(REGION, ACCOUNT);
+        let world = builder
+            .registry(REGION, OTHER_ACCOUNT)
+            .start_cluster()
+            .await;
         let mut this = Self {
-            cluster,
-            aws,
-            install_to_running,
-            _stand_in: stand_in,
-            directory,
+            world,
+            install_to_running: Duration::ZERO,
         };
         this.fill_registry().await;
         let start = Instant::now();
-        this.install();
+        this.install().await;
         let installed = start.elapsed();
         let namespace = this.namespace().await;
         submit(&this, &namespace, &deployment(&namespace, 1));
@@ -95,8 +67,8 @@ impl NodeWorld {
         this
     }
 
-    /// What runs until it is told to stop, and what ends at once. Their content differs: the kubelet
-    /// remembers by content who may use an image without asking.
+    /// Uploads images that run until they are stopped, and one that ends at once. Their content
+    /// differs, because the kubelet remembers by content which pods may use an image without a pull.
     async fn fill_registry(&self) {
         let pause = std::fs::read(tool("cluster").with_file_name("pause")).expect("pause");
         for repository in ["app", "model", "side-car", "debugger"] {
@@ -106,77 +78,34 @@ impl NodeWorld {
                 .await
                 .expect("an upload");
         }
-        let layout = images::layout("tool", &images::ending_program(self.directory.path()));
+        let layout = images::layout("tool", &images::ending_program(self.directory()));
         self.aws
             .upload("tool", "v1", layout)
             .await
             .expect("an upload");
     }
 
-    /// The chart with its defaults, and no value more than what leads to the stand-in, into a
-    /// namespace that admits nothing but restricted pods. The keys are spelt as in the articles
-    /// about CronJobs.
-    fn install(&self) {
-        self.run_kubectl(&format!("create namespace {OURS}"));
-        self.run_kubectl(&format!(
-            "label namespace {OURS} pod-security.kubernetes.io/enforce=restricted"
-        ));
-        self.run_kubectl(&format!(
-            "-n {OURS} create secret generic ecr-pull-secrets-aws \
-             --from-literal=aws_access_key_id={DEFAULT_ACCESS_KEY_ID} \
-             --from-literal=aws_secret_access_key={DEFAULT_SECRET_ACCESS_KEY}"
-        ));
-        // Pods reach what the machine shares at the node's address.
-        let node = self.cluster.report["node"]["node_ip"]
-            .as_str()
-            .expect("an address");
-        let url = format!("http://{node}:{}", port(&self.aws));
-        let environment = json!([{ "name": "AWS_ENDPOINT_URL", "value": url }]);
-        let to_the_stand_in = format!("extraEnv={environment}");
-        install_chart(&self.cluster.kubeconfig, &["--set-json", &to_the_stand_in]);
-        self.run_kubectl(&format!(
-            "-n {OURS} rollout status deployment {OURS} --timeout=120s"
-        ));
-    }
-
-    /// The chart with other values, and else those that it has.
+    /// Upgrades the chart with further values, and keeps the others.
     pub fn upgrade(&self, flags: &[&str]) {
-        let mut helm = helm("upgrade", &self.cluster.kubeconfig);
-        run(helm.arg("--reuse-values").args(flags));
+        run(self.helm("upgrade").arg("--reuse-values").args(flags));
     }
 
     /// Waits until all replicas are new ones.
     pub fn roll_out(&self) {
-        self.run_kubectl(&format!(
-            "-n {OURS} rollout status deployment {OURS} --timeout=180s"
-        ));
+        self.rolled_out_within(180);
     }
 
-    /// Runs a line of `kubectl` that has no spaces in its words.
-    pub fn run_kubectl(&self, line: &str) -> String {
-        run(self.kubectl().args(line.split_whitespace()))
-    }
-
-    /// A command of `kubectl`, as an administrator.
-    pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(tool("kubectl"));
-        command.arg("--kubeconfig").arg(&self.cluster.kubeconfig);
-        command
-    }
-
-    /// What the API server logs.
+    /// Log of the API server.
     pub fn api_server_log(&self) -> PathBuf {
-        self.directory
-            .path()
-            .join("cluster/logs/kube-apiserver.log")
+        self.directory().join("cluster/logs/kube-apiserver.log")
     }
 
-    /// The part of AWS where all registries are.
+    /// Region of the registries.
     pub fn region(&self) -> Region {
         self.aws.region(REGION)
     }
 
-    /// Another part of AWS, for tests that change the lifetime of its tokens.
+    /// A second region, for tests that change the lifetime of its tokens.
     pub fn second_region(&self) -> Region {
         let region = self.aws.region("node-land-2");
         let (host, port) = (region.host(ACCOUNT), port(&self.aws));
@@ -185,49 +114,18 @@ impl NodeWorld {
         region
     }
 
-    /// A new namespace.
+    /// Creates a namespace.
     pub async fn namespace(&self) -> Namespace {
         self.labelled_namespace(json!({})).await
     }
 
-    /// A new namespace with labels.
+    /// Creates a namespace with labels.
     pub async fn labelled_namespace(&self, labels: Value) -> Namespace {
-        Namespace::of_cluster(self.cluster.client.clone(), self.region(), labels).await
-    }
-
-    /// Ends all of it.
-    pub fn stop(&self) {
-        self.cluster.stop();
-        if keep() {
-            println!("kept: {}", self.directory.path().display());
-        } else {
-            let _ = std::fs::remove_dir_all(self.directory.path());
-        }
+        Namespace::in_region(self, self.region(), labels).await
     }
 }
 
-fn flags(aws: &Aws) -> Vec<String> {
-    let port = port(aws);
-    let region = aws.region(REGION);
-    let mut flags = vec![
-        "--node".to_owned(),
-        format!("--containerd={}", tool("containerd").display()),
-        format!("--image={}", image().display()),
-        format!("--host-port={port}"),
-    ];
-    for account in [ACCOUNT, OTHER_ACCOUNT] {
-        let host = region.host(account);
-        flags.push(format!("--registry={host}=http://127.0.0.1:{port}"));
-    }
-    flags
-}
-
-/// Where the stand-in listens on loopback.
-fn port(aws: &Aws) -> &str {
-    aws.url().rsplit(':').next().expect("a port")
-}
-
-/// The archive that `make image` makes.
+/// Archive that `make image` builds.
 fn image() -> PathBuf {
     let path = root().join(format!("target/image/ecr-pull-secrets-{ARCHITECTURE}.tar"));
     assert!(

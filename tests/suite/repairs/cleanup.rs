@@ -1,5 +1,5 @@
-//! A Secret that no pod names is marked, and goes when its time is over; one that is named, or holds
-//! more than ours, stays.
+//! A Secret that no pod names is marked, and removed after its time. A Secret that a pod names, or that
+//! holds other logins, stays.
 
 use std::sync::Arc;
 
@@ -17,23 +17,23 @@ use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 use crate::ownership::{annotated, login, with_hosts};
 
 trials!(
-    an_unused_secret_is_marked_until_it_is_used_again,
-    an_unused_secret_goes_when_its_time_is_over_and_stays_away,
+    unused_secret_is_marked_until_used_again,
+    unused_secret_is_removed_after_its_time,
 );
 
-/// A new leader looks at everything at once; after that, once a day.
+/// Replaces the leader: a new one checks all Secrets at once, and then once a day.
 async fn new_leader(site: &Site) -> Arc<Replica> {
     site.close().await;
     site.open(1, CONFIG).await;
     let leader = site.leader().await;
-    eventually("the leader has looked at all Secrets", LIMIT, || async {
+    eventually("the leader has checked all Secrets", LIMIT, || async {
         (logged(&leader, "\"checked all pull secrets\"") > 0).then_some(())
     })
     .await;
     leader
 }
 
-/// As if nobody had used the Secret for long.
+/// Pretends that no pod has used the Secret for long.
 async fn let_time_pass(namespace: &Namespace) {
     let patch = json!({ "metadata": { "annotations": {
         "ecr-pull-secrets.dev/unused-since": "2026-01-01T00:00:00Z",
@@ -66,7 +66,7 @@ async fn without_pods(namespace: &Namespace) {
     .await;
 }
 
-async fn an_unused_secret_is_marked_until_it_is_used_again(site: Arc<Site>) -> Outcome {
+async fn unused_secret_is_marked_until_used_again(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     namespace.pod("pod", &namespace.image("app")).await;
@@ -77,7 +77,7 @@ async fn an_unused_secret_is_marked_until_it_is_used_again(site: Arc<Site>) -> O
     assert_eq!(secret.metadata.uid, before.metadata.uid);
     let since = annotation(&secret, "unused-since").to_owned();
 
-    // Whatever we write on it, the mark stays.
+    // The mark survives our own writes.
     let second = namespace.host().replace(ACCOUNT, "210987654321");
     let pod_of_second = pod("pod", &format!("{second}/app:v1"));
     review::answer(&leader, &review::of_pod(&namespace.name, &pod_of_second)).await;
@@ -96,7 +96,7 @@ async fn an_unused_secret_is_marked_until_it_is_used_again(site: Arc<Site>) -> O
     Ok(())
 }
 
-async fn an_unused_secret_goes_when_its_time_is_over_and_stays_away(site: Arc<Site>) -> Outcome {
+async fn unused_secret_is_removed_after_its_time(site: Arc<Site>) -> Outcome {
     site.open(1, CONFIG).await;
     let unused = site.namespace(json!({})).await;
     let used = site.namespace(json!({})).await;
@@ -120,10 +120,10 @@ async fn an_unused_secret_goes_when_its_time_is_over_and_stays_away(site: Arc<Si
     }
     let leader = new_leader(&site).await;
     let is_gone = || async { unused.secret().await.is_none().then_some(()) };
-    eventually("the unused Secret goes", LIMIT, is_gone).await;
+    eventually("the unused Secret is removed", LIMIT, is_gone).await;
 
-    // That it went is looked at, too: nobody needs it.
-    eventually("the leader looks", LIMIT, || async {
+    // The leader checks the deletion, too: no pod needs the Secret.
+    eventually("the leader checks the deletion", LIMIT, || async {
         let line = format!("\"namespace\":\"{}\"", unused.name);
         let log = std::fs::read_to_string(&leader.log).ok()?;
         let mut lines = log.lines();
@@ -143,7 +143,7 @@ async fn an_unused_secret_goes_when_its_time_is_over_and_stays_away(site: Arc<Si
     assert_eq!(docker::hosts(&kept).len(), 2);
     assert_eq!(foreign.secret().await, Some(stranger));
 
-    // The next pod has what it needs.
+    // The next pod gets a new Secret.
     unused.pod("pod", &unused.image("app")).await;
     unused.assert_opens().await;
     Ok(())

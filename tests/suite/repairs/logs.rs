@@ -7,8 +7,8 @@ use crate::frame::trials;
 use crate::harness::Outcome;
 use crate::logs::search;
 
-trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+trials!(no_log_holds_a_token_or_key);
 
-async fn no_log_line_at_any_level_holds_a_token_or_a_key(site: Arc<Site>) -> Outcome {
+async fn no_log_holds_a_token_or_key(site: Arc<Site>) -> Outcome {
     search(&site.logs(), &site.aws, &site.kubeconfig).await
 }

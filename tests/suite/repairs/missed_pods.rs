@@ -1,5 +1,5 @@
-//! Pods that were created while nobody answered: each is told of once, whoever leads, and nobody
-//! else is.
+//! Pods that were created while no replica answered: any leader reports each of them once, and no
+//! other pod.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once,
-    pods_that_are_missed_while_somebody_leads_are_told_of_as_well,
-    what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run,
-    a_pull_that_ecr_refuses_is_explained_once,
-    a_pod_whose_secret_cannot_be_made_is_told_why,
+    two_hundred_missed_pods_are_reported_once,
+    pods_missed_under_a_leader_are_reported,
+    secret_deleted_without_replicas_is_recreated,
+    refused_pull_is_explained_once,
+    failed_secret_is_explained_on_its_pod,
 );
 
 fn uids(pods: &[Pod]) -> Vec<String> {
@@ -30,7 +30,7 @@ fn uids(pods: &[Pod]) -> Vec<String> {
     uids
 }
 
-/// Creates pods that lack the reference.
+/// Creates pods without the reference.
 async fn missed(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let image = namespace.image("app");
     let pods = (0..count).map(|number| {
@@ -53,7 +53,7 @@ async fn all_told(namespace: &Namespace, pods: &[Pod]) {
     .await;
 }
 
-/// The versions of all Events about missed pods in a namespace: who tells again makes another.
+/// Resource versions of all Events of a namespace: a second report changes one.
 async fn versions(namespace: &Namespace) -> Vec<Option<String>> {
     let events: Api<Event> = namespace.api();
     let all = events.list(&ListParams::default()).await.expect("Events");
@@ -62,8 +62,8 @@ async fn versions(namespace: &Namespace) -> Vec<Option<String>> {
     versions
 }
 
-/// Pods without the reference of which nothing is to be said.
-async fn nobodys_business(site: &Site, namespace: &Namespace) -> Vec<Namespace> {
+/// Creates pods without the reference that no leader may report.
+async fn silent_pods(site: &Site, namespace: &Namespace) -> Vec<Namespace> {
     namespace.pod("elsewhere", "docker.io/app:1").await;
     let image = namespace.image("app");
     let mut out = pod("opted-out", &image);
@@ -94,23 +94,21 @@ async fn nobodys_business(site: &Site, namespace: &Namespace) -> Vec<Namespace> 
     excluded
 }
 
-async fn two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once(
-    site: Arc<Site>,
-) -> Outcome {
+async fn two_hundred_missed_pods_are_reported_once(site: Arc<Site>) -> Outcome {
     let mut namespaces = Vec::new();
     for _ in 0..4 {
         namespaces.push(site.namespace(json!({})).await);
     }
     let pods = join_all(namespaces.iter().map(|namespace| missed(namespace, 50))).await;
     for (namespace, pods) in namespaces.iter().zip(&pods) {
-        // From an image that the node had.
+        // Their node had the image.
         let api = namespace.api::<Pod>();
         join_all(pods.iter().take(25).map(|pod| async {
             set_status(&api, &pod.name_any(), json!({ "phase": "Running" })).await;
         }))
         .await;
     }
-    let silent = nobodys_business(&site, &namespaces[0]).await;
+    let silent = silent_pods(&site, &namespaces[0]).await;
 
     site.open(3, CONFIG).await;
     site.leader().await;
@@ -118,12 +116,12 @@ async fn two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once(
     for (namespace, pods) in namespaces.iter().zip(&pods) {
         all_told(namespace, pods).await;
     }
-    println!("200 missed pods were told of within {:?}", start.elapsed());
+    println!("200 missed pods were reported within {:?}", start.elapsed());
     site.swept().await;
     assert_eq!(site.counted().await, 200.0);
     let before = join_all(namespaces.iter().map(versions)).await;
 
-    // Another leader, and another set of replicas: nothing new to tell.
+    // Another leader, and other replicas, have nothing new to report.
     site.kill_leader().await;
     site.swept().await;
     assert_eq!(site.counted().await, 0.0);
@@ -135,14 +133,14 @@ async fn two_hundred_pods_that_nobody_saw_are_told_of_once_and_counted_once(
     for namespace in silent {
         assert_eq!(told(&namespace, "PodMissed").await, [""; 0]);
     }
-    // What names no Secret needs none.
+    // A pod that names no Secret needs none.
     for namespace in &namespaces {
         assert!(namespace.secret().await.is_none());
     }
     Ok(())
 }
 
-async fn pods_that_are_missed_while_somebody_leads_are_told_of_as_well(site: Arc<Site>) -> Outcome {
+async fn pods_missed_under_a_leader_are_reported(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
@@ -153,7 +151,7 @@ async fn pods_that_are_missed_while_somebody_leads_are_told_of_as_well(site: Arc
     let pods = missed(&namespace, 3).await;
     all_told(&namespace, &pods).await;
     assert_eq!(site.counted().await - before, 3.0);
-    // However often it is seen.
+    // Further changes of the pod cause no second report.
     for pod in &pods {
         let status = json!({ "message": "still waiting" });
         set_status(&namespace.api(), &pod.name_any(), status).await;
@@ -165,9 +163,7 @@ async fn pods_that_are_missed_while_somebody_leads_are_told_of_as_well(site: Arc
     Ok(())
 }
 
-async fn what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run(
-    site: Arc<Site>,
-) -> Outcome {
+async fn secret_deleted_without_replicas_is_recreated(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     namespace.pod("runs", &namespace.image("app")).await;
@@ -184,7 +180,7 @@ async fn what_was_deleted_while_nobody_was_there_comes_back_for_pods_that_run(
     Ok(())
 }
 
-async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
+async fn refused_pull_is_explained_once(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -218,7 +214,7 @@ async fn a_pull_that_ecr_refuses_is_explained_once(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
-async fn a_pod_whose_secret_cannot_be_made_is_told_why(site: Arc<Site>) -> Outcome {
+async fn failed_secret_is_explained_on_its_pod(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     let quota = json!({
         "metadata": { "name": "no-secrets" }, "spec": { "hard": { "count/secrets": "0" } },
@@ -239,7 +235,7 @@ async fn a_pod_whose_secret_cannot_be_made_is_told_why(site: Arc<Site>) -> Outco
     let mut attempt = 0;
     eventually("an Event", LIMIT, || {
         attempt += 1;
-        // As its kubelet says again and again.
+        // Its kubelet repeats the failure.
         let message = format!("no basic auth credentials {attempt}");
         let (api, status) = (namespace.api(), refused(&image, &message));
         let (namespace, wanted) = (&namespace, &wanted);

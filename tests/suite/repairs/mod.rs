@@ -1,5 +1,5 @@
-//! What is done about pods that nobody was asked about, and about Secrets that nobody needs: in a
-//! cluster of its own, whose replicas come and go, and with them their configuration.
+//! Repair of pods that admission missed and of lost Secrets, and clean-up of unused ones: in a cluster
+//! of its own, whose replicas come and go, and with them their configuration.
 
 mod cleanup;
 mod logs;
@@ -36,15 +36,9 @@ pub fn run(arguments: &Arguments) -> bool {
     failed
 }
 
-fn stop_if_started() {
-    if let Some(site) = SITE.get() {
-        site.stop();
-    }
-}
-
 /// The site, without any replica.
 async fn shared() -> Arc<Site> {
-    let start = || async { Arc::new(Site::start(stop_if_started).await) };
+    let start = || async { Arc::new(Site::start().await) };
     let site = SITE.get_or_init(start).await.clone();
     site.close().await;
     site

@@ -1,4 +1,4 @@
-//! `repair.recreatePods`: a missed pod that waits is deleted for its controller to make it anew, once.
+//! `repair.recreatePods`: the leader deletes a missed Pending pod once, and its controller re-creates it.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is,
-    by_default_no_pod_is_deleted,
+    only_missed_pod_of_a_controller_is_recreated,
+    no_pod_is_deleted_by_default,
 );
 
 const RECREATE: &str =
@@ -38,7 +38,7 @@ fn set(namespace: &Namespace, replicas: u32) -> Value {
     })
 }
 
-/// The pods of the set, but those that are on their way out.
+/// Pods of the set that do not terminate.
 async fn of_set(namespace: &Namespace) -> Vec<Pod> {
     let pods = namespace.pods(0).await.into_iter();
     pods.filter(|pod| !pod.owner_references().is_empty())
@@ -54,9 +54,7 @@ async fn set_of(namespace: &Namespace, count: usize) -> Vec<Pod> {
     .await
 }
 
-async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
-    site: Arc<Site>,
-) -> Outcome {
+async fn only_missed_pod_of_a_controller_is_recreated(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     let bare = namespace.pod("bare", &namespace.image("app")).await;
     namespace.create::<ReplicaSet>(set(&namespace, 4)).await?;
@@ -66,7 +64,7 @@ async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
         panic!("four pods");
     };
     set_status(&api, &runs.name_any(), json!({ "phase": "Running" })).await;
-    // An init container may be in the middle of something.
+    // An init container runs: its work must not be lost.
     let running = json!([{
         "name": "init", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
         "state": { "running": {} },
@@ -75,10 +73,10 @@ async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
     set_status(&api, &starts.name_any(), status).await;
 
     site.open(1, RECREATE).await;
-    let after = eventually("two pods are made anew", LIMIT, || async {
+    let after = eventually("two pods are re-created", LIMIT, || async {
         let after = of_set(&namespace).await;
-        let anew = after.iter().filter(|pod| references(pod) == [SECRET]);
-        (anew.count() == 2 && after.len() == 4).then_some(after)
+        let recreated = after.iter().filter(|pod| references(pod) == [SECRET]);
+        (recreated.count() == 2 && after.len() == 4).then_some(after)
     })
     .await;
     let leader = site.swept().await;
@@ -93,12 +91,12 @@ async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
     assert_eq!(logged(&leader, DELETED), 2);
     namespace.assert_opens().await;
 
-    // What the controller makes after that may be missed, too: deleting it again would not end.
+    // The replacement may be missed, too. To delete it again would never end.
     site.cut().await;
     let again = after.iter().find(|pod| references(pod) == [SECRET]);
     let again = again.expect("one with the reference").name_any();
     api.delete(&again, &DeleteParams::default()).await?;
-    eventually("the next one is told of", LIMIT, || async {
+    eventually("the next missed pod is reported", LIMIT, || async {
         (told(&namespace, "PodMissed").await.len() == 6).then_some(())
     })
     .await;
@@ -107,7 +105,7 @@ async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
         let status = json!({ "message": "still waiting" });
         set_status(&api, &pod.name_any(), status).await;
     }
-    // The sweep of the next leader sees all of them once more.
+    // The next leader sweeps all of them again.
     site.close().await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -117,13 +115,13 @@ async fn a_missed_pod_of_a_controller_is_made_anew_once_and_no_other_is(
     Ok(())
 }
 
-async fn by_default_no_pod_is_deleted(site: Arc<Site>) -> Outcome {
+async fn no_pod_is_deleted_by_default(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     namespace.create::<ReplicaSet>(set(&namespace, 2)).await?;
     let pods = set_of(&namespace, 2).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
-    eventually("both are told of", LIMIT, || async {
+    eventually("both pods are reported", LIMIT, || async {
         (told(&namespace, "PodMissed").await.len() == 2).then_some(())
     })
     .await;

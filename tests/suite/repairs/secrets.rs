@@ -1,5 +1,5 @@
-//! Secrets that somebody deletes or spoils come back by themselves where a pod names them, and
-//! nowhere else.
+//! The leader re-creates a deleted Secret and repairs a corrupt one where a pod names it, and nowhere
+//! else.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 use crate::ownership::{data, edit, login};
 
 trials!(
-    a_deleted_secret_comes_back_for_the_pods_that_name_it,
-    a_spoilt_secret_is_mended_for_the_pods_that_name_it,
-    a_pod_that_names_a_secret_which_is_not_there_gets_it,
-    a_deleted_secret_that_no_pod_names_stays_away,
-    a_deleted_secret_stays_away_where_the_namespace_opted_out,
-    a_deleted_secret_stays_away_where_the_namespace_ends,
+    deleted_secret_is_recreated_for_its_pods,
+    corrupt_secret_is_repaired_for_its_pods,
+    missing_secret_is_created_for_its_pod,
+    deleted_unused_secret_stays_deleted,
+    deleted_secret_stays_deleted_after_opt_out,
+    deleted_secret_stays_deleted_in_terminating_namespace,
 );
 
 async fn delete(namespace: &Namespace) {
@@ -31,14 +31,14 @@ async fn delete(namespace: &Namespace) {
     secrets.delete(SECRET, &params).await.expect("it goes");
 }
 
-/// Writes of pull Secrets for this reason.
+/// Number of repairs that a replica wrote.
 async fn repairs(replica: &Replica) -> f64 {
     let labels = ["trigger=\"repair\"", "result=\"ok\""];
     let name = "ecr_pull_secrets_secret_applies_total";
     replica.metric(name, &labels).await
 }
 
-/// Waits until the leader has said something of the namespace.
+/// Waits until the leader has logged a text about the namespace.
 async fn said(leader: &Replica, namespace: &Namespace, text: &str) {
     let of_this = format!("\"namespace\":\"{}\"", namespace.name);
     eventually(text, LIMIT, || async {
@@ -49,7 +49,7 @@ async fn said(leader: &Replica, namespace: &Namespace, text: &str) {
     .await;
 }
 
-async fn a_deleted_secret_comes_back_for_the_pods_that_name_it(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_is_recreated_for_its_pods(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     let second = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
@@ -67,7 +67,7 @@ async fn a_deleted_secret_comes_back_for_the_pods_that_name_it(site: Arc<Site>) 
     assert_ne!(after.metadata.uid, before.metadata.uid);
     assert_eq!(docker::hosts(&after), docker::hosts(&before));
     assert_eq!(repairs(&leader).await - repaired, 1.0);
-    // And again, a little later each time.
+    // A later deletion is repaired, too, after a longer pause each time.
     for _ in 0..2 {
         delete(&namespace).await;
         namespace.assert_opens().await;
@@ -75,7 +75,7 @@ async fn a_deleted_secret_comes_back_for_the_pods_that_name_it(site: Arc<Site>) 
     Ok(())
 }
 
-async fn a_spoilt_secret_is_mended_for_the_pods_that_name_it(site: Arc<Site>) -> Outcome {
+async fn corrupt_secret_is_repaired_for_its_pods(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -84,20 +84,20 @@ async fn a_spoilt_secret_is_mended_for_the_pods_that_name_it(site: Arc<Site>) ->
     let elsewhere = json!({ "auths": { "registry.example.com": login("robot") } });
     let content = json!({ "data": data(&elsewhere) });
     edit(&namespace, "kubectl-edit", &content).await;
-    let after = eventually("the Secret is mended", LIMIT, || async {
+    let after = eventually("the Secret is repaired", LIMIT, || async {
         let secret = namespace.secret().await.expect("the Secret stays");
         let hosts = docker::hosts(&secret);
         hosts.contains(&namespace.host()).then_some(secret)
     })
     .await;
     assert_eq!(after.metadata.uid, before.metadata.uid);
-    // What the editor put in is his.
+    // The editor's login stays.
     assert_eq!(docker::hosts(&after).len(), 2);
     namespace.assert_opens().await;
     Ok(())
 }
 
-async fn a_pod_that_names_a_secret_which_is_not_there_gets_it(site: Arc<Site>) -> Outcome {
+async fn missing_secret_is_created_for_its_pod(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
@@ -109,11 +109,11 @@ async fn a_pod_that_names_a_secret_which_is_not_there_gets_it(site: Arc<Site>) -
     Ok(())
 }
 
-async fn a_deleted_secret_that_no_pod_names_stays_away(site: Arc<Site>) -> Outcome {
+async fn deleted_unused_secret_stays_deleted(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
-    // A review without a pod, as of one that is gone.
+    // A review without a stored pod, as if the pod were gone.
     let gone = review::of_pod(&namespace.name, &pod("gone", &namespace.image("app")));
     review::answer(&leader, &gone).await;
     namespace.assert_opens().await;
@@ -132,7 +132,7 @@ async fn patch_namespace(namespace: &Namespace, patch: Value) {
         .expect("a patch");
 }
 
-async fn a_deleted_secret_stays_away_where_the_namespace_opted_out(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_stays_deleted_after_opt_out(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
@@ -146,13 +146,13 @@ async fn a_deleted_secret_stays_away_where_the_namespace_opted_out(site: Arc<Sit
     Ok(())
 }
 
-async fn a_deleted_secret_stays_away_where_the_namespace_ends(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_stays_deleted_in_terminating_namespace(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     let leader = site.swept().await;
     namespace.pod("pod", &namespace.image("app")).await;
     namespace.assert_opens().await;
-    // What keeps the namespace in its end.
+    // This object keeps the namespace terminating.
     let anchor = json!({ "metadata": { "name": "anchor", "finalizers": ["example.com/anchor"] } });
     namespace.create::<ConfigMap>(anchor).await?;
     let all: Api<V1Namespace> = Api::all(namespace.client.clone());

@@ -1,5 +1,5 @@
-//! Tokens that half of a life is too long for: another identity's, dead ones, and those that the
-//! leader cannot renew.
+//! Tokens that are replaced before half of their lifetime: another identity's, rejected ones, and those
+//! that the leader cannot renew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use serde_json::json;
 
 use super::site::{Site, logged, refused, set_status};
 use crate::frame::trials;
+use crate::harness::launch::free_address;
 use crate::harness::namespace::{Namespace, pod};
-use crate::harness::replica::free_address;
 use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 
 trials!(
-    rules_that_change_the_identity_change_the_tokens_at_once,
-    a_token_that_ecr_takes_for_dead_is_replaced,
-    what_the_leader_cannot_renew_somebody_else_does,
+    changed_identity_changes_tokens_at_once,
+    token_that_ecr_rejects_is_replaced,
+    follower_renews_what_the_leader_cannot,
 );
 
-/// Longer than a token or a pod has to live here.
+/// Longer than the lifetime of a token here, and than the age that a pod must have.
 const LONG: Duration = Duration::from_secs(180);
 
 async fn calls(namespace: &Namespace) -> u64 {
@@ -37,7 +37,7 @@ async fn calls(namespace: &Namespace) -> u64 {
     calls.expect("a count").total
 }
 
-async fn rules_that_change_the_identity_change_the_tokens_at_once(site: Arc<Site>) -> Outcome {
+async fn changed_identity_changes_tokens_at_once(site: Arc<Site>) -> Outcome {
     let namespaces = [
         site.namespace(json!({})).await,
         site.namespace(json!({})).await,
@@ -73,7 +73,7 @@ async fn rules_that_change_the_identity_change_the_tokens_at_once(site: Arc<Site
     .await;
     assert_eq!(changed.verdict(&secret, "app").await, Verdict::Accepted);
     assert_eq!(calls(changed).await, 2);
-    // What the rules say as before stays.
+    // The other namespace's identity is unchanged, and so is its Secret.
     let after = same.secret_comes().await;
     assert_eq!(
         after.metadata.resource_version,
@@ -83,8 +83,8 @@ async fn rules_that_change_the_identity_change_the_tokens_at_once(site: Arc<Site
     Ok(())
 }
 
-/// Has the store say that the token of a namespace's region is a little older and lives a little
-/// longer than it does, so that every replica believes it.
+/// Makes the token of a namespace's region older in the store. Its expiry is a second later, so that
+/// every replica takes this version.
 async fn age(namespace: &Namespace, by: SignedDuration) {
     let stores: Api<Secret> = Api::namespaced(namespace.client.clone(), OURS);
     let name = "ecr-pull-secrets-tokens";
@@ -104,7 +104,7 @@ async fn age(namespace: &Namespace, by: SignedDuration) {
     .await;
 }
 
-async fn a_token_that_ecr_takes_for_dead_is_replaced(site: Arc<Site>) -> Outcome {
+async fn token_that_ecr_rejects_is_replaced(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(2, CONFIG).await;
     site.swept().await;
@@ -127,10 +127,10 @@ async fn a_token_that_ecr_takes_for_dead_is_replaced(site: Arc<Site>) -> Outcome
     })
     .await;
     assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);
-    // Not before the pod was so old that its node had what we have.
+    // Not before the pod is old enough for its node to have the current Secret.
     let created = made.metadata.creation_timestamp.expect("a time").0;
     assert!(clock::now().duration_since(created) > SignedDuration::from_secs(60));
-    // However often it is said: the new one is too young to be dead.
+    // A repeated failure changes nothing: the new token is too young to be rejected.
     for attempt in 0..20 {
         let message = format!("denied: Your authorization token has expired. Again, {attempt}");
         set_status(&namespace.api(), "pod", refused(&image, &message)).await;
@@ -139,13 +139,13 @@ async fn a_token_that_ecr_takes_for_dead_is_replaced(site: Arc<Site>) -> Outcome
     Ok(())
 }
 
-async fn what_the_leader_cannot_renew_somebody_else_does(site: Arc<Site>) -> Outcome {
+async fn follower_renews_what_the_leader_cannot(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     namespace
         .region
         .fault(Fault::Lifetime { seconds: 90 })
         .await?;
-    // Where it is, nobody listens.
+    // Nothing listens at its address of AWS.
     let cut_off = site.add(CONFIG, &format!("http://{}", free_address()));
     cut_off.ready().await;
     site.leader().await;
@@ -161,7 +161,7 @@ async fn what_the_leader_cannot_renew_somebody_else_does(site: Arc<Site>) -> Out
         (docker::auth(&secret, &host) != docker::auth(&first, &host)).then_some(secret)
     })
     .await;
-    // In time, and by the leader that could not renew it.
+    // In time, and although the leader could not renew it.
     let end = docker::annotation(&first, "expires-at").parse::<Timestamp>()?;
     assert!(clock::now() < end);
     assert_eq!(namespace.verdict(&next, "app").await, Verdict::Accepted);

@@ -1,5 +1,5 @@
-//! What breaks a fan-out in the middle does not leave a Secret behind, and no version of any Secret
-//! is worse than the one before.
+//! Faults during a fan-out leave no Secret stale, and no version of a Secret is worse than the one
+//! before.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use crate::frame::trials;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    a_leader_killed_in_mid_fan_out_leaves_none_behind,
-    etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing,
-    an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing,
-    a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws,
+    leader_killed_during_fan_out_loses_nothing,
+    control_plane_killed_during_fan_out_loses_nothing,
+    api_server_frozen_during_fan_out_loses_nothing,
+    thawed_leader_writes_no_older_token,
 );
 
-async fn a_leader_killed_in_mid_fan_out_leaves_none_behind(fleet: Arc<Fleet>) -> Outcome {
+async fn leader_killed_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
-    let leader = fleet.leader().await;
+    let leader = fleet.lease_holder().await;
     let token = fleet.mid_fan_out().await;
     fleet.kill(&leader);
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
     fleet.complete().await;
     fleet.converged().await;
     fleet.recorder.assert_sound();
     Ok(())
 }
 
-async fn etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing(fleet: Arc<Fleet>) -> Outcome {
+async fn control_plane_killed_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
     let token = fleet.mid_fan_out().await;
     for component in ["etcd", "kube-apiserver"] {
         fleet.cluster.command(&format!("stop {component}"));
     }
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
-    nobody_leads(&fleet).await;
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
+    no_leader(&fleet).await;
     for component in ["etcd", "kube-apiserver"] {
         fleet.cluster.command(&format!("start {component}"));
     }
@@ -44,36 +44,32 @@ async fn etcd_and_the_api_server_killed_in_mid_fan_out_lose_nothing(fleet: Arc<F
     Ok(())
 }
 
-async fn an_api_server_frozen_in_mid_fan_out_delays_and_loses_nothing(
-    fleet: Arc<Fleet>,
-) -> Outcome {
+async fn api_server_frozen_during_fan_out_loses_nothing(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
     let token = fleet.mid_fan_out().await;
     fleet.cluster.command("freeze kube-apiserver");
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
-    nobody_leads(&fleet).await;
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
+    no_leader(&fleet).await;
     fleet.cluster.command("thaw kube-apiserver");
     fleet.converged().await;
     fleet.recorder.assert_sound();
     Ok(())
 }
 
-async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
-    fleet: Arc<Fleet>,
-) -> Outcome {
+async fn thawed_leader_writes_no_older_token(fleet: Arc<Fleet>) -> Outcome {
     fleet.populate().await;
-    let frozen = fleet.leader().await;
+    let frozen = fleet.lease_holder().await;
     let token = fleet.mid_fan_out().await;
     frozen.freeze();
     let reached = fleet.recorder.holders(token);
-    assert!(reached < NAMESPACES, "it was through already");
-    // Somebody else finishes what it began, and renews after that.
+    assert!(reached < NAMESPACES, "the fan-out was already complete");
+    // Another replica completes the fan-out, and renews later.
     let other_than = |token: u64| move |tokens: [u64; 2]| tokens[0] != token;
     let [next, _] = fleet.converged_on(other_than(token)).await;
-    assert_ne!(fleet.leader().await.name, frozen.name);
+    assert_ne!(fleet.lease_holder().await.name, frozen.name);
     frozen.thaw();
-    eventually("the one that was frozen does not lead", LIMIT, || async {
+    eventually("the thawed replica does not lead", LIMIT, || async {
         (frozen.metric("ecr_pull_secrets_leader", &[]).await < 1.0).then_some(())
     })
     .await;
@@ -82,9 +78,9 @@ async fn a_leader_frozen_past_its_lease_makes_nothing_older_when_it_thaws(
     Ok(())
 }
 
-/// Waits until every replica knows that its lease is over.
-async fn nobody_leads(fleet: &Fleet) {
-    eventually("nobody leads", LIMIT, || async {
+/// Waits until no replica says that it leads.
+async fn no_leader(fleet: &Fleet) {
+    eventually("no replica leads", LIMIT, || async {
         for replica in fleet.replicas() {
             if replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0 {
                 return None;

@@ -1,4 +1,4 @@
-//! What must never be in a log, of processes that were killed and frozen either.
+//! What must never be in a log, also of processes that were killed or frozen.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::frame::trials;
 use crate::harness::Outcome;
 use crate::logs::search;
 
-trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+trials!(no_log_holds_a_token_or_key);
 
-async fn no_log_line_at_any_level_holds_a_token_or_a_key(fleet: Arc<Fleet>) -> Outcome {
+async fn no_log_holds_a_token_or_key(fleet: Arc<Fleet>) -> Outcome {
     search(&fleet.logs(), &fleet.aws, &fleet.kubeconfig).await
 }

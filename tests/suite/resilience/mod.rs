@@ -1,6 +1,5 @@
-//! A fleet of a thousand namespaces and three replicas, to which everything happens that takes a
-//! process down or stops it in its tracks: in a cluster of its own, whose etcd is watched version
-//! by version.
+//! A fleet of a thousand namespaces and three replicas, through kills and freezes of every process: in a
+//! cluster of its own, in which a recorder reads every version of every Secret from etcd.
 
 mod fan_out;
 mod fleet;
@@ -10,30 +9,32 @@ mod outage;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
+use tokio::sync::OnceCell;
 
 use crate::frame::fail;
 use crate::harness::recorder;
 use fleet::Fleet;
 
+static FLEET: OnceCell<Arc<Fleet>> = OnceCell::const_new();
+
 /// Runs these tests one after the other. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let unit = Trial::test(
-        "resilience::the_recorder_notices_every_kind_of_fault",
-        || {
-            recorder::notices_every_kind_of_fault();
-            Ok(())
-        },
-    );
-    // Before there are many namespaces, and their tokens to renew.
+    let unit = Trial::test("resilience::recorder_notices_every_kind_of_fault", || {
+        recorder::notices_every_kind_of_fault();
+        Ok(())
+    });
+    // The outage first: later there are many namespaces, and their tokens to renew.
     let trials = [vec![unit], outage::trials(), fan_out::trials()];
     let mut failed = fail(arguments, Some(1), trials);
-    if let Some(fleet) = Fleet::if_started() {
+    if let Some(fleet) = FLEET.get() {
         failed |= fail(&Arguments::default(), None, [logs::trials()]);
         fleet.stop();
     }
     failed
 }
 
+/// The fleet.
 async fn shared() -> Arc<Fleet> {
-    Fleet::get().await
+    let start = || async { Arc::new(Fleet::start().await) };
+    FLEET.get_or_init(start).await.clone()
 }

@@ -1,5 +1,5 @@
-//! AWS gives no token from just before a renewal until a tenth of the life before the end, and no
-//! replica is left that has one in memory: what pods need comes out of the token store.
+//! AWS is down from just before a renewal until shortly before the token expires, and all replicas are
+//! replaced meanwhile. So the tokens that pods need come from the token store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{LIMIT, Outcome, eventually};
 
-trials!(pods_pull_through_an_outage_and_a_restart_of_everything);
+trials!(pods_pull_through_an_aws_outage_with_restarts);
 
-/// Of a token.
+/// Lifetime of a token, in seconds.
 const LIFE: i64 = 60;
-/// Pods, old namespaces, and new ones a round.
+/// Number of old namespaces, and of new ones in each round.
 const MANY: usize = 10;
 
-async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Fleet>) -> Outcome {
+async fn pods_pull_through_an_aws_outage_with_restarts(fleet: Arc<Fleet>) -> Outcome {
     let region = fleet.aws.region("outage-land-1");
     let lifetime = Fault::Lifetime { seconds: LIFE };
     region.fault(lifetime.clone()).await?;
@@ -34,7 +34,7 @@ async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Flee
     }
     let stored = || fleet.recorder.stored(region.name());
     let token = eventually("the token in the store", LIMIT, || async { stored() }).await;
-    // Every replica minted at most one, and the store has the one that ends last.
+    // Every replica minted at most one token. The store holds the one with the latest expiry.
     let until = |tenths: i64| left_until(token.expires - LIFE * (10 - tenths) / 10);
 
     tokio::time::sleep(until(4)).await;
@@ -68,7 +68,7 @@ async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Flee
         }
         for namespace in all() {
             let secret = namespace.secret_comes().await;
-            // The round that began before the outage was to end may end after it.
+            // The last round may end after the outage was to end.
             let verdict = namespace.verdict(&secret, "app").await;
             assert_eq!(verdict, Verdict::Accepted, "in round {rounds}");
         }
@@ -76,13 +76,13 @@ async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Flee
     }
     let calls = region.total(Action::GetAuthorizationToken).await?;
     assert_eq!(calls.succeeded, before.succeeded, "AWS was not down");
-    // With pauses of half a second and more, by the one that leads; one call may be two attempts.
+    // The leader pauses for at least half a second. The SDK may try each call twice.
     let most = 4 * (begun.elapsed().as_secs() + 1);
     assert!(calls.total - before.total < most, "{calls:?} in {begun:?}");
     println!("{rounds} rounds of pods while AWS was down: {calls:?}");
 
     region.clear_faults().await?;
-    eventually("the next token, everywhere", CONVERGENCE, || async {
+    eventually("the next token in every Secret", CONVERGENCE, || async {
         let next = stored().filter(|next| next.token != token.token)?;
         let holders = fleet.recorder.holders(next.token);
         (holders == MANY * (rounds + 1)).then_some(())
@@ -93,14 +93,14 @@ async fn pods_pull_through_an_outage_and_a_restart_of_everything(fleet: Arc<Flee
 }
 
 async fn namespace(fleet: &Fleet, region: &Region) -> Namespace {
-    Namespace::of_cluster(fleet.cluster.client.clone(), region.clone(), json!({})).await
+    Namespace::in_region(fleet, region.clone(), json!({})).await
 }
 
 async fn pod(namespace: &Namespace, name: &str) -> Pod {
     namespace.pod(name, &namespace.image("app")).await
 }
 
-/// How long it is until a point in time, in Unix seconds.
+/// Time left until a Unix time in seconds.
 fn left_until(second: i64) -> Duration {
     let now = ecr_pull_secrets::clock::now();
     let then = jiff::Timestamp::from_second(second).expect("a time");

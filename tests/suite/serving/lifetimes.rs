@@ -1,4 +1,4 @@
-//! Certificates that live for seconds: leaves and CAs are renewed, and nobody notices.
+//! Certificates with lifetimes of seconds: leaves and CAs are renewed, and no pod is missed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use tokio::time::Instant;
 
 use super::site::{Site, text};
 use crate::frame::trials;
-use crate::harness::namespace::{SECRET, references};
+use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::{Outcome, eventually};
 
 trials!(
     pods_get_the_reference_through_every_renewal,
-    an_expired_certificate_that_somebody_puts_back_is_not_served,
+    restored_expired_certificate_is_not_served,
 );
 
-/// A CA lives six times as long, and is replaced after four.
+/// Lifetime of a leaf. A CA lives for six of them, and is replaced after four.
 const LIFETIME: &str = "15s";
-/// A CA is replaced within a minute and a quarter.
+/// Time for a CA to be replaced and forgotten.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// As from a backup of the Secret.
-async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<Site>) -> Outcome {
+/// A backup restores an expired certificate.
+async fn restored_expired_certificate_is_not_served(site: Arc<Site>) -> Outcome {
     let replica = site.open(1, "10s").await.remove(0);
     let backup = site.secret().await.data;
-    // The third is made when the first has ended.
+    // The third leaf is signed after the first has expired.
     let mut leaf = text(&site.secret().await, "tls.crt");
     for _ in 0..2 {
         leaf = eventually("the next certificate", LIMIT, || async {
@@ -34,8 +34,8 @@ async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<
         })
         .await;
     }
-    site.spoil(json!({ "data": backup })).await;
-    eventually("another one in the Secret", LIMIT, || async {
+    site.corrupt(json!({ "data": backup })).await;
+    eventually("another certificate in the Secret", LIMIT, || async {
         (site.secret().await.data != backup).then_some(())
     })
     .await;
@@ -55,18 +55,18 @@ async fn an_expired_certificate_that_somebody_puts_back_is_not_served(site: Arc<
 
 async fn pods_get_the_reference_through_every_renewal(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
-    let (namespace, missed) = (site.namespace().await, site.missed().await);
+    let (namespace, missed) = (Namespace::new(&site).await, site.missed().await);
     let image = namespace.image("app");
     let first = text(&site.secret().await, "ca.crt");
     let (mut leaves, mut bundles) = (BTreeSet::new(), Vec::new());
     let mut pods = 0;
     let deadline = Instant::now() + LIMIT;
-    // Until the first CA is forgotten.
+    // The loop ends when the bundle no longer has the first CA.
     loop {
         let pod = namespace.pod(&format!("pod-{pods}"), &image).await;
         assert_eq!(references(&pod), [SECRET], "pod {pods}");
         pods += 1;
-        // The API server keeps its connections; whoever makes a new one is not refused either.
+        // The API server reuses its connections. A new client must trust the leaf, too.
         let bundle = site.bundle().await;
         for replica in &replicas {
             replica.leaf(&bundle).await?;

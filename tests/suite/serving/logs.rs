@@ -1,4 +1,4 @@
-//! What must never be in a log: keys of CAs and leaves no more than tokens.
+//! What must never be in a log: tokens, and keys of CAs and leaves.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use crate::frame::trials;
 use crate::harness::Outcome;
 use crate::logs::search;
 
-trials!(no_log_line_at_any_level_holds_a_token_or_a_key);
+trials!(no_log_holds_a_token_or_key);
 
-async fn no_log_line_at_any_level_holds_a_token_or_a_key(site: Arc<Site>) -> Outcome {
+async fn no_log_holds_a_token_or_key(site: Arc<Site>) -> Outcome {
     let (logs, keys) = (site.logs(), site.keys());
     assert!(!keys.is_empty());
     for (name, text) in &logs {

@@ -1,5 +1,5 @@
-//! The serving certificate that the replicas keep themselves: in a cluster of its own, as there is
-//! one registration, and all of these tests spoil it.
+//! The serving certificate that the replicas sign themselves: in a cluster of its own, because there is
+//! one registration, and all of these tests corrupt it.
 
 mod lifetimes;
 mod logs;
@@ -30,15 +30,9 @@ pub fn run(arguments: &Arguments) -> bool {
     failed
 }
 
-fn stop_if_started() {
-    if let Some(site) = SITE.get() {
-        site.stop();
-    }
-}
-
-/// The site as after an install: no replica, no Secret, no `caBundle`.
+/// The site as after an install: no replica, no certificate, no `caBundle`.
 async fn shared() -> Arc<Site> {
-    let start = || async { Arc::new(Site::start(stop_if_started).await) };
+    let start = || async { Arc::new(Site::start().await) };
     let site = SITE.get_or_init(start).await.clone();
     site.clear().await;
     site

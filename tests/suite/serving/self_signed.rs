@@ -1,4 +1,4 @@
-//! CA and leaf that the replicas keep, and what others do to them.
+//! CA and leaf that the replicas manage, and what other writers do to them.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use serde_json::{Value, json};
 
 use super::site::{Site, TLS, text};
 use crate::frame::trials;
-use crate::harness::namespace::{SECRET, references};
+use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::replica::Replica;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, eventually};
 
 trials!(
-    replicas_that_start_together_share_a_ca_and_a_leaf,
-    the_api_server_calls_with_the_bundle_that_we_set,
-    a_ca_bundle_that_is_changed_or_emptied_is_set_again,
-    a_secret_that_is_deleted_comes_back_with_the_same_ca,
-    a_new_replica_leaves_it_to_the_others_to_bring_the_ca_back,
-    what_is_spoilt_in_the_secret_is_mended_from_memory,
-    a_new_replica_makes_do_with_what_is_left,
-    somebody_elses_secret_is_left_alone,
-    beside_cert_manager_the_bundle_is_left_alone,
-    without_a_registration_a_replica_is_ready_and_waits_for_it,
+    replicas_started_together_share_ca_and_leaf,
+    api_server_trusts_our_ca_bundle,
+    changed_or_emptied_ca_bundle_is_restored,
+    deleted_secret_is_recreated_with_the_same_ca,
+    new_replica_lets_older_ones_restore_the_ca,
+    corrupt_secret_is_repaired_from_memory,
+    new_replica_uses_what_is_left,
+    foreign_secret_is_left_alone,
+    ca_bundle_of_cert_manager_is_left_alone,
+    replica_without_registration_is_ready_and_waits,
 );
 
 const LIFETIME: &str = "90d";
 
-/// All four values.
+/// Certificate, key, CA and its key.
 fn values(secret: &Secret) -> [String; 4] {
     ["tls.crt", "tls.key", "ca.crt", "ca.key"].map(|key| text(secret, key))
 }
@@ -39,7 +39,7 @@ fn logged(replica: &Replica, part: &str) -> bool {
     log.contains(part)
 }
 
-async fn replicas_that_start_together_share_a_ca_and_a_leaf(site: Arc<Site>) -> Outcome {
+async fn replicas_started_together_share_ca_and_leaf(site: Arc<Site>) -> Outcome {
     let replicas = site.open(3, LIFETIME).await;
     let secret = site.secret().await;
     let cas = text(&secret, "ca.crt");
@@ -61,9 +61,9 @@ async fn replicas_that_start_together_share_a_ca_and_a_leaf(site: Arc<Site>) -> 
     Ok(())
 }
 
-async fn the_api_server_calls_with_the_bundle_that_we_set(site: Arc<Site>) -> Outcome {
+async fn api_server_trusts_our_ca_bundle(site: Arc<Site>) -> Outcome {
     site.open(2, LIFETIME).await;
-    let (namespace, missed) = (site.namespace().await, site.missed().await);
+    let (namespace, missed) = (Namespace::new(&site).await, site.missed().await);
     let image = namespace.image("app");
     for number in 0..10 {
         let pod = namespace.pod(&format!("pod-{number}"), &image).await;
@@ -73,12 +73,12 @@ async fn the_api_server_calls_with_the_bundle_that_we_set(site: Arc<Site>) -> Ou
     Ok(())
 }
 
-async fn a_ca_bundle_that_is_changed_or_emptied_is_set_again(site: Arc<Site>) -> Outcome {
+async fn changed_or_emptied_ca_bundle_is_restored(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
     let ours = site.bundle().await;
     let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()])?;
-    for spoilt in [None, Some(other.cert.pem().into_bytes())] {
-        site.set_bundle(spoilt.as_deref()).await;
+    for corrupt in [None, Some(other.cert.pem().into_bytes())] {
+        site.set_bundle(corrupt.as_deref()).await;
         eventually("our CA in the caBundle", LIMIT, || async {
             (site.bundle().await == ours).then_some(())
         })
@@ -88,7 +88,7 @@ async fn a_ca_bundle_that_is_changed_or_emptied_is_set_again(site: Arc<Site>) ->
         let (status, _) = replica.get("/readyz").await.expect("an answer");
         assert_eq!(status, StatusCode::OK);
     }
-    // Nothing else of it was written.
+    // Our field manager owns nothing else of the registration.
     let registration = site.registrations().get("zz-ecr-pull-secrets").await?;
     let fields = registration.metadata.managed_fields.expect("managers");
     let fields = fields
@@ -105,11 +105,11 @@ async fn a_ca_bundle_that_is_changed_or_emptied_is_set_again(site: Arc<Site>) ->
     Ok(())
 }
 
-async fn a_secret_that_is_deleted_comes_back_with_the_same_ca(site: Arc<Site>) -> Outcome {
+async fn deleted_secret_is_recreated_with_the_same_ca(site: Arc<Site>) -> Outcome {
     site.open(2, LIFETIME).await;
     let before = site.secret().await;
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
-    let after = eventually("the Secret again", LIMIT, || async {
+    let after = eventually("a new Secret", LIMIT, || async {
         let secret = site.secret().await;
         (secret.metadata.uid != before.metadata.uid).then_some(secret)
     })
@@ -118,14 +118,14 @@ async fn a_secret_that_is_deleted_comes_back_with_the_same_ca(site: Arc<Site>) -
     Ok(())
 }
 
-/// One remembers, one comes new: both see that it is gone.
-async fn a_new_replica_leaves_it_to_the_others_to_bring_the_ca_back(site: Arc<Site>) -> Outcome {
+/// One replica remembers the CA, and one is new. Both see that the Secret is gone.
+async fn new_replica_lets_older_ones_restore_the_ca(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
     old[0].freeze();
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
     let new = site.begin(1, LIFETIME);
-    eventually("the new one has looked", LIMIT, || async {
+    eventually("the new replica has read the Secret", LIMIT, || async {
         logged(&new[0], "left to those that remember").then_some(())
     })
     .await;
@@ -135,16 +135,16 @@ async fn a_new_replica_leaves_it_to_the_others_to_bring_the_ca_back(site: Arc<Si
     Ok(())
 }
 
-async fn what_is_spoilt_in_the_secret_is_mended_from_memory(site: Arc<Site>) -> Outcome {
+async fn corrupt_secret_is_repaired_from_memory(site: Arc<Site>) -> Outcome {
     let replicas = site.open(2, LIFETIME).await;
     let before = values(&site.secret().await);
     let leaf = replicas[0].leaf(before[2].as_bytes()).await?;
-    for spoilt in [
+    for corrupt in [
         json!({ "data": { "tls.crt": "Z2FyYmFnZQ==" } }),
         json!({ "data": { "ca.crt": "", "ca.key": null }, "metadata": { "labels": null } }),
     ] {
-        site.spoil(spoilt).await;
-        eventually("what was there before", LIMIT, || async {
+        site.corrupt(corrupt).await;
+        eventually("the earlier content", LIMIT, || async {
             (values(&site.secret().await) == before).then_some(())
         })
         .await;
@@ -161,12 +161,12 @@ async fn what_is_spoilt_in_the_secret_is_mended_from_memory(site: Arc<Site>) -> 
     Ok(())
 }
 
-/// Nobody remembers.
-async fn a_new_replica_makes_do_with_what_is_left(site: Arc<Site>) -> Outcome {
+/// No replica remembers the CA.
+async fn new_replica_uses_what_is_left(site: Arc<Site>) -> Outcome {
     let old = site.open(1, LIFETIME).await;
     let before = values(&site.secret().await);
     old[0].stop();
-    site.spoil(json!({ "data": { "tls.key": "Z2FyYmFnZQ==" } }))
+    site.corrupt(json!({ "data": { "tls.key": "Z2FyYmFnZQ==" } }))
         .await;
     site.open(1, LIFETIME).await;
     let leaf_is_new = values(&site.secret().await);
@@ -176,13 +176,13 @@ async fn a_new_replica_makes_do_with_what_is_left(site: Arc<Site>) -> Outcome {
         json!({ "tls.crt": garbage, "tls.key": garbage, "ca.crt": garbage, "ca.key": garbage });
     site.clear().await;
     site.open(1, LIFETIME).await[0].stop();
-    site.spoil(json!({ "data": all })).await;
+    site.corrupt(json!({ "data": all })).await;
     site.open(1, LIFETIME).await;
     site.trusted().await;
     Ok(())
 }
 
-async fn somebody_elses_secret_is_left_alone(site: Arc<Site>) -> Outcome {
+async fn foreign_secret_is_left_alone(site: Arc<Site>) -> Outcome {
     let own = rcgen::generate_simple_self_signed(vec!["example.com".to_owned()])?;
     let theirs = json!({
         "metadata": { "name": TLS },
@@ -195,7 +195,7 @@ async fn somebody_elses_secret_is_left_alone(site: Arc<Site>) -> Outcome {
         .create(&PostParams::default(), &theirs)
         .await?;
     let replica = site.begin(1, LIFETIME).remove(0);
-    eventually("the replica complains", LIMIT, || async {
+    eventually("the replica reports a fault", LIMIT, || async {
         logged(&replica, "certificate_foreign").then_some(())
     })
     .await;
@@ -207,16 +207,16 @@ async fn somebody_elses_secret_is_left_alone(site: Arc<Site>) -> Outcome {
         after.metadata.resource_version,
         theirs.metadata.resource_version
     );
-    // As the remedy says.
+    // The remedy of `certificate_foreign`.
     site.secrets().delete(TLS, &DeleteParams::default()).await?;
     replica.ready().await;
     Ok(())
 }
 
-async fn beside_cert_manager_the_bundle_is_left_alone(site: Arc<Site>) -> Outcome {
+async fn ca_bundle_of_cert_manager_is_left_alone(site: Arc<Site>) -> Outcome {
     site.annotate(json!("somewhere/else")).await;
     let replica = site.begin(1, LIFETIME).remove(0);
-    eventually("the replica complains", LIMIT, || async {
+    eventually("the replica reports a fault", LIMIT, || async {
         logged(&replica, "ca_bundle_foreign").then_some(())
     })
     .await;
@@ -229,7 +229,7 @@ async fn beside_cert_manager_the_bundle_is_left_alone(site: Arc<Site>) -> Outcom
     Ok(())
 }
 
-async fn without_a_registration_a_replica_is_ready_and_waits_for_it(site: Arc<Site>) -> Outcome {
+async fn replica_without_registration_is_ready_and_waits(site: Arc<Site>) -> Outcome {
     let registrations = site.registrations();
     let name = "zz-ecr-pull-secrets";
     let mut registration = registrations.get(name).await?;

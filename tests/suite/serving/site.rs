@@ -1,80 +1,49 @@
-//! A control plane with the chart's defaults, and as many replicas as a test wants: none at first.
+//! A world whose replicas sign their own certificate, and short ways to change it.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_stand_in::client::Client as Aws;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
 
-use crate::harness::cluster::Cluster;
-use crate::harness::interrupt::clean_up_on_interrupt;
-use crate::harness::namespace::Namespace;
-use crate::harness::replica::{Replica, Settings};
-use crate::harness::world::{
-    CONFIG, OURS, aws_environment, install_chart, keep, logs, write_kubeconfig,
-};
-use crate::harness::{LIMIT, eventually};
+use crate::harness::replica::Replica;
+use crate::harness::world::OURS;
+use crate::harness::{LIMIT, World, eventually};
 
-/// The Secret with CA and leaf.
+/// Name of the Secret with CA and leaf.
 pub const TLS: &str = "ecr-pull-secrets-tls";
 const REGISTRATION: &str = "zz-ecr-pull-secrets";
 
-/// See above.
+/// A world without replicas at first. Each test starts those that it needs.
 pub struct Site {
-    /// The control plane.
-    pub cluster: Cluster,
-    /// The stand-in for AWS.
-    pub aws: Aws,
-    /// Of our ServiceAccount.
-    pub kubeconfig: PathBuf,
-    /// Every CA's key that there ever was, and every leaf's.
+    world: Arc<World>,
+    /// Every CA's and every leaf's key so far.
     keys: Mutex<Vec<String>>,
-    replicas: Mutex<Vec<Arc<Replica>>>,
-    born: AtomicU32,
-    land: AtomicU32,
-    directory: TempDir,
-    _stand_in: aws_stand_in::Handle,
+}
+
+impl Deref for Site {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 impl Site {
-    /// Starts it; `stop` is called on Ctrl-C.
-    pub async fn start(stop: fn()) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("ecr-pull-secrets-")
-            .disable_cleanup(keep())
-            .tempdir()
-            .unwrap();
-        let path = directory.path();
-        clean_up_on_interrupt(path.to_owned(), stop);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stand_in = aws_stand_in::serve(listener).expect("the stand-in starts");
-        let cluster = Cluster::start(&path.join("cluster"), &[]).await;
-        install_chart(&cluster.kubeconfig, &[]);
-        let kubeconfig = path.join("ours.kubeconfig");
-        write_kubeconfig(&cluster, &kubeconfig).await;
+    /// Starts control plane and AWS, and installs the chart.
+    pub async fn start() -> Self {
         Self {
-            cluster,
-            aws: stand_in.client(),
-            kubeconfig,
+            world: World::builder().self_signed().start().await,
             keys: Mutex::default(),
-            replicas: Mutex::default(),
-            born: AtomicU32::new(0),
-            land: AtomicU32::new(0),
-            directory,
-            _stand_in: stand_in,
         }
     }
 
-    /// As right after an install.
+    /// Resets the site to the state after an install: no replica, no certificate, no `caBundle`.
     pub async fn clear(&self) {
-        for replica in std::mem::take(&mut *self.replicas.lock().unwrap()) {
+        for replica in self.take_replicas() {
             replica.stop();
         }
         let _ = self.secrets().delete(TLS, &DeleteParams::default()).await;
@@ -82,54 +51,26 @@ impl Site {
         self.annotate(Value::Null).await;
     }
 
-    /// Starts so many replicas at the same instant, without waiting for anything.
+    /// Starts replicas at the same instant, without waiting for anything.
     pub fn begin(&self, count: usize, lifetime: &str) -> Vec<Arc<Replica>> {
-        let mut environment = aws_environment(self.aws.url());
-        let lifetime = lifetime.to_owned();
-        environment.push(("ECR_PULL_SECRETS_CERTIFICATE_LIFETIME", lifetime));
-        let replicas: Vec<_> = (0..count)
-            .map(|_| {
-                let name = format!("replica-{}", self.born.fetch_add(1, Ordering::Relaxed));
-                Arc::new(Replica::start(&Settings {
-                    directory: self.directory.path(),
-                    name: &name,
-                    kubeconfig: &self.kubeconfig,
-                    certificates: None,
-                    config: CONFIG,
-                    environment: &environment,
-                    log_level: "trace",
-                }))
-            })
-            .collect();
-        self.replicas.lock().unwrap().extend(replicas.clone());
-        replicas
+        let one =
+            |_| self.add_replica(|new| new.env("ECR_PULL_SECRETS_CERTIFICATE_LIFETIME", lifetime));
+        (0..count).map(one).collect()
     }
 
-    /// Starts so many replicas, and has the API server ask them when they are ready.
+    /// Starts replicas, and routes the Service to them when they are ready.
     pub async fn open(&self, count: usize, lifetime: &str) -> Vec<Arc<Replica>> {
         let replicas = self.begin(count, lifetime);
-        let mut addresses = Vec::new();
-        for replica in &replicas {
-            replica.ready().await;
-            addresses.push(replica.https.to_string());
-        }
-        self.cluster.route(&format!("{OURS}/{OURS}"), &addresses);
+        self.route_to(&replicas).await;
         replicas
     }
 
-    /// A namespace and a region of its own.
-    pub async fn namespace(&self) -> Namespace {
-        let number = self.land.fetch_add(1, Ordering::Relaxed);
-        let region = self.aws.region(&format!("serving-land-{number}"));
-        Namespace::of_cluster(self.cluster.client.clone(), region, json!({})).await
-    }
-
-    /// Secrets beside us, as an administrator.
+    /// API of the Secrets in our own namespace.
     pub fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.cluster.client.clone(), OURS)
     }
 
-    /// The Secret with CA and leaf, once it is there.
+    /// The Secret with CA and leaf, once it exists.
     pub async fn secret(&self) -> Secret {
         let secrets = self.secrets();
         let secret = eventually("the Secret with CA and leaf", LIMIT, || async {
@@ -144,22 +85,22 @@ impl Site {
         secret
     }
 
-    /// A part of every key that `secret` returned: what must be in no log.
+    /// A line of every key that `secret` returned: none may be in a log.
     pub fn keys(&self) -> Vec<String> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = keys.iter().filter_map(|key| key.lines().nth(1));
         lines.map(str::to_owned).collect()
     }
 
-    /// Changes the Secret.
-    pub async fn spoil(&self, patch: Value) {
+    /// Corrupts the Secret with CA and leaf.
+    pub async fn corrupt(&self, patch: Value) {
         self.secrets()
             .patch(TLS, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .expect("a Secret");
     }
 
-    /// What the API server trusts.
+    /// The `caBundle`: the CAs that the API server trusts.
     pub async fn bundle(&self) -> Vec<u8> {
         let registration = self.registrations().get(REGISTRATION).await;
         let webhooks = registration.expect("the registration").webhooks;
@@ -170,7 +111,7 @@ impl Site {
             .map_or(Vec::new(), |bundle| bundle.0)
     }
 
-    /// Sets it.
+    /// Sets the `caBundle`.
     pub async fn set_bundle(&self, bundle: Option<&[u8]>) {
         let bundle = bundle.map(|bundle| k8s_openapi::ByteString(bundle.to_vec()));
         let patch = json!([{
@@ -185,7 +126,7 @@ impl Site {
             .expect("the registration");
     }
 
-    /// Tells cert-manager to fill it in, or not.
+    /// Sets or removes the annotation by which cert-manager sets the `caBundle`.
     pub async fn annotate(&self, value: Value) {
         let patch = json!({ "metadata": { "annotations": {
             "cert-manager.io/inject-ca-from": value,
@@ -196,7 +137,7 @@ impl Site {
             .expect("the registration");
     }
 
-    /// Waits until the API server trusts what is in the Secret.
+    /// Waits until the `caBundle` is the Secret's CA.
     pub async fn trusted(&self) {
         eventually("the caBundle is that of the Secret", LIMIT, || async {
             let bundle = text(&self.secret().await, "ca.crt").into_bytes();
@@ -205,7 +146,7 @@ impl Site {
         .await;
     }
 
-    /// How many reviews the API server did without, so far.
+    /// Number of reviews that failed open so far, as the API server counts.
     pub async fn missed(&self) -> f64 {
         let request = http::Request::get("/metrics").body(Vec::new());
         let metrics = self
@@ -222,31 +163,13 @@ impl Site {
             .sum()
     }
 
-    /// The registration.
+    /// API of the registration.
     pub fn registrations(&self) -> Api<MutatingWebhookConfiguration> {
         Api::all(self.cluster.client.clone())
     }
-
-    /// What every process of ours logged so far: names and texts.
-    pub fn logs(&self) -> Vec<(String, String)> {
-        logs(self.directory.path())
-    }
-
-    /// Ends all of it.
-    pub fn stop(&self) {
-        for replica in self.replicas.lock().unwrap().iter() {
-            replica.stop();
-        }
-        self.cluster.stop();
-        if keep() {
-            println!("kept: {}", self.directory.path().display());
-        } else {
-            let _ = std::fs::remove_dir_all(self.directory.path());
-        }
-    }
 }
 
-/// A value of a Secret.
+/// A value of a Secret, as text; empty without it.
 pub fn text(secret: &Secret, key: &str) -> String {
     let value = secret.data.as_ref().and_then(|data| data.get(key));
     let value = value.map(|value| value.0.clone()).unwrap_or_default();

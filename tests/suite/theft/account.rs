@@ -1,5 +1,5 @@
-//! Who tries: our account with its token, the same with every right, and one like it that the
-//! guards do not bind.
+//! The accounts that attempt it: ours with its token, ours with every right, and one with our rights that
+//! the guards do not bind.
 
 use std::sync::Arc;
 
@@ -22,23 +22,23 @@ use crate::harness::namespace::Namespace;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
 
-/// Rows that are under way at a time.
+/// Concurrent rows.
 const AT_ONCE: usize = 8;
 
-/// Somebody who sends requests.
+/// An account that sends requests.
 pub struct Account {
     client: Client,
-    /// The name under which the API server knows it.
+    /// User name at the API server.
     user: String,
-    /// Sent with every request.
+    /// Headers of every request.
     headers: Vec<(&'static str, String)>,
-    /// For looking only.
+    /// Client of an administrator, for reads.
     admin: Client,
 }
 
-/// What the API server said.
+/// An answer of the API server.
 pub struct Answer {
-    /// The status code.
+    /// Status code.
     pub status: StatusCode,
     /// The `message` of the Status; empty for a success.
     pub message: String,
@@ -52,9 +52,8 @@ impl Account {
 
     /// Our ServiceAccount as if cluster-admin were bound to it.
     ///
-    /// To bind it in earnest would spoil the tests that run at the same time. So an administrator
-    /// acts under our name instead, which is all that the guards look at, and with a group that
-    /// RBAC refuses nothing.
+    /// A real binding would disturb concurrent tests. Instead an administrator impersonates our user,
+    /// which is all that the guards check, with a group that has every right.
     pub fn ours_with_every_right(world: &World) -> Self {
         let user = service_account(OURS, OURS);
         let headers = vec![
@@ -92,7 +91,7 @@ impl Account {
     pub async fn send(&self, request: &Request) -> Answer {
         eventually("no conflict with another test", LIMIT, || async {
             let (answer, _) = self.exchange(request).await;
-            // Somebody else may write between our look and our write.
+            // Another test may write between our read and our write.
             let stale =
                 matches!(request.body, Body::AsStored) && answer.status == StatusCode::CONFLICT;
             (!stale).then_some(answer)
@@ -108,7 +107,7 @@ impl Account {
         serde_json::from_slice(&bytes).expect("an object is JSON")
     }
 
-    /// The rows, in words, to which the API server says something else than `expected` does.
+    /// Texts of the rows whose answer differs from the expected verdict.
     pub async fn wrong<'a>(
         &self,
         rows: &'a [Row],
@@ -127,7 +126,7 @@ impl Account {
         wrong
     }
 
-    /// What is wrong with an answer, if anything.
+    /// What is wrong with an answer, if it is wrong.
     pub fn complaint(
         &self,
         request: &Request,
@@ -163,7 +162,7 @@ impl Account {
         }
     }
 
-    /// The answer, and for a success the body, unread: that of a watch does not end.
+    /// The answer, and for a success the unread body: a watch does not end.
     async fn exchange(&self, request: &Request) -> (Answer, Option<KubeBody>) {
         let body = match &request.body {
             Body::None => Vec::new(),
@@ -188,7 +187,7 @@ impl Account {
         for (name, value) in request.headers {
             headers.insert(*name, http::HeaderValue::from_static(value));
         }
-        // Who may impersonate, and does, is that other user and no longer this one.
+        // A request that impersonates another user has headers of its own.
         if request.headers.is_empty() {
             for (name, value) in &self.headers {
                 headers.insert(*name, value.parse().expect("a header"));
@@ -218,7 +217,7 @@ pub struct Unguarded {
 }
 
 impl Unguarded {
-    /// Makes an account in a namespace, binds the rights, and waits until they are there.
+    /// Creates an account in a namespace, binds the rights, and waits until they hold.
     pub async fn new(world: &Arc<World>, namespace: &Namespace) -> Self {
         let name = "unguarded";
         let object = json!({ "metadata": { "name": name } });
@@ -263,7 +262,7 @@ impl Unguarded {
         Self { account, binding }
     }
 
-    /// Takes the rights away again.
+    /// Removes the rights.
     pub async fn remove(self, world: &Arc<World>) {
         bindings(world)
             .delete(&self.binding, &DeleteParams::default())
@@ -288,7 +287,7 @@ fn service_account(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
 
-/// That of our account.
+/// Token of our account.
 fn kubeconfig(world: &World) -> Value {
     let text = std::fs::read_to_string(&world.kubeconfig).expect("a kubeconfig");
     serde_json::from_str(&text).expect("a kubeconfig is JSON")

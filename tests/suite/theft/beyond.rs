@@ -16,10 +16,10 @@ use crate::harness::world::OURS;
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-/// It may give itself any right.
+/// Controller account that may grant itself any right.
 const CONTROLLER: &str = "clusterrole-aggregation-controller";
 
-/// To switch the guards off. No policy can protect policies: RBAC is all that does.
+/// Attempts to disable the guards. No policy can protect policies: only RBAC does.
 pub fn guards() -> Vec<Row> {
     let policies = format!("{ADMISSION}/validatingadmissionpolicies");
     let bindings = format!("{ADMISSION}/validatingadmissionpolicybindings");
@@ -45,7 +45,7 @@ pub fn guards() -> Vec<Row> {
     rows
 }
 
-/// To be somebody else.
+/// Attempts to act as another user.
 pub fn identities(scene: &Scene) -> Vec<Row> {
     let victim = &scene.victim;
     let token = |attempt: &str, namespace: &str, account: &str| {
@@ -116,7 +116,7 @@ pub fn identities(scene: &Scene) -> Vec<Row> {
         )
         .allowed(),
         post(
-            "ask who we are",
+            "ask for our own user",
             "/apis/authentication.k8s.io/v1/selfsubjectreviews",
             json!({
                 "apiVersion": "authentication.k8s.io/v1",
@@ -127,7 +127,7 @@ pub fn identities(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// To have something else read the Secrets for us.
+/// Attempts to have a workload read Secrets for us.
 pub fn workloads(scene: &Scene) -> Vec<Row> {
     let namespace = format!("/api/v1/namespaces/{}", scene.victim);
     let pods = format!("{namespace}/pods");
@@ -169,7 +169,7 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
             "exec",
             &format!("{pod}/exec?command=true&stdout=true"),
         )
-        // A connection knows no dry run; nobody here gets as far as the kubelet.
+        // A connection has no dry run. No attempt here reaches a kubelet.
         .in_earnest()
         .no_right(nothing_else()),
         strategic_patch(
@@ -208,7 +208,7 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// To have more rights, or to touch what others stand on.
+/// Attempts to get more rights, or to change shared objects.
 pub fn rights(scene: &Scene) -> Vec<Row> {
     let namespace = format!("/api/v1/namespaces/{}", scene.victim);
     let rbac = format!("{RBAC}/namespaces/{}", scene.victim);

@@ -1,4 +1,4 @@
-//! Attempts on events: people and controllers act on what they say.
+//! Attempts on events: people and controllers act on their text.
 
 use serde_json::{Value, json};
 
@@ -6,12 +6,12 @@ use super::request::{EVENTS, Row, Verdict, delete, get, merge_patch, post};
 use super::scene::{Scene, event};
 use crate::harness::world::OURS;
 
-// How the guard's sentences end.
+// Ends of the guard's sentences.
 const NAME: &str = "reports events in no name but its own";
 const THEIRS: &str = "changes no events but its own";
 const DELETE: &str = "deletes no events";
 
-/// All of them.
+/// All attempts.
 pub fn rows(scene: &Scene) -> Vec<Row> {
     let mut rows = new(scene);
     rows.extend(stored(scene));
@@ -25,8 +25,8 @@ fn new(scene: &Scene) -> Vec<Row> {
     let ours = event(namespace, OURS);
     let mut component = ours.clone();
     component["reportingComponent"] = json!("kubelet");
-    let mut nobody = ours.clone();
-    nobody["source"] = json!({});
+    let mut unnamed = ours.clone();
+    unnamed["source"] = json!({});
     let mut deprecated = group_event(namespace, OURS);
     deprecated["deprecatedSource"] = json!({ "component": "kubelet" });
     vec![
@@ -46,7 +46,7 @@ fn new(scene: &Scene) -> Vec<Row> {
         .refused(422, "source: Invalid value"),
         post("core, as the kubelet", &core, event(namespace, "kubelet")).guarded(EVENTS, NAME),
         post("core, reportingComponent kubelet", &core, component).guarded(EVENTS, NAME),
-        post("core, of nobody", &core, nobody).guarded(EVENTS, NAME),
+        post("core, without a source", &core, unnamed).guarded(EVENTS, NAME),
     ]
 }
 

@@ -1,10 +1,9 @@
-//! The theft: what somebody can do who has stolen our token.
+//! The theft: what an attacker can do with our stolen token.
 //!
-//! RBAC says which names our account may touch, the guard policies what may be written there.
-//! Every attempt is a row with three verdicts: with our token; with our account and every right
-//! bound to it, where only the guards are left; and with our rights and an account that the guards
-//! do not bind, where only RBAC is left. The last two show that each row can fail: that behind the
-//! barrier it names there is something to be had.
+//! RBAC limits the names that our account may touch. The guard policies limit what it may write there.
+//! Every attempt is a row with three verdicts: with our token; with every right bound to our account,
+//! where only the guards remain; and with our rights on an account that the guards do not bind, where
+//! only RBAC remains. The last two show that each row can fail: without its barrier the attempt succeeds.
 
 mod account;
 mod beyond;
@@ -32,23 +31,23 @@ use crate::harness::{LIMIT, Outcome, World, eventually};
 
 trials!(
     no_other_secret_can_be_read,
-    a_list_by_our_name_holds_nothing_else,
+    list_by_our_name_holds_nothing_else,
     no_other_secret_can_be_written,
-    no_other_type_or_key_under_our_name,
-    the_guards_let_our_own_work_through,
-    the_token_store_holds_tokens_and_nothing_else,
-    the_serving_certificate_is_one,
-    no_lease_but_ours,
-    nothing_in_our_registration_but_the_ca_bundle,
-    events_only_in_our_own_name,
-    the_guards_cannot_be_switched_off,
-    no_other_identity,
-    no_way_through_a_workload,
-    what_is_new_has_its_type_and_only_missed_pods_are_deleted,
-    no_rights_beyond,
-    every_right_bound_to_us_gets_past_no_guard,
-    without_the_guards_the_rights_of_rbac_are_enough,
-    the_controller_token_trick_is_denied,
+    no_other_type_or_key_is_accepted,
+    guards_admit_our_own_work,
+    token_store_accepts_only_tokens,
+    serving_certificate_accepts_nothing_else,
+    no_other_lease_can_be_written,
+    only_ca_bundle_of_our_registration_can_change,
+    events_name_only_us,
+    guards_cannot_be_disabled,
+    no_other_identity_can_be_taken,
+    no_workload_can_be_created,
+    new_installation_is_guarded_too,
+    no_further_right_is_granted,
+    guards_hold_with_every_right_bound,
+    rbac_alone_admits_what_guards_deny,
+    controller_token_trick_is_denied,
 );
 
 async fn no_other_secret_can_be_read(world: Arc<World>) -> Outcome {
@@ -59,52 +58,52 @@ async fn no_other_secret_can_be_written(world: Arc<World>) -> Outcome {
     judge(&world, secrets::write).await
 }
 
-async fn no_other_type_or_key_under_our_name(world: Arc<World>) -> Outcome {
+async fn no_other_type_or_key_is_accepted(world: Arc<World>) -> Outcome {
     judge(&world, secrets::shape).await
 }
 
-async fn the_guards_let_our_own_work_through(world: Arc<World>) -> Outcome {
+async fn guards_admit_our_own_work(world: Arc<World>) -> Outcome {
     judge(&world, secrets::ours).await
 }
 
-async fn the_token_store_holds_tokens_and_nothing_else(world: Arc<World>) -> Outcome {
+async fn token_store_accepts_only_tokens(world: Arc<World>) -> Outcome {
     judge(&world, shared::store).await
 }
 
-async fn the_serving_certificate_is_one(world: Arc<World>) -> Outcome {
+async fn serving_certificate_accepts_nothing_else(world: Arc<World>) -> Outcome {
     judge(&world, shared::certificate).await
 }
 
-async fn no_lease_but_ours(world: Arc<World>) -> Outcome {
+async fn no_other_lease_can_be_written(world: Arc<World>) -> Outcome {
     judge(&world, |_| shared::leases()).await
 }
 
-async fn nothing_in_our_registration_but_the_ca_bundle(world: Arc<World>) -> Outcome {
+async fn only_ca_bundle_of_our_registration_can_change(world: Arc<World>) -> Outcome {
     judge(&world, registration::rows).await
 }
 
-async fn events_only_in_our_own_name(world: Arc<World>) -> Outcome {
+async fn events_name_only_us(world: Arc<World>) -> Outcome {
     judge(&world, events::rows).await
 }
 
-async fn the_guards_cannot_be_switched_off(world: Arc<World>) -> Outcome {
+async fn guards_cannot_be_disabled(world: Arc<World>) -> Outcome {
     judge(&world, |_| beyond::guards()).await
 }
 
-async fn no_other_identity(world: Arc<World>) -> Outcome {
+async fn no_other_identity_can_be_taken(world: Arc<World>) -> Outcome {
     judge(&world, beyond::identities).await
 }
 
-async fn no_way_through_a_workload(world: Arc<World>) -> Outcome {
+async fn no_workload_can_be_created(world: Arc<World>) -> Outcome {
     judge(&world, beyond::workloads).await
 }
 
-async fn no_rights_beyond(world: Arc<World>) -> Outcome {
+async fn no_further_right_is_granted(world: Arc<World>) -> Outcome {
     judge(&world, beyond::rights).await
 }
 
-/// First without guards, to see that RBAC alone would let it through.
-async fn what_is_new_has_its_type_and_only_missed_pods_are_deleted(world: Arc<World>) -> Outcome {
+/// First without guards, to show that RBAC alone admits it.
+async fn new_installation_is_guarded_too(world: Arc<World>) -> Outcome {
     let second = Second::new(&world).await;
     let rows = [second.stores(), second.certificates(), second.pods().await].concat();
     let Second { account, .. } = &second;
@@ -113,14 +112,14 @@ async fn what_is_new_has_its_type_and_only_missed_pods_are_deleted(world: Arc<Wo
     none(&account.wrong(&rows, |row| &row.ours).await)
 }
 
-/// Tries a table with our token.
+/// Tries the rows with our token.
 async fn judge(world: &Arc<World>, rows: impl FnOnce(&Scene) -> Vec<Row>) -> Outcome {
     let rows = rows(Scene::get(world).await);
     let ours = Account::ours(world).await;
     none(&ours.wrong(&rows, |row| &row.ours).await)
 }
 
-/// Fails with all that went wrong.
+/// Fails if any row is wrong, and lists all of them.
 fn none(wrong: &[String]) -> Outcome {
     if wrong.is_empty() {
         return Ok(());
@@ -147,15 +146,15 @@ fn every_row(scene: &Scene) -> Vec<Row> {
     tables.concat()
 }
 
-/// The second barrier without the first. It also shows what is behind RBAC's refusals.
-async fn every_right_bound_to_us_gets_past_no_guard(world: Arc<World>) -> Outcome {
+/// The second barrier without the first. It also shows what RBAC alone refuses.
+async fn guards_hold_with_every_right_bound(world: Arc<World>) -> Outcome {
     let rows = every_row(Scene::get(&world).await);
     let account = Account::ours_with_every_right(&world);
     none(&account.wrong(&rows, |row| &row.with_every_right).await)
 }
 
-/// The first barrier without the second: whatever a guard denies, RBAC would let through.
-async fn without_the_guards_the_rights_of_rbac_are_enough(world: Arc<World>) -> Outcome {
+/// The first barrier without the second: RBAC admits everything that a guard denies.
+async fn rbac_alone_admits_what_guards_deny(world: Arc<World>) -> Outcome {
     let rows = every_row(Scene::get(&world).await);
     let namespace = Namespace::new(&world).await;
     let unguarded = Unguarded::new(&world, &namespace).await;
@@ -167,8 +166,8 @@ async fn without_the_guards_the_rights_of_rbac_are_enough(world: Arc<World>) -> 
     none(&wrong)
 }
 
-/// RBAC lets a list through by its field selector; what comes is for us to look at.
-async fn a_list_by_our_name_holds_nothing_else(world: Arc<World>) -> Outcome {
+/// RBAC admits a list with our name in its field selector. The test checks the result.
+async fn list_by_our_name_holds_nothing_else(world: Arc<World>) -> Outcome {
     let scene = Scene::get(&world).await;
     let ours = Account::ours(&world).await;
     let list = |selector: &str| {
@@ -185,15 +184,15 @@ async fn a_list_by_our_name_holds_nothing_else(world: Arc<World>) -> Outcome {
     for item in items {
         assert_eq!(item["metadata"]["name"], SECRET);
     }
-    // Authorization looks at the first of two names; nothing has both.
+    // Authorization checks the first of two names. No object has both.
     let two = format!("metadata.name%3D{SECRET},metadata.name%3Dgold");
     let listed = ours.read(&list(&two)).await;
     assert_eq!(listed["items"], json!([]));
     Ok(())
 }
 
-/// In earnest: RBAC lets a Secret of our name be made, and a controller fills in what it asks for.
-async fn the_controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
+/// A real write: RBAC admits a Secret of our name, and a controller fills in the token that it asks for.
+async fn controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
     Scene::get(&world).await;
     let namespace = Namespace::new(&world).await;
     let gold = rich_account(&namespace).await;
@@ -212,7 +211,7 @@ async fn the_controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
     none(&ours.wrong(&trick, |row| &row.ours).await)?;
     assert!(namespace.secret().await.is_none());
 
-    // The same with the same rights, where the guards do not look: it is they who stop it.
+    // The same rights on an account without guards: so the guards stop it.
     let unguarded = Unguarded::new(&world, &namespace).await;
     let wrong = unguarded
         .account
@@ -234,7 +233,7 @@ async fn the_controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// An account `rich` that may read the Secret `gold`; the path of that Secret.
+/// Creates an account `rich` that may read the Secret `gold`; the path of that Secret.
 async fn rich_account(namespace: &Namespace) -> String {
     let gold = json!({ "metadata": { "name": "gold" }, "stringData": { "k": "v" } });
     let _: Secret = namespace.create(gold).await.expect("a Secret");
@@ -257,7 +256,7 @@ async fn rich_account(namespace: &Namespace) -> String {
     secrets::path(&namespace.name, "gold")
 }
 
-/// The token that a controller puts into a Secret, as read by an account.
+/// Waits for the token that a controller writes into a Secret, and reads it as an account.
 async fn token(account: &Account, path: &str) -> String {
     let request = get("the Secret of our name", path);
     let token: Value = eventually("a token in the Secret", LIMIT, || async {

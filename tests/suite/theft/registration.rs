@@ -1,5 +1,5 @@
-//! Attempts on webhook configurations: whoever may change one can have every Secret that anybody
-//! writes sent to an address of his choice.
+//! Attempts on webhook configurations: an account that may change one can have every written Secret sent
+//! to an address of its choice.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,7 +12,7 @@ use super::request::{
 };
 use super::scene::{OTHERS, Scene, WEBHOOKS};
 
-// How the guard's sentences end.
+// Ends of the guard's sentences.
 const HOOK: &str = "changes nothing in its webhook configuration but caBundle";
 const LIST: &str = "but caBundle, not the list of webhooks";
 const METADATA: &str = "but caBundle, not its metadata";
@@ -21,12 +21,12 @@ const NEITHER: &str = "neither creates nor deletes webhook configurations";
 
 const EVIL: &str = "https://evil.example/x";
 
-/// The path of ours.
+/// Path of our registration.
 pub fn ours() -> String {
     format!("{WEBHOOKS}/zz-ecr-pull-secrets")
 }
 
-/// To point it elsewhere, or at something else.
+/// Attempts to point it to another address or resource.
 pub fn url() -> Row {
     let patch = json!([
         { "op": "remove", "path": "/webhooks/0/clientConfig/service" },
@@ -35,7 +35,7 @@ pub fn url() -> Row {
     json_patch("url instead of service", &ours(), patch).guarded(REGISTRATION, HOOK)
 }
 
-/// All of them.
+/// All attempts.
 pub fn rows(scene: &Scene) -> Vec<Row> {
     let mut rows = vec![url()];
     rows.extend(one_operation(scene));
@@ -269,7 +269,7 @@ fn other_patches() -> Vec<Row> {
     ]
 }
 
-/// What the program may do, and does.
+/// Changes that the program makes, and may make.
 fn ca_bundle() -> Vec<Row> {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![]).unwrap().self_signed(&key);

@@ -1,70 +1,70 @@
-//! One attempt: a request, and what the API server is to say to it.
+//! One attempt: a request, and the expected verdict of the API server.
 
 use http::{Method, header};
 use serde_json::Value;
 
-/// The guard over Secrets.
+/// Guard of Secrets.
 pub const SECRETS: &str = "ecr-pull-secrets-guard-secrets";
-/// The guard over our registration.
+/// Guard of our registration.
 pub const REGISTRATION: &str = "ecr-pull-secrets-guard-registration";
-/// The guard over events.
+/// Guard of events.
 pub const EVENTS: &str = "ecr-pull-secrets-guard-events";
-/// The guard over everything else.
+/// Guard of everything else.
 pub const REST: &str = "ecr-pull-secrets-guard-rest";
-/// How the only sentence of `REST` ends.
+/// End of the only sentence of `REST`.
 pub const NOTHING_ELSE: &str = "and nothing else";
 
-/// Who decided, and what. Told by the API server's own words, so that nothing passes for another
-/// reason than the one that is meant.
+/// Which barrier decided, and how. The API server's own words show it, so that no row passes for
+/// another reason.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Done, or for a dry run: it would have been.
+    /// The API server did it, or would have without the dry run.
     Allowed,
-    /// RBAC says that this user cannot.
+    /// RBAC denies it.
     Rbac,
-    /// This guard policy denies, with a sentence that ends like this.
+    /// This guard policy denies it, with a sentence that ends like this.
     Guard(&'static str, &'static str),
-    /// Neither of the two: the API server itself refuses, with this code and in these words.
+    /// The API server itself refuses, with this code and these words.
     Refused(u16, &'static str),
 }
 
-/// What a request carries.
+/// Body of a request.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// Nothing.
+    /// No body.
     None,
-    /// This, under this content type.
+    /// This value, with this content type.
     Json(&'static str, Value),
-    /// What is stored at the path just then, unchanged.
+    /// The object that is stored at the path, unchanged.
     AsStored,
 }
 
-/// A request in the words of HTTP.
+/// An HTTP request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What is tried, in words.
+    /// The attempt, in words.
     pub attempt: String,
-    /// Its method.
+    /// Method.
     pub method: Method,
-    /// Its path, with a query if it needs one.
+    /// Path, with a query if needed.
     pub path: String,
-    /// Its body.
+    /// Body.
     pub body: Body,
     /// Further headers.
     pub headers: &'static [(&'static str, &'static str)],
     dry_run: bool,
 }
 
-/// A row of the table: a request, and its verdict by who sends it.
+/// A row of the table: a request, and its verdict for each account.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What is sent.
+    /// The request.
     pub request: Request,
-    /// With our token.
+    /// Verdict with our token.
     pub ours: Verdict,
-    /// If every right there is were bound to our account.
+    /// Verdict with every right bound to our account.
     pub with_every_right: Verdict,
-    /// With our rights, but an account that the guards do not bind.
+    /// Verdict with our rights on an account that the guards do not bind.
     pub without_guards: Verdict,
 }
 
@@ -93,7 +93,7 @@ impl Request {
         }
     }
 
-    /// The content type, if there is a body.
+    /// Content type, if there is a body.
     pub fn content_type(&self) -> Option<(header::HeaderName, &'static str)> {
         let content_type = match self.body {
             Body::None => return None,
@@ -103,7 +103,7 @@ impl Request {
         Some((header::CONTENT_TYPE, content_type))
     }
 
-    /// The same, and not as a dry run.
+    /// The same, without dry run.
     pub fn in_earnest(self) -> Self {
         Self {
             dry_run: false,
@@ -111,11 +111,10 @@ impl Request {
         }
     }
 
-    /// The path and query to send it to; for whatever may write, that of a dry run.
+    /// Path and query; a request that may write is a dry run.
     ///
-    /// A dry run goes through authorization, validation and admission, guards included, all the
-    /// same; only the last step, the write, is left out. So no attempt disturbs another, or a test
-    /// that runs at the same time on the same objects, even where it is meant to succeed.
+    /// A dry run goes through authorization, validation and admission, with the guards. Only the write is
+    /// omitted. So no attempt disturbs another one or a concurrent test, even if it succeeds.
     pub fn target(&self) -> String {
         if !self.dry_run {
             return self.path.clone();
@@ -124,23 +123,23 @@ impl Request {
         format!("{}{separator}dryRun=All", self.path)
     }
 
-    /// We may do it, and so may everybody with our rights.
+    /// We may do it, and so may any account with our rights.
     pub fn allowed(self) -> Row {
         self.row(Verdict::Allowed, Verdict::Allowed, Verdict::Allowed)
     }
 
-    /// RBAC denies it; `granted` is what comes if somebody binds the right to our account.
+    /// RBAC denies it. `granted` is the verdict if the right is bound to our account.
     pub fn no_right(self, granted: Verdict) -> Row {
         self.row(Verdict::Rbac, granted, Verdict::Rbac)
     }
 
-    /// RBAC lets it through. It takes the guard to stop it.
+    /// RBAC admits it, and only the guard denies it.
     pub fn guarded(self, policy: &'static str, says: &'static str) -> Row {
         let denied = Verdict::Guard(policy, says);
         self.row(denied.clone(), denied, Verdict::Allowed)
     }
 
-    /// The API server takes it from nobody.
+    /// The API server refuses it from every account.
     pub fn refused(self, code: u16, says: &'static str) -> Row {
         let refused = Verdict::Refused(code, says);
         self.row(refused.clone(), refused.clone(), refused)
@@ -156,22 +155,22 @@ impl Request {
     }
 }
 
-/// Reads.
+/// A read.
 pub fn get(attempt: &str, path: &str) -> Request {
     Request::new(Method::GET, attempt, path)
 }
 
-/// Deletes.
+/// A deletion.
 pub fn delete(attempt: &str, path: &str) -> Request {
     Request::new(Method::DELETE, attempt, path)
 }
 
-/// Creates.
+/// A creation.
 pub fn post(attempt: &str, path: &str, body: Value) -> Request {
     Request::new(Method::POST, attempt, path).with_body("application/json", body)
 }
 
-/// Replaces an object by itself.
+/// A replacement of an object with itself.
 pub fn put_as_stored(attempt: &str, path: &str) -> Request {
     Request {
         body: Body::AsStored,
@@ -179,36 +178,36 @@ pub fn put_as_stored(attempt: &str, path: &str) -> Request {
     }
 }
 
-/// Server-side apply, as the program does it.
+/// Server-side apply, as the program sends it.
 pub fn apply(attempt: &str, path: &str, body: Value) -> Request {
     let path = format!("{path}?fieldManager=ecr-pull-secrets");
     Request::new(Method::PATCH, attempt, &path).with_body("application/apply-patch+yaml", body)
 }
 
-/// The same, fields of others included.
+/// The same, with force over other managers' fields.
 pub fn force_apply(attempt: &str, path: &str, body: Value) -> Request {
     let mut request = apply(attempt, path, body);
     request.path.push_str("&force=true");
     request
 }
 
-/// Patches by operations.
+/// A JSON patch.
 pub fn json_patch(attempt: &str, path: &str, body: Value) -> Request {
     Request::new(Method::PATCH, attempt, path).with_body("application/json-patch+json", body)
 }
 
-/// Patches by overlaying.
+/// A merge patch.
 pub fn merge_patch(attempt: &str, path: &str, body: Value) -> Request {
     Request::new(Method::PATCH, attempt, path).with_body("application/merge-patch+json", body)
 }
 
-/// Patches by overlaying, lists by key.
+/// A strategic merge patch.
 pub fn strategic_patch(attempt: &str, path: &str, body: Value) -> Request {
     Request::new(Method::PATCH, attempt, path)
         .with_body("application/strategic-merge-patch+json", body)
 }
 
-/// A JSON merge patch.
+/// Merges an overlay into a value, as a merge patch does.
 pub fn lay_over(value: &mut Value, overlay: &Value) {
     let Value::Object(fields) = overlay else {
         *value = overlay.clone();

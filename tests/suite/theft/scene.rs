@@ -1,5 +1,5 @@
-//! What the attempts are made on: namespaces of their own, in which an administrator has put
-//! something worth stealing. No attempt on it writes anything, so that one scene serves them all.
+//! The scene of the attempts: namespaces in which an administrator has put something worth stealing. No
+//! attempt writes there, so one scene serves all of them.
 
 use std::sync::Arc;
 
@@ -19,35 +19,35 @@ use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
 
-/// The API of the registration.
+/// API path of registrations.
 pub const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
-/// A registration of somebody else's.
+/// Name of a foreign registration.
 pub const OTHERS: &str = "theft-others";
 
-/// Where `kubectl apply` keeps a copy of the object, token and all.
+/// Annotation in which `kubectl apply` keeps a copy of the object, with its token.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 static SCENE: OnceCell<Scene> = OnceCell::const_new();
 
 /// Names of namespaces.
 pub struct Scene {
-    /// Somebody else's: a Secret `gold`, an account `rich`, a pod `p`, a ConfigMap `cm`, and an
-    /// event of the kubelet, `kubelet-said`.
+    /// Foreign objects: a Secret `gold`, an account `rich`, a pod `p`, a ConfigMap `cm`, and an event of
+    /// the kubelet, `kubelet-said`.
     pub victim: String,
-    /// Holds a pull Secret that the program made for a pod, and an event of ours, `ours`.
+    /// A pull Secret that the program wrote for a pod, and an event of ours, `ours`.
     pub managed: String,
-    /// Holds nothing.
+    /// No object.
     pub empty: String,
-    /// A pull Secret of ours to which somebody added a label, an annotation and a key.
+    /// A pull Secret of ours with a foreign label, annotation and key.
     pub edited: String,
-    /// A pull Secret of ours to which somebody added an owner and a finalizer.
+    /// A pull Secret of ours with a foreign owner and finalizer.
     pub owned: String,
-    /// A pull Secret of somebody who wrote it with `kubectl apply`.
+    /// A foreign pull Secret, written with `kubectl apply`.
     pub foreign: String,
-    /// The same after we took it over.
+    /// The same after adoption.
     pub adopted: String,
-    /// A Secret of our name and mark that is no pull Secret.
+    /// A Secret with our name and label that is no pull Secret.
     pub opaque: String,
 }
 
@@ -88,7 +88,7 @@ pub fn pull_secret() -> Value {
     })
 }
 
-/// An event in the core API, as somebody.
+/// An event in the core API, from a source.
 pub fn event(namespace: &str, speaker: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -107,7 +107,7 @@ pub fn event(namespace: &str, speaker: &str) -> Value {
     })
 }
 
-/// What is on everything that the program writes.
+/// Label and annotation of everything that the program writes.
 pub fn marks() -> Value {
     json!({
         "labels": { "app.kubernetes.io/managed-by": "ecr-pull-secrets" },
@@ -115,7 +115,7 @@ pub fn marks() -> Value {
     })
 }
 
-/// That of a self-signed installation: the replicas here have files.
+/// Creates the Secret of a self-signed installation: the replicas here have files.
 async fn serving_certificate(world: &Arc<World>) {
     let secrets: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
     let secret = serde_json::from_value(shared::serving_certificate()).expect("a Secret");
@@ -123,9 +123,9 @@ async fn serving_certificate(world: &Arc<World>) {
     made.expect("a Secret");
 }
 
-/// The API server looks for new policies once a second, and the chart is not much older.
+/// Waits until the guards are in force: the API server reads new policies once a second.
 async fn guards_are_in_force(world: &Arc<World>) {
-    // With every right, since nothing but a guard is to stand in the way.
+    // With every right, so that only a guard can deny.
     let account = Account::ours_with_every_right(world);
     let mut secret = pull_secret();
     secret["type"] = json!("Opaque");
@@ -151,7 +151,7 @@ async fn guards_are_in_force(world: &Arc<World>) {
         let complaint = eventually(&request.attempt, LIMIT, || async {
             let answer = account.send(&request).await;
             let complaint = account.complaint(&request, &with_every_right, &answer);
-            // Not yet, or for good.
+            // A success means that the guard is not in force yet.
             (!answer.status.is_success()).then_some(complaint)
         })
         .await;
@@ -159,12 +159,12 @@ async fn guards_are_in_force(world: &Arc<World>) {
     }
 }
 
-/// The program itself is to leave these alone.
+/// Labels that make the program leave a namespace alone.
 async fn namespace(world: &Arc<World>) -> Namespace {
     Namespace::with_labels(world, json!({ "ecr-pull-secrets.dev/inject": "false" })).await
 }
 
-/// Without any webhook in it, so that nobody else notices.
+/// Creates a foreign registration without a webhook, so that it affects no other test.
 async fn others_registration(world: &Arc<World>) {
     let all: Api<MutatingWebhookConfiguration> = Api::all(world.cluster.client.clone());
     let mut object = MutatingWebhookConfiguration::default();
@@ -195,7 +195,7 @@ async fn opaque(world: &Arc<World>) -> String {
     opaque.name
 }
 
-/// The program's own work, for a pod. With it comes the token store.
+/// The program's own work for a pod. It creates the token store as well.
 async fn managed(world: &Arc<World>) -> String {
     let managed = Namespace::new(world).await;
     managed.pod("pod", &managed.image("app")).await;
@@ -219,10 +219,9 @@ async fn like_managed(world: &Arc<World>) -> Namespace {
 
 async fn edited(world: &Arc<World>) -> String {
     let edited = like_managed(world).await;
-    let who = json!({ "who": "x" });
-    let edit =
-        json!({ "metadata": { "labels": who, "annotations": who }, "data": { "k": "eA==" } });
-    edited.foreign_secret("somebody", edit).await;
+    let foreign = json!({ "by": "x" });
+    let edit = json!({ "metadata": { "labels": foreign, "annotations": foreign }, "data": { "k": "eA==" } });
+    edited.foreign_secret("another", edit).await;
     edited.name
 }
 
@@ -237,7 +236,7 @@ async fn owned(world: &Arc<World>) -> String {
         "uid": owner.metadata.uid,
     });
     let edit = json!({ "metadata": { "ownerReferences": [owner], "finalizers": ["x.io/y"] } });
-    owned.foreign_secret("somebody", edit).await;
+    owned.foreign_secret("another", edit).await;
     owned.name
 }
 

@@ -1,5 +1,5 @@
-//! Attempts in a second installation, made for them: one that has no token store and no serving
-//! certificate yet, and that may create missed pods again. So the first one stays as it ships.
+//! Attempts in a second installation, which has no token store and no serving certificate yet and may
+//! re-create missed pods. The first installation stays as it ships.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use crate::harness::namespace::{Namespace, pod};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
 
-// Guards have no namespace; these are the second ones.
+// Guards have no namespace: these are the names of the second ones.
 const SECRETS: &str = "second-guard-secrets";
 const REST: &str = "second-guard-rest";
 const PENDING: &str = "of a controller that re-creates them, and nothing else";
 
-/// An installation without guards, at first.
+/// An installation that has no guards at first.
 pub struct Second {
-    /// Its account, by its token.
+    /// Its account, with its token.
     pub account: Account,
     installation: Installation,
 }
 
 impl Second {
-    /// Makes account and rights, and waits for them.
+    /// Creates account and rights, and waits until they hold.
     pub async fn new(world: &Arc<World>) -> Self {
         let installation = Installation::new(world, "config.repair.recreatePods=true").await;
         let namespace = &installation.namespace.name;
@@ -40,7 +40,7 @@ impl Second {
         }
     }
 
-    /// Makes the guards, and waits until they are in force.
+    /// Creates the guards, and waits until they are in force.
     pub async fn guard(&self) {
         let guards = self.installation.rendered("guard");
         let guards = guards.replace("ecr-pull-secrets-guard-", "second-guard-");
@@ -49,10 +49,10 @@ impl Second {
         other["type"] = json!("x");
         let namespace = &self.namespace().name;
         let store = path(namespace, STORE);
-        let nobodys = format!("/api/v1/namespaces/{namespace}/pods/nobodys");
+        let ownerless = format!("/api/v1/namespaces/{namespace}/pods/ownerless");
         for (request, guard) in [
             (apply("Secrets are guarded", &store, other), SECRETS),
-            (delete("the rest is guarded", &nobodys), REST),
+            (delete("the rest is guarded", &ownerless), REST),
         ] {
             eventually(&request.attempt, LIMIT, || async {
                 let answer = self.account.send(&request).await;
@@ -66,7 +66,7 @@ impl Second {
         &self.installation.namespace
     }
 
-    /// What may be written where there is no token store yet.
+    /// Attempts to create a token store.
     pub fn stores(&self) -> Vec<Row> {
         let account = json!({ "annotations": { ACCOUNT: OURS } });
         let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1" }]);
@@ -128,7 +128,7 @@ impl Second {
         rows
     }
 
-    /// What may be written where there is no serving certificate yet.
+    /// Attempts to create a serving certificate.
     pub fn certificates(&self) -> Vec<Row> {
         let account = json!({ "annotations": { ACCOUNT: OURS } });
         let path = path(&self.namespace().name, TLS);
@@ -169,7 +169,7 @@ impl Second {
         rows
     }
 
-    /// Which pods may be deleted, and what else may be done to them.
+    /// Attempts to delete and change pods.
     pub async fn pods(&self) -> Vec<Row> {
         let owner = json!({ "metadata": { "name": "owner" } });
         let owner: ConfigMap = self.namespace().create(owner).await.expect("a ConfigMap");
@@ -179,11 +179,11 @@ impl Second {
             ("done", Some(("ReplicaSet", true)), "Succeeded"),
             ("owned", Some(("ReplicaSet", false)), "Pending"),
             ("of-a-job", Some(("Job", true)), "Pending"),
-            ("nobodys", None, "Pending"),
+            ("ownerless", None, "Pending"),
         ] {
             let mut object = pod(name, "x");
             if let Some((kind, controller)) = controller {
-                // Of no API that there is: neither the garbage collector nor the controller looks.
+                // No such API exists, so that no controller and no garbage collector acts on it.
                 object["metadata"]["ownerReferences"] = json!([{
                     "apiVersion": "example.com/v1",
                     "kind": kind,
@@ -218,7 +218,7 @@ impl Second {
             guarded("a pod that is done", "done"),
             guarded("a Pending pod with an owner that is no controller", "owned"),
             guarded("a Pending pod of a Job", "of-a-job"),
-            guarded("a Pending pod of nobody", "nobodys"),
+            guarded("a Pending pod without an owner", "ownerless"),
             delete("all pods", &all).no_right(denied()),
             post("evict", &format!("{}/eviction", one("missed")), eviction).no_right(denied()),
             strategic_patch("patch", &one("missed"), label).no_right(denied()),

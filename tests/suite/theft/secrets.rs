@@ -10,26 +10,26 @@ use super::scene::{Scene, pull_secret};
 use crate::harness::namespace::SECRET;
 use crate::harness::world::OURS;
 
-/// What makes a controller fill in an account's token.
+/// Annotation for which a controller fills in an account's token.
 pub const ACCOUNT: &str = "kubernetes.io/service-account.name";
 
-// How the guard's sentences end.
-/// Of a name that we write nowhere, or not there.
+// Ends of the guard's sentences.
+/// For a name that we do not write there.
 pub const NAME: &str = "and ecr-pull-secrets-tokens in its own namespace";
 const TYPE: &str = "of type kubernetes.io/dockerconfigjson";
 const KEY: &str = "writes no key of a pull Secret but .dockerconfigjson";
-/// Of one that could not be written again.
+/// For an immutable Secret.
 pub const IMMUTABLE: &str = "makes no Secret immutable";
-/// Of what would make others act on it.
+/// For owners and finalizers, on which controllers act.
 pub const OWNER: &str = "sets no owner and no finalizer";
-/// Of one that is not marked as ours.
+/// For a Secret without our label.
 pub const MARK: &str = "is labelled app.kubernetes.io/managed-by=ecr-pull-secrets";
-/// Of what others may take for a request.
+/// For labels and annotations, which controllers may take for a request.
 pub const LABEL: &str = "adds no label but app.kubernetes.io/managed-by";
 /// The same.
 pub const ANNOTATION: &str = "adds no annotation but its own";
 
-/// To read them.
+/// Attempts to read Secrets.
 pub fn read(scene: &Scene) -> Vec<Row> {
     let Scene {
         victim, managed, ..
@@ -96,7 +96,7 @@ pub fn read(scene: &Scene) -> Vec<Row> {
     rows
 }
 
-/// To write others than ours, or to write ours in any other way than by a patch.
+/// Attempts to write other Secrets, or ours by any other verb than patch.
 pub fn write(scene: &Scene) -> Vec<Row> {
     let Scene {
         victim,
@@ -138,7 +138,7 @@ pub fn write(scene: &Scene) -> Vec<Row> {
         apply("apply here, the body says elsewhere", &ours, misplaced)
             .refused(400, "does not match the namespace"),
         put_as_stored("PUT ours", &ours).no_right(Verdict::Allowed),
-        delete("delete somebody else's of our name", &path(foreign, SECRET)).guarded(SECRETS, MARK),
+        delete("delete a foreign one of our name", &path(foreign, SECRET)).guarded(SECRETS, MARK),
         delete(
             "delete one of our name and another type",
             &path(opaque, SECRET),
@@ -159,7 +159,7 @@ pub fn write(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// To make one of our name something else than a registry login.
+/// Attempts to write something else than a registry login under our name.
 pub fn shape(scene: &Scene) -> Vec<Row> {
     let Scene {
         victim,
@@ -302,19 +302,19 @@ pub fn shape(scene: &Scene) -> Vec<Row> {
             json!({ "data": { "k": "eQ==" } }),
         )
         .guarded(SECRETS, KEY),
-        strategic_patch("change a foreign label", &theirs, label("who", json!("y")))
+        strategic_patch("change a foreign label", &theirs, label("by", json!("y")))
             .guarded(SECRETS, LABEL),
         strategic_patch(
             "change a foreign annotation",
             &theirs,
-            json!({ "metadata": { "annotations": { "who": "y" } } }),
+            json!({ "metadata": { "annotations": { "by": "y" } } }),
         )
         .guarded(SECRETS, ANNOTATION),
     ]);
     rows
 }
 
-/// What the program does: here the guards are not to be in the way.
+/// Writes of the program, which the guards must admit.
 pub fn ours(scene: &Scene) -> Vec<Row> {
     let Scene {
         managed,
@@ -352,13 +352,13 @@ pub fn ours(scene: &Scene) -> Vec<Row> {
         )
         .allowed(),
         apply(
-            "rotate after somebody added label, annotation and key",
+            "rotate with a foreign label, annotation and key",
             &path(edited, SECRET),
             rotated.clone(),
         )
         .allowed(),
         apply(
-            "rotate after somebody added owner and finalizer",
+            "rotate with a foreign owner and finalizer",
             &path(owned, SECRET),
             rotated.clone(),
         )
@@ -377,14 +377,14 @@ pub fn ours(scene: &Scene) -> Vec<Row> {
         .allowed(),
         delete("clean up ours", &path(managed, SECRET)).allowed(),
         delete(
-            "clean up after somebody added label, annotation and key",
+            "clean up with a foreign label, annotation and key",
             &path(edited, SECRET),
         )
         .allowed(),
     ]
 }
 
-/// Of a Secret.
+/// Path of a Secret.
 pub fn path(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets/{name}")
 }

@@ -1,5 +1,4 @@
-//! Attempts on what the replicas share in our own namespace: the token store, the serving
-//! certificate and the lease.
+//! Attempts on the shared objects of our own namespace: token store, serving certificate and Lease.
 
 use serde_json::{Value, json};
 
@@ -11,21 +10,21 @@ use super::scene::{Scene, marks};
 use super::secrets::{ANNOTATION, IMMUTABLE, LABEL, MARK, NAME, OWNER, path};
 use crate::harness::world::OURS;
 
-/// The token store's name.
+/// Name of the token store.
 pub const STORE: &str = "ecr-pull-secrets-tokens";
-/// Of a token store that is none.
+/// For a token store of another type.
 pub const OPAQUE: &str = "writes no token store but of type Opaque";
 const DELETE: &str = "does not delete its token store";
-/// The name of the Secret with CA and serving certificate.
+/// Name of the Secret with CA and serving certificate.
 pub const TLS: &str = "ecr-pull-secrets-tls";
-/// Of a serving certificate that is none.
+/// For a serving certificate of another type.
 pub const NO_TLS: &str = "writes no serving certificate but of type kubernetes.io/tls";
-/// Of one that holds more.
+/// For a serving certificate with another key.
 pub const TLS_KEY: &str = "certificate but tls.crt, tls.key, ca.crt and ca.key";
 const TLS_DELETE: &str = "does not delete its serving certificate";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
 
-/// The token store as the program makes it.
+/// The token store, as the program writes it.
 pub fn token_store() -> Value {
     let mut metadata = marks();
     metadata["name"] = json!(STORE);
@@ -38,7 +37,7 @@ pub fn token_store() -> Value {
     })
 }
 
-/// On the store that is there.
+/// Attempts on the existing token store.
 pub fn store(scene: &Scene) -> Vec<Row> {
     let victim = &scene.victim;
     let guarded = |says| Verdict::Guard(SECRETS, says);
@@ -98,7 +97,7 @@ pub fn store(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// CA and serving certificate as the program makes them, as far as the API server looks.
+/// CA and serving certificate, as far as the API server checks them.
 pub fn serving_certificate() -> Value {
     let mut metadata = marks();
     metadata["name"] = json!(TLS);
@@ -111,7 +110,7 @@ pub fn serving_certificate() -> Value {
     })
 }
 
-/// On the serving certificate that is there.
+/// Attempts on the existing serving certificate.
 pub fn certificate(scene: &Scene) -> Vec<Row> {
     let victim = &scene.victim;
     let guarded = |says| Verdict::Guard(SECRETS, says);
@@ -176,7 +175,7 @@ pub fn certificate(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// On leases. No guard looks at them.
+/// Attempts on Leases. No guard checks them.
 pub fn leases() -> Vec<Row> {
     let lease = |name: &str| {
         json!({

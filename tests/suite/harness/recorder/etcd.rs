@@ -1,6 +1,5 @@
-//! Every revision of every Secret, in order, from etcd's own watch. One that breaks goes on after
-//! the last revision that was seen: etcd forgets none within the five minutes in which the API
-//! server has it compact.
+//! Every revision of every Secret, in order, from etcd's own watch. A broken watch resumes after the
+//! last revision that it saw: the API server compacts etcd every five minutes, and not before.
 
 use std::time::Duration;
 
@@ -18,10 +17,10 @@ use tokio::time::sleep;
 use super::{OURS, Recorder};
 
 const PREFIX: &str = "/registry/secrets/";
-/// The first key after all that begin with the prefix.
+/// First key after those with the prefix.
 const END: &str = "/registry/secrets0";
 
-/// Follows it for ever.
+/// Follows etcd forever.
 pub async fn follow(url: String, recorder: Recorder) {
     let address = url.trim_start_matches("http://").to_owned();
     let mut next = 1;
@@ -30,7 +29,7 @@ pub async fn follow(url: String, recorder: Recorder) {
         if broken == Some(Broken::Compacted) {
             return recorder.lock().fault(OURS, "etcd has forgotten revisions");
         }
-        // It may be down, or start.
+        // etcd may be down, or starting.
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -40,7 +39,7 @@ enum Broken {
     Compacted,
 }
 
-/// Follows it until the connection breaks.
+/// Follows etcd until the connection breaks.
 async fn watch(address: &str, next: &mut i64, recorder: &Recorder) -> Option<Broken> {
     let stream = TcpStream::connect(address).await.ok()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -58,7 +57,7 @@ async fn watch(address: &str, next: &mut i64, recorder: &Recorder) -> Option<Bro
     let mut pending = BytesMut::new();
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { break };
-        // A message of many events comes in many frames: only the last one is searched.
+        // A large message comes in many frames: only the newest one is searched for its end.
         let mut from = pending.len();
         pending.extend_from_slice(&data);
         while let Some(end) = pending.iter().skip(from).position(|byte| *byte == b'\n') {

@@ -1,8 +1,8 @@
-//! Watches every version of every pull Secret, and of the token store, and remembers whether one
-//! was worse than the one before: see [`version`].
+//! Records every version of every pull Secret and of the token store, and every fault: a version that is
+//! worse than the one before, see [`version`].
 //!
-//! It sees all of them or says that it did not: from etcd, whose history outlives a restart of the
-//! API server and of etcd itself; or from the API server, as long as that one does not restart.
+//! It sees all versions, or records that it lost some. It reads them from etcd, whose history survives a
+//! restart of the API server and of etcd itself, or from an API server that must not restart.
 
 mod etcd;
 mod version;
@@ -22,39 +22,36 @@ use super::world::OURS;
 pub use version::Held;
 use version::Version;
 
-/// The token store's name.
+/// Name of the token store.
 const STORE: &str = "ecr-pull-secrets-tokens";
 
-/// What was seen so far.
+/// A record of all versions so far.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
-    /// The latest version in each namespace.
+    /// Latest version in each namespace.
     namespaces: BTreeMap<String, Version>,
-    /// In how many namespaces an entry holds this token.
+    /// Number of entries that hold each token.
     holders: BTreeMap<u64, usize>,
-    /// The latest tokens of the store, by region.
+    /// Latest tokens of the store, by region.
     store: BTreeMap<String, Held>,
-    /// All tokens that ever were in the store, by region.
+    /// All tokens that the store ever held, by region.
     stored: BTreeMap<String, BTreeSet<u64>>,
     versions: usize,
-    /// Where, and what.
+    /// Namespace and text of each fault.
     faults: Vec<(String, String)>,
 }
 
 impl Recorder {
-    /// Follows etcd, for as long as the runtime lives. The API server has to write JSON there:
-    /// [`Recorder::STORAGE`].
+    /// Follows etcd for as long as the runtime lives. The world needs
+    /// [`json_storage`](super::builder::Builder::json_storage).
     pub fn of_etcd(url: &str) -> Self {
         let this = Self::default();
         tokio::spawn(etcd::follow(url.to_owned(), this.clone()));
         this
     }
-
-    /// The flag of `up` that makes etcd legible.
-    pub const STORAGE: &str = "--kube-apiserver-arg=--storage-media-type=application/json";
 
     /// Follows the API server, which must not restart meanwhile.
     pub fn of_api(client: Client) -> Self {
@@ -67,7 +64,7 @@ impl Recorder {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(Event::Init) if is_complete => {
-                        recorder.lock().fault(OURS, "lost the thread");
+                        recorder.lock().fault(OURS, "the watch lost versions");
                     }
                     Ok(Event::Init | Event::InitDone) => is_complete = true,
                     Ok(Event::InitApply(secret) | Event::Apply(secret)) => recorder.saw(&secret),
@@ -75,7 +72,7 @@ impl Recorder {
                         let namespace = secret.namespace().unwrap_or_default();
                         recorder.lost(&namespace, &secret.name_any());
                     }
-                    // It goes on where it was, or begins anew, which is noticed above.
+                    // The watch resumes, or starts again with Init, which is a fault.
                     Err(_) => {}
                 }
             }
@@ -83,7 +80,7 @@ impl Recorder {
         this
     }
 
-    /// Enters a version.
+    /// Records a version.
     fn saw(&self, secret: &Secret) {
         let namespace = secret.namespace().unwrap_or_default();
         match secret.name_any().as_str() {
@@ -93,14 +90,14 @@ impl Recorder {
         }
     }
 
-    /// Enters that an object is gone.
+    /// Records a deletion.
     fn lost(&self, namespace: &str, name: &str) {
         if name == SECRET || name == STORE && namespace == OURS {
             self.lock().fault(namespace, "deleted");
         }
     }
 
-    /// Versions so far.
+    /// Number of versions so far.
     pub fn versions(&self) -> usize {
         self.lock().versions
     }
@@ -110,22 +107,22 @@ impl Recorder {
         self.lock().store.get(region).copied()
     }
 
-    /// How many different tokens the store ever held for a region.
+    /// Number of different tokens that the store ever held for a region.
     pub fn stored_ever(&self, region: &str) -> usize {
         self.lock().stored.get(region).map_or(0, BTreeSet::len)
     }
 
-    /// In how many entries of pull Secrets a token is right now.
+    /// Number of entries of pull Secrets that hold a token now.
     pub fn holders(&self, token: u64) -> usize {
         self.lock().holders.get(&token).copied().unwrap_or(0)
     }
 
-    /// Fails if any version was worse than the one before.
+    /// Fails if there was a fault.
     pub fn assert_sound(&self) {
         self.assert_sound_where(|_| true);
     }
 
-    /// The same in these namespaces and of the store.
+    /// The same for these namespaces and the token store.
     pub fn assert_sound_in(&self, namespaces: &[&str]) {
         self.assert_sound_where(|name| name == OURS || namespaces.contains(&name));
     }
@@ -209,7 +206,7 @@ impl Seen {
     }
 }
 
-/// Shows that it notices what it is there for.
+/// Shows that the recorder notices every kind of fault.
 pub fn notices_every_kind_of_fault() {
     version::notices_every_kind_of_fault();
 }

@@ -1,4 +1,4 @@
-//! One version of a pull Secret, and what is wrong with it.
+//! One version of a pull Secret, and its faults.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,17 +11,17 @@ use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-/// A token, without the token.
+/// Hash and expiry of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// A hash of it.
+    /// Hash of the token.
     pub token: u64,
-    /// When it ends, in Unix seconds, as it says itself.
+    /// Expiry in Unix seconds, from the token itself.
     pub expires: i64,
 }
 
 impl Held {
-    /// Looks into an `auth`; the stand-in's tokens say when they end, as real ones do.
+    /// Reads an `auth`. The stand-in's tokens hold their expiry, as real ones do.
     pub fn read(auth: &str) -> Result<Self, String> {
         let decode = |text: &[u8]| BASE64_STANDARD.decode(text).map_err(|_| "bad base64");
         let pair = decode(auth.as_bytes())?;
@@ -37,17 +37,17 @@ impl Held {
     }
 }
 
-/// What a version of a pull Secret holds.
+/// Content of a version of a pull Secret.
 #[derive(Clone, Debug)]
 pub struct Version {
-    /// Of the object.
+    /// UID of the object.
     pub uid: String,
-    /// The tokens by host.
+    /// Tokens by host.
     pub hosts: BTreeMap<String, Held>,
 }
 
 impl Version {
-    /// Reads a Secret as strictly as a kubelet, and compares it with its own annotations.
+    /// Parses a Secret as strictly as the kubelet does, and compares it with its annotations.
     pub fn read(secret: &Secret) -> Result<Self, String> {
         let metadata = &secret.metadata;
         let is_type = secret.type_.as_deref() == Some("kubernetes.io/dockerconfigjson");
@@ -68,7 +68,7 @@ impl Version {
             let held = Held::read(auth).map_err(|why| format!("{host}: {why}"))?;
             let entry = described.0.get(host).ok_or("a host is in no annotation")?;
             let said = entry.lifetime.expires_at.as_second();
-            // The token itself says whole seconds.
+            // The token has whole seconds.
             if (said - held.expires).abs() > 1 {
                 return Err(format!("{host}: ends at {}, says {said}", held.expires));
             }
@@ -84,7 +84,7 @@ impl Version {
         Ok(Self { uid, hosts })
     }
 
-    /// What is worse than before.
+    /// Faults in comparison with the version before.
     pub fn faults_after(&self, before: Option<&Self>) -> Vec<String> {
         let Some(before) = before else {
             return Vec::new();
@@ -113,7 +113,7 @@ fn owned() -> (&'static String, &'static String) {
     (&LABEL.0, &LABEL.1)
 }
 
-/// Shows that each fault is one.
+/// Shows that each kind of fault is noticed.
 pub fn notices_every_kind_of_fault() {
     const HOST: &str = "123456789012.dkr.ecr.test-land-1.amazonaws.com";
     const OTHER: &str = "210987654321.dkr.ecr.test-land-1.amazonaws.com";
