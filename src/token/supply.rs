@@ -145,8 +145,8 @@ impl Supply {
         }
     }
 
-    /// The token that the leader spreads. When the old one is due, a new one is minted and stored
-    /// before any other use.
+    /// The token that the leader writes into Secrets. When the old one is due, a new one is minted,
+    /// and is in the store before this returns.
     ///
     /// # Errors
     ///
