@@ -25,7 +25,7 @@ impl Backoff {
         next.max(self.first).min(self.longest)
     }
 
-    /// The pause after so many failures in a row; the first is 1.
+    /// The pause after this number of failures in a row; the first is 1.
     pub fn nth(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.first

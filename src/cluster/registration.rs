@@ -124,7 +124,7 @@ pub(crate) struct Exclusions {
 }
 
 impl Exclusions {
-    /// Reads the registration. Where the API server forbids that for good, nothing is known to be
+    /// Reads the registration. Where the API server forbids that permanently, nothing is known to be
     /// left out.
     ///
     /// # Errors

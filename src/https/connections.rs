@@ -220,7 +220,7 @@ impl Connections {
             return false;
         };
         self.metrics
-            .connection_cut(record.phase().name(), reason.name());
+            .connection_evicted(record.phase().name(), reason.name());
         record.evict();
         true
     }

@@ -1,13 +1,14 @@
-//! What is done about one pod: it is told of, and what its Secret lacks is found.
+//! What the leader does about one stored pod: it reports the pod, and finds what its Secret lacks.
 
 use std::time::Duration;
 
+use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::identity::{Identity, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::workload::plan::Workload;
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -21,14 +22,15 @@ use crate::facts;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
-/// Between two attempts to tell, while the API server is in trouble.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// So long is tried at once; after that another sweep has to see the pod, and no other one waits.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A node that had no good credentials at its first attempts may have some at the next.
-const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// Pauses between two attempts to report, while the API server is in trouble.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+/// The time for all attempts. After it, the next sweep reports the pod, and no other pod waits.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The age from which a pod's missing credentials are reported: its node may have them at the next
+/// attempt.
+const CREDENTIALS_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
-/// How a stored pod stands, by the plan that admission makes for it.
+/// The standing of a stored pod, by the plan that admission makes for it.
 async fn standing_of(term: &Term, pod: &ObservedPod) -> PodStanding {
     let config = term.engine.live.snapshot();
     let workload = Workload {
@@ -47,9 +49,8 @@ async fn standing_of(term: &Term, pod: &ObservedPod) -> PodStanding {
     }
 }
 
-/// Does what there is to do about a pod, except for its Secret: the registries that one must open,
-/// and does not, are returned.
-pub(crate) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Registry, Identity)>> {
+/// Reports the pod where necessary. Returns the registries that its Secret must open and does not.
+pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Registry, Identity)>> {
     match standing_of(term, pod).await {
         PodStanding::Fine => None,
         PodStanding::Missed => {
@@ -70,14 +71,15 @@ pub(crate) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Regist
     }
 }
 
-/// Has the Secret of a namespace open registries. The caller waits so long; the work goes on.
-pub(crate) async fn repair(
+/// Makes the Secret of a namespace open registries. The caller waits for at most `limit`; the work
+/// goes on.
+pub(super) async fn repair(
     term: &Term,
     namespace: &str,
     registries: &[(Registry, Identity)],
-    patience: Duration,
+    limit: Duration,
 ) -> Ensured {
-    let done_by = Instant::now() + patience;
+    let done_by = Instant::now() + limit;
     let wanted = Wanted {
         target: &term.engine.target(namespace),
         registries,
@@ -88,7 +90,7 @@ pub(crate) async fn repair(
     term.engine.pull_secrets.ensure(wanted).await
 }
 
-/// Tells of a missed pod, and counts it. Whether it is one, and told.
+/// Reports and counts a missed pod. Returns whether it is one, and reported.
 async fn report(term: &Term, pod: &ObservedPod) -> bool {
     let (reports, cause) = (&term.reports, Cause::PodMissed);
     let claim = match reports.claim(pod.uid(), cause.name()) {
@@ -96,7 +98,7 @@ async fn report(term: &Term, pod: &ObservedPod) -> bool {
         Claimed::Busy => return false,
         Claimed::Done => return true,
     };
-    let (mut pause, end) = (PAUSES.0, Instant::now() + PATIENCE);
+    let (mut pause, end) = (Duration::ZERO, Instant::now() + REPORT_TIMEOUT);
     let excluded = loop {
         let exclusions = reports.exclusions();
         match exclusions
@@ -108,13 +110,13 @@ async fn report(term: &Term, pod: &ObservedPod) -> bool {
                 reports.sweep_soon();
                 return false;
             }
-            None => pause = wait(pause).await,
+            None => pause = wait_after(pause).await,
         }
     };
     if excluded {
         return false;
     }
-    let Some(is_first) = tell(term, pod, cause).await else {
+    let Some(is_first) = raise(term, pod, cause).await else {
         return false;
     };
     if is_first {
@@ -130,10 +132,9 @@ async fn report(term: &Term, pod: &ObservedPod) -> bool {
     true
 }
 
-/// Says what stands between a pod and its image, where the registry refused it. A token that ECR
-/// takes for dead before its time is replaced.
+/// Reports why ECR refused a pull of the pod. A token that ECR rejects before its expiry is replaced.
 async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[(Registry, Identity)]) {
-    let is_old = |created| clock::now().duration_since(created) > GRACE;
+    let is_old = |created| clock::now().duration_since(created) > CREDENTIALS_GRACE;
     for cause in &pod.refusals {
         let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
         let is_of_credentials = is_of_token || *cause == Cause::PullUnauthenticated;
@@ -151,19 +152,19 @@ async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[(Registry, Ident
     }
 }
 
-/// Says why a pod's Secret cannot be made, where somebody has to do something about it.
+/// Reports why a pod's Secret cannot be written, if retrying alone does not help.
 pub(super) async fn explain(term: &Term, pod: &ObservedPod, cause: Cause) {
     if cause.retry() != Retry::Soon {
         once(term, pod, cause, "a pod waits for its pull secret").await;
     }
 }
 
-/// Tells of a cause once for each pod.
+/// Reports a cause once for each pod.
 async fn once(term: &Term, pod: &ObservedPod, cause: Cause, message: &str) {
     let Claimed::Ours(claim) = term.reports.claim(pod.uid(), cause.name()) else {
         return;
     };
-    let Some(is_first) = tell(term, pod, cause).await else {
+    let Some(is_first) = raise(term, pod, cause).await else {
         return;
     };
     if is_first {
@@ -177,15 +178,16 @@ async fn once(term: &Term, pod: &ObservedPod, cause: Cause, message: &str) {
     claim.done();
 }
 
-/// Tells. Whether nobody had told it before; nothing where it could not be told for now.
-async fn tell(term: &Term, pod: &ObservedPod, cause: Cause) -> Option<bool> {
+/// Raises the Event. Returns whether it is the first one of this cause and pod; `None` if the API
+/// server did not take it in time.
+async fn raise(term: &Term, pod: &ObservedPod, cause: Cause) -> Option<bool> {
     let about = pod.reference();
-    let (mut pause, mut may_be_ours) = (PAUSES.0, false);
-    let end = Instant::now() + PATIENCE;
+    let (mut pause, mut may_be_ours) = (Duration::ZERO, false);
+    let end = Instant::now() + REPORT_TIMEOUT;
     loop {
         match term.engine.events.report(&about, cause).await {
             Reported::First => return Some(true),
-            // An earlier attempt of ours may have succeeded without our hearing of it.
+            // An earlier attempt of ours may have succeeded although its answer got lost.
             Reported::Before => return Some(may_be_ours),
             Reported::Unclear(_) if Instant::now() >= end => {
                 term.reports.sweep_soon();
@@ -198,16 +200,18 @@ async fn tell(term: &Term, pod: &ObservedPod, cause: Cause) -> Option<bool> {
                     pod = pod.name(),
                     cause = cause.name(),
                     %error,
-                    "cannot tell of a pod"
+                    "cannot report a pod"
                 );
                 return Some(true);
             }
         }
-        pause = wait(pause).await;
+        pause = wait_after(pause).await;
     }
 }
 
-async fn wait(pause: Duration) -> Duration {
+/// Waits for the pause that follows `last`, and returns it.
+async fn wait_after(last: Duration) -> Duration {
+    let pause = PAUSES.after(last);
     sleep(pause).await;
-    (pause * 2).min(PAUSES.1)
+    pause
 }

@@ -56,7 +56,7 @@ pub(crate) async fn run(
         let mut loops = JoinSet::new();
         if is_leading {
             info!("leading");
-            while changes.try_recv().is_ok() {} // the sweep looks at everything anyway
+            while changes.try_recv().is_ok() {} // the sweep checks everything anyway
             loops = start(&term);
         }
         // The receiver outlives the term, so the loop that reads it is part of this task.

@@ -1,8 +1,8 @@
-//! Pods that wait: those that admission missed are told of, those whose Secret is missing or stale
-//! get it, and where ECR refuses a pull, the pod's Events say why.
+//! Pending pods: a missed pod is reported, a Secret that is missing or stale is written, and where
+//! ECR refuses a pull, the pod's Events say why.
 //!
-//! A watch of Pending pods brings them, in small pages, and nothing of them is kept. Pods that run
-//! already are the business of the [sweep](super::sweep).
+//! A watch of Pending pods brings them, in small pages, and stores none of them. The
+//! [sweep](super::sweep) checks pods that run already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::cluster::pods::{ObservedPod, PAGE_SIZE};
 use crate::cluster::watch::interrupted;
 use crate::pull_secret::ensure::Ensured;
 
-/// Pods attended to at a time.
-pub(crate) const AT_A_TIME: usize = 16;
+/// The most pods that are attended to at a time.
+pub(super) const MAX_PODS: usize = 16;
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
@@ -36,14 +36,14 @@ async fn watch(term: &Term) {
     let events = watcher(api, config)
         .default_backoff()
         .inspect(|event| {
-            // A pod may have come and left Pending before this list began: the sweep sees it.
+            // A pod may have come and left Pending before this list began: the sweep checks it.
             if matches!(event, Ok(Event::InitDone)) {
                 term.reports.gap.notify_one();
             }
         })
         .filter_map(|event| async move {
             match event {
-                // One that leaves Pending comes as deleted, and has been seen before.
+                // A pod that leaves Pending arrives as deleted, and was seen before.
                 Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
                 Ok(Event::InitApply(pod) | Event::Apply(pod)) => Some(pod),
                 Err(error) => {
@@ -53,12 +53,12 @@ async fn watch(term: &Term) {
             }
         });
     events
-        .for_each_concurrent(AT_A_TIME, |pod: ObservedPod| {
+        .for_each_concurrent(MAX_PODS, |pod: ObservedPod| {
             async move {
                 term.engine.wants.note(std::slice::from_ref(&pod));
                 if let Some(registries) = attend(term, &pod).await {
-                    // The work runs by itself, once for each namespace. What it waits for, the pod's
-                    // owner may be the one to know.
+                    // The work goes on by itself, once for each namespace. The pod's owner may have
+                    // to remove the obstacle.
                     let repaired = repair(term, pod.namespace(), &registries, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
                         explain(term, &pod, cause).await;

@@ -1,19 +1,18 @@
-//! Namespaces that get the pull Secret without waiting for a pod, those of the future included.
+//! Namespaces that get the pull Secret before they have a pod, future ones included.
 //!
-//! A watch of namespaces, of metadata only and only while there is something to provision, brings
-//! each that is new or got other labels; [`PullSecrets::ensure`] does the rest, and goes on by itself
-//! where the API server is in trouble. A namespace that waits for a token waits here: thousands of
-//! them would otherwise each try for themselves.
+//! A watch of namespace metadata brings each namespace that is new or has new labels. It runs only if
+//! the configuration provisions something. [`PullSecrets::ensure`] does the rest, and retries by
+//! itself while the API server is in trouble. A namespace that lacks a token waits here, because
+//! thousands of them would otherwise each retry.
 //!
 //! [`PullSecrets::ensure`]: crate::pull_secret::ensure::PullSecrets::ensure
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Retry;
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::identity::{Identity, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::workload::plan::NamespaceFact;
@@ -24,6 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -33,14 +33,14 @@ use crate::cluster::watch::{announcement, follow};
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
-/// Namespaces at a time.
-const AT_A_TIME: usize = 16;
-/// How long one of them may hold a place; its work goes on after that.
-const TURN: Duration = Duration::from_secs(10);
-/// How often those that wait for a token are tried again.
-const RETRY: Duration = Duration::from_secs(10);
+/// The most namespaces at a time.
+const MAX_NAMESPACES: usize = 16;
+/// The wait for one namespace before the next; its work goes on.
+const PROVISION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time between two attempts for namespaces that lack a token.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a namespace is to open, and with whose rights.
+/// The registries of a namespace, each with the identity that opens it.
 type Grants = Vec<(Registry, Identity)>;
 
 /// Runs until it is dropped.
@@ -54,7 +54,7 @@ pub(super) async fn run(term: Arc<Term>) {
         queue,
         waiting: Mutex::default(),
     });
-    let work = queued.for_each_concurrent(AT_A_TIME, |(namespace, grants)| {
+    let work = queued.for_each_concurrent(MAX_NAMESPACES, |(namespace, grants)| {
         let this = this.clone();
         async move { this.provide(namespace, grants).await }
     });
@@ -64,7 +64,7 @@ pub(super) async fn run(term: Arc<Term>) {
 struct Provisioning {
     term: Arc<Term>,
     queue: UnboundedSender<(String, Grants)>,
-    /// Namespaces that wait for a token, or for their Secret to be written.
+    /// Namespaces that lack a token, or whose Secret is not written yet.
     waiting: Mutex<HashMap<String, Grants>>,
 }
 
@@ -74,38 +74,39 @@ impl Provisioning {
             Api::<PartialObjectMeta<Namespace>>::all(self.term.engine.clients.watch.clone()),
             watcher::Config::default(),
         );
-        let mut told = HashSet::new();
-        // Nobody waits for the first list.
+        let mut logged = HashSet::new();
+        // No caller waits for the first list.
         let (announce, _) = announcement();
         follow("namespaces", events, announce, |event| match event {
             Event::Init | Event::InitDone => {}
             Event::InitApply(namespace) | Event::Apply(namespace) => {
-                self.saw(&namespace.metadata, &mut told);
+                self.saw(&namespace.metadata, &mut logged);
             }
             Event::Delete(namespace) => {
-                self.waiting()
+                self.waiting
+                    .lock()
                     .remove(namespace.metadata.name.as_deref().unwrap_or_default());
             }
         })
         .await;
     }
 
-    /// `told` are the registries whose denial was told.
-    fn saw(&self, metadata: &ObjectMeta, told: &mut HashSet<Registry>) {
+    /// `logged` has the registries whose denial was logged.
+    fn saw(&self, metadata: &ObjectMeta, logged: &mut HashSet<Registry>) {
         let name = metadata.name.as_deref().unwrap_or_default();
         let engine = &self.term.engine;
         let config = engine.live.snapshot();
         let grants = engine.wants.provisioned(&config, metadata, |registry| {
-            if !told.contains(&registry) {
+            if !logged.contains(&registry) {
                 warn!(
                     namespace = name,
                     registry = registry.host(),
-                    "the rules deny a registry that is to be provisioned, here and maybe elsewhere"
+                    "the rules deny a registry that provision lists, in this namespace and maybe in others"
                 );
-                told.insert(registry);
+                logged.insert(registry);
             }
         });
-        self.waiting().remove(name);
+        self.waiting.lock().remove(name);
         if !grants.is_empty() {
             // The other end lives as long as this.
             let _ = self.queue.unbounded_send((name.to_owned(), grants));
@@ -120,7 +121,7 @@ impl Provisioning {
             let key = TokenKey::new(identity.clone(), &registry);
             let held = self.term.engine.supply.held(&key);
             let works = held.is_some_and(|token| clock::now() < token.expires_at);
-            // A token that a namespace asks for is charged to it; this one is the configuration's.
+            // Charged to no namespace: the configuration asks for this token.
             let side = if works || self.term.engine.supply.refresh(&key, &config).await.is_ok() {
                 &mut ready
             } else {
@@ -129,7 +130,7 @@ impl Provisioning {
             side.push((registry, identity));
         }
         if !ready.is_empty() {
-            let end = Instant::now() + TURN;
+            let end = Instant::now() + PROVISION_TIMEOUT;
             let wanted = Wanted {
                 target: &self.term.engine.target(&namespace),
                 registries: &ready,
@@ -140,31 +141,27 @@ impl Provisioning {
             match self.term.engine.pull_secrets.ensure(wanted).await {
                 Ensured::Fresh => {}
                 Ensured::Written => info!(namespace, "provisioned"),
-                // What stands in the way has been told.
+                // The cause has been logged.
                 Ensured::Late(cause) if cause.retry() == Retry::Never => {}
                 Ensured::Late(_) => late.append(&mut ready),
             }
         }
         if !late.is_empty() {
-            self.waiting().insert(namespace, late);
+            self.waiting.lock().insert(namespace, late);
         }
     }
 
     async fn try_again(&self) {
         loop {
-            sleep(RETRY).await;
-            let waiting = std::mem::take(&mut *self.waiting());
+            sleep(RETRY_INTERVAL).await;
+            let waiting = std::mem::take(&mut *self.waiting.lock());
             for job in waiting {
-                // It may have opted out, or begun to end, while it waited.
+                // It may have opted out, or be terminating, by now.
                 let known = self.term.engine.namespaces.cached(&job.0);
                 if matches!(known, Some(NamespaceFact::Active(Wish::None | Wish::In))) {
                     let _ = self.queue.unbounded_send(job);
                 }
             }
         }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Grants>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

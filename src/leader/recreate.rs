@@ -27,7 +27,7 @@ const SETTLE_TIME: Duration = Duration::from_secs(10);
 /// The least age of a pod that is deleted. The API server gives ages in whole seconds, and a pod
 /// that comes after a deletion must be told from one that was there before.
 const MIN_AGE: SignedDuration = SignedDuration::from_secs(2);
-/// The time between two looks at the candidates.
+/// The time between two checks of the candidates.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Adds a missed pod to the candidates, if it may be deleted.

@@ -1,15 +1,16 @@
-//! What this process has said and done about pods, so that it says and does it once.
+//! What this process has reported and done about pods, so that it happens once.
 //!
-//! It outlives a leadership, and it is bounded. What is forgotten, and what another replica said,
-//! the API server remembers: Events have deterministic names.
+//! The memory outlives a term, and it is bounded. The API server knows what this process forgets and
+//! what other replicas reported: Events have deterministic names.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
@@ -17,59 +18,60 @@ use tracing::warn;
 use crate::cluster::client::Clients;
 use crate::cluster::registration::Exclusions;
 
-/// So many are remembered; the oldest is forgotten for the next.
-const REMEMBERED: usize = 16_384;
-/// Pods that a controller made after we deleted its first are left for so long.
-const RECREATE_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+/// The most entries in memory; the oldest makes way for the next.
+const MAX_ENTRIES: usize = 16_384;
+/// The time for which a controller's new pods stay, after the deletion of its first.
+const RECREATE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+/// The pause before the registration is read again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// See above; there is one per process.
+/// The memory of one process.
 #[derive(Default)]
 pub(crate) struct Reports {
     hasher: RandomState,
-    memory: Mutex<Memory>,
-    /// The watch of pods began anew, and what came and went before is not known.
+    memory: Mutex<ReportMemory>,
+    /// Notified when the watch of pods starts again: pods may have come and gone unseen.
     pub(crate) gap: Notify,
     unfinished: AtomicBool,
 }
 
 #[derive(Default)]
-struct Memory {
-    /// What is being done, or done: then true.
+struct ReportMemory {
+    /// False while in progress, true when done.
     done: HashMap<u64, bool>,
     order: VecDeque<u64>,
-    /// By controller: when we deleted a pod of it first.
+    /// The time of the first deletion, by controller.
     recreated: HashMap<u64, Timestamp>,
     exclusions: Arc<Exclusions>,
 }
 
-/// Whether something is to be done.
+/// The answer to a claim.
 pub(crate) enum Claimed<'a> {
-    /// By whoever holds this.
-    Ours(Claim<'a>),
-    /// Somebody is at it.
+    /// The caller does it.
+    Ours(ReportClaim<'a>),
+    /// Another task does it.
     Busy,
-    /// It is done.
     Done,
 }
 
-/// The promise to do something that nobody else does meanwhile. Dropped, it is taken back.
-pub(crate) struct Claim<'a> {
+/// The exclusive right to do one thing about one pod. Dropped, it is free again.
+pub(crate) struct ReportClaim<'a> {
     reports: &'a Reports,
     key: u64,
 }
 
-impl Claim<'_> {
-    /// It is done, and is not to be done again.
+impl ReportClaim<'_> {
+    /// Marks it as done.
     pub(crate) fn done(self) {
-        if let Some(is_done) = self.reports.lock().done.get_mut(&self.key) {
+        if let Some(is_done) = self.reports.memory.lock().done.get_mut(&self.key) {
             *is_done = true;
         }
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for ReportClaim<'_> {
     fn drop(&mut self) {
-        let mut memory = self.reports.lock();
+        let mut memory = self.reports.memory.lock();
         if memory.done.get(&self.key) == Some(&false) {
             memory.done.remove(&self.key);
             memory.order.retain(|key| *key != self.key);
@@ -78,12 +80,12 @@ impl Drop for Claim<'_> {
 }
 
 impl Reports {
-    /// A pod could not be told of: another sweep has to see it, and soon.
+    /// A pod could not be reported: the next sweep must come soon.
     pub(crate) fn sweep_soon(&self) {
         self.unfinished.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that was asked for since the last time.
+    /// Whether [`Reports::sweep_soon`] was called since the last time.
     pub(crate) fn take_unfinished(&self) -> bool {
         self.unfinished.swap(false, Ordering::Relaxed)
     }
@@ -91,7 +93,7 @@ impl Reports {
     /// Claims to do `what` about a pod.
     pub(crate) fn claim(&self, uid: &str, what: &str) -> Claimed<'_> {
         let key = self.key((uid, what));
-        let mut memory = self.lock();
+        let mut memory = self.memory.lock();
         match memory.done.get(&key) {
             Some(true) => return Claimed::Done,
             Some(false) => return Claimed::Busy,
@@ -99,16 +101,16 @@ impl Reports {
         }
         memory.done.insert(key, false);
         memory.order.push_back(key);
-        if memory.order.len() > REMEMBERED
+        if memory.order.len() > MAX_ENTRIES
             && let Some(oldest) = memory.order.pop_front()
         {
             memory.done.remove(&oldest);
         }
-        Claimed::Ours(Claim { reports: self, key })
+        Claimed::Ours(ReportClaim { reports: self, key })
     }
 
-    /// Whether a pod of this controller may be deleted, to be made anew: it was made before we deleted
-    /// the first. Where what comes after that lacks the reference, too, deleting it helps nobody.
+    /// Whether a pod of this controller may be deleted: it is older than our first deletion. If newer
+    /// pods lack the reference as well, deleting them does not help.
     pub(crate) fn may_recreate(
         &self,
         controller: &str,
@@ -116,46 +118,42 @@ impl Reports {
         now: Timestamp,
     ) -> bool {
         let key = self.key(controller);
-        let mut memory = self.lock();
-        if memory.recreated.len() >= REMEMBERED {
+        let mut memory = self.memory.lock();
+        if memory.recreated.len() >= MAX_ENTRIES {
             memory
                 .recreated
-                .retain(|_, first| now.duration_since(*first) < RECREATE_AGAIN);
+                .retain(|_, first| now.duration_since(*first) < RECREATE_INTERVAL);
         }
         let first = memory.recreated.entry(key).or_insert(now);
-        // The API server tells when a pod was made in whole seconds.
+        // The API server gives creation times in whole seconds.
         let is_older = |first: &Timestamp| created.as_second() < first.as_second();
-        if !is_older(first) && now.duration_since(*first) >= RECREATE_AGAIN {
+        if !is_older(first) && now.duration_since(*first) >= RECREATE_INTERVAL {
             *first = now;
         }
         is_older(first)
     }
 
-    /// What the registration leaves out, as it was read last.
+    /// The namespaces that the registration left out when it was read last.
     pub(crate) fn exclusions(&self) -> Arc<Exclusions> {
-        self.lock().exclusions.clone()
+        self.memory.lock().exclusions.clone()
     }
 
-    /// Reads the registration; again and again until the API server answers.
+    /// Reads the registration, and retries until the API server answers.
     pub(crate) async fn read_registration(&self, clients: &Clients) {
         loop {
             match Exclusions::read(&clients.call).await {
                 Ok(exclusions) => {
-                    self.lock().exclusions = Arc::new(exclusions);
+                    self.memory.lock().exclusions = Arc::new(exclusions);
                     return;
                 }
                 Err(error) => warn!(%error, "cannot read our registration"),
             }
-            sleep(Duration::from_secs(1)).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
     fn key(&self, of: impl Hash) -> u64 {
         self.hasher.hash_one(of)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +161,7 @@ impl Reports {
 mod tests {
     use super::*;
 
-    fn ours<'a>(reports: &'a Reports, uid: &str, what: &str) -> Claim<'a> {
+    fn ours<'a>(reports: &'a Reports, uid: &str, what: &str) -> ReportClaim<'a> {
         match reports.claim(uid, what) {
             Claimed::Ours(claim) => claim,
             Claimed::Busy => panic!("{what} {uid}: busy"),
@@ -172,31 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_not_done_again_and_what_is_dropped_is() {
+    fn done_report_is_never_claimed_again() {
         let reports = Reports::default();
-        let claim = ours(&reports, "uid", "told");
-        assert!(matches!(reports.claim("uid", "told"), Claimed::Busy));
+        let claim = ours(&reports, "uid", "reported");
+        assert!(matches!(reports.claim("uid", "reported"), Claimed::Busy));
         drop(claim);
-        ours(&reports, "uid", "told").done();
-        assert!(matches!(reports.claim("uid", "told"), Claimed::Done));
+        ours(&reports, "uid", "reported").done();
+        assert!(matches!(reports.claim("uid", "reported"), Claimed::Done));
         ours(&reports, "uid", "deleted").done();
-        ours(&reports, "other", "told").done();
+        ours(&reports, "other", "reported").done();
     }
 
     #[test]
-    fn memory_is_bounded_and_forgets_the_oldest() {
+    fn full_memory_forgets_the_oldest_entry() {
         let reports = Reports::default();
-        for number in 0..=REMEMBERED {
-            ours(&reports, &number.to_string(), "told").done();
+        for number in 0..=MAX_ENTRIES {
+            ours(&reports, &number.to_string(), "reported").done();
         }
-        assert_eq!(reports.lock().done.len(), REMEMBERED);
-        assert_eq!(reports.lock().order.len(), REMEMBERED);
-        assert!(matches!(reports.claim("1", "told"), Claimed::Done));
-        ours(&reports, "0", "told").done();
+        assert_eq!(reports.memory.lock().done.len(), MAX_ENTRIES);
+        assert_eq!(reports.memory.lock().order.len(), MAX_ENTRIES);
+        assert!(matches!(reports.claim("1", "reported"), Claimed::Done));
+        ours(&reports, "0", "reported").done();
     }
 
     #[test]
-    fn what_a_controller_made_after_a_deletion_is_left_for_an_hour() {
+    fn pods_after_a_deletion_stay_for_an_hour() {
         let reports = Reports::default();
         let at = |seconds: i64| Timestamp::new(1_000_000 + seconds, 0).unwrap();
         assert!(reports.may_recreate("set", at(0), at(10)));

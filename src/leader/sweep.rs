@@ -2,35 +2,36 @@
 //! gap.
 //!
 //! It finds what the watch cannot: pods that run already from an image on their node, and running
-//! pods whose Secret is missing or stale. And it learns which namespaces use the pull Secret at
-//! all, for the [clean-up](super::cleanup).
+//! pods whose Secret is missing or stale. It also finds the Secrets that pods name, for the
+//! [clean-up](super::cleanup).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::target::Target;
 use futures::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::attend::{attend, repair};
 use super::cleanup;
-use super::pods::AT_A_TIME;
+use super::pods::MAX_PODS;
 use super::term::Term;
 use crate::cluster::pages::Pages;
 use crate::cluster::refusal::Refusal;
 
-/// Between two sweeps.
-const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// After one that could not tell of every pod.
-const SOON: Duration = Duration::from_secs(60);
-/// After a sweep that did not come to its end.
-const RETRY: Duration = Duration::from_secs(5);
-/// A Secret gets so much time before the next pod's turn, so that not everything starts at once.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time between two sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The time after a sweep that could not report every pod.
+const UNFINISHED_INTERVAL: Duration = Duration::from_secs(60);
+/// The time after a list that failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// The wait for one Secret before the next, so that not all of them start at once.
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
@@ -40,19 +41,19 @@ pub(super) async fn run(term: Arc<Term>) {
             Ok(named) => cleanup::run(&term, &named).await,
             Err(error) => {
                 warn!(%error, "cannot list all pods");
-                sleep(RETRY).await;
+                sleep(RETRY_INTERVAL).await;
                 continue;
             }
         }
         let is_unfinished = term.reports.take_unfinished();
         tokio::select! {
-            () = sleep(if is_unfinished { SOON } else { INTERVAL }) => {}
+            () = sleep(if is_unfinished { UNFINISHED_INTERVAL } else { SWEEP_INTERVAL }) => {}
             () = term.reports.gap.notified() => {}
         }
     }
 }
 
-/// What the Secrets of some namespaces are to open, and do not.
+/// The registries that Secrets must open and do not, by namespace.
 type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
 
 /// Checks every pod. Returns the pull Secrets that pods name.
@@ -65,11 +66,11 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
         count = count.saturating_add(pods.len());
         term.engine.wants.note(&pods);
         futures::stream::iter(&pods)
-            .for_each_concurrent(AT_A_TIME, |pod| {
+            .for_each_concurrent(MAX_PODS, |pod| {
                 let wanting = &wanting;
                 async move {
                     if let Some(registries) = attend(term, pod).await {
-                        let mut wanting = wanting.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut wanting = wanting.lock();
                         let known = wanting.entry(pod.namespace().into()).or_default();
                         known.extend(registries);
                     }
@@ -77,12 +78,12 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
             })
             .await;
     }
-    // After the list: who waits for AWS keeps no missed pod waiting.
-    let wanting = wanting.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // After the list: a repair that waits for AWS delays no report of a missed pod.
+    let wanting = wanting.into_inner();
     futures::stream::iter(&wanting)
-        .for_each_concurrent(AT_A_TIME, |(namespace, registries)| async move {
+        .for_each_concurrent(MAX_PODS, |(namespace, registries)| async move {
             let registries: Vec<_> = registries.iter().cloned().collect();
-            repair(term, namespace, &registries, PATIENCE).await;
+            repair(term, namespace, &registries, REPAIR_TIMEOUT).await;
         })
         .await;
     let named = term.engine.wants.take_named();
@@ -91,7 +92,7 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
         pods = count,
         namespaces = named.len(),
         seconds,
-        "looked at all pods"
+        "checked all pods"
     );
     Ok(named)
 }

@@ -47,7 +47,7 @@ pub(crate) struct Applied {
 
 /// A result: `ok`, or the name of a cause.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Result {
+pub(crate) struct ResultLabel {
     result: &'static str,
 }
 
@@ -57,9 +57,9 @@ pub(crate) struct Refused {
     status: u16,
 }
 
-/// What a connection was doing when it was cut, and what for.
+/// The phase of a connection when it was evicted, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Cut {
+pub(crate) struct Eviction {
     phase: &'static str,
     reason: &'static str,
 }
@@ -92,15 +92,15 @@ pub struct Metrics {
     pub(crate) admission_panics: Counter,
     /// Open connections of the HTTPS port.
     pub(crate) connections: Gauge,
-    connections_cut: Family<Cut, Counter>,
+    connections_cut: Family<Eviction, Counter>,
     secret_applies: Family<Applied, Counter>,
-    token_requests: Family<Result, Counter>,
+    token_requests: Family<ResultLabel, Counter>,
     token_expiry: Family<TokenOf, Time>,
     /// The earliest end of any entry of any pull Secret.
     pub(crate) secret_expiry: Time,
     /// The end of the serving certificate, or of the first of its intermediate ones to end.
     pub(crate) certificate_expiry: Time,
-    certificate_reloads: Family<Result, Counter>,
+    certificate_reloads: Family<ResultLabel, Counter>,
     /// Secrets of our name that are not ours to write.
     pub(crate) secrets_foreign: Gauge,
     /// Pods that were stored without the reference, each counted once.
@@ -264,10 +264,10 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts a connection that was cut.
-    pub(crate) fn connection_cut(&self, phase: &'static str, reason: &'static str) {
+    /// Counts an evicted connection.
+    pub(crate) fn connection_evicted(&self, phase: &'static str, reason: &'static str) {
         self.connections_cut
-            .get_or_create(&Cut { phase, reason })
+            .get_or_create(&Eviction { phase, reason })
             .inc();
     }
 
@@ -280,13 +280,15 @@ impl Metrics {
 
     /// Counts a call of `GetAuthorizationToken`; `result` is `ok` or a cause's name.
     pub(crate) fn token_requested(&self, result: &'static str) {
-        self.token_requests.get_or_create(&Result { result }).inc();
+        self.token_requests
+            .get_or_create(&ResultLabel { result })
+            .inc();
     }
 
     /// Counts an attempt to load a certificate; `result` is `ok` or `error`.
     pub(crate) fn certificate_reloaded(&self, result: &'static str) {
         self.certificate_reloads
-            .get_or_create(&Result { result })
+            .get_or_create(&ResultLabel { result })
             .inc();
     }
 

@@ -113,7 +113,7 @@ impl Site {
     pub async fn swept(&self) -> Arc<Replica> {
         let leader = self.leader().await;
         eventually("the leader has swept all pods", LIMIT, || async {
-            (logged(&leader, "\"looked at all pods\"") > 0).then_some(())
+            (logged(&leader, "\"checked all pods\"") > 0).then_some(())
         })
         .await;
         leader
