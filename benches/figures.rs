@@ -120,13 +120,13 @@ pub const ALL: [Figure; 20] = [
     ),
     figure(
         "hostile_p99_ratio",
-        "p99 of honest requests beside a hostile crowd, of that without it",
+        "p99 of honest requests beside a hostile flood, as a share of that without it",
         "×",
         Bar::AtMost(3.0),
     ),
     figure(
         "hostile_memory_growth_mib",
-        "memory that the crowd leaves behind",
+        "memory that the flood leaves behind",
         "MiB",
         Bar::AtMost(1.0),
     ),

@@ -56,13 +56,13 @@ pub async fn measure(report: &mut Report) {
         let replica = replica.clone();
         let all =
             good.spawn(async move { join_all((0..HONEST).map(|_| connected(&replica))).await });
-        all.await.expect("they are let in")
+        all.await.expect("they are accepted")
     };
     let ask = async |connections: Vec<Connection>| {
         let (replica, review) = (replica.clone(), review.clone());
         let seen = good.spawn(async move {
             let old = p99(&replica, &review, connections);
-            tokio::join!(old, newcomers(&replica, &review))
+            tokio::join!(old, new_connections(&replica, &review))
         });
         seen.await.expect("all answers")
     };
@@ -73,7 +73,8 @@ pub async fn measure(report: &mut Report) {
     process.forget_peak();
 
     let (mut quiet, mut beside, mut answered) = (Vec::new(), Vec::new(), 0);
-    let (mut left, mut quiet_new, mut beside_new) = (Vec::new(), Vec::new(), Newcomers::default());
+    let (mut left, mut quiet_new, mut beside_new) =
+        (Vec::new(), Vec::new(), NewConnections::default());
     for _ in 0..TURNS {
         let (undisturbed, new) = ask(connect().await).await;
         quiet.push(undisturbed);
@@ -151,7 +152,7 @@ async fn connected(replica: &Replica) -> Connection {
 
 /// Honest clients with new connections.
 #[derive(Default)]
-struct Newcomers {
+struct NewConnections {
     /// Times from connect to first answer, in ms.
     times: Vec<f64>,
     /// Connections without an answer.
@@ -159,10 +160,10 @@ struct Newcomers {
 }
 
 /// Connects again and again, one connection at a time.
-async fn newcomers(replica: &Replica, review: &str) -> Newcomers {
+async fn new_connections(replica: &Replica, review: &str) -> NewConnections {
     let mut tick = interval(EVERY * 10);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut seen = Newcomers::default();
+    let mut seen = NewConnections::default();
     for _ in 0..REQUESTS / 10 {
         tick.tick().await;
         let begun = Instant::now();

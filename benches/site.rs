@@ -108,7 +108,7 @@ impl Site {
     /// The pull Secret of the first namespace.
     pub async fn secret(&self) -> Option<Secret> {
         let secrets: Api<Secret> = Api::namespaced(self.ours.clone(), &name(0));
-        secrets.get_opt(SECRET).await.expect("a look")
+        secrets.get_opt(SECRET).await.expect("an answer")
     }
 
     /// Applies the content of a pull Secret in namespaces, as our account, over 16 connections and

@@ -147,7 +147,7 @@ async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcom
 async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-regions").await;
     let namespace = Namespace::new(&world).await;
-    let regions = regions(&world, "newcomer", 1..18);
+    let regions = regions(&world, "arrival", 1..18);
     let hosts = hosts_of(&regions);
     answer(&replica, &namespace, &hosts, &[Cause::TooManyTokens]).await;
     let secret = eventually("the others", LIMIT, || async {
@@ -198,7 +198,7 @@ async fn process_holds_at_most_sixty_four_tokens(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-tokens").await;
     for start in (1..81).step_by(16) {
         let namespace = Namespace::new(&world).await;
-        let regions = regions(&world, "crowd", start..start + 16);
+        let regions = regions(&world, "flood", start..start + 16);
         let hosts = hosts_of(&regions);
         answer(&replica, &namespace, &hosts, &[]).await;
         let secret = namespace.secret_comes().await;

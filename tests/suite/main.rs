@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         edited::trials(),
         ephemeral::trials(),
         hostile::requests::trials(),
-        hostile::crowds::trials(),
+        hostile::floods::trials(),
         late_writes::trials(),
         limits::trials(),
         moto::trials(),

@@ -68,7 +68,7 @@ fn key(region: &Region) -> TokenKey {
 
 async fn store(installation: &Installation) -> Option<Secret> {
     let secrets = installation.namespace.api::<Secret>();
-    secrets.get_opt(STORE).await.expect("a look")
+    secrets.get_opt(STORE).await.expect("an answer")
 }
 
 /// Tokens of the store, by region.
@@ -315,7 +315,7 @@ async fn unwritable_store_is_written_later(world: Arc<World>) -> Outcome {
     let quotas = installation.namespace.api::<ResourceQuota>();
     let _: ResourceQuota = installation.namespace.create(quota).await?;
     eventually("the quota", LIMIT, || async {
-        let status = quotas.get("none").await.expect("a look").status?;
+        let status = quotas.get("none").await.expect("an answer").status?;
         status.used.filter(|used| !used.is_empty())
     })
     .await;

@@ -61,7 +61,11 @@ impl Namespace {
         };
         let accounts = this.api::<ServiceAccount>();
         eventually("the default ServiceAccount", LIMIT, || async {
-            accounts.get_opt("default").await.expect("a look").map(drop)
+            accounts
+                .get_opt("default")
+                .await
+                .expect("an answer")
+                .map(drop)
         })
         .await;
         this
@@ -122,7 +126,10 @@ impl Namespace {
 
     /// The pull Secret, if there is one.
     pub async fn secret(&self) -> Option<Secret> {
-        self.api::<Secret>().get_opt(SECRET).await.expect("a look")
+        self.api::<Secret>()
+            .get_opt(SECRET)
+            .await
+            .expect("an answer")
     }
 
     /// The pull Secret, once there is one.

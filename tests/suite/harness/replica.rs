@@ -194,7 +194,7 @@ impl Replica {
         eventually("the end of the process", LIMIT, || async {
             let mut child = self.child.lock().unwrap();
             let (child, _) = child.as_mut().expect("the replica was not stopped");
-            child.try_wait().expect("a look")?.code()
+            child.try_wait().expect("an answer")?.code()
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! Hostile and broken clients: each gets its answer, and no other client is affected.
 
-pub mod crowds;
+pub mod floods;
 pub mod requests;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

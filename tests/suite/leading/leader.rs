@@ -82,7 +82,7 @@ impl Three {
             let [leader] = self.leaders().await[..] else {
                 return None;
             };
-            let lease = self.leases().get_opt(OURS).await.expect("a look")?;
+            let lease = self.leases().get_opt(OURS).await.expect("an answer")?;
             (holder(&lease) == name(leader)).then_some(leader)
         })
         .await
@@ -260,7 +260,7 @@ async fn deleted_lease_is_recreated_by_its_holder(world: Arc<World>) -> Outcome 
         .delete(OURS, &DeleteParams::default())
         .await?;
     let again = eventually("a Lease", LIMIT, || async {
-        three.leases().get_opt(OURS).await.expect("a look")
+        three.leases().get_opt(OURS).await.expect("an answer")
     })
     .await;
     assert_ne!(again.metadata.uid, lease.metadata.uid);

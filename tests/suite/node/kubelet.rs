@@ -137,7 +137,7 @@ async fn a_cached_image_starts_after_rotation_with_the_registry_stopped(
     eventually("the first pod is gone", LIMIT, || async {
         pods.get_opt("first")
             .await
-            .expect("a look")
+            .expect("an answer")
             .is_none()
             .then_some(())
     })

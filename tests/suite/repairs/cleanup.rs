@@ -60,7 +60,7 @@ async fn without_pods(namespace: &Namespace) {
     let now = DeleteParams::default().grace_period(0);
     pods.delete("pod", &now).await.expect("it goes");
     eventually("the pod is gone", LIMIT, || async {
-        let pod = pods.get_opt("pod").await.expect("a look");
+        let pod = pods.get_opt("pod").await.expect("an answer");
         pod.is_none().then_some(())
     })
     .await;
@@ -128,7 +128,7 @@ async fn unused_secret_is_removed_after_its_time(site: Arc<Site>) -> Outcome {
         let log = std::fs::read_to_string(&leader.log).ok()?;
         let mut lines = log.lines();
         lines
-            .any(|text| text.contains("changed that nobody needs") && text.contains(&line))
+            .any(|text| text.contains("changed that nothing needs") && text.contains(&line))
             .then_some(())
     })
     .await;

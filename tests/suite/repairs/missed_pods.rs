@@ -85,7 +85,11 @@ async fn silent_pods(site: &Site, namespace: &Namespace) -> Vec<Namespace> {
         };
         let accounts = there.api::<ServiceAccount>();
         eventually("the default ServiceAccount", LIMIT, || async {
-            accounts.get_opt("default").await.expect("a look").map(drop)
+            accounts
+                .get_opt("default")
+                .await
+                .expect("an answer")
+                .map(drop)
         })
         .await;
         there.pod("pod", &image).await;
@@ -147,7 +151,7 @@ async fn pods_missed_under_a_leader_are_reported(site: Arc<Site>) -> Outcome {
     let served = namespace.pod("served", &namespace.image("app")).await;
     assert_eq!(references(&served), [SECRET]);
     let before = site.counted().await;
-    site.cut().await;
+    site.disconnect().await;
     let pods = missed(&namespace, 3).await;
     all_told(&namespace, &pods).await;
     assert_eq!(site.counted().await - before, 3.0);

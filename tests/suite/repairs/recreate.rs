@@ -92,7 +92,7 @@ async fn only_missed_pod_of_a_controller_is_recreated(site: Arc<Site>) -> Outcom
     namespace.assert_opens().await;
 
     // The replacement may be missed, too. To delete it again would never end.
-    site.cut().await;
+    site.disconnect().await;
     let again = after.iter().find(|pod| references(pod) == [SECRET]);
     let again = again.expect("one with the reference").name_any();
     api.delete(&again, &DeleteParams::default()).await?;

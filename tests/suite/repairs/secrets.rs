@@ -101,7 +101,7 @@ async fn missing_secret_is_created_for_its_pod(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
     site.swept().await;
-    site.cut().await;
+    site.disconnect().await;
     let mut naming = pod("pod", &namespace.image("app"));
     naming["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
     namespace.create::<Pod>(naming).await?;
@@ -119,7 +119,7 @@ async fn deleted_unused_secret_stays_deleted(site: Arc<Site>) -> Outcome {
     namespace.assert_opens().await;
     namespace.pod("elsewhere", "docker.io/app:1").await;
     delete(&namespace).await;
-    said(&leader, &namespace, "changed that nobody needs").await;
+    said(&leader, &namespace, "changed that nothing needs").await;
     assert!(namespace.secret().await.is_none());
     Ok(())
 }

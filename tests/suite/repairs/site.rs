@@ -54,7 +54,7 @@ impl Site {
     }
 
     /// Has the API server call a path that no replica serves.
-    pub async fn cut(&self) {
+    pub async fn disconnect(&self) {
         self.call("/nowhere").await;
     }
 
@@ -103,7 +103,7 @@ impl Site {
         self.add_replica(|new| new.config(config).env("AWS_ENDPOINT_URL", aws))
     }
 
-    /// Kills the leader, as a power cut does. The other replicas stay.
+    /// Kills the leader, as a power failure does. The other replicas stay.
     pub async fn kill_leader(&self) {
         let leader = self.leader().await;
         self.kill(&leader);

@@ -89,7 +89,7 @@ async fn age(namespace: &Namespace, by: SignedDuration) {
     let stores: Api<Secret> = Api::namespaced(namespace.client.clone(), OURS);
     let name = "ecr-pull-secrets-tokens";
     eventually("the token is in the store", LIMIT, || async {
-        let data = stores.get_opt(name).await.expect("a look")?.data?;
+        let data = stores.get_opt(name).await.expect("an answer")?.data?;
         let (data_key, (key, mut token)) = data.into_iter().find_map(|(data_key, value)| {
             let entry = stored::decode(&data_key, &value.0).ok()?;
             (*entry.0.region == *namespace.region.name()).then_some((data_key, entry))

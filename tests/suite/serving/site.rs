@@ -74,7 +74,7 @@ impl Site {
     pub async fn secret(&self) -> Secret {
         let secrets = self.secrets();
         let secret = eventually("the Secret with CA and leaf", LIMIT, || async {
-            secrets.get_opt(TLS).await.expect("a look")
+            secrets.get_opt(TLS).await.expect("an answer")
         })
         .await;
         let keys = ["tls.key", "ca.key"].map(|key| text(&secret, key));

@@ -170,7 +170,7 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
             &format!("{pod}/exec?command=true&stdout=true"),
         )
         // A connection has no dry run. No attempt here reaches a kubelet.
-        .in_earnest()
+        .for_real()
         .no_right(nothing_else()),
         strategic_patch(
             "ephemeral container",

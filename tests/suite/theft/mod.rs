@@ -202,7 +202,7 @@ async fn controller_token_trick_is_denied(world: Arc<World>) -> Outcome {
     asks["data"] = json!({});
     let path = secrets::path(&namespace.name, SECRET);
     let trick = apply("a token of a rich account", &path, asks)
-        .in_earnest()
+        .for_real()
         .guarded(request::SECRETS, "of type kubernetes.io/dockerconfigjson");
 
     let trick = [trick];

@@ -104,7 +104,7 @@ impl Request {
     }
 
     /// The same, without dry run.
-    pub fn in_earnest(self) -> Self {
+    pub fn for_real(self) -> Self {
         Self {
             dry_run: false,
             ..self

@@ -202,7 +202,7 @@ async fn managed(world: &Arc<World>) -> String {
     managed.secret_comes().await;
     let ours: Api<Secret> = Api::namespaced(world.cluster.client.clone(), OURS);
     eventually("the token store", LIMIT, || async {
-        ours.get_opt(STORE).await.expect("a look")
+        ours.get_opt(STORE).await.expect("an answer")
     })
     .await;
     let mut said = event(&managed.name, OURS);

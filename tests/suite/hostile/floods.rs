@@ -247,24 +247,24 @@ async fn file_limit_is_logged_once_and_survived(world: Arc<World>) -> Outcome {
 }
 
 async fn overloaded_replica_sheds_the_next_client(world: Arc<World>) -> Outcome {
-    const CROWD: usize = 450;
+    const FLOOD: usize = 450;
     let namespace = Namespace::new(&world).await;
     namespace.region.fault(Fault::Hang).await?;
-    let (replica, files) = quiet(&world, "crowded").await;
+    let (replica, files) = quiet(&world, "flooded").await;
     let pod = pod("pod", &namespace.image("app"));
     let request = request(&reviews::of_pod(&namespace.name, &pod).to_string());
     let metric = "ecr_pull_secrets_admission_shed_total";
     // A busy machine may deliver the requests so slowly that the first are already answered.
     eventually("some requests are shed", LIMIT, || async {
         let before = replica.metric(metric, &[]).await;
-        let mut streams = join_all((0..CROWD).map(|_| known(&replica))).await;
+        let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
         at_once(&replica, &mut streams, &request).await;
         // A review that waits for nothing needs none of their slots.
         let (status, _) = replica.post(review()).await?;
         assert_eq!(status, StatusCode::OK);
         let answers = join_all(streams.iter_mut().map(answer)).await;
         let shed = answers.iter().filter(|answer| is_shed(answer)).count();
-        assert!(shed < 100, "{shed} of {CROWD}");
+        assert!(shed < 100, "{shed} of {FLOOD}");
         let told = replica.metric(metric, &[]).await - before;
         assert_eq!(told, f64::from(u32::try_from(shed).unwrap()));
         drop(streams);
@@ -279,13 +279,13 @@ async fn overloaded_replica_sheds_the_next_client(world: Arc<World>) -> Outcome 
 
 async fn invalid_requests_evict_no_known_client(world: Arc<World>) -> Outcome {
     // More than there are slots.
-    const CROWD: usize = 600;
-    let (replica, files) = quiet(&world, "rubbish").await;
+    const FLOOD: usize = 600;
+    let (replica, files) = quiet(&world, "malformed").await;
     let mut old = say(&replica, request(&review())).await;
     assert_eq!(status(&answer(&mut old).await), "200");
     let rubbish = request("{");
     let mut crowd = Vec::new();
-    for _ in 0..CROWD {
+    for _ in 0..FLOOD {
         let refused = eventually("the request is refused", LIMIT, || async {
             let mut stream = replica.handshake().await?;
             assert_eq!(status(&ask(&mut stream, &rubbish).await?), "400");
