@@ -70,7 +70,7 @@ mod tests {
         }
         let longer = "a".repeat(64);
         for text in [
-            "", "-", "-a", "a-", "A", "a.b", "a_b", "ä", "..", "a/b", &longer,
+            "", "-", "-a", "a-", "A", "a.b", "a_b", "ä", "..", "a/b", "a?b", &longer,
         ] {
             assert!(!is_dns_label(text), "{text}");
         }

@@ -25,8 +25,8 @@ use super::optimistic::{self, Write};
 use super::pages::Pages;
 use super::refusal::Refusal;
 
-/// The field manager of the annotation `unused-since`. An apply of [`OWNER`] would remove what [`OWNER`] had set
-/// before.
+/// The field manager of [`annotation::UNUSED_SINCE`]. An apply of [`OWNER`] would remove what
+/// [`OWNER`] had set before.
 const CLEANUP_MANAGER: &str = "ecr-pull-secrets-cleanup";
 /// Secrets in one page: about 2 KiB of metadata each.
 const PAGE_SIZE: u32 = 250;

@@ -22,8 +22,9 @@ pub(crate) enum Refusal {
     /// The namespace may be there; the object itself is not.
     #[error("the object does not exist")]
     Missing,
-    /// A reason that a new read of the object does not remove.
-    #[error("{cause}: {detail}")]
+    /// A reason that a new read of the object does not remove. Its text is the detail alone: the
+    /// sentence of the cause is about pull Secrets, and a call may be about another object.
+    #[error("{detail}")]
     Because {
         cause: Cause,
         /// The words of the API server, or of the connection to it.

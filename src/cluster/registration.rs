@@ -124,8 +124,8 @@ pub(crate) struct Exclusions {
 }
 
 impl Exclusions {
-    /// Reads the registration. Where the API server forbids that permanently, nothing is known to be
-    /// left out.
+    /// Reads the registration. Where the API server forbids that, the registration leaves out nothing
+    /// that is known.
     ///
     /// # Errors
     ///

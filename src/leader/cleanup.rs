@@ -37,7 +37,11 @@ pub(super) async fn run(term: &Term, named: &HashSet<Target>) {
     };
     match cleanup.all().await {
         Ok(()) => debug!("checked all pull secrets"),
-        Err(refusal) => warn!(error = %refusal, "cannot list pull secrets for the clean-up"),
+        Err(refusal) => {
+            let (cause, detail) = refusal.into_parts();
+            let cause = cause.name();
+            warn!(cause, detail, "cannot list pull secrets for the clean-up");
+        }
     }
 }
 
