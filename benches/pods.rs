@@ -33,11 +33,11 @@ const CLIENTS: [usize; 2] = [16, 4];
 /// Replicas of a webhook, as the chart has them.
 const REPLICAS: usize = 2;
 /// Rounds that count. One before them warms all caches.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 7;
 /// Time at the start of a turn that does not count.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Time of a turn that counts.
-const TURN: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(3);
 
 /// What the API server calls for each pod.
 #[derive(Clone, Copy, PartialEq, Eq)]
