@@ -6,7 +6,7 @@
 //! around it (the crate `ecr-pull-secrets`) does the talking.
 //!
 //! The story of a pod, in file names: [`admission::review`] turns bytes into a small view,
-//! [`workload::pod`] decides with the help of [`image`] and [`rules`], [`admission::patch`] holds
+//! [`workload::plan`] decides with the help of [`image`] and [`rules`], [`admission::patch`] holds
 //! the three possible answers, and [`pull_secret::content`] says what the Secret must hold, from
 //! tokens whose age [`token::renewal`] judges. Whatever goes wrong on the way is a
 //! [`cause::Cause`].
