@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::identity::{Identity, Subject, TokenKey};
+use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rules::{Rules, Verdict};
@@ -61,7 +61,7 @@ impl Wants {
     /// # Errors
     ///
     /// [`Refusal`] where the API server does not tell.
-    pub(crate) async fn of(&self, target: &Target) -> Result<Vec<(Registry, Identity)>, Refusal> {
+    pub(crate) async fn of(&self, target: &Target) -> Result<Vec<Access>, Refusal> {
         let config = self.live.snapshot();
         if *target.secret != *config.secret.name {
             return Ok(Vec::new());
@@ -75,7 +75,7 @@ impl Wants {
             known @ (NamespaceFact::Active(_) | NamespaceFact::Unknown) => known,
         };
         let provisioned = self.provisioned_in(&config, &target.namespace).await?;
-        let mut wanted: BTreeSet<(Registry, Identity)> = provisioned.into_iter().collect();
+        let mut wanted: BTreeSet<Access> = provisioned.into_iter().collect();
         let mut pages = Pages::namespaced(&self.clients, &target.namespace);
         while let Some(pods) = pages.next().await? {
             for pod in &pods {
@@ -93,7 +93,7 @@ impl Wants {
         config: &InForce,
         metadata: &ObjectMeta,
         denied: impl FnMut(Registry),
-    ) -> Vec<(Registry, Identity)> {
+    ) -> Vec<Access> {
         let none = BTreeMap::new();
         let name = metadata.name.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref().unwrap_or(&none);
@@ -110,7 +110,7 @@ impl Wants {
         &self,
         config: &InForce,
         namespace: &str,
-    ) -> Result<Vec<(Registry, Identity)>, Refusal> {
+    ) -> Result<Vec<Access>, Refusal> {
         if config.provision.is_empty() {
             return Ok(Vec::new());
         }
@@ -209,11 +209,7 @@ impl Sightings {
 }
 
 /// The registries that one pod wants its Secret to open: none unless it names the Secret.
-fn of_pod(
-    config: &InForce,
-    pod: &ObservedPod,
-    namespace: NamespaceFact,
-) -> Vec<(Registry, Identity)> {
+fn of_pod(config: &InForce, pod: &ObservedPod, namespace: NamespaceFact) -> Vec<Access> {
     let workload = Workload {
         namespace: pod.namespace(),
         pod: &pod.pod,
@@ -238,13 +234,13 @@ fn allowed(
     namespace: &str,
     registries: impl IntoIterator<Item = Registry>,
     mut denied: impl FnMut(Registry),
-) -> Vec<(Registry, Identity)> {
+) -> Vec<Access> {
     let subject = Subject::of_namespace(namespace);
     let allowed =
         registries
             .into_iter()
             .filter_map(|registry| match rules.verdict(&registry, subject) {
-                Verdict::Allow(identity) => Some((registry, identity)),
+                Verdict::Allow(identity) => Some(Access { registry, identity }),
                 Verdict::Deny(_) => {
                     denied(registry);
                     None

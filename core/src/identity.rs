@@ -76,6 +76,22 @@ impl IdentityMark {
     }
 }
 
+/// A registry, and the AWS identity whose token opens it for a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Access {
+    /// The registry.
+    pub registry: Registry,
+    /// The identity that mints the token.
+    pub identity: Identity,
+}
+
+impl Access {
+    /// The key of the token that opens the registry.
+    pub fn token_key(&self) -> TokenKey {
+        TokenKey::new(self.identity.clone(), &self.registry)
+    }
+}
+
 /// What one token is for: it opens every registry of the region that the identity may read,
 /// whatever the account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::plan::{Facts, Plan, Workload, plan};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -110,7 +109,7 @@ impl Admission {
         &'a self,
         workload: &Workload<'_>,
         target: &Target,
-        registries: &[(Registry, Identity)],
+        registries: &[Access],
         deadline: Instant,
         slot: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<Option<Cause>, Overloaded> {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
-use ecr_pull_secrets_core::identity::{Identity, TokenKey};
-use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::workload::plan::Workload;
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use jiff::SignedDuration;
@@ -50,7 +49,7 @@ async fn standing_of(term: &Term, pod: &ObservedPod) -> PodStanding {
 }
 
 /// Reports the pod where necessary. Returns the registries that its Secret must open and does not.
-pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Registry, Identity)>> {
+pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<Access>> {
     match standing_of(term, pod).await {
         PodStanding::Fine => None,
         PodStanding::Missed => {
@@ -60,7 +59,7 @@ pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Regist
             None
         }
         PodStanding::Served(registries) => {
-            let all = registries.iter().map(|(registry, _)| registry);
+            let all = registries.iter().map(|access| &access.registry);
             let target = term.engine.target(pod.namespace());
             if !term.engine.ledger.read().serves(&target, all, clock::now()) {
                 return Some(registries);
@@ -76,7 +75,7 @@ pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<(Regist
 pub(super) async fn repair(
     term: &Term,
     namespace: &str,
-    registries: &[(Registry, Identity)],
+    registries: &[Access],
     limit: Duration,
 ) -> Ensured {
     let done_by = Instant::now() + limit;
@@ -133,7 +132,7 @@ async fn report(term: &Term, pod: &ObservedPod) -> bool {
 }
 
 /// Reports why ECR refused a pull of the pod. A token that ECR rejects before its expiry is replaced.
-async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[(Registry, Identity)]) {
+async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[Access]) {
     let is_old = |created| clock::now().duration_since(created) > CREDENTIALS_GRACE;
     for cause in &pod.refusals {
         let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
@@ -142,10 +141,9 @@ async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[(Registry, Ident
             continue;
         }
         if is_of_token {
-            for (registry, identity) in registries {
-                let key = TokenKey::new(identity.clone(), registry);
+            for access in registries {
                 let config = term.engine.live.snapshot();
-                term.engine.supply.distrust(key, &config);
+                term.engine.supply.distrust(access.token_key(), &config);
             }
         }
         once(term, pod, *cause, "a pull was refused").await;

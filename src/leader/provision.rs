@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Retry;
-use ecr_pull_secrets_core::identity::{Identity, TokenKey};
+use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::workload::plan::NamespaceFact;
@@ -41,7 +41,7 @@ const PROVISION_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The registries of a namespace, each with the identity that opens it.
-type Grants = Vec<(Registry, Identity)>;
+type Grants = Vec<Access>;
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
@@ -117,8 +117,8 @@ impl Provisioning {
         let config = self.term.engine.live.snapshot();
         let mut ready = Grants::new();
         let mut late = Grants::new();
-        for (registry, identity) in grants {
-            let key = TokenKey::new(identity.clone(), &registry);
+        for access in grants {
+            let key = access.token_key();
             let held = self.term.engine.supply.held(&key);
             let works = held.is_some_and(|token| clock::now() < token.expires_at);
             // Charged to no namespace: the configuration asks for this token.
@@ -127,7 +127,7 @@ impl Provisioning {
             } else {
                 &mut late
             };
-            side.push((registry, identity));
+            side.push(access);
         }
         if !ready.is_empty() {
             let end = Instant::now() + PROVISION_TIMEOUT;

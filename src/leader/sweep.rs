@@ -9,8 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -54,7 +53,7 @@ pub(super) async fn run(term: Arc<Term>) {
 }
 
 /// The registries that Secrets must open and do not, by namespace.
-type Wanting = HashMap<Box<str>, BTreeSet<(Registry, Identity)>>;
+type Wanting = HashMap<Box<str>, BTreeSet<Access>>;
 
 /// Checks every pod. Returns the pull Secrets that pods name.
 async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {

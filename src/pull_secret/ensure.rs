@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::identity::{Identity, TokenKey};
+use ecr_pull_secrets_core::identity::{Access, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{
@@ -43,7 +43,7 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Wanted<'a> {
     pub(crate) target: &'a Target,
     /// Registries, each with the identity that mints its token. Not empty.
-    pub(crate) registries: &'a [(Registry, Identity)],
+    pub(crate) registries: &'a [Access],
     /// The end of the wait for AWS.
     pub(crate) mint_by: Instant,
     /// The end of any wait.
@@ -93,8 +93,8 @@ impl PullSecrets {
     }
 
     /// Whether the ledger says that the Secret holds fresh tokens for these registries.
-    pub(crate) fn are_fresh(&self, target: &Target, registries: &[(Registry, Identity)]) -> bool {
-        let registries = registries.iter().map(|(registry, _)| registry);
+    pub(crate) fn are_fresh(&self, target: &Target, registries: &[Access]) -> bool {
+        let registries = registries.iter().map(|access| &access.registry);
         let now = clock::now();
         self.ledger.read().serves(target, registries, now)
     }
@@ -215,12 +215,10 @@ impl PullSecrets {
         let mut minting = FuturesUnordered::new();
         loop {
             let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
-            for (registry, identity) in wanted {
-                if under_way.insert(registry.clone()) {
-                    by_key
-                        .entry(TokenKey::new(identity, &registry))
-                        .or_default()
-                        .push(registry);
+            for access in wanted {
+                if under_way.insert(access.registry.clone()) {
+                    let registries = by_key.entry(access.token_key()).or_default();
+                    registries.push(access.registry);
                 }
             }
             minting.extend(by_key.into_iter().map(|(key, registries)| async move {

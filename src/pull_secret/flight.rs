@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::identity::Identity;
-use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase};
 use ecr_pull_secrets_core::target::Target;
 use parking_lot::Mutex;
@@ -59,7 +58,7 @@ impl Flight {
         self.log.lock().is_forgotten(self.began.elapsed())
     }
 
-    fn join(&self, wanted: &[(Registry, Identity)]) -> bool {
+    fn join(&self, wanted: &[Access]) -> bool {
         self.log.lock().join(wanted, self.began.elapsed())
     }
 }
@@ -70,11 +69,7 @@ pub(crate) struct Flights(Mutex<HashMap<Target, Arc<Flight>>>);
 
 impl Flights {
     /// Joins the flight of a Secret. `true`: the flight is new, and the caller starts its work.
-    pub(crate) fn join(
-        &self,
-        target: &Target,
-        wanted: &[(Registry, Identity)],
-    ) -> (Arc<Flight>, bool) {
+    pub(crate) fn join(&self, target: &Target, wanted: &[Access]) -> (Arc<Flight>, bool) {
         let mut flights = self.0.lock();
         let (flight, is_new) = match flights.get(target) {
             Some(flight) => (flight.clone(), false),
@@ -124,14 +119,19 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
+    use ecr_pull_secrets_core::identity::Identity;
+    use ecr_pull_secrets_core::image::Registry;
     use ecr_pull_secrets_core::pull_secret::flight::FlightProgress;
     use futures::FutureExt as _;
 
     use super::*;
 
-    fn wanted(region: &str) -> Vec<(Registry, Identity)> {
+    fn wanted(region: &str) -> Vec<Access> {
         let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
-        vec![(Registry::of_host(&host).unwrap(), Identity::Ambient)]
+        vec![Access {
+            registry: Registry::of_host(&host).unwrap(),
+            identity: Identity::Ambient,
+        }]
     }
 
     fn target(namespace: &str) -> Target {
@@ -156,7 +156,7 @@ mod tests {
         let wanted = wanted("us-east-1");
         let (flight, _) = flights.join(&team, &wanted);
         assert!(!flights.land(&team));
-        let registries = wanted.iter().map(|(registry, _)| registry);
+        let registries = wanted.iter().map(|access| &access.registry);
         flight.update(|log| log.report(registries, FlightProgress::Done));
         assert!(flights.land(&team));
         let (_, is_new) = flights.join(&team, &wanted);

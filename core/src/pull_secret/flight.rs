@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::cause::{Cause, Retry};
-use crate::identity::Identity;
+use crate::identity::{Access, Identity};
 use crate::image::Registry;
 
 /// Time after the last caller at which the work ends: the pods may be gone, and the Secret may have
@@ -90,10 +90,10 @@ impl Default for FlightLog {
 
 impl FlightLog {
     /// Adds registries, each with its identity. Returns whether the work has something new to do.
-    pub fn join(&mut self, wanted: &[(Registry, Identity)], now: Duration) -> bool {
+    pub fn join(&mut self, wanted: &[Access], now: Duration) -> bool {
         self.asked = now;
         let mut is_news = false;
-        for (registry, identity) in wanted {
+        for Access { registry, identity } in wanted {
             let known = self.wanted.get(registry).map(|(_, progress)| *progress);
             // A caller that asks for a settled registry saw the Secret change since.
             if known.is_none_or(FlightProgress::is_settled) {
@@ -106,9 +106,9 @@ impl FlightLog {
     }
 
     /// How far the work on these registries is.
-    pub fn standing(&self, wanted: &[(Registry, Identity)]) -> FlightStanding {
-        let progress = wanted.iter().map(|(registry, _)| {
-            let known = self.wanted.get(registry);
+    pub fn standing(&self, wanted: &[Access]) -> FlightStanding {
+        let progress = wanted.iter().map(|access| {
+            let known = self.wanted.get(&access.registry);
             known.map_or(FlightProgress::Pending, |(_, progress)| *progress)
         });
         let mut standing = FlightStanding::Done;
@@ -135,12 +135,12 @@ impl FlightLog {
     }
 
     /// The registries for which an attempt is left.
-    pub fn unsettled(&self) -> Vec<(Registry, Identity)> {
+    pub fn unsettled(&self) -> Vec<Access> {
         self.wanted_where(|progress| !progress.is_settled())
     }
 
     /// The registries without a result.
-    pub fn pending(&self) -> Vec<(Registry, Identity)> {
+    pub fn pending(&self) -> Vec<Access> {
         self.wanted_where(|progress| progress == FlightProgress::Pending)
     }
 
@@ -193,11 +193,14 @@ impl FlightLog {
         })
     }
 
-    fn wanted_where(&self, is_meant: impl Fn(FlightProgress) -> bool) -> Vec<(Registry, Identity)> {
+    fn wanted_where(&self, is_meant: impl Fn(FlightProgress) -> bool) -> Vec<Access> {
         let wanted = self.wanted.iter();
         let wanted = wanted.filter(|(_, (_, progress))| is_meant(*progress));
         wanted
-            .map(|(registry, (identity, _))| (registry.clone(), identity.clone()))
+            .map(|(registry, (identity, _))| Access {
+                registry: registry.clone(),
+                identity: identity.clone(),
+            })
             .collect()
     }
 }

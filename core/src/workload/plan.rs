@@ -7,7 +7,7 @@
 use super::pod::{Pod, ReferenceList};
 use crate::cause::Cause;
 use crate::config::Config;
-use crate::identity::{Identity, Subject};
+use crate::identity::{Access, Subject};
 use crate::image::Registry;
 use crate::rules::Verdict;
 use crate::selection::Wish;
@@ -140,7 +140,7 @@ pub struct Plan {
     /// The pod's reference to the pull Secret.
     pub reference: PullReference,
     /// The registries that the pull Secret must open, and the identity for each. Sorted, each once.
-    pub grants: Vec<(Registry, Identity)>,
+    pub grants: Vec<Access>,
     /// What is not as it should be, the most important cause first.
     pub causes: Vec<Cause>,
 }
@@ -243,7 +243,8 @@ fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -
     let mut grants = Vec::with_capacity(registries.len());
     for registry in &registries {
         if let Verdict::Allow(identity) = config.rules.verdict(registry, subject) {
-            grants.push(((*registry).clone(), identity));
+            let registry = (*registry).clone();
+            grants.push(Access { registry, identity });
         }
     }
     let is_denied = grants.len() < registries.len();

@@ -2,8 +2,7 @@
 
 use super::plan::{Fact, Facts, PullReference, Workload, plan};
 use crate::config::Config;
-use crate::identity::Identity;
-use crate::image::Registry;
+use crate::identity::Access;
 
 /// How far a stored pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub enum PodStanding {
     /// The API server stored it without the reference that admission gives to it.
     Missed,
     /// It names the pull Secret, which must open these registries.
-    Served(Vec<(Registry, Identity)>),
+    Served(Vec<Access>),
 }
 
 /// Judges a stored pod by the plan that admission makes for it.

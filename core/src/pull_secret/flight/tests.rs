@@ -2,17 +2,20 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn wanted(region: &str) -> Vec<(Registry, Identity)> {
+fn wanted(region: &str) -> Vec<Access> {
     let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
-    vec![(Registry::of_host(&host).unwrap(), Identity::Ambient)]
+    vec![Access {
+        registry: Registry::of_host(&host).unwrap(),
+        identity: Identity::Ambient,
+    }]
 }
 
-fn registries(wanted: &[(Registry, Identity)]) -> impl Iterator<Item = &Registry> {
-    wanted.iter().map(|(registry, _)| registry)
+fn registries(wanted: &[Access]) -> impl Iterator<Item = &Registry> {
+    wanted.iter().map(|access| &access.registry)
 }
 
 /// A log with two callers, and what each wants.
-fn two_callers() -> (FlightLog, [Vec<(Registry, Identity)>; 2]) {
+fn two_callers() -> (FlightLog, [Vec<Access>; 2]) {
     let mut log = FlightLog::default();
     let wanted = [wanted("us-east-1"), wanted("us-west-2")];
     for registries in &wanted {

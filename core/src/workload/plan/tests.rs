@@ -4,6 +4,7 @@ mod facts;
 mod laws;
 
 use super::*;
+use crate::identity::Identity;
 use crate::selection::Selection;
 
 use serde_json::{Value, json};
@@ -64,7 +65,10 @@ fn pod_with(field: &str, value: Value) -> Value {
 
 /// A plan without causes that grants these registries to the ambient identity.
 fn serve(reference: PullReference, hosts: &[&str]) -> Plan {
-    let grant = |host: &&str| (Registry::of_host(host).unwrap(), Identity::Ambient);
+    let grant = |host: &&str| Access {
+        registry: Registry::of_host(host).unwrap(),
+        identity: Identity::Ambient,
+    };
     Plan {
         skip: None,
         reference,
