@@ -134,24 +134,33 @@ pub(crate) struct Serve {
     pub(crate) print_config: bool,
 }
 
+/// A value that a flag does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum FlagError {
+    #[error("give 10s to 3650d, such as 90d or 12h")]
+    Lifetime,
+    #[error("give whole seconds, at most 86400")]
+    Seconds,
+}
+
 /// Ten years at most: later dates overflow in some verifiers.
-fn lifetime(text: &str) -> Result<Duration, String> {
+fn lifetime(text: &str) -> Result<Duration, FlagError> {
     let (least, most) = (
         Duration::from_secs(10),
         Duration::from_secs(3650 * 24 * 60 * 60),
     );
     duration::parse(text)
         .filter(|lifetime| (least..=most).contains(lifetime))
-        .ok_or_else(|| "give 10s to 3650d, such as 90d or 12h".to_owned())
+        .ok_or(FlagError::Lifetime)
 }
 
 /// A day at most: no setting of these makes sense beyond it.
-fn seconds(text: &str) -> Result<Duration, String> {
+fn seconds(text: &str) -> Result<Duration, FlagError> {
     let seconds = text.parse().ok();
     seconds
         .filter(|seconds| *seconds <= 24 * 60 * 60)
         .map(Duration::from_secs)
-        .ok_or_else(|| "give whole seconds, at most 86400".to_owned())
+        .ok_or(FlagError::Seconds)
 }
 
 #[cfg(test)]

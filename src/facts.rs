@@ -8,10 +8,10 @@ use crate::engine::Engine;
 
 /// The facts that memory holds.
 pub(crate) fn in_memory(engine: &Engine, config: &Config, workload: &Workload<'_>) -> Facts {
-    let (namespace, account) = (workload.namespace, workload.pod.service_account());
+    let namespace = workload.namespace;
     let forbids = engine
         .service_accounts
-        .cached(namespace, account, &config.secret.name);
+        .cached(workload.subject(), &config.secret.name);
     Facts {
         is_asked: namespace != engine.namespace,
         namespace: engine.namespaces.cached(namespace),
@@ -31,9 +31,8 @@ pub(crate) async fn look_up(
     match fact {
         Fact::Namespace => facts.namespace = Some(engine.namespaces.look_up(namespace).await),
         Fact::Account => {
-            let account = workload.pod.service_account();
-            let secret = &config.secret.name;
-            let forbids = engine.service_accounts.forbids(namespace, account, secret);
+            let (subject, secret) = (workload.subject(), &config.secret.name);
+            let forbids = engine.service_accounts.forbids(subject, secret);
             facts.account = Some(account_fact(forbids.await));
         }
     }

@@ -103,7 +103,12 @@ impl Wants {
             return Vec::new();
         }
         let registries = config.provision.registries(name, labels);
-        allowed(&config.rules, name, registries, denied)
+        allowed(
+            &config.rules,
+            Subject::of_namespace(name),
+            registries,
+            denied,
+        )
     }
 
     async fn provisioned_in(
@@ -227,15 +232,14 @@ fn of_pod(config: &InForce, pod: &ObservedPod, namespace: NamespaceFact) -> Vec<
     }
 }
 
-/// The registries that the rules allow in a namespace, each with its identity. The others go to
+/// The registries that the rules allow the subject, each with its identity. The others go to
 /// `denied`.
 fn allowed(
     rules: &Rules,
-    namespace: &str,
+    subject: Subject<'_>,
     registries: impl IntoIterator<Item = Registry>,
     mut denied: impl FnMut(Registry),
 ) -> Vec<Access> {
-    let subject = Subject::of_namespace(namespace);
     let allowed =
         registries
             .into_iter()

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
+use ecr_pull_secrets_core::identity::Subject;
 use ecr_pull_secrets_core::names::is_dns_subdomain;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -54,8 +55,8 @@ impl Accounts {
     }
 
     /// `None`: the account is not known.
-    fn forbids(&self, namespace: &str, name: &str, secret: &str) -> Option<bool> {
-        let key = self.key(namespace, name);
+    fn forbids(&self, subject: Subject<'_>, secret: &str) -> Option<bool> {
+        let key = self.key(subject.namespace, account_of(subject));
         if self.free.contains(&key) {
             return Some(false);
         }
@@ -113,11 +114,12 @@ impl ServiceAccounts {
     /// Whether the API server would refuse a pod of this ServiceAccount because it names the Secret.
     /// An account that cannot be read in time counts as free: the restriction is deprecated and
     /// rare, and a pod without its reference cannot pull.
-    pub(crate) async fn forbids(&self, namespace: &str, name: &str, secret: &str) -> bool {
-        if let Some(forbids) = self.cached(namespace, name, secret) {
+    pub(crate) async fn forbids(&self, subject: Subject<'_>, secret: &str) -> bool {
+        if let Some(forbids) = self.cached(subject, secret) {
             return forbids;
         }
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let name = account_of(subject);
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), subject.namespace);
         match self.look_ups.run(|| api.get_opt(name)).await {
             Some(Some(account)) => is_restricted(&account, secret),
             _ => false,
@@ -125,13 +127,18 @@ impl ServiceAccounts {
     }
 
     /// The answer of [`ServiceAccounts::forbids`], from memory only.
-    pub(crate) fn cached(&self, namespace: &str, name: &str, secret: &str) -> Option<bool> {
-        if !is_dns_subdomain(name) {
+    pub(crate) fn cached(&self, subject: Subject<'_>, secret: &str) -> Option<bool> {
+        if !is_dns_subdomain(account_of(subject)) {
             // No ServiceAccount has such a name, and it must not go into a path.
             return Some(false);
         }
-        self.accounts.read().forbids(namespace, name, secret)
+        self.accounts.read().forbids(subject, secret)
     }
+}
+
+/// The name of the ServiceAccount; `default` where the pod names none.
+fn account_of(subject: Subject<'_>) -> &str {
+    subject.service_account.unwrap_or("default")
 }
 
 fn is_restricted(account: &ServiceAccount, secret: &str) -> bool {
@@ -168,22 +175,27 @@ mod tests {
         assert!(!is_restricted(&account("false", "other"), "pull"));
         assert!(!is_restricted(&ServiceAccount::default(), "pull"));
     }
+
     #[test]
     fn enforcing_account_is_asked_for_one_secret() {
         let mut accounts = Accounts::default();
         let mut account = account("true", "pull");
         account.metadata.namespace = Some("team".to_owned());
         account.metadata.name = Some("default".to_owned());
-        assert_eq!(accounts.forbids("team", "default", "pull"), None);
+        let subject = Subject {
+            namespace: "team",
+            service_account: Some("default"),
+        };
+        assert_eq!(accounts.forbids(subject, "pull"), None);
         accounts.enter(&account);
-        assert_eq!(accounts.forbids("team", "default", "pull"), Some(false));
-        assert_eq!(accounts.forbids("team", "default", "other"), Some(true));
+        assert_eq!(accounts.forbids(subject, "pull"), Some(false));
+        assert_eq!(accounts.forbids(subject, "other"), Some(true));
 
         account.metadata.annotations = None;
         accounts.enter(&account);
-        assert_eq!(accounts.forbids("team", "default", "other"), Some(false));
+        assert_eq!(accounts.forbids(subject, "other"), Some(false));
         accounts.remove(&account);
-        assert_eq!(accounts.forbids("team", "default", "other"), None);
+        assert_eq!(accounts.forbids(subject, "other"), None);
     }
 
     #[test]

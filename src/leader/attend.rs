@@ -5,6 +5,7 @@ use std::time::Duration;
 use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::Access;
+use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::plan::Workload;
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use jiff::SignedDuration;
@@ -70,17 +71,16 @@ pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<Access>
     }
 }
 
-/// Makes the Secret of a namespace open registries. The caller waits for at most `limit`; the work
-/// goes on.
+/// Makes a Secret open registries. The caller waits for at most `limit`; the work goes on.
 pub(super) async fn repair(
     term: &Term,
-    namespace: &str,
+    target: &Target,
     registries: &[Access],
     limit: Duration,
 ) -> Ensured {
     let done_by = Instant::now() + limit;
     let wanted = Wanted {
-        target: &term.engine.target(namespace),
+        target,
         registries,
         mint_by: done_by,
         done_by,

@@ -59,7 +59,8 @@ async fn watch(term: &Term) {
                 if let Some(registries) = attend(term, &pod).await {
                     // The work goes on by itself, once for each namespace. The pod's owner may have
                     // to remove the obstacle.
-                    let repaired = repair(term, pod.namespace(), &registries, Duration::ZERO);
+                    let target = term.engine.target(pod.namespace());
+                    let repaired = repair(term, &target, &registries, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
                         explain(term, &pod, cause).await;
                     }

@@ -15,6 +15,7 @@ use ecr_pull_secrets_core::cause::Retry;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
@@ -54,18 +55,18 @@ pub(super) async fn run(term: Arc<Term>) {
         queue,
         waiting: Mutex::default(),
     });
-    let work = queued.for_each_concurrent(MAX_NAMESPACES, |(namespace, grants)| {
+    let work = queued.for_each_concurrent(MAX_NAMESPACES, |(target, grants)| {
         let this = this.clone();
-        async move { this.provide(namespace, grants).await }
+        async move { this.provide(target, grants).await }
     });
     tokio::join!(this.watch(), work, this.try_again());
 }
 
 struct Provisioning {
     term: Arc<Term>,
-    queue: UnboundedSender<(String, Grants)>,
+    queue: UnboundedSender<(Target, Grants)>,
     /// Namespaces that lack a token, or whose Secret is not written yet.
-    waiting: Mutex<HashMap<String, Grants>>,
+    waiting: Mutex<HashMap<Target, Grants>>,
 }
 
 impl Provisioning {
@@ -83,9 +84,8 @@ impl Provisioning {
                 self.saw(&namespace.metadata, &mut logged);
             }
             Event::Delete(namespace) => {
-                self.waiting
-                    .lock()
-                    .remove(namespace.metadata.name.as_deref().unwrap_or_default());
+                let name = namespace.metadata.name.as_deref().unwrap_or_default();
+                self.waiting.lock().remove(&self.term.engine.target(name));
             }
         })
         .await;
@@ -106,14 +106,15 @@ impl Provisioning {
                 logged.insert(registry);
             }
         });
-        self.waiting.lock().remove(name);
+        let target = config.target(name);
+        self.waiting.lock().remove(&target);
         if !grants.is_empty() {
             // The other end lives as long as this.
-            let _ = self.queue.unbounded_send((name.to_owned(), grants));
+            let _ = self.queue.unbounded_send((target, grants));
         }
     }
 
-    async fn provide(&self, namespace: String, grants: Grants) {
+    async fn provide(&self, target: Target, grants: Grants) {
         let config = self.term.engine.live.snapshot();
         let mut ready = Grants::new();
         let mut late = Grants::new();
@@ -132,7 +133,7 @@ impl Provisioning {
         if !ready.is_empty() {
             let end = Instant::now() + PROVISION_TIMEOUT;
             let wanted = Wanted {
-                target: &self.term.engine.target(&namespace),
+                target: &target,
                 registries: &ready,
                 mint_by: end,
                 done_by: end,
@@ -140,14 +141,14 @@ impl Provisioning {
             };
             match self.term.engine.pull_secrets.ensure(wanted).await {
                 Ensured::Fresh => {}
-                Ensured::Written => info!(namespace, "provisioned"),
+                Ensured::Written => info!(namespace = &*target.namespace, "provisioned"),
                 // The cause has been logged.
                 Ensured::Late(cause) if cause.retry() == Retry::Never => {}
                 Ensured::Late(_) => late.append(&mut ready),
             }
         }
         if !late.is_empty() {
-            self.waiting.lock().insert(namespace, late);
+            self.waiting.lock().insert(target, late);
         }
     }
 
@@ -157,7 +158,7 @@ impl Provisioning {
             let waiting = std::mem::take(&mut *self.waiting.lock());
             for job in waiting {
                 // It may have opted out, or be terminating, by now.
-                let known = self.term.engine.namespaces.cached(&job.0);
+                let known = self.term.engine.namespaces.cached(&job.0.namespace);
                 if matches!(known, Some(NamespaceFact::Active(Wish::None | Wish::In))) {
                     let _ = self.queue.unbounded_send(job);
                 }

@@ -81,7 +81,7 @@ async fn check(term: &Term, target: &Target) -> bool {
         debug!(namespace, "a pull secret changed that nothing needs");
         return true;
     }
-    let result = repair(term, namespace, &registries, REPAIR_TIMEOUT).await;
+    let result = repair(term, target, &registries, REPAIR_TIMEOUT).await;
     info!(namespace, ?result, "checked a changed pull secret");
     true
 }

@@ -52,8 +52,8 @@ pub(super) async fn run(term: Arc<Term>) {
     }
 }
 
-/// The registries that Secrets must open and do not, by namespace.
-type Wanting = HashMap<Box<str>, BTreeSet<Access>>;
+/// The registries that Secrets must open and do not.
+type Wanting = HashMap<Target, BTreeSet<Access>>;
 
 /// Checks every pod. Returns the pull Secrets that pods name.
 async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
@@ -69,8 +69,9 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
                 let wanting = &wanting;
                 async move {
                     if let Some(registries) = attend(term, pod).await {
+                        let target = term.engine.target(pod.namespace());
                         let mut wanting = wanting.lock();
-                        let known = wanting.entry(pod.namespace().into()).or_default();
+                        let known = wanting.entry(target).or_default();
                         known.extend(registries);
                     }
                 }
@@ -80,9 +81,9 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
     // After the list: a repair that waits for AWS delays no report of a missed pod.
     let wanting = wanting.into_inner();
     futures::stream::iter(&wanting)
-        .for_each_concurrent(MAX_PODS, |(namespace, registries)| async move {
+        .for_each_concurrent(MAX_PODS, |(target, registries)| async move {
             let registries: Vec<_> = registries.iter().cloned().collect();
-            repair(term, namespace, &registries, REPAIR_TIMEOUT).await;
+            repair(term, target, &registries, REPAIR_TIMEOUT).await;
         })
         .await;
     let named = term.engine.wants.take_named();

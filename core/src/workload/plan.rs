@@ -23,6 +23,16 @@ pub struct Workload<'a> {
     pub is_running: bool,
 }
 
+impl<'a> Workload<'a> {
+    /// The subject of the rules: the namespace, and the account that the pod runs as.
+    pub fn subject(&self) -> Subject<'a> {
+        Subject {
+            namespace: self.namespace,
+            service_account: Some(self.pod.service_account()),
+        }
+    }
+}
+
 /// The state of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceFact {
@@ -233,10 +243,7 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
 /// Asks the rules about each registry of the pod.
 fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -> Plan {
     let pod = workload.pod;
-    let subject = Subject {
-        namespace: workload.namespace,
-        service_account: Some(pod.service_account()),
-    };
+    let subject = workload.subject();
     let mut registries: Vec<&Registry> = pod.registries().collect();
     registries.sort_unstable();
     registries.dedup();
