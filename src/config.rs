@@ -1,7 +1,8 @@
-//! The configuration in force: read once, shared by all, replaced as a whole.
+//! The configuration in force: read once, at the start, and shared by all.
 //!
-//! Each review and each step of a loop takes one [`Live::snapshot`] and keeps nothing of it beyond
-//! that, so that a review never sees half of a change.
+//! Each review and each step of a loop takes one [`Live::snapshot`] and keeps nothing of it, so that
+//! no review could see two configurations. The ledger's watch keeps the name of the Secret, and
+//! two loops of the leader read once in a term whether they are switched on.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
 //! The object graph: built here, and started elsewhere.
 //!
-//! A verb builds one [`Engine`]. `serve` starts its watches and lets the loops run; a verb that
-//! asks one question uses what it needs, and no watch runs. Building makes no call.
+//! `serve` builds one [`Engine`], and [`crate::run`] starts its watches and the loops of the leader.
+//! Another verb can build one too, and use what it needs without any watch. Building makes no call.
 
 use std::path::Path;
 use std::sync::Arc;

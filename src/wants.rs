@@ -1,8 +1,10 @@
 //! What is wanted of a pull Secret: the registries that it shall open, and whether anything uses it.
 //!
-//! Pods and the configuration say so, never the Secret: a tenant with `edit` in a namespace can
-//! write anything into that. The leader's loops note which Secrets pods name; repairs, clean-up and
-//! rotation ask. A verb can ask without any watch: what memory lacks, the API server answers.
+//! Pods and the configuration say so, not the Secret: a tenant with `edit` in a namespace can write
+//! anything into it. Rotation alone asks about the entries that the Secret holds, as far as the rules
+//! allow them: see [`Renewals::of`]. The leader's loops note which Secrets pods name; provisioning,
+//! repairs, clean-up and rotation ask. The API server answers what memory lacks, so a caller needs no
+//! watch to ask.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;

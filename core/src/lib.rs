@@ -5,11 +5,11 @@
 //! parsed objects and points in time; what comes out are decisions, bytes and causes. The shell
 //! around it (the crate `ecr-pull-secrets`) does the talking.
 //!
-//! The story of a pod, in file names: [`admission::review`] turns bytes into a small view,
-//! [`workload::plan`] decides with the help of [`image`] and [`rules`], [`admission::patch`] holds
-//! the three possible answers, and [`pull_secret::content`] says what the Secret must hold, from
-//! tokens whose age [`token::renewal`] judges. Whatever goes wrong on the way is a
-//! [`cause::Cause`].
+//! The story of a pod, in file names: [`admission::review`] turns bytes into a view of the pod
+//! ([`workload::pod`]), [`workload::plan`] decides with the help of [`image`], [`selection`] and
+//! [`rules`], [`admission::patch`] holds the two possible patches, and [`pull_secret::revision`]
+//! says what the Secret must hold, from tokens whose age [`token::lifetime`] and [`token::renewal`]
+//! judge. Everything that goes wrong on the way is a [`cause::Cause`].
 
 #![forbid(unsafe_code)]
 

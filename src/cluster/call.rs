@@ -1,6 +1,7 @@
 //! One call of the API server: a deadline, one retry on a dead connection, and a [`Refusal`].
 //!
-//! Every single call of this process goes through here; watches do not, because they never end.
+//! Every call of the API server goes through here; watches do not, because they never end. An Event
+//! is not retried: see [`call_once`].
 
 use std::time::Duration;
 

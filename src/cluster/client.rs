@@ -1,4 +1,4 @@
-//! Two clients for one API server: one for watches, one for single calls.
+//! Two clients for one API server: one for watches and lists of pods, one for all other calls.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) enum ConnectError {
 /// The two clients.
 #[derive(Clone)]
 pub(crate) struct Clients {
-    /// For watches: an answer may take minutes.
+    /// For watches and lists of pods: an answer may take minutes.
     pub(crate) watch: Client,
     /// For single calls, without retries of its own: see [`call`](super::call::call).
     pub(crate) call: Client,

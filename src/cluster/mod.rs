@@ -1,5 +1,5 @@
 //! The API server: how to reach it, what it answers, and what it says about Secrets, namespaces,
-//! ServiceAccounts, pods and our own registration.
+//! ServiceAccounts, pods, our registration, its guard policies, the Lease and Events.
 
 pub(crate) mod call;
 pub(crate) mod client;

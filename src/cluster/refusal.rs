@@ -1,7 +1,7 @@
 //! The answer of an API server that does not do what a call asks, and its [`Cause`].
 //!
 //! This file alone reads status codes, reasons and messages of the API server. All other code
-//! matches on [`Refusal`].
+//! matches on [`Refusal`]; [`super::policy`] also looks for the name of a guard in the detail.
 
 use std::time::Duration;
 

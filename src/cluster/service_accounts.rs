@@ -2,9 +2,9 @@
 //!
 //! With `kubernetes.io/enforce-mountable-secrets: "true"`, the API server refuses a pod whose
 //! `imagePullSecrets` are not all in the ServiceAccount's own list. It does so *after* our patch, and
-//! whatever our `failurePolicy` is. A pod of such an account gets no reference. Of all other accounts
-//! only a hash stays in memory. An account that the watch has not brought yet is read from the API
-//! server.
+//! whatever our `failurePolicy` is. A pod of such an account gets no reference, unless the account
+//! lists the pull Secret. Of all other accounts only a hash stays in memory. An account that the
+//! watch has not brought yet is read from the API server.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};

@@ -1,4 +1,5 @@
-//! What the leader does about one stored pod: it reports the pod, and finds what its Secret lacks.
+//! What the leader does about one stored pod: it reports the pod or its failed pull, and finds and
+//! repairs what its Secret lacks.
 
 use std::time::Duration;
 

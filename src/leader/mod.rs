@@ -1,8 +1,10 @@
 //! What the lease holder does: it renews tokens, keeps every pull Secret up to date, and serves the
 //! pods and namespaces that admission could not serve. The other replicas [stand by](standby).
 //!
-//! Each loop is a file. All of them start when the lease is won and end, wherever they are, when it
-//! is lost: each of their writes may be late or repeated.
+//! Each loop is a file; clean-up runs after each sweep, and the deletion of missed pods beside the
+//! watch of pods. The loops start when the lease is won and end, wherever they are, when it is lost:
+//! each of their writes may be late or repeated. Repairs run in every replica, because they read the
+//! changes that the ledger reports, but they act only while the replica leads.
 
 mod attend;
 mod candidates;

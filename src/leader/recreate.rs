@@ -1,8 +1,8 @@
 //! `repair.recreatePods`: deletes missed pods that wait, so that their controllers re-create them.
 //!
-//! A pod is deleted at most once, and only if a controller owns it and none of its containers has
-//! ever run. The new pod may lack the reference as well, if the API server still cannot reach a
-//! replica. That pod stays, or the deletions would never end.
+//! A pod is deleted at most once, and only if its controller is of a kind that replaces it and none
+//! of its containers has ever run. The new pod may lack the reference as well, if the API server
+//! still cannot reach a replica. That pod stays for an hour, or the deletions would never end.
 
 use std::time::Duration;
 

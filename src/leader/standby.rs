@@ -1,7 +1,7 @@
-//! What the other replicas do about tokens while one leads: nothing, unless the leader cannot renew
-//! them, because its node has no route to AWS, or no rights there. Once a token is long overdue, a
-//! replica that can renews it, and puts it into the store. The leader finds it there, and writes it
-//! into the Secrets.
+//! What a replica does about tokens while it does not lead: nothing, unless the leader cannot renew
+//! them, because its node has no route to AWS, or no rights there. Once a token is overdue, a replica
+//! that has both renews it, and puts it into the store. The leader finds it there, and writes it into
+//! the Secrets.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! All pods, in one paged list: at take-over, once a day, and when the watch of Pending pods had a
-//! gap.
+//! All pods, in one paged list: at take-over, once a day, when the watch of Pending pods had a gap,
+//! and a minute after a sweep that could not report every pod.
 //!
 //! It finds what the watch cannot: pods that run already from an image on their node, and running
 //! pods whose Secret is missing or stale. It also finds the Secrets that pods name, for the

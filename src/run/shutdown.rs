@@ -1,4 +1,4 @@
-//! The orderly end: drain, finish, release the lease.
+//! The orderly end: drain, finish what has begun, wait until the election has released the lease.
 
 use std::time::Duration;
 

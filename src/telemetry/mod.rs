@@ -1,4 +1,4 @@
-//! What the process tells about itself: metrics, Events and log lines. Tokens are in none of them.
+//! What the process tells about itself: metrics and log lines. Tokens are in none of them.
 
 pub(crate) mod chain;
 pub(crate) mod logs;

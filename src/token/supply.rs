@@ -1,4 +1,4 @@
-//! The tokens that this process holds: one per identity and region, shared by all namespaces.
+//! The tokens that this process holds: one per identity, region and endpoint, for all namespaces.
 //!
 //! They come from the token store, where every replica puts what it minted, and from AWS where the
 //! store has none that works. The leader renews them in time ([`Supply::refresh`]). All other callers

@@ -3,8 +3,8 @@
 //! The API server trusts the CAs in the registration's `caBundle`. So a new CA is first added there
 //! and signs its first leaf an *overlap* later. The old CA is removed when that leaf has been
 //! served for an overlap. If the lifetime was raised, an old leaf may expire before the overlap
-//! ends; it is replaced earlier. The next step follows from the stored certificates and the time
-//! alone, so any replica may take it. Each call takes one step.
+//! ends; it is replaced earlier. The next step follows from the stored certificates, the time, and
+//! whether the API servers trust the new CA, so any replica may take it. Each call takes one step.
 //!
 //! A leaf lives for the configured lifetime and is renewed at two thirds of it. A CA lives six
 //! times as long and is replaced when two lifetimes are left. An overlap is a sixth of a lifetime.
