@@ -1,7 +1,7 @@
 //! The pull Secrets: this file alone reads, writes and deletes them. The [ledger] watches their
 //! metadata, and [`super::policy`] tries a forbidden write as a dry run.
 //!
-//! Every write is [optimistic](super::optimistic). The content of a Secret leaves the API server
+//! Every write is [optimistic]. The content of a Secret leaves the API server
 //! only where [`PullSecretApi::read`] asks for it; lists and answers to writes bring metadata.
 //!
 //! [ledger]: crate::pull_secret::ledger
