@@ -78,7 +78,7 @@ causes! {
     /// A connection without an answer within the time of one attempt.
     AwsTimeout, "aws_timeout", Soon,
         "AWS does not answer in time",
-        "check security groups and routes from the ecr-pull-secrets pods to ECR and STS, then health.aws.amazon.com";
+        "check security groups and routes from the ecr-pull-secrets pods to ECR and STS, then check health.aws.amazon.com";
     /// HTTP 429, or a throttling code.
     AwsThrottled, "aws_throttled", Soon,
         "AWS throttles ecr:GetAuthorizationToken",
@@ -86,7 +86,7 @@ causes! {
     /// HTTP 5xx.
     AwsServerError, "aws_server_error", Soon,
         "AWS answers with a server error",
-        "wait until AWS recovers; health.aws.amazon.com has its state";
+        "wait until AWS recovers; health.aws.amazon.com shows the state of AWS";
     /// HTTP 200 without a usable token.
     AwsAnswerUnusable, "aws_answer_unusable", Soon,
         "AWS answers without a usable token",
@@ -94,7 +94,7 @@ causes! {
     /// `AccessDeniedException`.
     AwsAccessDenied, "aws_access_denied", Slowly,
         "the AWS identity may not call ecr:GetAuthorizationToken",
-        "attach the AWS policy AmazonEC2ContainerRegistryPullOnly to the identity that the ecr-pull-secrets log names";
+        "attach the AWS policy AmazonEC2ContainerRegistryPullOnly to the principal that `detail` in the ecr-pull-secrets log names";
     /// No provider in the SDK's chain with credentials.
     AwsCredentialsMissing, "aws_credentials_missing", Slowly,
         "the replica finds no AWS credentials",
@@ -106,39 +106,39 @@ causes! {
     /// `UnrecognizedClientException`, `InvalidClientTokenId`, or a web identity that STS refuses.
     AwsCredentialsRefused, "aws_credentials_refused", Slowly,
         "AWS refuses the credentials of the replica",
-        "check that the access key is active and fits the registry's partition, or that the role's trust policy names the ServiceAccount";
+        "check that the access key is active and belongs to the registry's partition, or that the role's trust policy names the ServiceAccount";
     /// `ExpiredTokenException`.
     AwsCredentialsExpired, "aws_credentials_expired", Soon,
         "the AWS session of the replica has expired",
-        "write new session credentials into the Secret ecr-pull-secrets-aws, or use a role in their place";
+        "write new session credentials into the Secret ecr-pull-secrets-aws, or set `aws.roleArn` in the chart's values";
     /// `InvalidSignatureException`, `SignatureDoesNotMatch`.
     AwsSignatureRefused, "aws_signature_refused", Slowly,
-        "AWS refuses the signature of the request",
-        "check the secret access key for missing or extra characters, and the clock of the node";
+        "AWS refuses the signature of the replica's request",
+        "check the secret access key for missing or extra characters, and the clock of the replica's node";
     /// A role of a rule that STS does not let the replica assume.
     AwsRoleRefused, "aws_role_refused", Slowly,
         "AWS does not let the replica assume the role of a rule",
-        "check the role's trust policy and external id, and allow the replica's identity to call sts:AssumeRole on it";
+        "check the role's trust policy and external id, and allow the replica's AWS identity to call sts:AssumeRole on the role";
     /// Any other answer of AWS.
     AwsError, "aws_error", Slowly,
         "AWS refuses the request for a token",
         "look up the AWS error code that the ecr-pull-secrets log quotes";
     /// A denial by the first rule that matches, or by the lack of one.
     DeniedByRule, "denied_by_rule", Never,
-        "the rules deny a registry of the pod to this namespace",
-        "add a rule for the registry and the namespace to `rules` in the configuration, or use another registry";
+        "the rules in the configuration deny this namespace a registry of the pod",
+        "allow the registry for the namespace in `rules` of the configuration, or use another registry";
     /// The limit of registries in one Secret.
     TooManyRegistries, "too_many_registries", Never,
         "the pull Secret already holds 100 registries",
-        "remove pods whose registries are not needed, then delete the pull Secret: it returns with what is in use";
+        "delete the workloads whose registries are not needed, then the pull Secret: the leader re-creates it with the registries in use";
     /// The limit of new tokens for one namespace.
     TooManyTokens, "too_many_tokens", Slowly,
-        "the namespace asks for too many new regions at once",
+        "the namespace asked for more than 16 new tokens within 10 minutes",
         "correct the regions in the image names of the namespace: each region needs its own token";
     /// `kubernetes.io/enforce-mountable-secrets`: with the reference, the API server would refuse the pod.
     ServiceAccountRestricted, "service_account_restricted", Never,
         "the ServiceAccount allows only the pull Secrets that it lists",
-        "add the pull Secret to the ServiceAccount's imagePullSecrets, or remove its annotation kubernetes.io/enforce-mountable-secrets";
+        "add the pull Secret to the ServiceAccount's imagePullSecrets, or remove the annotation kubernetes.io/enforce-mountable-secrets from the ServiceAccount";
     /// A Secret with the pull Secret's name and another type.
     ForeignType, "foreign_type", Slowly,
         "a Secret of another type has the pull Secret's name",
@@ -146,19 +146,19 @@ causes! {
     /// A dockerconfigjson Secret with the pull Secret's name and another owner.
     ForeignOwner, "foreign_owner", Slowly,
         "a Secret of another owner has the pull Secret's name",
-        "annotate that Secret with ecr-pull-secrets.dev/adopt=true to hand it over, or delete it";
+        "annotate that Secret with ecr-pull-secrets.dev/adopt=true so that ecr-pull-secrets adopts it, or delete it";
     /// A foreign Secret that breaks the keyring of every pod that names it.
     ForeignMalformed, "foreign_malformed", Slowly,
         "a malformed Secret has the pull Secret's name",
-        "delete that Secret or correct its `.dockerconfigjson`: it breaks every pull of a pod that names it";
+        "delete that Secret or correct its `.dockerconfigjson`: a pod that names that Secret cannot pull any image";
     /// A Secret with `immutable: true`.
     ForeignImmutable, "foreign_immutable", Slowly,
         "an immutable Secret has the pull Secret's name",
-        "delete that Secret: ecr-pull-secrets re-creates it as one that can be rotated";
+        "delete that Secret: the leader re-creates it without `immutable: true`";
     /// 403 from a ResourceQuota.
     QuotaExceeded, "quota_exceeded", Slowly,
         "a ResourceQuota of the namespace forbids the pull Secret",
-        "raise the limit on Secrets in the ResourceQuota by one: `count/secrets` or `secrets`";
+        "raise `secrets` or `count/secrets` in the ResourceQuota by one, or delete a Secret that no workload needs";
     /// 403 with cause `NamespaceTerminating`.
     NamespaceTerminating, "namespace_terminating", Never,
         "the namespace is being deleted",
@@ -166,7 +166,7 @@ causes! {
     /// 404 for the namespace.
     NamespaceMissing, "namespace_missing", Never,
         "the namespace does not exist",
-        "do nothing; if it happens often, limit the clients that reach the webhook's port";
+        "do nothing; if the metric of this cause keeps growing, limit the clients that can reach the webhook's port";
     /// Any other 403, and 401.
     RbacForbidden, "rbac_forbidden", Slowly,
         "the API server does not let the replica write the pull Secret",
@@ -174,7 +174,7 @@ causes! {
     /// A refusal by validation or by another admission plugin.
     SecretRefused, "secret_refused", Slowly,
         "the API server refuses the pull Secret",
-        "read the answer in the ecr-pull-secrets log, and exempt the pull Secret from the policy that it names";
+        "exempt the pull Secret from the policy that `detail` in the ecr-pull-secrets log names";
     /// No connection to the API server, or no answer in time.
     ApiServerUnreachable, "api_server_unreachable", Soon,
         "the API server does not answer the replica",
@@ -186,27 +186,27 @@ causes! {
     /// Too many lost races in a row for the version of the Secret.
     WriteContended, "write_contended", Soon,
         "another field manager keeps changing the pull Secret",
-        "find the field manager with `kubectl get secret --show-managed-fields -o yaml`, and stop its writes";
+        "stop the other field manager that `kubectl -n NAMESPACE get secret NAME --show-managed-fields -o yaml` lists";
     /// The deadline of the admission. The work goes on.
     StillWorking, "still_working", Soon,
-        "the pull Secret is not written yet",
+        "the replica has not written the pull Secret yet",
         "wait: the kubelet retries the pull";
     /// A guard policy that is absent or unbound, or that lets a forbidden write pass.
     GuardMissing, "guard_missing", Slowly,
-        "the guard policies are missing or do not deny",
+        "a guard policy is missing or lets forbidden writes pass",
         "apply the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release again";
     /// A serving certificate past its expiry.
     CertificateExpired, "certificate_expired", Slowly,
         "the serving certificate has expired",
-        "renew tls.crt and tls.key in the Secret ecr-pull-secrets-tls at their source: see certs/README.md";
+        "renew tls.crt and tls.key in the Secret ecr-pull-secrets-tls as certs/README.md says for your `certificate.source`";
     /// Files or a Secret that cannot be served.
     CertificateUnusable, "certificate_unusable", Slowly,
         "the replica cannot load the serving certificate",
-        "correct tls.crt and tls.key in the Secret ecr-pull-secrets-tls as the ecr-pull-secrets log says";
+        "replace tls.crt and tls.key in the Secret ecr-pull-secrets-tls: `error` in the ecr-pull-secrets log names the fault";
     /// A Secret of another owner where self-signed mode stores its certificate.
     CertificateForeign, "certificate_foreign", Slowly,
-        "a Secret of another owner has the serving certificate's name",
-        "delete the Secret ecr-pull-secrets-tls, or set `certificate.source` in the chart to certManager or secret";
+        "the Secret of the serving certificate belongs to another owner",
+        "delete the Secret ecr-pull-secrets-tls, or set `certificate.source` in the chart's values to certManager or secret";
     /// A caBundle that another field manager sets, in self-signed mode.
     CaBundleForeign, "ca_bundle_foreign", Slowly,
         "another field manager sets the caBundle of the webhook",
@@ -218,11 +218,11 @@ causes! {
     /// A pod with an ECR image that was stored without the reference.
     PodMissed, "pod_missed", Never,
         "the pod was created without a reference to the pull Secret",
-        "delete the pod so that its controller re-creates it; create it again yourself if it has no controller";
+        "delete the pod: its controller re-creates it; if the pod has no controller, create it again yourself";
     /// A refusal by ECR of a repository, with a token that it knows.
     PullDenied, "pull_denied", Never,
         "ECR refuses the pull: the AWS identity may not read the repository",
-        "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer in the identity's policy and, for another account, in the repository policy";
+        "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer in the identity's policy and, if the repository is in another account, in the repository policy";
     /// A token that ECR knows, and an image that it does not.
     ImageNotFound, "image_not_found", Never,
         "ECR has no such repository or tag",
@@ -230,15 +230,15 @@ causes! {
     /// A token that is too old for ECR.
     TokenExpired, "token_expired", Never,
         "ECR says that the token has expired",
-        "remove other pull Secrets of the pod that hold the registry, and check the clocks of the nodes";
+        "remove other Secrets with this registry from the imagePullSecrets of the pod's template and ServiceAccount, and check the clocks of the nodes";
     /// A token that ECR cannot read.
     TokenInvalid, "token_invalid", Never,
         "ECR cannot read the credentials of the pull",
-        "remove other pull Secrets of the pod that hold the registry, and stop other field managers of the pull Secret";
+        "remove other Secrets with this registry from the imagePullSecrets of the pod's template and ServiceAccount, and stop other field managers of the pull Secret";
     /// No credentials of the node for the registry.
     PullUnauthenticated, "pull_unauthenticated", Never,
-        "the node had no credentials for the pull",
-        "check that ecr-pull-secrets.dev/registries on the pull Secret names the registry, and that the kubelet reads the Secret";
+        "the kubelet pulled without credentials",
+        "check that the annotation ecr-pull-secrets.dev/registries of the pull Secret names the registry, and that the kubelet can read the Secret";
 }
 
 impl Cause {
