@@ -48,6 +48,14 @@ impl KeyQuota {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cause::Cause;
+
+    #[test]
+    fn cause_states_the_quota() {
+        let minutes = WINDOW.as_secs() / 60;
+        let limit = format!("more than {MAX_NEW_KEYS} new tokens within {minutes} minutes");
+        assert!(Cause::TooManyTokens.sentence().contains(&limit), "{limit}");
+    }
 
     #[test]
     fn quota_is_full_until_its_window_ends() {
