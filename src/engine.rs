@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::config::Config;
-use ecr_pull_secrets_core::target::Target;
 use jiff::Timestamp;
 
 use crate::aws::mint::Mint;
@@ -86,7 +85,6 @@ impl Engine {
         let writer = SecretWriter::new(
             PullSecretApi::new(clients.call.clone()),
             ledger.clone(),
-            live.clone(),
             metrics.clone(),
             events.clone(),
         );
@@ -116,20 +114,13 @@ impl Engine {
         (Arc::new(engine), event_writer)
     }
 
-    /// The pull Secret of a namespace.
-    pub(crate) fn target(&self, namespace: &str) -> Target {
-        self.live.snapshot().target(namespace)
-    }
-
     /// The earliest expiry of any token that pods pull with. A token that the rules now deny does
     /// not count: it expires where it is.
     pub(crate) fn earliest_expiry(&self) -> Option<Timestamp> {
         let config = self.live.snapshot();
         let mut renewals = self.wants.renewals(&config);
         let book = self.ledger.read();
-        book.earliest_expiry(|namespace, host| {
-            renewals.of(&config.target(namespace), host).is_some()
-        })
+        book.earliest_expiry(|target, host| renewals.of(target, host).is_some())
     }
 }
 

@@ -68,14 +68,10 @@ impl Wants {
         if *target.secret != *config.secret.name {
             return Ok(Vec::new());
         }
-        let namespace = match self.namespaces.look_up(&target.namespace).await {
-            NamespaceFact::Active(Wish::Out)
-            | NamespaceFact::Terminating(_)
-            | NamespaceFact::Missing => {
-                return Ok(Vec::new());
-            }
-            known @ (NamespaceFact::Active(_) | NamespaceFact::Unknown) => known,
-        };
+        let namespace = self.namespaces.look_up(&target.namespace).await;
+        if !namespace.admits_secret() {
+            return Ok(Vec::new());
+        }
         let provisioned = self.provisioned_in(&config, &target.namespace).await?;
         let mut wanted: BTreeSet<Access> = provisioned.into_iter().collect();
         let mut pages = Pages::namespaced(&self.clients, &target.namespace);
@@ -85,6 +81,11 @@ impl Wants {
             }
         }
         Ok(wanted.into_iter().collect())
+    }
+
+    /// Whether a pull Secret is to be in the namespace at all.
+    pub(crate) async fn admits(&self, namespace: &str) -> bool {
+        self.namespaces.look_up(namespace).await.admits_secret()
     }
 
     /// The registries that the configuration provisions in a namespace with this metadata, pods or

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::pull_secret::OWNER;
 use futures::Stream;
 use k8s_openapi::ByteString;
@@ -129,16 +130,17 @@ impl Exclusions {
     ///
     /// # Errors
     ///
-    /// A [transient](Refusal::is_transient) refusal.
+    /// Any other [`Refusal`].
     pub(crate) async fn read(client: &Client) -> Result<Self, Refusal> {
         let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         match call(|| api.get_opt(NAME)).await {
             Ok(registration) => Ok(registration.map(Self::of).unwrap_or_default()),
-            Err(refusal) if refusal.is_transient() => Err(refusal),
-            Err(refusal) => {
+            // A right that is missing does not come by waiting.
+            Err(refusal) if refusal.cause() == Cause::RbacForbidden => {
                 warn!(error = %refusal, "cannot read our registration");
                 Ok(Self::default())
             }
+            Err(refusal) => Err(refusal),
         }
     }
 

@@ -21,8 +21,8 @@ use super::look_ups::LookUps;
 use super::watch::{Announce, follow};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
-/// The longest list that stays in memory, because a tenant chooses its length. Names beyond it count
-/// as not listed.
+/// The longest list that stays in memory, because a tenant chooses its length. An account with a
+/// longer one is read from the API server for each review that asks.
 const MAX_LISTED: usize = 64;
 
 #[derive(Default)]
@@ -38,10 +38,16 @@ impl Accounts {
     fn enter(&mut self, account: &ServiceAccount) {
         let key = self.key_of(account);
         if let Some(listed) = enforced(account) {
-            let listed = listed.take(MAX_LISTED);
-            let listed = listed.map(|name| self.hasher.hash_one(name)).collect();
             self.free.remove(&key);
-            self.enforcing.insert(key, listed);
+            let listed: Box<[u64]> = listed
+                .take(MAX_LISTED + 1)
+                .map(|name| self.hasher.hash_one(name))
+                .collect();
+            if listed.len() > MAX_LISTED {
+                self.enforcing.remove(&key);
+            } else {
+                self.enforcing.insert(key, listed);
+            }
         } else {
             self.enforcing.remove(&key);
             self.free.insert(key);
@@ -202,12 +208,16 @@ mod tests {
     fn list_beyond_limit_is_not_kept() {
         let mut accounts = Accounts::default();
         let mut account = account("true", "other");
-        let listed = account.image_pull_secrets.as_mut().unwrap();
-        listed.resize(2 * MAX_LISTED, listed[0].clone());
+        let reference = LocalObjectReference {
+            name: "other".to_owned(),
+        };
+        account.image_pull_secrets = Some(vec![reference.clone(); MAX_LISTED]);
+        let mut longer = account.clone();
+        longer.image_pull_secrets = Some(vec![reference; MAX_LISTED + 1]);
+
         accounts.enter(&account);
-        assert_eq!(
-            accounts.enforcing.values().next().unwrap().len(),
-            MAX_LISTED
-        );
+        assert_eq!(accounts.enforcing.len(), 1);
+        accounts.enter(&longer);
+        assert!(accounts.enforcing.is_empty() && accounts.free.is_empty());
     }
 }

@@ -3,9 +3,12 @@
 use std::fmt::Debug;
 use std::future::ready;
 use std::pin::pin;
+use std::time::Duration;
 
+use ecr_pull_secrets_core::backoff::jittered;
 use futures::{Stream, StreamExt as _};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watch_object};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -14,6 +17,9 @@ use tracing::warn;
 
 use super::refusal::Refusal;
 use crate::telemetry::chain::chain;
+
+/// The longest pause before the watch of one object starts again.
+const RETRY_PAUSE: Duration = Duration::from_millis(1600);
 
 /// Says when the first complete list has arrived.
 #[derive(Clone, Debug)]
@@ -103,6 +109,22 @@ where
     states(what, api, name, || ())
 }
 
+/// The same pause after each failure. A pause that doubles would never start again: the stream of one
+/// object has no event that says that a list succeeded, as the stream of a collection has.
+struct SteadyBackoff;
+
+impl Iterator for SteadyBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(jittered(RETRY_PAUSE, fastrand::f64()))
+    }
+}
+
+impl Backoff for SteadyBackoff {
+    fn reset(&mut self) {}
+}
+
 fn states<K, R>(
     what: &'static str,
     api: Api<K>,
@@ -113,7 +135,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     R: FnMut() + Send,
 {
-    let answers = watch_object(api, name).default_backoff();
+    let answers = watch_object(api, name).backoff(SteadyBackoff);
     answers.filter_map(move |answer| {
         if let Err(error) = &answer {
             if is_refused(error) {
@@ -143,6 +165,16 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    #[test]
+    fn pauses_of_one_object_never_grow() {
+        for pause in SteadyBackoff.take(100) {
+            assert!(
+                (RETRY_PAUSE / 2..=RETRY_PAUSE).contains(&pause),
+                "{pause:?}"
+            );
+        }
+    }
 
     #[test]
     fn only_lasting_refusal_of_first_list_is_answer() {

@@ -19,6 +19,7 @@ use super::term::Term;
 use crate::clock;
 use crate::cluster::events::Reported;
 use crate::cluster::pods::ObservedPod;
+use crate::config::InForce;
 use crate::facts;
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
@@ -32,41 +33,44 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const CREDENTIALS_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The standing of a stored pod, by the plan that admission makes for it.
-async fn standing_of(term: &Term, pod: &ObservedPod) -> PodStanding {
-    let config = term.engine.live.snapshot();
+async fn standing_of(term: &Term, config: &InForce, pod: &ObservedPod) -> PodStanding {
     let workload = Workload {
         namespace: pod.namespace(),
         pod: &pod.pod,
         is_running: false,
     };
-    let mut facts = facts::in_memory(&term.engine, &config, &workload);
+    let mut facts = facts::in_memory(&term.engine, config, &workload);
     loop {
-        match standing(&workload, pod.phase, &facts, &config) {
+        match standing(&workload, pod.phase, &facts, config) {
             Ok(standing) => return standing,
             Err(fact) => {
-                facts::look_up(&term.engine, &config, fact, &workload, &mut facts).await;
+                facts::look_up(&term.engine, config, fact, &workload, &mut facts).await;
             }
         }
     }
 }
 
 /// Reports the pod where necessary. Returns the registries that its Secret must open and does not.
-pub(super) async fn attend(term: &Term, pod: &ObservedPod) -> Option<Vec<Access>> {
-    match standing_of(term, pod).await {
+pub(super) async fn attend(
+    term: &Term,
+    config: &InForce,
+    pod: &ObservedPod,
+) -> Option<Vec<Access>> {
+    match standing_of(term, config, pod).await {
         PodStanding::Fine => None,
         PodStanding::Missed => {
             if report(term, pod).await {
-                recreate::consider(term, pod);
+                recreate::consider(term, config, pod);
             }
             None
         }
         PodStanding::Served(registries) => {
             let all = registries.iter().map(|access| &access.registry);
-            let target = term.engine.target(pod.namespace());
+            let target = config.target(pod.namespace());
             if !term.engine.ledger.read().serves(&target, all, clock::now()) {
                 return Some(registries);
             }
-            diagnose(term, pod, &registries).await;
+            diagnose(term, config, pod, &registries).await;
             None
         }
     }
@@ -133,7 +137,7 @@ async fn report(term: &Term, pod: &ObservedPod) -> bool {
 }
 
 /// Reports why ECR refused a pull of the pod. A token that ECR rejects before its expiry is replaced.
-async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[Access]) {
+async fn diagnose(term: &Term, config: &InForce, pod: &ObservedPod, registries: &[Access]) {
     let is_old = |created| clock::now().duration_since(created) > CREDENTIALS_GRACE;
     for cause in &pod.refusals {
         let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
@@ -143,8 +147,7 @@ async fn diagnose(term: &Term, pod: &ObservedPod, registries: &[Access]) {
         }
         if is_of_token {
             for access in registries {
-                let config = term.engine.live.snapshot();
-                term.engine.supply.distrust(access.token_key(), &config);
+                term.engine.supply.distrust(access.token_key(), config);
             }
         }
         once(term, pod, *cause, "a pull was refused").await;

@@ -56,10 +56,11 @@ async fn watch(term: &Term) {
         .for_each_concurrent(MAX_PODS, |pod: ObservedPod| {
             async move {
                 term.engine.wants.note(std::slice::from_ref(&pod));
-                if let Some(registries) = attend(term, &pod).await {
+                let config = term.engine.live.snapshot();
+                if let Some(registries) = attend(term, &config, &pod).await {
                     // The work goes on by itself, once for each namespace. The pod's owner may have
                     // to remove the obstacle.
-                    let target = term.engine.target(pod.namespace());
+                    let target = config.target(pod.namespace());
                     let repaired = repair(term, &target, &registries, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
                         explain(term, &pod, cause).await;

@@ -14,7 +14,6 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::Retry;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use futures::StreamExt as _;
@@ -85,7 +84,8 @@ impl Provisioning {
             }
             Event::Delete(namespace) => {
                 let name = namespace.metadata.name.as_deref().unwrap_or_default();
-                self.waiting.lock().remove(&self.term.engine.target(name));
+                let config = self.term.engine.live.snapshot();
+                self.waiting.lock().remove(&config.target(name));
             }
         })
         .await;
@@ -159,7 +159,7 @@ impl Provisioning {
             for job in waiting {
                 // It may have opted out, or be terminating, by now.
                 let known = self.term.engine.namespaces.cached(&job.0.namespace);
-                if matches!(known, Some(NamespaceFact::Active(Wish::None | Wish::In))) {
+                if known.is_some_and(NamespaceFact::admits_secret) {
                     let _ = self.queue.unbounded_send(job);
                 }
             }

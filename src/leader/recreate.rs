@@ -20,6 +20,7 @@ use super::term::Term;
 use crate::clock;
 use crate::cluster::optimistic;
 use crate::cluster::pods::ObservedPod;
+use crate::config::InForce;
 
 /// The time from the begin of a term to the first deletion. The leader may have started just now,
 /// and the API server calls it a little later.
@@ -31,14 +32,11 @@ const MIN_AGE: SignedDuration = SignedDuration::from_secs(2);
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Adds a missed pod to the candidates, if it may be deleted.
-pub(super) fn consider(term: &Term, pod: &ObservedPod) {
+pub(super) fn consider(term: &Term, config: &InForce, pod: &ObservedPod) {
     let (Some(controller), Some(created)) = (&pod.controller, pod.created) else {
         return;
     };
-    if !term.engine.live.snapshot().repair.recreate_pods
-        || pod.phase != PodPhase::Pending
-        || pod.has_started
-    {
+    if !config.repair.recreate_pods || pod.phase != PodPhase::Pending || pod.has_started {
         return;
     }
     let candidate = Candidate {
@@ -89,8 +87,12 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&about.namespace), text(&about.name), text(&about.uid));
     // Admission leaves the reference out where the Secret would break the pod's keyring.
-    let target = term.engine.target(&namespace);
-    if term.engine.ledger.read().is_doubtful(&target)
+    let config = term.engine.live.snapshot();
+    if term
+        .engine
+        .ledger
+        .read()
+        .is_doubtful(&config.target(&namespace))
         || !term.reports.may_recreate(controller, *created, now)
     {
         return Deletion::Over;

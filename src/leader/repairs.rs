@@ -64,9 +64,13 @@ pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, i
     }
 }
 
-/// Has a Secret open what is wanted of it, if anything. False where that cannot be said now.
+/// Makes a Secret open what is wanted of it, if anything. False if that cannot be said now.
 async fn check(term: &Term, target: &Target) -> bool {
     let namespace = &*target.namespace;
+    if !term.engine.wants.admits(namespace).await {
+        debug!(namespace, "a pull secret changed where none is to be");
+        return true;
+    }
     let registries = match term.engine.wants.of(target).await {
         Ok(registries) => registries,
         Err(error) => {

@@ -176,7 +176,7 @@ impl RotationLoop {
         self.queue = queue.into();
     }
 
-    fn start_writes(&mut self, config: &InForce, now: Duration) {
+    fn start_writes(&mut self, config: &Arc<InForce>, now: Duration) {
         while self.pace.has_room(self.writes.len(), now) {
             let Some(secret) = self.queue.pop_front() else {
                 return;
@@ -187,8 +187,9 @@ impl RotationLoop {
             }
             self.writing.insert(secret.target.clone());
             let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
+            let config = config.clone();
             let write = async move {
-                let outcome = writer.rotate(&secret.target, &grants).await;
+                let outcome = writer.rotate(&config, &secret.target, &grants).await;
                 EndedWrite {
                     secret,
                     ticket,

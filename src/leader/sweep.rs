@@ -64,12 +64,13 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
     while let Some(pods) = pages.next().await? {
         count = count.saturating_add(pods.len());
         term.engine.wants.note(&pods);
+        let config = &term.engine.live.snapshot();
         futures::stream::iter(&pods)
             .for_each_concurrent(MAX_PODS, |pod| {
                 let wanting = &wanting;
                 async move {
-                    if let Some(registries) = attend(term, pod).await {
-                        let target = term.engine.target(pod.namespace());
+                    if let Some(registries) = attend(term, config, pod).await {
+                        let target = config.target(pod.namespace());
                         let mut wanting = wanting.lock();
                         let known = wanting.entry(target).or_default();
                         known.extend(registries);

@@ -29,7 +29,7 @@ use super::ledger::Ledger;
 use super::write::{SecretWriter, Written};
 use crate::clock;
 use crate::cluster::namespaces::Namespaces;
-use crate::config::Live;
+use crate::config::{InForce, Live};
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
 
@@ -147,8 +147,13 @@ impl PullSecrets {
     /// # Errors
     ///
     /// The cause that prevents it; it has been counted and logged.
-    pub(crate) async fn rotate(&self, target: &Target, grants: &[Grant]) -> Result<Written, Cause> {
-        self.writer.renew(target, grants).await
+    pub(crate) async fn rotate(
+        &self,
+        config: &InForce,
+        target: &Target,
+        grants: &[Grant],
+    ) -> Result<Written, Cause> {
+        self.writer.renew(config, target, grants).await
     }
 
     /// The Secret changed: work that waits for its repair tries again.
@@ -206,7 +211,7 @@ impl PullSecrets {
         } = work;
         let config = &self.live.snapshot();
         flight.update(|log| log.enter(FlightPhase::Writing));
-        if let Err(cause) = self.writer.check(target, *trigger).await {
+        if let Err(cause) = self.writer.check(config, target, *trigger).await {
             return flight.update(|log| log.fail(cause));
         }
         flight.update(|log| log.enter(FlightPhase::Minting));
@@ -239,7 +244,7 @@ impl PullSecrets {
                     for registry in batch.iter().flat_map(|minted| &minted.registries) {
                         under_way.remove(registry);
                     }
-                    self.store(work, batch).await;
+                    self.store(config, work, batch).await;
                     flight.update(|log| log.enter(FlightPhase::Minting));
                 }
                 () = flight.woken() => {}
@@ -249,7 +254,7 @@ impl PullSecrets {
     }
 
     /// Writes tokens that arrived.
-    async fn store(&self, work: &Work, batch: Vec<Minted>) {
+    async fn store(&self, config: &InForce, work: &Work, batch: Vec<Minted>) {
         let Work {
             target,
             flight,
@@ -286,7 +291,7 @@ impl PullSecrets {
         }
         flight.update(|log| log.enter(FlightPhase::Writing));
         let _turn = self.writers.acquire().await;
-        let written = self.writer.write(target, &grants, *trigger).await;
+        let written = self.writer.write(config, target, &grants, *trigger).await;
         let granted = grants.iter().map(|grant| &grant.registry);
         flight.update(|log| match written {
             Ok(Written { refused, .. }) => {

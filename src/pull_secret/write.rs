@@ -32,7 +32,6 @@ use crate::cluster::events::{self, Events};
 use crate::cluster::optimistic::version_of;
 use crate::cluster::pull_secrets::{PullSecretApi, reference, view};
 use crate::cluster::refusal::Refusal;
-use crate::config::{InForce, Live};
 use crate::telemetry::metrics::{Metrics, Trigger};
 
 /// Rounds of one write, each a read and an apply. A round fails where another writer was quicker.
@@ -44,7 +43,6 @@ const PAUSES: Backoff = Backoff::new(Duration::from_millis(40), Duration::from_m
 pub struct SecretWriter {
     api: PullSecretApi,
     ledger: Arc<Ledger>,
-    live: Arc<Live>,
     metrics: Metrics,
     events: Events,
 }
@@ -112,24 +110,22 @@ impl SecretWriter {
     pub(crate) fn new(
         api: PullSecretApi,
         ledger: Arc<Ledger>,
-        live: Arc<Live>,
         metrics: Metrics,
         events: Events,
     ) -> Self {
         Self {
             api,
             ledger,
-            live,
             metrics,
             events,
         }
     }
 
     /// A writer without an engine around it: its Events go nowhere.
-    pub fn alone(client: Client, config: Config, ledger: Arc<Ledger>) -> Self {
+    pub fn alone(client: Client, ledger: Arc<Ledger>) -> Self {
         let api = PullSecretApi::new(client.clone());
         let (events, _) = events::channel(client, "alone");
-        Self::new(api, ledger, Live::new(config), Metrics::default(), events)
+        Self::new(api, ledger, Metrics::default(), events)
     }
 
     /// Makes the Secret serve pods with images from the registries of the grants.
@@ -139,6 +135,7 @@ impl SecretWriter {
     /// The cause that prevents it; it has been counted and logged.
     pub async fn write(
         &self,
+        config: &Config,
         target: &Target,
         grants: &[Grant],
         trigger: Trigger,
@@ -148,11 +145,10 @@ impl SecretWriter {
         } else {
             Start::Nothing
         };
-        let config = self.live.snapshot();
         let order = Order {
             target,
             trigger,
-            intent: intent(&config, grants, Aim::Serving),
+            intent: intent(config, grants, Aim::Serving),
         };
         self.rounds(order, start).await
     }
@@ -163,14 +159,18 @@ impl SecretWriter {
     /// # Errors
     ///
     /// The cause that prevents it; it has been counted and logged.
-    pub async fn renew(&self, target: &Target, grants: &[Grant]) -> Result<Written, Cause> {
+    pub async fn renew(
+        &self,
+        config: &Config,
+        target: &Target,
+        grants: &[Grant],
+    ) -> Result<Written, Cause> {
         let replaceable = self.ledger.read().replaceable(target, grants, clock::now());
         let start = replaceable.map_or(Start::Read, Start::Replaceable);
-        let config = self.live.snapshot();
         let order = Order {
             target,
             trigger: Trigger::rotation,
-            intent: intent(&config, grants, Aim::Newest),
+            intent: intent(config, grants, Aim::Newest),
         };
         self.rounds(order, start).await
     }
@@ -182,7 +182,12 @@ impl SecretWriter {
     /// # Errors
     ///
     /// The cause that prevents a write; it has been counted and logged.
-    pub(crate) async fn check(&self, target: &Target, trigger: Trigger) -> Result<(), Cause> {
+    pub(crate) async fn check(
+        &self,
+        config: &Config,
+        target: &Target,
+        trigger: Trigger,
+    ) -> Result<(), Cause> {
         if !self.ledger.read().is_doubtful(target) {
             return Ok(());
         }
@@ -190,7 +195,7 @@ impl SecretWriter {
         let Ok(Some(secret)) = self.api.read(target).await else {
             return Ok(());
         };
-        match ownership(&view(&secret), self.live.snapshot().secret.adopt) {
+        match ownership(&view(&secret), config.secret.adopt) {
             Ownership::Foreign(cause) => {
                 let obstacle = self.foreign(&secret, cause);
                 Err(self.failed(target, trigger, obstacle))
@@ -365,7 +370,7 @@ impl SecretWriter {
     }
 }
 
-fn intent<'a>(config: &InForce, grants: &'a [Grant], aim: Aim) -> Intent<'a> {
+fn intent<'a>(config: &Config, grants: &'a [Grant], aim: Aim) -> Intent<'a> {
     Intent {
         grants,
         aim,

@@ -140,7 +140,7 @@ async fn harmless_edit_is_kept_and_read_once(world: Arc<World>) -> Outcome {
         let log = std::fs::read_to_string(&replica.log).unwrap_or_default();
         let of_this = format!("\"namespace\":\"{}\"", namespace.name);
         let is_look = |line: &&str| {
-            line.contains("an edit that holds every registry") && line.contains(&of_this)
+            line.contains("edited pull secret serves all: tolerated") && line.contains(&of_this)
         };
         log.lines().filter(is_look).count()
     };

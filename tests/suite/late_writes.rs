@@ -36,6 +36,7 @@ trials!(
 /// A writer, its ledger and the Secret that it writes.
 struct Late {
     writer: SecretWriter,
+    settings: Settings,
     ledger: Arc<Ledger>,
     target: Target,
 }
@@ -46,7 +47,8 @@ impl Late {
         settings.secret.name = SECRET.to_owned();
         settings.secret.adopt = Adopt::Never;
         Self {
-            writer: SecretWriter::alone(client.clone(), settings, ledger.clone()),
+            writer: SecretWriter::alone(client.clone(), ledger.clone()),
+            settings,
             ledger,
             target: Target::new(namespace.name.as_str(), SECRET),
         }
@@ -55,13 +57,15 @@ impl Late {
     async fn write(&self, grants: &[Grant]) {
         let written = self
             .writer
-            .write(&self.target, grants, Trigger::admission)
+            .write(&self.settings, &self.target, grants, Trigger::admission)
             .await;
         assert!(written.expect("a write").applied);
     }
 
     async fn renew(&self, grants: &[Grant]) -> Result<Written, Cause> {
-        self.writer.renew(&self.target, grants).await
+        self.writer
+            .renew(&self.settings, &self.target, grants)
+            .await
     }
 }
 

@@ -71,7 +71,7 @@ async fn sigterm_drains_and_second_signal_ends(world: Arc<World>) -> Outcome {
     // Any second signal will do.
     replica.interrupt();
     assert_eq!(replica.ended().await, 0);
-    assert!(logged(&replica, "asked twice: ending at once"));
+    assert!(logged(&replica, "stopping at once: a second signal came"));
     Ok(())
 }
 

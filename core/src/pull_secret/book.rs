@@ -78,16 +78,17 @@ impl Book {
         self.held(target).is_some_and(|held| !held.intact)
     }
 
-    /// The earliest expiry of the entries of ours that count: `counts(namespace, host)`.
+    /// The earliest expiry of the entries of ours that count: `counts(target, host)`.
     pub fn earliest_expiry(
         &self,
-        mut counts: impl FnMut(&str, &Arc<str>) -> bool,
+        mut counts: impl FnMut(&Target, &Arc<str>) -> bool,
     ) -> Option<Timestamp> {
         let mut earliest = None;
-        for (_, namespace, held) in self.all_held().filter(|(.., held)| held.intact) {
+        for (secret, namespace, held) in self.all_held().filter(|(.., held)| held.intact) {
+            let target = Target::new(namespace, secret.clone());
             for Hold { host, lifetime } in &held.entries {
                 let is_earlier = earliest.is_none_or(|earliest| lifetime.expires_at < earliest);
-                if is_earlier && counts(namespace, host) {
+                if is_earlier && counts(&target, host) {
                     earliest = Some(lifetime.expires_at);
                 }
             }

@@ -47,6 +47,12 @@ pub enum NamespaceFact {
 }
 
 impl NamespaceFact {
+    /// Whether a pull Secret is to be in the namespace: not if it opted out, is being deleted or
+    /// does not exist.
+    pub fn admits_secret(self) -> bool {
+        matches!(self, Self::Active(Wish::None | Wish::In) | Self::Unknown)
+    }
+
     /// The wish that the namespace's label states. [`Wish::In`] for an unknown namespace: a
     /// reference too many does no harm, and a missing one cannot be added later.
     pub fn wish(self) -> Wish {

@@ -159,7 +159,7 @@ fn entry_serves_until_a_tenth_remains() {
     let other = registry("123456789012.dkr.ecr.us-west-2.amazonaws.com");
     assert!(!book.serves(&team(), &[registry(HOST), other], at(500)));
     assert_eq!(book.earliest_expiry(|_, _| true), Some(at(1000)));
-    let counts = |namespace: &str, host: &Arc<str>| namespace != "team" || &**host != HOST;
+    let counts = |target: &Target, host: &Arc<str>| &*target.namespace != "team" || &**host != HOST;
     assert_eq!(book.earliest_expiry(counts), None);
 }
 
