@@ -190,8 +190,8 @@ impl Renewals<'_> {
     /// The registry of an entry that is to be renewed, and the key of its token; `None` where the
     /// entry expires as it is.
     ///
-    /// Today that is every entry that the Secret holds, as far as the rules allow it. A later issue
-    /// narrows it to what pods and configuration want: this is the place.
+    /// That is every entry that the Secret holds, as far as the rules allow it. Whether a pod or the
+    /// configuration still wants the entry is not asked.
     pub(crate) fn of(
         &mut self,
         target: &Target,

@@ -247,11 +247,6 @@ impl Cause {
     pub fn warning(self) -> String {
         format!("ecr-pull-secrets: {} ({})", self.sentence(), self.name())
     }
-
-    /// The cause with this [`Cause::name`].
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|cause| cause.name() == name)
-    }
 }
 
 impl std::fmt::Display for Cause {
@@ -283,9 +278,7 @@ mod tests {
         assert_eq!(names.len(), Cause::ALL.len());
         for cause in Cause::ALL {
             assert_eq!(cause.name(), snake(cause.reason()));
-            assert_eq!(Cause::from_name(cause.name()), Some(*cause));
         }
-        assert_eq!(Cause::from_name("no_such_cause"), None);
     }
 
     #[test]

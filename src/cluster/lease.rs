@@ -197,7 +197,7 @@ impl Elector {
             .map(record)
     }
 
-    /// Says whether this replica leads, which also changes by time alone.
+    /// Says whether this replica leads, which also changes as time passes.
     fn announce(&self) {
         self.tell(self.end().is_some());
     }

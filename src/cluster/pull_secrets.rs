@@ -1,4 +1,4 @@
-//! The pull Secrets: this file alone reads, writes and deletes them. The [ledger] watches their
+//! The pull Secrets: only this file reads, writes and deletes them. The [ledger] watches their
 //! metadata, and [`super::policy`] tries a forbidden write as a dry run.
 //!
 //! Every write is [optimistic]. The content of a Secret leaves the API server

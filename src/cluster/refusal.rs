@@ -1,6 +1,6 @@
 //! The answer of an API server that does not do what a call asks, and its [`Cause`].
 //!
-//! This file alone reads status codes, reasons and messages of the API server. All other code
+//! Only this file reads status codes, reasons and messages of the API server. All other code
 //! matches on [`Refusal`]; [`super::policy`] also looks for the name of a guard in the detail.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
     /// The namespace may be there; the object itself is not.
     #[error("the object does not exist")]
     Missing,
-    /// A reason that a new read of the object does not remove. Its text is the detail alone: the
+    /// A reason that a new read of the object does not remove. Its text is the detail only: the
     /// sentence of the cause is about pull Secrets, and a call may be about another object.
     #[error("{detail}")]
     Because {
@@ -65,7 +65,7 @@ impl Refusal {
             403 if has_cause("NamespaceTerminating") => Cause::NamespaceTerminating,
             // The quota plugin gives no machine-readable cause.
             403 if status.message.contains("exceeded quota") => Cause::QuotaExceeded,
-            // Other plugins answer 403 as well; RBAC alone names the user and the verb.
+            // Other plugins answer 403 as well; only RBAC names the user and the verb.
             403 if status.message.contains(" cannot ") => Cause::RbacForbidden,
             401 => Cause::RbacForbidden,
             404 if !matches!(kind, None | Some("" | "namespaces")) => return Self::Missing,

@@ -7,7 +7,7 @@ use crate::cluster::client::clients;
 use crate::config;
 use crate::engine::{Blueprint, Engine};
 use crate::exit::Failure;
-use crate::run::{self, Ports};
+use crate::run::{self, Ports, Stop};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
@@ -41,6 +41,8 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         return written.map_err(|error| failed(&error));
     }
     logs::init(global.log_format, global.log_level).map_err(|error| failed(&error))?;
+    // Before any call: the first process of a container ignores a signal that it does not handle.
+    let stop = Stop::new()?;
     let (engine, event_writer) = Engine::build(Blueprint {
         config,
         clients: clients(kubeconfig.as_deref(), context.as_deref()).await?,
@@ -56,5 +58,5 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         connection_age,
         drain_delay,
     };
-    run::serve(engine, event_writer, ports).await
+    run::serve(engine, event_writer, ports, stop).await
 }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use crate::exit::Failure;
 
 /// SIGTERM and SIGINT.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -17,7 +17,7 @@ impl Stop {
     /// # Errors
     ///
     /// When the process may not listen to signals.
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(crate) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::Run(error.to_string()));
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,

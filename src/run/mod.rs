@@ -11,4 +11,5 @@ mod serve;
 mod shutdown;
 mod tasks;
 
+pub(crate) use self::lifecycle::Stop;
 pub(crate) use self::serve::{Ports, serve};

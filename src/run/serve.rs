@@ -41,7 +41,7 @@ pub(crate) struct Ports {
     pub(crate) drain_delay: Duration,
 }
 
-/// Serves until SIGTERM or SIGINT, and a drain after that.
+/// Serves until the signal to stop, and a drain after that.
 ///
 /// # Errors
 ///
@@ -50,8 +50,8 @@ pub(crate) async fn serve(
     engine: Arc<Engine>,
     event_writer: EventWriter,
     ports: Ports,
+    mut stop: Stop,
 ) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
     let mut tasks = Tasks::default();
     let provider = CryptoProvider::get_default()
         .cloned()

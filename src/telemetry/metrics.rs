@@ -85,7 +85,7 @@ pub struct Metrics {
     pub(crate) admission_duration: Histogram,
     /// Admissions that wait for their answer.
     pub(crate) admission_in_flight: Gauge,
-    /// Requests that were sent back because too many were in flight.
+    /// Requests that were refused because too many were in flight.
     pub(crate) admission_shed: Counter,
     admission_refused: Family<Refused, Counter>,
     /// Panics while answering.
@@ -138,7 +138,7 @@ impl Default for Metrics {
         let admission_shed = Counter::default();
         registry.register(
             "admission_shed",
-            "Reviews sent back under overload",
+            "Reviews refused under overload",
             admission_shed.clone(),
         );
         let admission_refused = Family::default();

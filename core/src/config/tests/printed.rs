@@ -13,7 +13,27 @@ fn reprinted(config: &Config) -> Config {
 }
 
 #[test]
-fn absent_field_is_not_printed() {
+fn every_default_is_printed_and_no_absent_field() {
+    assert_eq!(
+        Config::default().to_yaml().unwrap().trim_end(),
+        [
+            "apiVersion: ecr-pull-secrets.dev/v1",
+            "kind: Config",
+            "secret:",
+            "  name: ecr-registry-credentials",
+            "  adopt: ecr-only",
+            "  cleanupAfter: 35d",
+            "selection: opt-out",
+            "rules: []",
+            "provision: []",
+            "endpoints: {}",
+            "rotation:",
+            "  maxAge: 21600s",
+            "repair:",
+            "  recreatePods: false",
+        ]
+        .join("\n")
+    );
     let yaml = accepts("rules: [{deny: {}}, {ambient: {}}]")
         .to_yaml()
         .unwrap();
