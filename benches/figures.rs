@@ -63,7 +63,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 }
 
 /// All figures, in the order of the table.
-pub const ALL: [Figure; 20] = [
+pub const ALL: [Figure; 24] = [
     figure(
         "review_ns",
         "decode, decide, encode a review (compiled without LTO)",
@@ -144,6 +144,18 @@ pub const ALL: [Figure; 20] = [
         Bar::AtLeast(0.95),
     ),
     figure(
+        "pods_vs_echo_patch",
+        "the same, of those with an echo that sends our patch",
+        "×",
+        Bar::AtLeast(0.95),
+    ),
+    figure(
+        "pods_vs_echo_patch_4_clients",
+        "the same with 4 clients",
+        "×",
+        Bar::AtLeast(0.95),
+    ),
+    figure(
         "pods_per_second_with",
         "pods created through the API server, with us; 16 clients",
         "/s",
@@ -152,6 +164,12 @@ pub const ALL: [Figure; 20] = [
     figure(
         "pods_per_second_echo",
         "the same with a webhook that only echoes the uid",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_echo_patch",
+        "the same with a webhook that echoes the uid with our patch",
         "/s",
         Bar::Open,
     ),
@@ -170,6 +188,12 @@ pub const ALL: [Figure; 20] = [
     figure(
         "pods_per_second_echo_4_clients",
         "the same with a webhook that only echoes the uid",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
+        "pods_per_second_echo_patch_4_clients",
+        "the same with a webhook that echoes the uid with our patch",
         "/s",
         Bar::Open,
     ),

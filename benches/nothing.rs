@@ -20,6 +20,8 @@ pub enum Handler {
     Constant,
     /// Echoes the uid, without a patch.
     Echo,
+    /// Echoes the uid, with the patch that we send.
+    Patch,
 }
 
 /// A running handler. It ends when this is dropped.
@@ -41,8 +43,10 @@ impl Nothing {
         );
         let mut command = Command::new(program);
         command.arg(address.to_string()).arg(site.certificates());
-        if let Handler::Echo = handler {
-            command.arg("echo");
+        match handler {
+            Handler::Constant => {}
+            Handler::Echo => _ = command.arg("echo"),
+            Handler::Patch => _ = command.arg("patch"),
         }
         // The environment of a replica: it says how memory is managed.
         command.env_clear().envs(image_environment());

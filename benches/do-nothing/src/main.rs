@@ -1,6 +1,6 @@
-//! `do-nothing ADDRESS CERTIFICATES [echo]`: our listener with a handler that does nothing. It reads the
-//! body and sends a constant answer, or, as `echo`, the review's uid. The process ends when its stdin
-//! does.
+//! `do-nothing ADDRESS CERTIFICATES [echo|patch]`: our listener with a handler that does nothing. It reads
+//! the body and sends a constant answer. As `echo` it answers with the review's uid, and as `patch` with
+//! the uid and a constant patch. The process ends when its stdin does.
 //!
 //! A crate of its own, because then the same profile and flags build it as the binary that ships.
 
@@ -30,6 +30,13 @@ const ANSWER: &str = concat!(
     r#"eyJuYW1lIjoiZWNyLXJlZ2lzdHJ5LWNyZWRlbnRpYWxzIn1dfV0=","auditAnnotations":{"outcome":"injected"}}}"#,
 );
 
+/// Our patch of a pod without references, in base64:
+/// `[{"op":"add","path":"/spec/imagePullSecrets","value":[{"name":"ecr-registry-credentials"}]}]`.
+const PATCH: &str = concat!(
+    "W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvaW1hZ2VQdWxsU2VjcmV0cyIsInZhbHVlIjpb",
+    "eyJuYW1lIjoiZWNyLXJlZ2lzdHJ5LWNyZWRlbnRpYWxzIn1dfV0=",
+);
+
 /// What the handler does with a review.
 #[derive(Clone, Copy)]
 enum Handler {
@@ -37,6 +44,8 @@ enum Handler {
     Constant,
     /// Read it as JSON, and answer with its uid and `allowed: true`.
     Echo,
+    /// The same, with the patch that we send for a pod without references.
+    Patch,
 }
 
 /// The only field of a review that an answer needs.
@@ -56,13 +65,18 @@ impl Handler {
     fn respond(self, body: Collected<Bytes>) -> Option<Full<Bytes>> {
         match self {
             Self::Constant => Some(Full::from(ANSWER)),
-            Self::Echo => {
+            Self::Echo | Self::Patch => {
                 let body = body.to_bytes();
                 let review: Review<'_> = serde_json::from_slice(&body).ok()?;
+                let mut response = json!({ "uid": review.request.uid, "allowed": true });
+                if let Self::Patch = self {
+                    response["patchType"] = json!("JSONPatch");
+                    response["patch"] = json!(PATCH);
+                }
                 let answer = json!({
                     "apiVersion": "admission.k8s.io/v1",
                     "kind": "AdmissionReview",
-                    "response": { "uid": review.request.uid, "allowed": true },
+                    "response": response,
                 });
                 Some(Full::from(answer.to_string()))
             }
@@ -104,6 +118,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let handler = match words.next().as_deref() {
         None => Handler::Constant,
         Some("echo") => Handler::Echo,
+        Some("patch") => Handler::Patch,
         Some(word) => return Err(format!("no such handler: {word}").into()),
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
