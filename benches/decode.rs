@@ -7,7 +7,7 @@ use ecr_pull_secrets_core::admission::patch::Patches;
 use ecr_pull_secrets_core::admission::review::{self, Answer};
 use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::selection::Wish;
-use ecr_pull_secrets_core::workload::plan::{AccountFact, Facts, NamespaceFact, Workload, plan};
+use ecr_pull_secrets_core::workload::plan::{AccountFact, Facts, NamespaceFact, plan};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -50,11 +50,7 @@ pub fn measure(report: &mut Report) {
 
 fn answer(bytes: &[u8], patches: &Patches, config: &Config) -> Vec<u8> {
     let review = review::decode(bytes).expect("a review");
-    let workload = Workload {
-        namespace: &review.namespace,
-        pod: &review.pod,
-        is_running: review.is_running,
-    };
+    let workload = review.workload();
     let facts = Facts {
         is_asked: true,
         namespace: Some(NamespaceFact::Active(Wish::None)),

@@ -13,9 +13,8 @@ use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rules::{Rules, Verdict};
-use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::plan::{Facts, NamespaceFact, Workload};
+use ecr_pull_secrets_core::workload::plan::{Facts, NamespaceFact};
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, MutexGuard};
@@ -100,9 +99,7 @@ impl Wants {
         let none = BTreeMap::new();
         let name = metadata.name.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref().unwrap_or(&none);
-        let wish = Wish::of_label(labels.get(Wish::LABEL).map(String::as_str));
-        if name == self.own_namespace || metadata.deletion_timestamp.is_some() || wish == Wish::Out
-        {
+        if name == self.own_namespace || !namespaces::fact_of(metadata).admits_secret() {
             return Vec::new();
         }
         let registries = config.provision.registries(name, labels);
@@ -218,11 +215,7 @@ impl Sightings {
 
 /// The registries that one pod wants its Secret to open: none unless it names the Secret.
 fn of_pod(config: &InForce, pod: &ObservedPod, namespace: NamespaceFact) -> Vec<Access> {
-    let workload = Workload {
-        namespace: pod.namespace(),
-        pod: &pod.pod,
-        is_running: false,
-    };
+    let workload = pod.workload();
     // The other facts decide only about a reference that the pod lacks.
     let facts = Facts {
         is_asked: false,

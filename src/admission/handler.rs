@@ -70,11 +70,7 @@ impl Admission {
         deadline: Instant,
     ) -> Result<Answer<'a>, Overloaded> {
         let mut slot = None;
-        let workload = Workload {
-            namespace: &review.namespace,
-            pod: &review.pod,
-            is_running: review.is_running,
-        };
+        let workload = review.workload();
         let mut facts = Facts {
             is_asked: true,
             ..facts::in_memory(&self.engine, config, &workload)

@@ -98,14 +98,18 @@ pub(crate) async fn read(client: &Client, name: &str) -> Result<Option<ObjectMet
 }
 
 fn entry(metadata: &ObjectMeta) -> Option<(String, NamespaceFact)> {
+    Some((metadata.name.clone()?, fact_of(metadata)))
+}
+
+/// The state of the namespace with this metadata.
+pub(crate) fn fact_of(metadata: &ObjectMeta) -> NamespaceFact {
     let label = metadata
         .labels
         .as_ref()
         .and_then(|labels| labels.get(Wish::LABEL));
     let wish = Wish::of_label(label.map(String::as_str));
-    let known = match metadata.deletion_timestamp {
+    match metadata.deletion_timestamp {
         Some(_) => NamespaceFact::Terminating(wish),
         None => NamespaceFact::Active(wish),
-    };
-    Some((metadata.name.clone()?, known))
+    }
 }

@@ -7,6 +7,7 @@ use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::diagnosis;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::version::ObjectVersion;
+use ecr_pull_secrets_core::workload::plan::Workload;
 use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, Spec};
 use ecr_pull_secrets_core::workload::standing::PodPhase;
 use ecr_pull_secrets_core::workload::text::Text;
@@ -73,6 +74,15 @@ impl ObservedPod {
 
     pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// What the plan and the standing decide about: the pod as it was created.
+    pub(crate) fn workload(&self) -> Workload<'_> {
+        Workload {
+            namespace: self.namespace(),
+            pod: &self.pod,
+            is_running: false,
+        }
     }
 
     pub(crate) fn version(&self) -> ObjectVersion {

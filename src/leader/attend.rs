@@ -7,7 +7,6 @@ use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::plan::Workload;
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
@@ -34,11 +33,7 @@ const CREDENTIALS_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The standing of a stored pod, by the plan that admission makes for it.
 async fn standing_of(term: &Term, config: &InForce, pod: &ObservedPod) -> PodStanding {
-    let workload = Workload {
-        namespace: pod.namespace(),
-        pod: &pod.pod,
-        is_running: false,
-    };
+    let workload = pod.workload();
     let mut facts = facts::in_memory(&term.engine, config, &workload);
     loop {
         match standing(&workload, pod.phase, &facts, config) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::patch::Patches;
 use crate::names::MAX_LABEL_BYTES;
 use crate::workload::object::{Object, object};
-use crate::workload::plan::{Plan, PullReference};
+use crate::workload::plan::{Plan, PullReference, Workload};
 use crate::workload::pod::Pod;
 use crate::workload::text::Text;
 
@@ -96,6 +96,17 @@ pub struct Review<'a> {
     pub dry_run: bool,
     /// The pod of the request.
     pub pod: Pod<'a>,
+}
+
+impl Review<'_> {
+    /// What the plan decides about.
+    pub fn workload(&self) -> Workload<'_> {
+        Workload {
+            namespace: &self.namespace,
+            pod: &self.pod,
+            is_running: self.is_running,
+        }
+    }
 }
 
 /// Reads a review.

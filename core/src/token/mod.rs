@@ -2,6 +2,8 @@
 
 pub mod holding;
 pub mod lifetime;
+#[cfg(test)]
+mod moments;
 pub mod quota;
 pub mod renewal;
 pub mod stored;
@@ -91,11 +93,8 @@ pub(crate) fn is_authorization(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::moments::at;
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
 
     #[test]
     fn token_is_base64_of_aws_and_password() {

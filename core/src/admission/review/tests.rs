@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::workload::plan::{AccountFact, Facts, NamespaceFact, Workload, plan};
+use crate::workload::plan::{AccountFact, Facts, NamespaceFact, plan};
 
 const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app";
@@ -60,11 +60,7 @@ fn refuses(bytes: &[u8]) -> InvalidReview {
 }
 
 fn planned(review: &Review<'_>) -> Plan {
-    let workload = Workload {
-        namespace: &review.namespace,
-        pod: &review.pod,
-        is_running: review.is_running,
-    };
+    let workload = review.workload();
     let facts = Facts {
         is_asked: true,
         namespace: Some(NamespaceFact::Unknown),

@@ -2,21 +2,7 @@ use super::*;
 
 use proptest::prelude::*;
 
-const HOUR: i64 = 3600;
-const NANOSECOND: SignedDuration = SignedDuration::from_nanos(1);
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-/// Noon on a fixed day.
-fn noon() -> Timestamp {
-    at(1_700_000_000 / (24 * HOUR) * 24 * HOUR + 12 * HOUR)
-}
-
-fn hours(count: i64) -> SignedDuration {
-    SignedDuration::from_hours(count)
-}
+use crate::token::moments::{HOUR, NANOSECOND, at, hours, noon};
 
 /// Minted and expiring that many seconds after noon.
 fn lifetime(minted_at: i64, expires_at: i64) -> Lifetime {

@@ -2,22 +2,9 @@ use super::*;
 
 use proptest::prelude::*;
 
-const HOUR: i64 = 3600;
-const NANOSECOND: SignedDuration = SignedDuration::from_nanos(1);
+use crate::token::moments::{HOUR, NANOSECOND, hours, noon};
+
 const SIX_HOURS: Duration = Duration::from_secs(6 * 60 * 60);
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-/// Noon on a fixed day.
-fn noon() -> Timestamp {
-    at(1_700_000_000 / (24 * HOUR) * 24 * HOUR + 12 * HOUR)
-}
-
-fn hours(count: i64) -> SignedDuration {
-    SignedDuration::from_hours(count)
-}
 
 fn seconds(count: i64) -> SignedDuration {
     SignedDuration::from_secs(count)
