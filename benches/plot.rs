@@ -34,10 +34,10 @@ pub fn svg(value: impl Fn(&str) -> Option<f64>) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
          <text x=\"{limit}\" y=\"20\" text-anchor=\"middle\" fill=\"#666\">the limit</text>\n"
     );
-    let bounded = rows
+    let last_bounded = rows
         .iter()
-        .filter(|(figure, _)| !matches!(figure.bar, Bar::Open));
-    let end = TOP + ROW * bounded.count() as f64;
+        .rposition(|(figure, _)| !matches!(figure.bar, Bar::Open));
+    let end = TOP + ROW * last_bounded.map_or(0.0, |row| row as f64 + 1.0);
     for (row, (figure, value)) in rows.iter().enumerate() {
         let y = TOP + ROW * row as f64;
         let share = figure
@@ -105,6 +105,7 @@ fn number(value: f64) -> String {
     match value {
         100.0.. => format!("{value:.0}"),
         10.0..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        1.0..10.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }
