@@ -1,32 +1,51 @@
 //! Why a verb ends without success, and the exit code that says so.
 
+use std::io;
+use std::net::SocketAddr;
+
+use tracing_subscriber::util::TryInitError;
+
 use crate::cluster::client::ConnectError;
 use crate::config::ConfigError;
 
 /// A failure that ends the process. Its exit code is an interface: see [`Failure::code`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A flag cannot be obeyed.
-    #[error("{0}")]
-    Usage(String),
-    /// The cluster cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// Anything that fails later.
-    #[error("{0}")]
-    Run(String),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot print the configuration: {0}")]
+    Print(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot start logging: {0}")]
+    Logging(#[from] TryInitError),
+    #[error("cannot handle signals: {0}")]
+    Signals(#[source] io::Error),
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A task or the listener, none of which ends by itself.
+    #[error("the task `{0}` ended")]
+    TaskEnded(&'static str),
 }
 
 impl Failure {
     /// 1: a part failed; 2: usage or configuration; 3: cluster or AWS unreachable.
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage(_) | Self::Connect(ConnectError::Kubeconfig { .. }) => 2,
+            Self::Config(_)
+            | Self::Listen { .. }
+            | Self::Connect(ConnectError::Kubeconfig { .. }) => 2,
             Self::Connect(_) => 3,
-            Self::Run(_) => 1,
+            Self::Print(_)
+            | Self::Logging(_)
+            | Self::Signals(_)
+            | Self::Tls(_)
+            | Self::TaskEnded(_) => 1,
         }
     }
 }

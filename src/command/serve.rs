@@ -34,13 +34,14 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         print_config,
     } = serve;
     let config = config::load(&global.config)?;
-    let failed = |error: &dyn std::error::Error| Failure::Run(error.to_string());
     if print_config {
-        let yaml = config.to_yaml().map_err(|error| failed(&error))?;
+        let yaml = config
+            .to_yaml()
+            .map_err(|error| Failure::Print(error.into()))?;
         let written = std::io::stdout().write_all(yaml.as_bytes());
-        return written.map_err(|error| failed(&error));
+        return written.map_err(|error| Failure::Print(error.into()));
     }
-    logs::init(global.log_format, global.log_level).map_err(|error| failed(&error))?;
+    logs::init(global.log_format, global.log_level)?;
     // Before any call: the first process of a container ignores a signal that it does not handle.
     let stop = Stop::new()?;
     let (engine, event_writer) = Engine::build(Blueprint {

@@ -18,7 +18,7 @@ impl Stop {
     ///
     /// When the process may not listen to signals.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::Run(error.to_string()));
+        let listen = |kind| signal(kind).map_err(Failure::Signals);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

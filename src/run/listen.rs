@@ -12,7 +12,7 @@ use crate::exit::Failure;
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] names the address.
+/// [`Failure::Listen`] names the address.
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = match TcpListener::bind(address).await {
         Err(error) if is_without_ipv6(address, &error) => {
@@ -21,7 +21,7 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
         }
         bound => bound,
     };
-    bound.map_err(|error| Failure::Usage(format!("cannot listen on {address}: {error}")))
+    bound.map_err(|source| Failure::Listen { address, source })
 }
 
 fn is_without_ipv6(address: SocketAddr, error: &io::Error) -> bool {

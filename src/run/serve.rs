@@ -55,13 +55,11 @@ pub(crate) async fn serve(
     let mut tasks = Tasks::default();
     let provider = CryptoProvider::get_default()
         .cloned()
-        .ok_or_else(|| Failure::Run("no TLS provider is installed".to_owned()))?;
+        .ok_or_else(|| rustls::Error::General("no provider is installed".to_owned()))?;
     let metrics = engine.metrics.clone();
 
     let certificate = Certificate::new(provider, service(&engine.namespace), metrics.clone());
-    let tls = certificate
-        .server_config()
-        .map_err(|error| Failure::Run(error.to_string()))?;
+    let tls = certificate.server_config()?;
     let served = certificate.served();
     tasks.own("certificate-expiry", certificate.clone().report_expiry());
     let trusted = if let Some(directory) = &ports.certificate_dir {
@@ -101,8 +99,8 @@ pub(crate) async fn serve(
 
     tokio::select! {
         () = stop.requested() => {}
-        name = tasks.ended_first() => return Err(Failure::Run(format!("the task `{name}` ended"))),
-        _ = &mut serving => return Err(Failure::Run("the listener ended".to_owned())),
+        name = tasks.ended_first() => return Err(Failure::TaskEnded(name)),
+        _ = &mut serving => return Err(Failure::TaskEnded("listener")),
     }
     // The next leader need not wait for the drain.
     resign.send_replace(true);

@@ -1,4 +1,4 @@
-//! A name of a type is used once in the workspace: structs, enums, unions, traits and aliases, private ones included.
+//! A name of a type is used once in `core` and `src`: structs, enums, unions, traits and aliases, private ones included.
 //!
 //! A name of Rust's prelude counts as used already: an alias `Result` hides which errors there are. The same name twice
 //! in one file under two `cfg` is one type.
