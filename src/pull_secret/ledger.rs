@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ecr_pull_secrets_core::pull_secret::book::Book;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
-use ecr_pull_secrets_core::pull_secret::held::SecretChange;
+use ecr_pull_secrets_core::pull_secret::held::{SecretChange, SecretReading};
 use ecr_pull_secrets_core::target::Target;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -74,8 +74,9 @@ impl Ledger {
 
     /// Enters what a write or a live read brought.
     pub fn saw(&self, metadata: &ObjectMeta) -> SecretChange {
-        let read = secret_metadata(metadata);
-        self.0.write().saw(&target(metadata), &read)
+        let reading = SecretReading::of(&secret_metadata(metadata));
+        let target = target(metadata);
+        self.0.write().saw(&target, reading)
     }
 
     /// Enters that a live read found no Secret.
@@ -86,9 +87,9 @@ impl Ledger {
     /// Enters that content of another field manager serves the registries of these grants until
     /// then.
     pub(crate) fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {
-        let read = secret_metadata(metadata);
-        let mut book = self.0.write();
-        book.tolerate(&target(metadata), &read, grants, until);
+        let reading = SecretReading::of(&secret_metadata(metadata));
+        let target = target(metadata);
+        self.0.write().tolerate(&target, reading, grants, until);
     }
 
     /// Whether the Secret exists, as far as is known.

@@ -21,6 +21,9 @@ use crate::token::lifetime::Lifetime;
 
 /// The version of the annotations that this build writes.
 pub const FORMAT: &str = "1";
+/// The longest annotation that is read, in bytes: the identities of 100 registries take less. All
+/// annotations of an object may have 256 KiB.
+const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 
 impl Lifetime {
     /// Whether a token replaces one with this lifetime: the later expiry wins, unless it is
@@ -64,9 +67,12 @@ impl Described {
         }
         let list = |name: &str, separator: char| {
             annotation(name)
+                .filter(|text| text.len() <= MAX_ANNOTATION_BYTES)
                 .unwrap_or_default()
                 .split(separator)
                 .filter(|item| !item.is_empty())
+                // One more than a Secret has room for shows that there are too many.
+                .take(MAX_REGISTRIES + 1)
         };
         let hosts: Vec<&str> = list(annotation::REGISTRIES, ',').collect();
         let lifetimes: Result<Vec<Lifetime>, _> =
