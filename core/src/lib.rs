@@ -27,6 +27,7 @@ pub mod pull_secret;
 pub mod rotation;
 pub mod rules;
 pub mod selection;
+pub mod sieve;
 pub mod target;
 pub mod token;
 pub mod version;
