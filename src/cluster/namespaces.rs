@@ -11,7 +11,7 @@ use ecr_pull_secrets_core::workload::plan::NamespaceFact;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::RwLock;
 
@@ -19,7 +19,7 @@ use super::call::call;
 use super::client::Clients;
 use super::look_ups::LookUps;
 use super::refusal::Refusal;
-use super::watch::{Announce, follow};
+use super::watch::{Announce, collection, follow};
 
 /// All namespaces of the cluster.
 pub(crate) struct Namespaces {
@@ -40,7 +40,7 @@ impl Namespaces {
 
     /// Keeps them up to date, until dropped.
     pub(crate) async fn watch(&self, client: Client, announce: Announce) {
-        let events = watcher(
+        let events = collection(
             Api::<PartialObjectMeta<Namespace>>::all(client),
             watcher::Config::default(),
         );

@@ -52,6 +52,14 @@ impl Refusal {
         }
     }
 
+    /// The answer ended before it was complete.
+    pub(crate) fn broken_off() -> Self {
+        Self::Because {
+            cause: Cause::ApiServerUnreachable,
+            detail: "the answer broke off".to_owned(),
+        }
+    }
+
     fn of_status(status: &Status) -> Self {
         let details = status.details.as_ref();
         let has_cause = |reason: &str| {

@@ -43,9 +43,10 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
     logs::init(global.log_format, global.log_level).map_err(|error| failed(&error))?;
     // Before any call: the first process of a container ignores a signal that it does not handle.
     let stop = Stop::new()?;
+    let pull_secrets = [config.secret.name.clone()];
     let (engine, event_writer) = Engine::build(Blueprint {
         config,
-        clients: clients(kubeconfig.as_deref(), context.as_deref()).await?,
+        clients: clients(kubeconfig.as_deref(), context.as_deref(), &pull_secrets).await?,
         namespace: &namespace,
         aws_credentials_dir: &aws_credentials_dir,
         metrics: Metrics::default(),

@@ -1,7 +1,7 @@
 //! Pending pods: a missed pod is reported, a Secret that is missing or stale is written, and where
 //! ECR refuses a pull, the pod's Events say why.
 //!
-//! A watch of Pending pods brings them, in small pages, and stores none of them. The
+//! A watch of Pending pods brings them one by one, and stores none of them. The
 //! [sweep](super::sweep) checks pods that run already.
 
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 
 use super::attend::{attend, explain, repair};
 use super::recreate;
 use super::term::Term;
-use crate::cluster::pods::{ObservedPod, PAGE_SIZE};
-use crate::cluster::watch::interrupted;
+use crate::cluster::pods::ObservedPod;
+use crate::cluster::watch::{collection, interrupted};
 use crate::pull_secret::ensure::Ensured;
 
 /// The most pods that are attended to at a time.
@@ -30,10 +30,8 @@ pub(super) async fn run(term: Arc<Term>) {
 async fn watch(term: &Term) {
     term.reports.read_registration(&term.engine.clients).await;
     let api: Api<ObservedPod> = Api::all(term.engine.clients.watch.clone());
-    let config = watcher::Config::default()
-        .fields("status.phase=Pending")
-        .page_size(PAGE_SIZE);
-    let events = watcher(api, config)
+    let config = watcher::Config::default().fields("status.phase=Pending");
+    let events = collection(api, config)
         .default_backoff()
         .inspect(|event| {
             // A pod may have come and left Pending before this list began: the sweep checks it.

@@ -22,14 +22,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::term::Term;
 use crate::clock;
-use crate::cluster::watch::{announcement, follow};
+use crate::cluster::watch::{announcement, collection, follow};
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -70,7 +70,7 @@ struct Provisioning {
 
 impl Provisioning {
     async fn watch(&self) {
-        let events = watcher(
+        let events = collection(
             Api::<PartialObjectMeta<Namespace>>::all(self.term.engine.clients.watch.clone()),
             watcher::Config::default(),
         );

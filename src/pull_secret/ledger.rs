@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::metadata::{secret_metadata, target};
-use crate::cluster::watch::{Announce, follow};
+use crate::cluster::watch::{Announce, collection, follow};
 
 /// A Secret that changed, and how.
 pub(crate) type Changed = (Target, SecretChange);
@@ -45,7 +45,7 @@ impl Ledger {
         let name: Arc<str> = secret.into();
         // The name in the field selector is what lets RBAC use `resourceNames`.
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let events = watcher(Api::<PartialObjectMeta<Secret>>::all(client), config);
+        let events = collection(Api::<PartialObjectMeta<Secret>>::all(client), config);
         follow("secrets", events, announce, |event| match event {
             Event::Init => self.0.write().begin_list(&name),
             Event::InitApply(secret) => {
