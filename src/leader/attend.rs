@@ -60,6 +60,10 @@ pub(super) async fn attend(
             None
         }
         PodStanding::Served(registries) => {
+            if pod.pod.has_too_many_registries() {
+                let message = "a pod has more registries than a pull secret";
+                once(term, pod, Cause::TooManyRegistries, message).await;
+            }
             let all = registries.iter().map(|access| &access.registry);
             let target = config.target(pod.namespace());
             if !term.engine.ledger.read().serves(&target, all, clock::now()) {

@@ -8,7 +8,7 @@ use super::pod::{Pod, ReferenceList};
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::identity::{Access, Subject};
-use crate::image::Registry;
+use crate::pull_secret::MAX_REGISTRIES;
 use crate::rules::Verdict;
 use crate::selection::Wish;
 
@@ -185,6 +185,7 @@ impl Plan {
     #[must_use]
     pub fn settle(mut self, late: Option<Cause>) -> Self {
         if let Some(cause) = late {
+            self.causes.retain(|known| *known != cause);
             self.causes.insert(0, cause);
         }
         // A malformed Secret breaks every pull of a pod that names it.
@@ -208,7 +209,7 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
     if pod.is_mirror() {
         return Ok(Plan::skip(Skip::MirrorPod));
     }
-    if pod.registries().next().is_none() {
+    if pod.registries().is_empty() {
         return Ok(Plan::skip(Skip::NoEcrImage));
     }
     // No wish of the namespace admits more than this one.
@@ -248,19 +249,22 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
 
 /// Asks the rules about each registry of the pod.
 fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -> Plan {
-    let pod = workload.pod;
     let subject = workload.subject();
-    let mut registries: Vec<&Registry> = pod.registries().collect();
-    registries.sort_unstable();
-    registries.dedup();
+    let registries = workload.pod.registries();
     let mut grants = Vec::with_capacity(registries.len());
-    for registry in &registries {
+    for registry in registries {
         if let Verdict::Allow(identity) = config.rules.verdict(registry, subject) {
-            let registry = (*registry).clone();
+            let registry = registry.clone();
             grants.push(Access { registry, identity });
         }
     }
     let is_denied = grants.len() < registries.len();
+    grants.truncate(MAX_REGISTRIES);
+    let has_too_many = workload.pod.has_too_many_registries();
+    let causes = [
+        has_too_many.then_some(Cause::TooManyRegistries),
+        is_denied.then_some(Cause::DeniedByRule),
+    ];
     Plan {
         skip: None,
         reference: if grants.is_empty() {
@@ -269,7 +273,7 @@ fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -
             reference
         },
         grants,
-        causes: Vec::from_iter(is_denied.then_some(Cause::DeniedByRule)),
+        causes: causes.into_iter().flatten().collect(),
     }
 }
 

@@ -247,6 +247,22 @@ fn value_of_the_wrong_type_is_refused() {
     }
 }
 
+/// A forged request may have 7 MiB of text in any field.
+#[test]
+fn error_quotes_little_of_the_request() {
+    let long = json!("\u{e9}".repeat(100_000));
+    for pointer in [
+        "/apiVersion",
+        "/kind",
+        "/request/kind/kind",
+        "/request/dryRun",
+        "/request/object",
+    ] {
+        let error = refuses(&edited(pointer, Some(long.clone()))).to_string();
+        assert!(error.len() < 1000, "{pointer}: {}", error.len());
+    }
+}
+
 #[test]
 fn other_bytes_than_json_are_refused() {
     let whole = review().to_string();
