@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::MAX_REGISTRIES;
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rules::{Rules, Verdict};
 use ecr_pull_secrets_core::target::Target;
@@ -25,6 +26,10 @@ use crate::cluster::pages::Pages;
 use crate::cluster::pods::ObservedPod;
 use crate::cluster::refusal::Refusal;
 use crate::config::{InForce, Live};
+
+/// Registries that are collected of one namespace: a Secret has room for half of them, and a tenant can
+/// create any number of pods.
+const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 
 /// The one place that says what is wanted.
 pub(crate) struct Wants {
@@ -76,7 +81,8 @@ impl Wants {
         let mut pages = Pages::namespaced(&self.clients, &target.namespace);
         while let Some(pods) = pages.next().await? {
             for pod in &pods {
-                wanted.extend(of_pod(&config, pod, namespace));
+                let room = MAX_WANTED.saturating_sub(wanted.len());
+                wanted.extend(of_pod(&config, pod, namespace).into_iter().take(room));
             }
         }
         Ok(wanted.into_iter().collect())

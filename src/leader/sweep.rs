@@ -1,4 +1,4 @@
-//! All pods, in one paged list: at take-over, once a day, when the watch of Pending pods had a gap,
+//! All pods, in one list: at take-over, once a day, when the watch of Pending pods had a gap,
 //! and a minute after a sweep that could not report every pod.
 //!
 //! It finds what the watch cannot: pods that run already from an image on their node, and running
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Access;
+use ecr_pull_secrets_core::pull_secret::MAX_REGISTRIES;
 use ecr_pull_secrets_core::target::Target;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -31,6 +32,9 @@ const UNFINISHED_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait for one Secret before the next, so that not all of them start at once.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Registries that are collected of one namespace: a Secret has room for half of them.
+const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
@@ -73,7 +77,8 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
                         let target = config.target(pod.namespace());
                         let mut wanting = wanting.lock();
                         let known = wanting.entry(target).or_default();
-                        known.extend(registries);
+                        let room = MAX_WANTED.saturating_sub(known.len());
+                        known.extend(registries.into_iter().take(room));
                     }
                 }
             })
