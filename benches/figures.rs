@@ -63,7 +63,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 }
 
 /// All figures, in the order of the table.
-pub const ALL: [Figure; 24] = [
+pub const ALL: [Figure; 26] = [
     figure(
         "review_ns",
         "decode, decide, encode a review (compiled without LTO)",
@@ -129,6 +129,18 @@ pub const ALL: [Figure; 24] = [
         "memory that the flood leaves behind",
         "MiB",
         Bar::AtMost(1.0),
+    ),
+    figure(
+        "hostile_tenant_peak_mib",
+        "peak of memory of a replica that starts and leads beside a hostile tenant",
+        "MiB",
+        Bar::AtMost(64.0),
+    ),
+    figure(
+        "hostile_tenant_p99_ratio",
+        "p99 of honest requests beside that tenant, as a share of that without it",
+        "×",
+        Bar::AtMost(3.0),
     ),
     figure("image_mb", "image, compressed", "MB", Bar::AtMost(10.0)),
     figure(

@@ -30,6 +30,7 @@ mod process;
 mod report;
 mod rotation;
 mod site;
+mod tenant;
 mod warm;
 
 use report::Report;
@@ -69,6 +70,9 @@ fn main() {
     }
     if is_wanted("hostile") {
         runtime.block_on(hostile::measure(&mut report));
+    }
+    if is_wanted("tenant") {
+        runtime.block_on(tenant::measure(&mut report));
     }
     report.write();
 }

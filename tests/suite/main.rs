@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         ephemeral::trials(),
         hostile::requests::trials(),
         hostile::floods::trials(),
+        hostile::tenant::trials(),
         late_writes::trials(),
         limits::trials(),
         moto::trials(),

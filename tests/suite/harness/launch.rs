@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use super::memory::MemoryGroup;
 use super::replica::Replica;
 use super::tools::tool;
 
@@ -24,6 +25,8 @@ pub struct Launch {
     pub(super) environment: Vec<(String, String)>,
     pub(super) log_level: &'static str,
     pub(super) max_open_files: Option<u32>,
+    /// The file that moves the process into a control group.
+    pub(super) group: Option<PathBuf>,
 }
 
 impl Launch {
@@ -64,6 +67,12 @@ impl Launch {
         self
     }
 
+    /// Limits the memory of the process.
+    pub fn memory(mut self, group: &MemoryGroup) -> Self {
+        self.group = Some(group.entry());
+        self
+    }
+
     /// Starts the process. [`Replica::ready`] waits until it is ready.
     pub fn start(self) -> Replica {
         let config = self.directory.join(format!("{}.yaml", self.name));
@@ -75,6 +84,10 @@ impl Launch {
         command.arg("lifeline").arg("--");
         if let Some(files) = self.max_open_files {
             let script = format!("ulimit -n {files} && exec \"$@\"");
+            command.args(["/bin/sh", "-c", &script, "sh"]);
+        }
+        if let Some(group) = &self.group {
+            let script = format!("echo $$ > {} && exec \"$@\"", group.display());
             command.args(["/bin/sh", "-c", &script, "sh"]);
         }
         command.arg(binary()).arg("serve");

@@ -121,6 +121,7 @@ impl World {
             environment,
             log_level: self.options.log_level,
             max_open_files: None,
+            group: None,
         }
     }
 
