@@ -39,7 +39,7 @@ async fn hostile_tenant_hurts_only_itself(world: Arc<World>) -> Outcome {
     let tenant = Tenant::new(&world).await;
     let honest = Namespace::new(&world).await;
     tenant.make_large_objects().await;
-    for restart in 0..3 {
+    for restart in 0..2 {
         let replica = world.add_replica(|launch| launch.memory(&group));
         world.route().await;
         // It has listed all pods.
