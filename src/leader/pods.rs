@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_pull_secrets_core::workload::claim::Claim;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
@@ -28,7 +29,6 @@ pub(super) async fn run(term: Arc<Term>) {
 }
 
 async fn watch(term: &Term) {
-    term.reports.read_registration(&term.engine.clients).await;
     let api: Api<ObservedPod> = Api::all(term.engine.clients.watch.clone());
     let config = watcher::Config::default()
         .fields("status.phase=Pending")
@@ -61,7 +61,8 @@ async fn watch(term: &Term) {
                     // The work goes on by itself, once for each namespace. The pod's owner may have
                     // to remove the obstacle.
                     let target = config.target(pod.namespace());
-                    let repaired = repair(term, &target, &registries, Duration::ZERO);
+                    let claim = Claim::Pods(pod.pod.wish());
+                    let repaired = repair(term, &target, &registries, claim, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
                         explain(term, &pod, cause).await;
                     }

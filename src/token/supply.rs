@@ -180,6 +180,16 @@ impl Supply {
         Ok(renewed.token)
     }
 
+    /// Charges a key that is new here to the namespace whose pods bring it, for a caller that
+    /// refreshes it later.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyNewKeys`] when the namespace brought too many.
+    pub(crate) fn charge(&self, namespace: &str, key: &TokenKey) -> Result<(), TooManyNewKeys> {
+        self.slot_charged_to(namespace, key).map(drop)
+    }
+
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
     /// been revoked. Asks AWS in the background, at most once in six hours for a key.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, config: &Config) {

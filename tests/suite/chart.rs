@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::config::Config;
+
 use crate::frame::trials;
 use crate::harness::tools::{root, run, tool};
 use crate::harness::{Outcome, World};
@@ -13,6 +15,7 @@ trials!(
     unknown_value_is_refused_by_name,
     self_signed_mode_grants_rights_over_its_certificate,
     ca_bundle_is_allowed_only_for_own_certificate,
+    excluded_namespaces_reach_registration_and_program,
 );
 
 fn template(values: &[&str]) -> Command {
@@ -111,6 +114,35 @@ async fn ca_bundle_is_allowed_only_for_own_certificate(_world: Arc<World>) -> Ou
             "{text}"
         );
     }
+    Ok(())
+}
+
+async fn excluded_namespaces_reach_registration_and_program(_world: Arc<World>) -> Outcome {
+    let selector = |names: &str| format!("values: [\"ecr-pull-secrets\"{names}]\n");
+    let rendered = run(&mut template(&[]));
+    let default = ",\"kube-system\",\"kube-public\",\"kube-node-lease\"";
+    assert!(rendered.contains(&selector(default)));
+    assert!(!rendered.contains("excludedNamespaces"), "the default is the program's");
+    let new = "config.scope.excludedNamespaces={kube-system,legacy}";
+    let old = "webhook.excludedNamespaces={kube-system,legacy}";
+    for value in [new, old] {
+        let rendered = run(&mut template(&[value]));
+        assert!(rendered.contains(&selector(",\"kube-system\",\"legacy\"")), "{value}");
+        // The program reads the same list.
+        let (_, config) = rendered.split_once("  config.yaml: |\n").expect("a file");
+        let config = config.split("\n---").next().expect("a file");
+        let config = config.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        let config = config.replace("\n    ", "\n");
+        let config = Config::parse(config.trim_start())?.installed_in("ours");
+        assert!(config.scope.excludes("legacy") && !config.scope.excludes("kube-public"));
+    }
+    let none = run(&mut template(&["config.scope.excludedNamespaces=null"]));
+    assert!(none.contains(&selector(default)));
+    let both = template(&[new, old]).output()?;
+    let text = String::from_utf8_lossy(&both.stderr).into_owned();
+    assert!(!both.status.success() && text.contains("remove the old value"), "{text}");
+    let pattern = template(&["config.scope.excludedNamespaces={team-*}"]).output()?;
+    assert!(!pattern.status.success(), "a selector has no patterns");
     Ok(())
 }
 

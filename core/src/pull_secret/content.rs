@@ -211,20 +211,26 @@ pub fn merge(
             },
         );
     }
-    let docker_config = config.to_json();
-    let mut annotations = described.annotations();
-    annotations.insert(annotation::FINGERPRINT, fingerprint(&docker_config));
-    if !described.0.is_empty() && config.holds_only(|host| described.0.contains_key(host)) {
-        annotations.insert(annotation::EXCLUSIVE, "true".to_owned());
-    }
-    let docker_config = SecretString::from(docker_config);
     Merged {
-        content: Content {
-            docker_config,
+        content: Content::of(&config, described),
+        refused,
+    }
+}
+
+impl Content {
+    /// The content with this docker config, whose entries `described` describes.
+    pub(super) fn of(config: &DockerConfig, described: Described) -> Self {
+        let docker_config = config.to_json();
+        let mut annotations = described.annotations();
+        annotations.insert(annotation::FINGERPRINT, fingerprint(&docker_config));
+        if !described.0.is_empty() && config.holds_only(|host| described.0.contains_key(host)) {
+            annotations.insert(annotation::EXCLUSIVE, "true".to_owned());
+        }
+        Self {
+            docker_config: SecretString::from(docker_config),
             annotations,
             described,
-        },
-        refused,
+        }
     }
 }
 

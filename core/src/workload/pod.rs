@@ -162,7 +162,7 @@ impl Pod<'_> {
     }
 
     /// The wish that the pod's own label states.
-    pub(super) fn wish(&self) -> Wish {
+    pub fn wish(&self) -> Wish {
         let labels = self
             .metadata
             .as_ref()

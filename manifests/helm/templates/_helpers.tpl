@@ -12,6 +12,28 @@ second installation in one cluster would conflict with the first.
 {{- $name -}}
 {{- end }}
 
+{{/*
+The configuration, with the value webhook.excludedNamespaces of earlier charts in its new field. The program asks this list in
+every loop, and the webhook's namespaceSelector is rendered from it.
+*/}}
+{{- define "ecr-pull-secrets.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- with .Values.webhook.excludedNamespaces -}}
+{{- if dig "scope" "excludedNamespaces" "" $config -}}
+{{- fail "webhook.excludedNamespaces is now config.scope.excludedNamespaces: remove the old value" -}}
+{{- end -}}
+{{- $config = mergeOverwrite $config (dict "scope" (dict "excludedNamespaces" .)) -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* The namespaces whose pods the API server does not ask about, as a JSON list. The default is the program's. */}}
+{{- define "ecr-pull-secrets.excludedNamespaces" -}}
+{{- $config := include "ecr-pull-secrets.config" . | fromYaml -}}
+{{- $default := list "kube-system" "kube-public" "kube-node-lease" -}}
+{{- prepend (dig "scope" "excludedNamespaces" $default $config) .Release.Namespace | uniq | toJson -}}
+{{- end }}
+
 {{/* The token store: one Secret in our own namespace. */}}
 {{- define "ecr-pull-secrets.storeName" -}}
 ecr-pull-secrets-tokens

@@ -62,7 +62,6 @@ fn refuses(bytes: &[u8]) -> InvalidReview {
 fn planned(review: &Review<'_>) -> Plan {
     let workload = review.workload();
     let facts = Facts {
-        is_asked: true,
         namespace: Some(NamespaceFact::Unknown),
         account: Some(AccountFact::Unrestricted),
     };

@@ -5,7 +5,7 @@ mod laws;
 
 use super::*;
 use crate::identity::Identity;
-use crate::selection::Selection;
+use crate::selection::{Selection, Wish};
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,6 @@ fn config(selection: Selection) -> Config {
 
 fn known(namespace: NamespaceFact, account: AccountFact) -> Facts {
     Facts {
-        is_asked: true,
         namespace: Some(namespace),
         account: Some(account),
     }
