@@ -42,7 +42,9 @@ pub async fn measure(report: &mut Report) {
     said(&format!("{unrelated} unrelated Secrets"));
     site.pods(0..namespaces).await;
     site.run_pods(pending..namespaces).await;
-    said(&format!("a pod in each namespace, {pending} of them Pending"));
+    said(&format!(
+        "a pod in each namespace, {pending} of them Pending"
+    ));
 
     let replica = site.start_replica();
     let ready = ready_ms(&replica).await;

@@ -19,7 +19,7 @@ use ecr_pull_secrets_core::rotation::wanted::{Sweep, WantedRegistries};
 use ecr_pull_secrets_core::rules::{Rules, Verdict};
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::{Claim, NamespaceFact, Unserved};
+use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim, Unserved};
 use ecr_pull_secrets_core::workload::plan::Facts;
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing, wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -52,7 +52,7 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct WantedNow {
     /// What wants it: the claim that counts in more namespaces, where there are two.
-    pub(crate) claim: Claim,
+    pub(crate) claim: SecretClaim,
     /// The registries, each with the identity that opens it. Not empty.
     pub(crate) registries: Vec<Access>,
 }
@@ -149,16 +149,16 @@ impl Wants {
         }
         let namespace = self.namespaces.look_up(&target.namespace).await;
         let provisioned = self.provisioned_in(&config, &target.namespace).await?;
-        let mut claim = (!provisioned.is_empty()).then_some(Claim::Configuration);
+        let mut claim = (!provisioned.is_empty()).then_some(SecretClaim::Configuration);
         let mut all: BTreeSet<Access> = provisioned.into_iter().collect();
         // No pod is listed where none counts, whatever its label says.
-        if Claim::Pods(Wish::In).counts(&config, &target.namespace, namespace) {
+        if SecretClaim::Pods(Wish::In).counts(&config, &target.namespace, namespace) {
             let mut pages = Pages::namespaced(&self.clients, &target.namespace);
             while let Some(pods) = pages.next().await? {
                 for pod in &pods {
                     let registries = of_pod(&config, pod, namespace);
                     if !registries.is_empty() {
-                        let pods = Claim::Pods(pod.pod.wish());
+                        let pods = SecretClaim::Pods(pod.pod.wish());
                         claim = Some(claim.map_or(pods, |claim| claim.or(pods)));
                     }
                     all.extend(registries);
@@ -174,7 +174,7 @@ impl Wants {
     /// Why no pod of the namespace counts, whatever its label says; `None` if one may.
     pub(crate) async fn unserved(&self, namespace: &str) -> Option<Unserved> {
         let fact = self.namespaces.look_up(namespace).await;
-        Claim::Pods(Wish::In).unserved(&self.live.snapshot(), namespace, fact)
+        SecretClaim::Pods(Wish::In).unserved(&self.live.snapshot(), namespace, fact)
     }
 
     /// The registries that the configuration provisions in a namespace with this metadata, pods or
@@ -189,7 +189,7 @@ impl Wants {
         let none = BTreeMap::new();
         let name = metadata.name.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref().unwrap_or(&none);
-        if !Claim::Configuration.counts(config, name, namespaces::fact_of(metadata)) {
+        if !SecretClaim::Configuration.counts(config, name, namespaces::fact_of(metadata)) {
             return Vec::new();
         }
         let registries = config.provision.registries(name, labels);
@@ -268,7 +268,7 @@ pub(crate) struct Renewal {
     pub(crate) registry: Registry,
     pub(crate) key: Arc<TokenKey>,
     /// What wants it.
-    pub(crate) claim: Claim,
+    pub(crate) claim: SecretClaim,
 }
 
 impl Renewals<'_> {

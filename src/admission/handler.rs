@@ -10,7 +10,7 @@ use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use ecr_pull_secrets_core::workload::plan::{Plan, Workload, plan};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -114,7 +114,7 @@ impl Admission {
         let wanted = Wanted {
             target,
             registries,
-            claim: Claim::Pods(workload.pod.wish()),
+            claim: SecretClaim::Pods(workload.pod.wish()),
             mint_by: Instant::now() + AWS_TIMEOUT,
             done_by: deadline,
             trigger: Trigger::admission,

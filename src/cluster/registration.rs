@@ -4,8 +4,8 @@ use ecr_pull_secrets_core::pull_secret::OWNER;
 use futures::Stream;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::api::{Patch, PatchParams};
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::call::call;

@@ -7,7 +7,7 @@ use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::{Claim, NamespaceFact};
+use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
@@ -78,7 +78,7 @@ pub(super) async fn repair(
     term: &Term,
     target: &Target,
     registries: &[Access],
-    claim: Claim,
+    claim: SecretClaim,
     limit: Duration,
 ) -> Ensured {
     let done_by = Instant::now() + limit;
@@ -114,7 +114,7 @@ async fn report(term: &Term, config: &InForce, pod: &ObservedPod) -> bool {
             Err(_) => pause = wait_after(pause).await,
         }
     };
-    if !Claim::Pods(pod.pod.wish()).counts(config, pod.namespace(), fact) {
+    if !SecretClaim::Pods(pod.pod.wish()).counts(config, pod.namespace(), fact) {
         return false;
     }
     let Some(is_first) = raise(term, pod, cause).await else {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
@@ -61,7 +61,7 @@ async fn watch(term: &Term) {
                     // The work goes on by itself, once for each namespace. The pod's owner may have
                     // to remove the obstacle.
                     let target = config.target(pod.namespace());
-                    let claim = Claim::Pods(pod.pod.wish());
+                    let claim = SecretClaim::Pods(pod.pod.wish());
                     let repaired = repair(term, &target, &registries, claim, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
                         explain(term, &pod, cause).await;

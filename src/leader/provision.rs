@@ -15,7 +15,7 @@ use ecr_pull_secrets_core::cause::Retry;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Namespace;
@@ -139,7 +139,7 @@ impl Provisioning {
             let wanted = Wanted {
                 target: &target,
                 registries: &ready,
-                claim: Claim::Configuration,
+                claim: SecretClaim::Configuration,
                 mint_by: end,
                 done_by: end,
                 trigger: Trigger::provision,
@@ -166,7 +166,9 @@ impl Provisioning {
                 // It may be terminating by now.
                 let namespace = &job.0.namespace;
                 let known = self.term.engine.namespaces.cached(namespace);
-                if known.is_some_and(|fact| Claim::Configuration.counts(&config, namespace, fact)) {
+                if known
+                    .is_some_and(|fact| SecretClaim::Configuration.counts(&config, namespace, fact))
+                {
                     let _ = self.queue.unbounded_send(job);
                 }
             }

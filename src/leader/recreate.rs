@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use ecr_pull_secrets_core::workload::standing::PodPhase;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -93,13 +93,10 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let config = engine.live.snapshot();
     // A namespace that opted out since gets no reference at the second attempt either.
     let fact = engine.namespaces.look_up(&namespace).await;
-    let is_served = Claim::Pods(*wish).counts(&config, &namespace, fact);
+    let is_served = SecretClaim::Pods(*wish).counts(&config, &namespace, fact);
     // Admission leaves the reference out where the Secret would break the pod's keyring.
     let is_doubtful = || engine.ledger.read().is_doubtful(&config.target(&namespace));
-    if !is_served
-        || is_doubtful()
-        || !term.reports.may_recreate(controller, *created, now)
-    {
+    if !is_served || is_doubtful() || !term.reports.may_recreate(controller, *created, now) {
         return Deletion::Over;
     }
     let Claimed::Ours(claim) = term.reports.claim(&uid, "recreated") else {

@@ -82,7 +82,10 @@ async fn check(term: &Term, target: &Target) -> bool {
         match term.engine.wants.unserved(namespace).await {
             Some(unserved) => {
                 let reason = unserved.name();
-                debug!(namespace, reason, "a pull secret changed where none is to be");
+                debug!(
+                    namespace,
+                    reason, "a pull secret changed where none is to be"
+                );
             }
             None => debug!(namespace, "a pull secret changed that nothing needs"),
         }

@@ -26,7 +26,7 @@ use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
 use ecr_pull_secrets_core::rotation::survey::{StaleSecret, Survey, SurveyFindings};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -146,9 +146,7 @@ impl RotationLoop {
     /// Whether anything can have changed since the last survey.
     fn is_survey_due(&self, now: Duration) -> bool {
         self.surveyed.is_none_or(|(seen, at)| {
-            seen != self.editions()
-                || now >= at + SURVEY_INTERVAL
-                || self.pauses.is_any_over(now)
+            seen != self.editions() || now >= at + SURVEY_INTERVAL || self.pauses.is_any_over(now)
         }) || self
             .schedule
             .is_outdated(|key| self.engine.supply.held(key))
@@ -171,23 +169,16 @@ impl RotationLoop {
         let held = |key: &TokenKey| supply.held(key);
         // A key that pods bring is charged to their namespace, as in an admission: a Secret may name
         // a hundred regions. The configuration's keys are charged to none.
-        let is_welcome = |namespace: &str, key: &TokenKey, claim: Claim| {
+        let is_welcome = |namespace: &str, key: &TokenKey, claim: SecretClaim| {
             let charged = match claim {
-                Claim::Configuration => Ok(()),
-                Claim::Pods(_) => supply.charge(namespace, key),
+                SecretClaim::Configuration => Ok(()),
+                SecretClaim::Pods(_) => supply.charge(namespace, key),
             };
             charged
                 .inspect_err(|error| debug!(namespace, region = &*key.region, %error, "no renewal"))
                 .is_ok()
         };
-        let found = survey(
-            &self.engine,
-            config,
-            held,
-            is_welcome,
-            self.since,
-            at.wall,
-        );
+        let found = survey(&self.engine, config, held, is_welcome, self.since, at.wall);
         self.schedule.update(found.uses, at);
         let stale: HashSet<&Target> = found.stale.iter().map(|one| &one.target).collect();
         self.pauses.retain(|target| stale.contains(target));
@@ -297,7 +288,7 @@ pub(super) fn survey(
     engine: &Engine,
     config: &InForce,
     held: impl Fn(&TokenKey) -> Option<Token>,
-    is_welcome: impl Fn(&str, &TokenKey, Claim) -> bool,
+    is_welcome: impl Fn(&str, &TokenKey, SecretClaim) -> bool,
     since: Timestamp,
     now: Timestamp,
 ) -> SurveyFindings {

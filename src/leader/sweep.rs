@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -60,7 +60,7 @@ pub(super) async fn run(term: Arc<Term>) {
 }
 
 /// The registries that Secrets must open and do not, with the claim of the pods that want them.
-type Wanting = HashMap<Target, (Claim, BTreeSet<Access>)>;
+type Wanting = HashMap<Target, (SecretClaim, BTreeSet<Access>)>;
 
 /// Checks every pod.
 async fn sweep(term: &Term) -> Result<(), Refusal> {
@@ -79,9 +79,10 @@ async fn sweep(term: &Term) -> Result<(), Refusal> {
                 async move {
                     if let Some(registries) = attend(term, config, pod).await {
                         let target = config.target(pod.namespace());
-                        let pods = Claim::Pods(pod.pod.wish());
+                        let pods = SecretClaim::Pods(pod.pod.wish());
                         let mut wanting = wanting.lock();
-                        let (claim, known) = wanting.entry(target).or_insert((pods, BTreeSet::new()));
+                        let (claim, known) =
+                            wanting.entry(target).or_insert((pods, BTreeSet::new()));
                         *claim = claim.or(pods);
                         known.extend(registries);
                     }

@@ -17,7 +17,7 @@ use ecr_pull_secrets_core::pull_secret::flight::{
 };
 use ecr_pull_secrets_core::rules::Verdict;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::{Claim, Unserved};
+use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -45,7 +45,7 @@ pub(crate) struct Wanted<'a> {
     /// Registries, each with the identity that mints its token. Not empty.
     pub(crate) registries: &'a [Access],
     /// What wants them.
-    pub(crate) claim: Claim,
+    pub(crate) claim: SecretClaim,
     /// The end of the wait for AWS.
     pub(crate) mint_by: Instant,
     /// The end of any wait.

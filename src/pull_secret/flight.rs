@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase};
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::Claim;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -18,14 +18,14 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Flight {
     log: Mutex<FlightLog>,
-    claim: Mutex<Claim>,
+    claim: Mutex<SecretClaim>,
     began: Instant,
     changed: watch::Sender<()>,
     wake: Notify,
 }
 
 impl Flight {
-    fn new(claim: Claim) -> Self {
+    fn new(claim: SecretClaim) -> Self {
         Self {
             log: Mutex::default(),
             claim: Mutex::new(claim),
@@ -57,7 +57,7 @@ impl Flight {
     }
 
     /// What wants the registries: of all callers, the claim that counts in most namespaces.
-    pub(crate) fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> SecretClaim {
         *self.claim.lock()
     }
 
@@ -66,7 +66,7 @@ impl Flight {
         self.log.lock().is_forgotten(self.began.elapsed())
     }
 
-    fn join(&self, wanted: &[Access], claim: Claim) -> bool {
+    fn join(&self, wanted: &[Access], claim: SecretClaim) -> bool {
         {
             let mut all = self.claim.lock();
             *all = all.or(claim);
@@ -85,7 +85,7 @@ impl Flights {
         &self,
         target: &Target,
         wanted: &[Access],
-        claim: Claim,
+        claim: SecretClaim,
     ) -> (Arc<Flight>, bool) {
         let mut flights = self.0.lock();
         let (flight, is_new) = match flights.get(target) {
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    const CLAIM: Claim = Claim::Pods(Wish::None);
+    const CLAIM: SecretClaim = SecretClaim::Pods(Wish::None);
 
     fn wanted(region: &str) -> Vec<Access> {
         let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
@@ -165,7 +165,11 @@ mod tests {
         assert!(is_new);
         let (second, is_new) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
         assert!(!is_new && Arc::ptr_eq(&first, &second));
-        assert!(flights.join(&target("other"), &wanted("us-east-1"), CLAIM).1);
+        assert!(
+            flights
+                .join(&target("other"), &wanted("us-east-1"), CLAIM)
+                .1
+        );
         let other_secret = Target::new("team", "pull-builder");
         assert!(flights.join(&other_secret, &wanted("us-east-1"), CLAIM).1);
     }
@@ -201,8 +205,8 @@ mod tests {
         let (flights, team) = (Flights::default(), target("team"));
         let (flight, _) = flights.join(&team, &wanted("us-east-1"), CLAIM);
         assert_eq!(flight.claim(), CLAIM);
-        flights.join(&team, &wanted("us-east-1"), Claim::Configuration);
+        flights.join(&team, &wanted("us-east-1"), SecretClaim::Configuration);
         flights.join(&team, &wanted("us-west-2"), CLAIM);
-        assert_eq!(flight.claim(), Claim::Configuration);
+        assert_eq!(flight.claim(), SecretClaim::Configuration);
     }
 }

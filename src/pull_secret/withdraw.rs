@@ -91,7 +91,10 @@ async fn one_round(
         Withdrawal::Delete => {
             api.remove(target, &base).await?;
             ledger.missed(target);
-            info!(namespace, "removed a pull secret whose registries are not served any more");
+            info!(
+                namespace,
+                "removed a pull secret whose registries are not served any more"
+            );
         }
     }
     Ok(true)

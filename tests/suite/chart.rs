@@ -122,16 +122,26 @@ async fn excluded_namespaces_reach_registration_and_program(_world: Arc<World>) 
     let rendered = run(&mut template(&[]));
     let default = ",\"kube-system\",\"kube-public\",\"kube-node-lease\"";
     assert!(rendered.contains(&selector(default)));
-    assert!(!rendered.contains("excludedNamespaces"), "the default is the program's");
+    assert!(
+        !rendered.contains("excludedNamespaces"),
+        "the default is the program's"
+    );
     let new = "config.scope.excludedNamespaces={kube-system,legacy}";
     let old = "webhook.excludedNamespaces={kube-system,legacy}";
     for value in [new, old] {
         let rendered = run(&mut template(&[value]));
-        assert!(rendered.contains(&selector(",\"kube-system\",\"legacy\"")), "{value}");
+        assert!(
+            rendered.contains(&selector(",\"kube-system\",\"legacy\"")),
+            "{value}"
+        );
         // The program reads the same list.
         let (_, config) = rendered.split_once("  config.yaml: |\n").expect("a file");
         let config = config.split("\n---").next().expect("a file");
-        let config = config.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        let config = config
+            .lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n");
         let config = config.replace("\n    ", "\n");
         let config = Config::parse(config.trim_start())?.installed_in("ours");
         assert!(config.scope.excludes("legacy") && !config.scope.excludes("kube-public"));
@@ -140,7 +150,10 @@ async fn excluded_namespaces_reach_registration_and_program(_world: Arc<World>) 
     assert!(none.contains(&selector(default)));
     let both = template(&[new, old]).output()?;
     let text = String::from_utf8_lossy(&both.stderr).into_owned();
-    assert!(!both.status.success() && text.contains("remove the old value"), "{text}");
+    assert!(
+        !both.status.success() && text.contains("remove the old value"),
+        "{text}"
+    );
     let pattern = template(&["config.scope.excludedNamespaces={team-*}"]).output()?;
     assert!(!pattern.status.success(), "a selector has no patterns");
     Ok(())

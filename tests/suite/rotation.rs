@@ -247,7 +247,11 @@ async fn rotation_does_not_recreate_a_deleted_secret(world: Arc<World>) -> Outco
     let now = DeleteParams::default().grace_period(0);
     deleted.api::<Pod>().delete("pod", &now).await?;
     eventually("the pod is gone", LIMIT, || async {
-        let pod = deleted.api::<Pod>().get_opt("pod").await.expect("an answer");
+        let pod = deleted
+            .api::<Pod>()
+            .get_opt("pod")
+            .await
+            .expect("an answer");
         pod.is_none().then_some(())
     })
     .await;

@@ -32,7 +32,11 @@ impl Scope {
     /// Whether pods of the namespace are left out. Those of our own namespace always are: a replica
     /// must start while no replica answers.
     pub fn excludes(&self, namespace: &str) -> bool {
-        self.is_ours(namespace) || self.excluded_namespaces.iter().any(|name| name == namespace)
+        self.is_ours(namespace)
+            || self
+                .excluded_namespaces
+                .iter()
+                .any(|name| name == namespace)
     }
 
     /// Whether the namespace is our own.

@@ -31,7 +31,7 @@ pub enum Withdrawal {
     Delete,
 }
 
-/// Decides about a Secret that was read. `is_withdrawn` says of a host whether its entry has to go.
+/// Decides about a Secret that was read. `is_withdrawn` is asked whether the entry of a host has to go.
 ///
 /// A Secret of another owner stays as it is. If another field manager wrote the content of ours, its
 /// entries may be that manager's: they go only if the namespace asks for it.
@@ -133,7 +133,13 @@ mod tests {
             }
         }
 
-        fn without(&self, hosts: &[&str], edit: Edit, time: WithdrawalTime, now: i64) -> Withdrawal {
+        fn without(
+            &self,
+            hosts: &[&str],
+            edit: Edit,
+            time: WithdrawalTime,
+            now: i64,
+        ) -> Withdrawal {
             let existing = Existing {
                 secret_type: self.secret_type,
                 immutable: false,
@@ -174,7 +180,11 @@ mod tests {
             (Now, 100, true),
         ] {
             let got = secret.without(&both, Edit::Absent, time, now);
-            assert_eq!(matches!(got, Withdrawal::Delete), is_deleted, "{time:?} {now}");
+            assert_eq!(
+                matches!(got, Withdrawal::Delete),
+                is_deleted,
+                "{time:?} {now}"
+            );
             assert_eq!(unneeded(&got), !is_deleted, "{time:?} {now}");
         }
     }

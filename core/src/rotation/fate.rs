@@ -7,13 +7,13 @@ use super::wanted::WantedRegistries;
 use crate::config::Config;
 use crate::selection::Wish;
 use crate::target::Target;
-use crate::workload::claim::{Claim, NamespaceFact};
+use crate::workload::claim::{NamespaceFact, SecretClaim};
 
 /// What becomes of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryFate {
     /// It is renewed, because this wants it.
-    Renew(Claim),
+    Renew(SecretClaim),
     /// It expires and stays: nothing wants it now, but a pod may.
     Expire,
     /// It expires, and is then removed: the rules deny it, or the namespace is opted out.
@@ -36,12 +36,12 @@ pub fn fate(
     if !is_allowed {
         return EntryFate::Withdraw;
     }
-    let counts = |claim: Claim| claim.counts(config, &target.namespace, fact);
+    let counts = |claim: SecretClaim| claim.counts(config, &target.namespace, fact);
     match wanted.claim(target, host).filter(|claim| counts(*claim)) {
         Some(claim) => EntryFate::Renew(claim),
-        None if counts(Claim::Pods(Wish::None)) => EntryFate::Expire,
+        None if counts(SecretClaim::Pods(Wish::None)) => EntryFate::Expire,
         // A pod there may opt in by itself, until a sweep has found none.
-        None if counts(Claim::Pods(Wish::In)) && !wanted.is_swept() => EntryFate::Expire,
+        None if counts(SecretClaim::Pods(Wish::In)) && !wanted.is_swept() => EntryFate::Expire,
         None => match wanted.is_provisioned(target) {
             Some(false) => EntryFate::Withdraw,
             Some(true) | None => EntryFate::Expire,

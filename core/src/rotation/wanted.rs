@@ -12,7 +12,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use crate::pull_secret::MAX_REGISTRIES;
 use crate::selection::Wish;
 use crate::target::Target;
-use crate::workload::claim::Claim;
+use crate::workload::claim::SecretClaim;
 
 /// The most registries of one Secret that are remembered: one more than the Secret can hold.
 const MAX_WANTED: usize = MAX_REGISTRIES + 1;
@@ -161,13 +161,17 @@ impl WantedRegistries {
     }
 
     /// What wants a host of a Secret. Pods count only after a sweep has ended.
-    pub fn claim(&self, target: &Target, host: &str) -> Option<Claim> {
+    pub fn claim(&self, target: &Target, host: &str) -> Option<SecretClaim> {
         let key = (self.hash(target), self.hash_of_host(host));
         if self.by_configuration.contains(&key) {
-            return Some(Claim::Configuration);
+            return Some(SecretClaim::Configuration);
         }
         let want = self.by_pods.get(&key).filter(|_| self.is_swept)?;
-        Some(Claim::Pods(if want.opts_in { Wish::In } else { Wish::None }))
+        Some(SecretClaim::Pods(if want.opts_in {
+            Wish::In
+        } else {
+            Wish::None
+        }))
     }
 
     fn note(&mut self, key: Key, wish: Wish) {

@@ -34,7 +34,7 @@ impl NamespaceFact {
 
 /// What wants a registry of a pull Secret. The Secret itself never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum SecretClaim {
     /// Pods that name the Secret, by the wish of their own labels.
     Pods(Wish),
     /// An entry of `provision`. It wins over the namespace's label and over exclusions.
@@ -76,7 +76,7 @@ impl Unserved {
     }
 }
 
-impl Claim {
+impl SecretClaim {
     /// The claim of both: the one that counts in more namespaces.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -148,15 +148,30 @@ mod tests {
         for (selection, pods, fact, unserved) in [
             (Selection::OptOut, Unsaid, Active(Unsaid), None),
             (Selection::OptOut, In, Active(Out), Some(Unserved::OptedOut)),
-            (Selection::OptIn, Unsaid, Active(Unsaid), Some(Unserved::OptedOut)),
+            (
+                Selection::OptIn,
+                Unsaid,
+                Active(Unsaid),
+                Some(Unserved::OptedOut),
+            ),
             (Selection::OptIn, In, Active(Unsaid), None),
             (Selection::OptIn, Unsaid, Active(In), None),
             (Selection::OptIn, Unsaid, Unknown, None),
             (Selection::OptOut, Unsaid, Missing, Some(Unserved::Missing)),
-            (Selection::OptOut, Unsaid, Terminating(In), Some(Unserved::Terminating)),
-            (Selection::OptOut, Unsaid, Terminating(Out), Some(Unserved::OptedOut)),
+            (
+                Selection::OptOut,
+                Unsaid,
+                Terminating(In),
+                Some(Unserved::Terminating),
+            ),
+            (
+                Selection::OptOut,
+                Unsaid,
+                Terminating(Out),
+                Some(Unserved::OptedOut),
+            ),
         ] {
-            let got = Claim::Pods(pods).unserved(&config(selection), "team", fact);
+            let got = SecretClaim::Pods(pods).unserved(&config(selection), "team", fact);
             assert_eq!(got, unserved, "{selection:?} {pods:?} {fact:?}");
         }
     }
@@ -166,7 +181,7 @@ mod tests {
         let config = config(Selection::OptOut);
         for namespace in ["kube-system", "kube-public", "kube-node-lease", "ours"] {
             for fact in ALL {
-                let claim = Claim::Pods(In);
+                let claim = SecretClaim::Pods(In);
                 assert!(!claim.counts(&config, namespace, fact), "{namespace}");
             }
         }
@@ -179,10 +194,10 @@ mod tests {
             for fact in ALL {
                 let is_there = matches!(fact, Active(_) | Unknown);
                 for namespace in ["team", "kube-system"] {
-                    let counts = Claim::Configuration.counts(&config, namespace, fact);
+                    let counts = SecretClaim::Configuration.counts(&config, namespace, fact);
                     assert_eq!(counts, is_there, "{namespace} {fact:?}");
                 }
-                assert!(!Claim::Configuration.counts(&config, "ours", fact));
+                assert!(!SecretClaim::Configuration.counts(&config, "ours", fact));
             }
         }
     }
@@ -190,20 +205,23 @@ mod tests {
     #[test]
     fn claim_of_two_counts_wherever_one_does() {
         let claims = [
-            Claim::Pods(Out),
-            Claim::Pods(Unsaid),
-            Claim::Pods(In),
-            Claim::Configuration,
+            SecretClaim::Pods(Out),
+            SecretClaim::Pods(Unsaid),
+            SecretClaim::Pods(In),
+            SecretClaim::Configuration,
         ];
         for selection in [Selection::OptOut, Selection::OptIn] {
             let config = config(selection);
-            for (one, other) in claims.iter().flat_map(|one| claims.map(|other| (*one, other))) {
+            for (one, other) in claims
+                .iter()
+                .flat_map(|one| claims.map(|other| (*one, other)))
+            {
                 assert_eq!(one.or(other), other.or(one));
                 for (namespace, fact) in ["team", "kube-system", "ours"]
                     .into_iter()
                     .flat_map(|namespace| ALL.map(|fact| (namespace, fact)))
                 {
-                    let counts = |claim: Claim| claim.counts(&config, namespace, fact);
+                    let counts = |claim: SecretClaim| claim.counts(&config, namespace, fact);
                     assert_eq!(
                         counts(one.or(other)),
                         counts(one) || counts(other),

@@ -5,7 +5,7 @@
 //! either: it asks for a [`Fact`] that it needs, and the caller asks again with the answer.
 
 pub use super::claim::NamespaceFact;
-use super::claim::{Claim, Unserved};
+use super::claim::{SecretClaim, Unserved};
 use super::pod::{Pod, ReferenceList};
 use crate::cause::Cause;
 use crate::config::Config;
@@ -188,7 +188,7 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
     };
     // No other namespace admits more pods than one that is unknown.
     let fact = facts.namespace.unwrap_or(NamespaceFact::Unknown);
-    match Claim::Pods(pod.wish()).unserved(config, workload.namespace, fact) {
+    match SecretClaim::Pods(pod.wish()).unserved(config, workload.namespace, fact) {
         Some(Unserved::OptedOut) => return Ok(Plan::skip(Skip::OptedOut)),
         Some(Unserved::Excluded) => return Ok(Plan::skip(Skip::NamespaceExempt)),
         Some(Unserved::Missing) => return Ok(Plan::skip(Skip::NamespaceMissing)),

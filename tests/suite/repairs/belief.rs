@@ -1,4 +1,4 @@
-//! What a Secret says of itself brings no token: pods and the configuration do. Hand-made Secrets have
+//! What a Secret claims to need brings no token: pods and the configuration do. Hand-made Secrets have
 //! our label, our annotations and dead tokens.
 
 use std::sync::Arc;
@@ -99,9 +99,8 @@ fn forged(hosts: &[String]) -> Value {
 fn naming(name: &str, images: &[String]) -> Value {
     let mut made = pod(name, &images[0]);
     let others = images.iter().enumerate().skip(1);
-    let containers = others.map(|(number, image)| {
-        json!({ "name": format!("init-{number}"), "image": image })
-    });
+    let containers =
+        others.map(|(number, image)| json!({ "name": format!("init-{number}"), "image": image }));
     made["spec"]["initContainers"] = containers.collect();
     made["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
     made["spec"]["schedulerName"] = json!("none");
@@ -168,7 +167,10 @@ async fn forged_secret_gets_no_token_without_a_pod(site: Arc<Site>) -> Outcome {
         renewed(&honest, 1).await;
         for ((namespace, _), dead) in forgeries.iter().zip(&dead) {
             // The dead entries of a namespace that opted out may go.
-            let held = namespace.secret().await.map(|secret| token(&secret, namespace));
+            let held = namespace
+                .secret()
+                .await
+                .map(|secret| token(&secret, namespace));
             assert!(held.is_none_or(|held| held == *dead), "{}", namespace.name);
         }
     }
@@ -185,7 +187,9 @@ async fn invented_regions_are_charged_to_their_namespace(site: Arc<Site>) -> Out
     let hostile = sibling(&site, &honest, json!({})).await;
     let invented = |set: &str| -> Vec<Region> {
         let name = |number| format!("{set}-land-{number}");
-        (0..100).map(|number| site.aws.region(&name(number))).collect()
+        (0..100)
+            .map(|number| site.aws.region(&name(number)))
+            .collect()
     };
     let (unnamed, named) = (invented("unnamed"), invented("named"));
     let hosts = |regions: &[Region]| -> Vec<String> {
@@ -244,13 +248,18 @@ async fn namespace_without_pods_waits_for_its_next_pod(site: Arc<Site>) -> Outco
     let before = quiet.secret_comes().await;
     renewed(&honest, 2).await;
     let after = quiet.secret_comes().await;
-    assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+    assert_eq!(
+        after.metadata.resource_version,
+        before.metadata.resource_version
+    );
     assert_ne!(quiet.verdict(&after, "app").await, Verdict::Accepted);
 
     let applies = async |trigger: &str| {
         let labels = [format!("trigger=\"{trigger}\""), "result=\"ok\"".to_owned()];
         let labels = labels.each_ref().map(String::as_str);
-        leader.metric("ecr_pull_secrets_secret_applies_total", &labels).await
+        leader
+            .metric("ecr_pull_secrets_secret_applies_total", &labels)
+            .await
     };
     // The next renewal is half of a lifetime away.
     renewed(&honest, 1).await;
@@ -324,7 +333,11 @@ async fn copied_secret_is_renewed_for_its_pods(site: Arc<Site>) -> Outcome {
             (token(&secret, &copy) != token(&old, &copy)).then_some(secret)
         })
         .await;
-        assert_eq!(copy.verdict(&new, "app").await, Verdict::Accepted, "{adopt}");
+        assert_eq!(
+            copy.verdict(&new, "app").await,
+            Verdict::Accepted,
+            "{adopt}"
+        );
         assert_eq!(new.metadata.uid, old.metadata.uid);
         renewed(&copy, 1).await;
     }

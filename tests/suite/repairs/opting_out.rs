@@ -60,9 +60,8 @@ async fn stays_away(leader: &Replica, namespace: &Namespace) {
     let of_this = format!("\"namespace\":\"{}\"", namespace.name);
     eventually("the leader checks the deletion", LIMIT, || async {
         let log = std::fs::read_to_string(&leader.log).ok()?;
-        let is_it = |line: &str| {
-            line.contains("changed where none is to be") && line.contains(&of_this)
-        };
+        let is_it =
+            |line: &str| line.contains("changed where none is to be") && line.contains(&of_this);
         log.lines().any(is_it).then_some(())
     })
     .await;

@@ -188,7 +188,10 @@ fn excluded_namespaces_are_names_and_replace_the_default() {
         names.all(|name| config.scope.excludes(name))
     };
     let config = accepts("").installed_in("ours");
-    assert!(excludes(&config, &["kube-system", "kube-public", "kube-node-lease", "ours"]));
+    assert!(excludes(
+        &config,
+        &["kube-system", "kube-public", "kube-node-lease", "ours"]
+    ));
     assert!(!config.scope.excludes("team") && !config.scope.excludes(""));
     let config = accepts("scope: {excludedNamespaces: [team, kube-system]}").installed_in("ours");
     assert!(excludes(&config, &["team", "kube-system", "ours"]));

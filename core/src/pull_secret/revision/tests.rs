@@ -175,12 +175,7 @@ fn foreign_secret_is_adopted_or_left() {
     assert!(matches!(left, Revision::Foreign(Cause::ForeignOwner)));
 }
 
-const ADOPTS: [Adopt; 4] = [
-    Adopt::Never,
-    Adopt::Annotated,
-    Adopt::EcrOnly,
-    Adopt::All,
-];
+const ADOPTS: [Adopt; 4] = [Adopt::Never, Adopt::Annotated, Adopt::EcrOnly, Adopt::All];
 
 /// A Secret from a back-up, of a copied namespace, or of another version has our label. Adoption is a
 /// question about Secrets without it.
@@ -236,7 +231,10 @@ fn secret_of_version_0_1_is_renewed_in_place() {
     assert_eq!(ours.docker_config, secret.docker_config);
     let mut known = secret.annotations.clone();
     let fingerprint = "ecr-pull-secrets.dev/fingerprint";
-    known.insert(fingerprint.to_owned(), ours.annotations[fingerprint].clone());
+    known.insert(
+        fingerprint.to_owned(),
+        ours.annotations[fingerprint].clone(),
+    );
     assert_eq!(ours.annotations, known);
     let newer = revision(&secret, Edit::Absent, &[grant(HOST, 2000)], Aim::Newest);
     let entries = vec![(HOST.to_owned(), at(2000))];

@@ -37,22 +37,55 @@ fn wanted() -> WantedRegistries {
     wanted
 }
 
-fn of(wanted: &WantedRegistries, selection: Selection, namespace: &str, host: &str, wish: Wish) -> EntryFate {
+fn of(
+    wanted: &WantedRegistries,
+    selection: Selection,
+    namespace: &str,
+    host: &str,
+    wish: Wish,
+) -> EntryFate {
     let target = Target::new(namespace, "pull");
-    fate(wanted, &config(selection), &target, host, Some(Active(wish)), true)
+    fate(
+        wanted,
+        &config(selection),
+        &target,
+        host,
+        Some(Active(wish)),
+        true,
+    )
 }
 
 #[test]
 fn entry_is_renewed_for_pods_that_want_it() {
     let wanted = wanted();
     for (selection, namespace, wish, expected) in [
-        (Selection::OptOut, "team", Unsaid, EntryFate::Renew(Claim::Pods(Unsaid))),
-        (Selection::OptOut, "team", In, EntryFate::Renew(Claim::Pods(Unsaid))),
+        (
+            Selection::OptOut,
+            "team",
+            Unsaid,
+            EntryFate::Renew(SecretClaim::Pods(Unsaid)),
+        ),
+        (
+            Selection::OptOut,
+            "team",
+            In,
+            EntryFate::Renew(SecretClaim::Pods(Unsaid)),
+        ),
         (Selection::OptOut, "team", Out, EntryFate::Withdraw),
         (Selection::OptOut, "labelled", Out, EntryFate::Withdraw),
         (Selection::OptIn, "team", Unsaid, EntryFate::Withdraw),
-        (Selection::OptIn, "team", In, EntryFate::Renew(Claim::Pods(Unsaid))),
-        (Selection::OptIn, "labelled", Unsaid, EntryFate::Renew(Claim::Pods(In))),
+        (
+            Selection::OptIn,
+            "team",
+            In,
+            EntryFate::Renew(SecretClaim::Pods(Unsaid)),
+        ),
+        (
+            Selection::OptIn,
+            "labelled",
+            Unsaid,
+            EntryFate::Renew(SecretClaim::Pods(In)),
+        ),
         (Selection::OptOut, "quiet", Unsaid, EntryFate::Expire),
         (Selection::OptOut, "quiet", Out, EntryFate::Withdraw),
         (Selection::OptIn, "quiet", Unsaid, EntryFate::Withdraw),
@@ -80,7 +113,11 @@ fn provisioned_entry_is_renewed_against_the_label() {
     for namespace in ["provided", BOTH] {
         for wish in [Unsaid, In, Out] {
             let got = of(&wanted, Selection::OptIn, namespace, HOST, wish);
-            assert_eq!(got, EntryFate::Renew(Claim::Configuration), "{namespace} {wish:?}");
+            assert_eq!(
+                got,
+                EntryFate::Renew(SecretClaim::Configuration),
+                "{namespace} {wish:?}"
+            );
         }
         // The namespace is named, so nothing is removed from its Secret.
         let got = of(&wanted, Selection::OptOut, namespace, OTHER, Out);
@@ -101,7 +138,13 @@ fn denied_entry_is_withdrawn_whatever_wants_it() {
 #[test]
 fn entry_in_a_namespace_that_is_going_expires() {
     let (wanted, config) = (wanted(), config(Selection::OptOut));
-    for fact in [None, Some(Missing), Some(Unknown), Some(Terminating(Unsaid)), Some(Terminating(Out))] {
+    for fact in [
+        None,
+        Some(Missing),
+        Some(Unknown),
+        Some(Terminating(Unsaid)),
+        Some(Terminating(Out)),
+    ] {
         for is_allowed in [true, false] {
             let target = Target::new("team", "pull");
             let got = fate(&wanted, &config, &target, HOST, fact, is_allowed);

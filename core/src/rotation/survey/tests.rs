@@ -177,7 +177,10 @@ fn kept_key_changes_nothing_for_secrets_that_want_it() {
         if is_first {
             survey.keep(&key);
         }
-        let entries = wanted.entries.iter().map(|(_, lifetime)| (key.clone(), *lifetime));
+        let entries = wanted
+            .entries
+            .iter()
+            .map(|(_, lifetime)| (key.clone(), *lifetime));
         survey.visit(&wanted.target, None, entries);
         survey.keep(&key);
         let found = survey.finish();

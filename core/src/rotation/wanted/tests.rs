@@ -2,7 +2,7 @@ use super::*;
 
 const EAST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 const WEST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
-const PODS: Claim = Claim::Pods(Wish::None);
+const PODS: SecretClaim = SecretClaim::Pods(Wish::None);
 
 fn target(namespace: &str) -> Target {
     Target::new(namespace, "pull")
@@ -30,7 +30,10 @@ fn registry_is_wanted_where_a_pod_names_it() {
     assert_eq!(wanted.claim(&target("other"), WEST), Some(PODS));
     assert_eq!(wanted.claim(&target("team"), WEST), None);
     assert_eq!(wanted.claim(&target("other"), EAST), None);
-    assert_eq!(wanted.claim(&Target::new("team", "pull-builder"), EAST), None);
+    assert_eq!(
+        wanted.claim(&Target::new("team", "pull-builder"), EAST),
+        None
+    );
     assert_eq!(wanted.is_named(&target("team")), Some(true));
     assert_eq!(wanted.is_named(&target("quiet")), Some(false));
 }
@@ -85,11 +88,11 @@ fn label_of_any_pod_opts_in_until_it_is_gone() {
     wanted.note_pod(&team, Wish::In, [EAST]);
     wanted.note_pod(&team, Wish::None, [EAST, WEST]);
     wanted.end_sweep(number);
-    assert_eq!(wanted.claim(&team, EAST), Some(Claim::Pods(Wish::In)));
+    assert_eq!(wanted.claim(&team, EAST), Some(SecretClaim::Pods(Wish::In)));
     assert_eq!(wanted.claim(&team, WEST), Some(PODS));
     let number = wanted.begin_sweep();
     wanted.note_pod(&team, Wish::None, [EAST]);
-    assert_eq!(wanted.claim(&team, EAST), Some(Claim::Pods(Wish::In)));
+    assert_eq!(wanted.claim(&team, EAST), Some(SecretClaim::Pods(Wish::In)));
     wanted.end_sweep(number);
     assert_eq!(wanted.claim(&team, EAST), Some(PODS));
 }
@@ -100,14 +103,14 @@ fn configuration_wants_what_it_said_last() {
     assert_eq!(wanted.is_provisioned(&team), None);
     wanted.provision(&team, [EAST, WEST]);
     wanted.provision_is_known();
-    assert_eq!(wanted.claim(&team, EAST), Some(Claim::Configuration));
+    assert_eq!(wanted.claim(&team, EAST), Some(SecretClaim::Configuration));
     assert_eq!(wanted.is_provisioned(&team), Some(true));
     wanted.provision(&target("other"), [EAST]);
     wanted.provision(&team, [WEST]);
     assert_eq!(wanted.claim(&team, EAST), None);
-    assert_eq!(wanted.claim(&team, WEST), Some(Claim::Configuration));
+    assert_eq!(wanted.claim(&team, WEST), Some(SecretClaim::Configuration));
     sweep(&mut wanted, &[]);
-    assert_eq!(wanted.claim(&team, WEST), Some(Claim::Configuration));
+    assert_eq!(wanted.claim(&team, WEST), Some(SecretClaim::Configuration));
     wanted.provision(&team, []);
     assert_eq!(wanted.is_provisioned(&team), Some(false));
     assert_eq!(wanted.is_provisioned(&target("other")), Some(true));
@@ -152,7 +155,11 @@ fn registries_of_one_namespace_are_bounded() {
         .map(|account| format!("{account:012}.dkr.ecr.us-east-1.amazonaws.com"))
         .collect();
     let mut wanted = swept(&[]);
-    wanted.note_pod(&target("hostile"), Wish::None, hosts.iter().map(String::as_str));
+    wanted.note_pod(
+        &target("hostile"),
+        Wish::None,
+        hosts.iter().map(String::as_str),
+    );
     wanted.note_pod(&target("hostile"), Wish::In, [EAST]);
     wanted.note_name(&target("hostile"));
     assert_eq!(wanted.by_pods.len(), MAX_WANTED + 1);
@@ -165,5 +172,8 @@ fn registries_of_one_namespace_are_bounded() {
 fn ten_thousand_namespaces_take_little_memory() {
     // A node of the map has eleven entries, and is two thirds full.
     let entry = size_of::<Key>() + size_of::<PodWant>();
-    assert!(10_000 * entry * 3 / 2 < 300 * 1024, "{entry} bytes an entry");
+    assert!(
+        10_000 * entry * 3 / 2 < 300 * 1024,
+        "{entry} bytes an entry"
+    );
 }

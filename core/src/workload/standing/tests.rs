@@ -165,7 +165,11 @@ fn stored_pod_wants_its_registries_unless_it_ended_or_opted_out() {
             Some((wish, hosts))
         })
     };
-    let hosts = || IMAGES[..2].iter().map(|image| image.trim_end_matches("/app").to_owned());
+    let hosts = || {
+        IMAGES[..2]
+            .iter()
+            .map(|image| image.trim_end_matches("/app").to_owned())
+    };
     for (label, wish) in [("", Wish::None), ("true", Wish::In)] {
         for phase in [PodPhase::Pending, PodPhase::Running] {
             let got = wants(&pod(label), phase);
