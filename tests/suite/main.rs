@@ -14,6 +14,7 @@
 mod accounts;
 mod adoption;
 mod aws_trouble;
+mod belief;
 mod certificate_files;
 mod chart;
 mod contract;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         accounts::trials(),
         adoption::trials(),
         aws_trouble::trials(),
+        belief::trials(),
         certificate_files::trials(),
         chart::trials(),
         contract::trials(),

@@ -1,15 +1,14 @@
 //! Repair of pods that admission missed and of lost Secrets, clean-up of unused ones, and what wants a
 //! Secret at all: in a cluster of its own, whose replicas come and go, and with them their configuration.
 
-mod belief;
 mod cleanup;
 mod logs;
 mod missed_pods;
-mod opting_out;
 mod recreate;
 mod secrets;
 mod site;
 mod tokens;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -29,8 +28,7 @@ pub fn run(arguments: &Arguments) -> bool {
         secrets::trials(),
         cleanup::trials(),
         tokens::trials(),
-        belief::trials(),
-        opting_out::trials(),
+        wanted::trials(),
     ];
     let mut failed = fail(arguments, Some(1), trials);
     if let Some(site) = SITE.get() {
