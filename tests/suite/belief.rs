@@ -138,7 +138,7 @@ pub(crate) async fn goes(namespace: &Namespace, last: &str) {
     .await;
 }
 
-/// Waits until a leader has seen that the Secret is gone, and that it is to be gone.
+/// Waits until a leader has found that the Secret is gone and that nothing which counts needs it.
 pub(crate) async fn stays_away(world: &World, namespace: &Namespace) {
     let of_this = format!("\"namespace\":\"{}\"", namespace.name);
     eventually("the leader checks the deletion", LIMIT, || async {
