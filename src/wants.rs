@@ -99,10 +99,12 @@ impl Wants {
                 continue;
             }
             let target = config.target(pod.namespace());
-            seen.wanted.note_name(&target);
-            if let Some((wish, registries)) = wanted(&pod.pod, pod.phase) {
-                let hosts = registries.map(Registry::host);
-                seen.wanted.note_pod(&target, wish, hosts);
+            match wanted(&pod.pod, pod.phase) {
+                Some((wish, registries)) => {
+                    let hosts = registries.map(Registry::host);
+                    seen.wanted.note_pod(&target, wish, hosts);
+                }
+                None => seen.wanted.note_name(&target),
             }
         }
     }

@@ -93,7 +93,7 @@ impl WantedRegistries {
         self.edition += 1;
     }
 
-    /// Notes that a pod names the Secret.
+    /// Notes that a pod names the Secret, and wants nothing of it.
     pub fn note_name(&mut self, target: &Target) {
         let key = (self.hash(target), NAMED);
         self.note(key, Wish::None);
@@ -108,6 +108,11 @@ impl WantedRegistries {
         hosts: impl IntoIterator<Item = &'a str>,
     ) {
         let secret = self.hash(target);
+        let mut hosts = hosts.into_iter().peekable();
+        // A registry implies the name: ten thousand namespaces need no second entry each.
+        if hosts.peek().is_none() {
+            return self.note((secret, NAMED), Wish::None);
+        }
         for host in hosts {
             let key = (secret, self.hash_of_host(host));
             let is_full = || self.of_secret(secret).count() >= MAX_WANTED;

@@ -129,6 +129,15 @@ fn secret_named_for_no_registry_is_named() {
 }
 
 #[test]
+fn pod_without_registries_names_its_secret_and_others_need_one_entry() {
+    let mut wanted = swept(&[("team", EAST)]);
+    assert_eq!(wanted.by_pods.len(), 1);
+    wanted.note_pod(&target("plain"), Wish::None, []);
+    assert_eq!(wanted.is_named(&target("plain")), Some(true));
+    assert_eq!(wanted.by_pods.len(), 2);
+}
+
+#[test]
 fn edition_changes_with_the_answers() {
     let (team, mut wanted) = (target("team"), swept(&[("team", EAST)]));
     let mut last = wanted.edition();
