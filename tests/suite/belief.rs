@@ -143,7 +143,7 @@ pub(crate) async fn stays_away(world: &World, namespace: &Namespace) {
     let of_this = format!("\"namespace\":\"{}\"", namespace.name);
     eventually("the leader checks the deletion", LIMIT, || async {
         let is_it =
-            |line: &str| line.contains("changed where none is to be") && line.contains(&of_this);
+            |line: &str| line.contains("\"a pull secret changed") && line.contains(&of_this);
         let logs = world.logs();
         logs.iter()
             .any(|(_, log)| log.lines().any(is_it))
