@@ -63,7 +63,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 }
 
 /// All figures, in the order of the table.
-pub const ALL: [Figure; 24] = [
+pub const ALL: [Figure; 29] = [
     figure(
         "review_ns",
         "decode, decide, encode a review (compiled without LTO)",
@@ -117,6 +117,36 @@ pub const ALL: [Figure; 24] = [
         "memory with 10,000 managed namespaces, 60 s after the start",
         "MiB",
         Bar::AtMost(20.0),
+    ),
+    figure(
+        "identities_rss_mib",
+        "memory with 1,000 AWS identities",
+        "MiB",
+        Bar::AtMost(40.0),
+    ),
+    figure(
+        "identities_mints_per_half_life",
+        "tokens minted for 1,000 identities in half of a token's lifetime",
+        "",
+        Bar::AtMost(1000.0),
+    ),
+    figure(
+        "identities_mints_per_second",
+        "most of them in one second",
+        "/s",
+        Bar::AtMost(10.0),
+    ),
+    figure(
+        "identities_fan_out_s",
+        "first pods of 1,000 tenants until each has a token of its role",
+        "s",
+        Bar::Open,
+    ),
+    figure(
+        "identities_outage_pulls",
+        "of 50 roles' new namespaces, those that pull during an AWS outage with a restart",
+        "",
+        Bar::AtLeast(50.0),
     ),
     figure(
         "hostile_p99_ratio",

@@ -135,6 +135,10 @@ causes! {
     TooManyTokens, "too_many_tokens", Slowly,
         "the namespace asked for more than 16 new tokens within 10 minutes",
         "correct the regions in the image names of the namespace: each region needs its own token";
+    /// The limit of tokens of the replica, or of one AWS identity.
+    TokenLimitReached, "token_limit_reached", Slowly,
+        "the replica holds as many tokens as it may",
+        "remove roles from `rules` in the configuration, and regions from the images, that are not needed: each role and region needs its own token";
     /// `kubernetes.io/enforce-mountable-secrets`: with the reference, the API server would refuse the pod.
     ServiceAccountRestricted, "service_account_restricted", Never,
         "the ServiceAccount allows only the pull Secrets that it lists",

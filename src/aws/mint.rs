@@ -25,9 +25,9 @@ impl Mint {
         }
     }
 
-    /// Loads the credentials of a key again for its next token.
-    pub(crate) async fn forget(&self, key: &TokenKey) {
-        self.clients.forget(key).await;
+    /// Loads the credentials again for the next token.
+    pub(crate) async fn forget(&self) {
+        self.clients.forget(None).await;
     }
 
     /// Mints a token within 4 s. `endpoints` are those of the key's region.
@@ -40,7 +40,7 @@ impl Mint {
         key: &TokenKey,
         endpoints: &Endpoints,
     ) -> Result<Token, MintFailure> {
-        let client = self.clients.client(key, endpoints).await;
+        let (client, generation) = self.clients.client(key, endpoints).await;
         let minted_at = clock::now();
         let answer = match client.get_authorization_token().send().await {
             Ok(answer) => answer,
@@ -55,7 +55,7 @@ impl Mint {
                         | Cause::AwsSignatureRefused
                 );
                 if is_about_keys {
-                    self.clients.forget(key).await;
+                    self.clients.forget(Some(generation)).await;
                 }
                 return Err(failure);
             }

@@ -6,3 +6,4 @@ pub(crate) mod clients;
 pub(crate) mod failure;
 pub(crate) mod keys;
 pub(crate) mod mint;
+mod session;

@@ -123,7 +123,15 @@ impl Provisioning {
             let held = self.term.engine.supply.held(&key);
             let works = held.is_some_and(|token| clock::now() < token.expires_at);
             // Charged to no namespace: the configuration asks for this token.
-            let side = if works || self.term.engine.supply.refresh(&key, &config).await.is_ok() {
+            let side = if works
+                || self
+                    .term
+                    .engine
+                    .supply
+                    .refresh(&key, None, &config)
+                    .await
+                    .is_ok()
+            {
                 &mut ready
             } else {
                 &mut late

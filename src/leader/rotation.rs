@@ -64,8 +64,8 @@ struct RotationLoop {
     pauses: TargetPauses,
     pace: Pace,
     progress: RotationProgress,
-    /// The ledger's edition and the time of the last survey.
-    surveyed: Option<(u64, Duration)>,
+    /// The editions of ledger and supply, and the time of the last survey.
+    surveyed: Option<([u64; 2], Duration)>,
     next_tick: Duration,
     queue: VecDeque<StaleSecret>,
     writes: FuturesUnordered<BoxFuture<'static, EndedWrite>>,
@@ -130,8 +130,9 @@ impl RotationLoop {
         };
         for key in self.schedule.start_due(max_age, at) {
             let (supply, config) = (self.engine.supply.clone(), config.clone());
+            let namespace = self.schedule.charged_to(&key);
             let renewal = async move {
-                let outcome = supply.refresh(&key, &config).await;
+                let outcome = supply.refresh(&key, namespace.as_deref(), &config).await;
                 (key, outcome)
             };
             self.renewals.push(renewal.boxed());
@@ -142,17 +143,20 @@ impl RotationLoop {
 
     /// Whether anything can have changed since the last survey.
     fn is_survey_due(&self, now: Duration) -> bool {
-        self.surveyed.is_none_or(|(edition, at)| {
-            edition != self.engine.ledger.read().edition()
+        self.surveyed.is_none_or(|(editions, at)| {
+            editions != self.editions()
                 || now >= at + SURVEY_INTERVAL
                 || self.pauses.is_any_over(now)
-        }) || self
-            .schedule
-            .is_outdated(|key| self.engine.supply.held(key))
+        })
+    }
+
+    fn editions(&self) -> [u64; 2] {
+        let ledger = self.engine.ledger.read().edition();
+        [ledger, self.engine.supply.edition()]
     }
 
     fn survey(&mut self, config: &InForce, now: Duration) {
-        self.surveyed = Some((self.engine.ledger.read().edition(), now));
+        self.surveyed = Some((self.editions(), now));
         let wall = clock::now();
         let held = |key: &TokenKey| self.engine.supply.held(key);
         let found = survey(&self.engine, config, held, self.since, wall);

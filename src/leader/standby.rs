@@ -45,7 +45,7 @@ pub(super) async fn run(engine: &Engine) {
         uses.retain(|_, tokens| tokens.held.is_some());
         schedule.update(uses, at);
         for key in schedule.start_due(max_age, at) {
-            let outcome = engine.supply.refresh(&key, &config).await;
+            let outcome = engine.supply.refresh(&key, None, &config).await;
             if outcome.is_ok() {
                 let (identity, region) = (key.identity.to_string(), &*key.region);
                 info!(identity, region, "renewed a token in the leader's place");

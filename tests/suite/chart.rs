@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::token::shards::NAMES;
+
 use crate::frame::trials;
 use crate::harness::tools::{root, run, tool};
 use crate::harness::{Outcome, World};
@@ -12,6 +14,7 @@ trials!(
     role_mounts_a_token_for_sts,
     unknown_value_is_refused_by_name,
     self_signed_mode_grants_rights_over_its_certificate,
+    rights_and_guard_name_all_shards_of_store,
     ca_bundle_is_allowed_only_for_own_certificate,
 );
 
@@ -92,6 +95,23 @@ async fn self_signed_mode_grants_rights_over_its_certificate(_world: Arc<World>)
         }
         let is_injected = others.contains("cert-manager.io/inject-ca-from");
         assert_eq!(is_injected, source == "certManager");
+    }
+    Ok(())
+}
+
+async fn rights_and_guard_name_all_shards_of_store(_world: Arc<World>) -> Outcome {
+    let rendered = run(&mut template(&[]));
+    let rights: Vec<String> = NAMES.iter().map(|name| format!("  - {name}\n")).collect();
+    assert!(rendered.contains(&format!("  resourceNames:\n{}  verbs:", rights.concat())));
+    let guard = format!("metadata.name in ['{}']", NAMES.join("', '"));
+    assert!(rendered.contains(&guard), "{guard}");
+    for name in NAMES {
+        let refused = template(&[&format!("config.secret.name={name}")]).output()?;
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            text.contains("the name of one of our own Secrets"),
+            "{text}"
+        );
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ mod ephemeral;
 mod frame;
 mod harness;
 mod hostile;
+mod identities;
 mod late_writes;
 mod leading;
 mod limits;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         ephemeral::trials(),
         hostile::requests::trials(),
         hostile::floods::trials(),
+        identities::trials(),
         late_writes::trials(),
         limits::trials(),
         moto::trials(),

@@ -142,6 +142,14 @@ impl Config {
         })
     }
 
+    /// Whether the configuration names a region, so that no pod author needs to choose it: in a rule,
+    /// in `provision` or in `endpoints`.
+    pub fn names_region(&self, region: &str) -> bool {
+        self.endpoints.contains_key(region)
+            || self.provision.names_region(region)
+            || self.rules.name_region(region)
+    }
+
     /// Writes the configuration with every default filled in, as a file for [`Config::parse`].
     ///
     /// # Errors

@@ -310,3 +310,25 @@ fn invalid_rule_is_refused_by_its_index() {
         assert!(error.contains(said), "{rule}: {error}");
     }
 }
+
+#[test]
+fn regions_are_named_by_rules_provision_and_endpoints() {
+    let config = Config::parse(
+        "apiVersion: ecr-pull-secrets.dev/v1
+kind: Config
+rules: [{regions: [us-east-1, 'eu-*'], ambient: {}}, {regions: [us-west-1], deny: {}}]
+provision: [{registries: [123456789012.dkr.ecr.ap-south-1.amazonaws.com]}]
+endpoints: {sa-east-1: {ecr: 'https://ecr.example.com'}}
+",
+    )
+    .unwrap();
+    for (region, is_named) in [
+        ("us-east-1", true),
+        ("ap-south-1", true),
+        ("sa-east-1", true),
+        ("eu-west-1", false),
+        ("us-west-1", false),
+    ] {
+        assert_eq!(config.names_region(region), is_named, "{region}");
+    }
+}

@@ -22,6 +22,10 @@ pub struct KeyUse {
     pub meanwhile: Option<Timestamp>,
     /// The identity of the key.
     pub identity: IdentityMark,
+    /// While this process holds no token: the namespace to charge for it, and the number of entries in
+    /// its Secret. Of all namespaces that use the key, it is the one with the fewest entries: a tenant
+    /// that invents regions is charged for no key of another.
+    pub charged_to: Option<(Arc<str>, usize)>,
 }
 
 /// A Secret that is to be written.
@@ -74,6 +78,8 @@ pub struct Survey<H> {
     now: Timestamp,
     /// Empty between two visits.
     newer: Vec<Arc<TokenKey>>,
+    /// The same.
+    unheld: Vec<Arc<TokenKey>>,
 }
 
 impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
@@ -88,6 +94,7 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
             since,
             now,
             newer: Vec::new(),
+            unheld: Vec::new(),
         }
     }
 
@@ -101,7 +108,9 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
     ) {
         let now = self.now;
         let mut expires_at = Timestamp::MAX;
+        let mut count = 0;
         for (key, lifetime) in entries {
+            count += 1;
             let held = &self.held;
             let tokens = self
                 .found
@@ -112,7 +121,11 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                     held: held(&key),
                     meanwhile: None,
                     identity: IdentityMark::of(&key.identity.to_string()),
+                    charged_to: None,
                 });
+            if tokens.held.is_none() {
+                self.unheld.push(key.clone());
+            }
             let next = match &tokens.held {
                 Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
                     expires_at = expires_at.min(lifetime.expires_at);
@@ -132,6 +145,16 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
             };
             if next.expires_at < tokens.oldest.expires_at {
                 tokens.oldest = next;
+            }
+        }
+        for key in self.unheld.drain(..) {
+            if let Some(tokens) = self.found.uses.get_mut(&key)
+                && tokens
+                    .charged_to
+                    .as_ref()
+                    .is_none_or(|(_, fewest)| count < *fewest)
+            {
+                tokens.charged_to = Some((target.namespace.clone(), count));
             }
         }
         if self.newer.is_empty() {

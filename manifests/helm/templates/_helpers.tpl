@@ -6,15 +6,22 @@ second installation in one cluster would conflict with the first.
 {{/* The name of the pull Secrets, which RBAC and the guards refer to. The default is the program's. */}}
 {{- define "ecr-pull-secrets.secretName" -}}
 {{- $name := dig "secret" "name" "ecr-registry-credentials" .Values.config -}}
-{{- if has $name (list (include "ecr-pull-secrets.tlsName" .) (include "ecr-pull-secrets.storeName" .)) -}}
+{{- if or (eq $name (include "ecr-pull-secrets.tlsName" .)) (has $name (include "ecr-pull-secrets.storeNames" . | fromJsonArray)) -}}
 {{- fail (printf "config.secret.name: %s is the name of one of our own Secrets; choose another" $name) -}}
 {{- end -}}
 {{- $name -}}
 {{- end }}
 
-{{/* The token store: one Secret in our own namespace. */}}
-{{- define "ecr-pull-secrets.storeName" -}}
-ecr-pull-secrets-tokens
+{{/*
+The token store: Secrets in our own namespace, as a JSON list of their names. RBAC and the guard name all of them; the program
+creates the second and all further ones only if the first is full. It has the same list (core/src/token/shards.rs).
+*/}}
+{{- define "ecr-pull-secrets.storeNames" -}}
+{{- $names := list "ecr-pull-secrets-tokens" -}}
+{{- range $number := untilStep 1 8 1 -}}
+{{- $names = append $names (printf "ecr-pull-secrets-tokens-%d" $number) -}}
+{{- end -}}
+{{- $names | toJson -}}
 {{- end }}
 
 {{/* CA and serving certificate: one Secret in our own namespace. */}}

@@ -15,7 +15,7 @@ pub const ACCOUNT: &str = "kubernetes.io/service-account.name";
 
 // Ends of the guard's sentences.
 /// For a name that we do not write there.
-pub const NAME: &str = "and ecr-pull-secrets-tokens in its own namespace";
+pub const NAME: &str = "and ecr-pull-secrets-tokens and its shards in its own namespace";
 const TYPE: &str = "of type kubernetes.io/dockerconfigjson";
 const KEY: &str = "writes no key of a pull Secret but .dockerconfigjson";
 /// For an immutable Secret.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::request::{
-    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
+    Request, Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
     put_as_stored,
 };
 use super::scene::{Scene, marks};
@@ -14,6 +14,9 @@ use crate::harness::world::OURS;
 pub const STORE: &str = "ecr-pull-secrets-tokens";
 /// For a token store of another type.
 pub const OPAQUE: &str = "writes no token store but of type Opaque";
+/// The last Secret of the store, and one more than there are.
+const LAST_SHARD: &str = "ecr-pull-secrets-tokens-7";
+const NO_SHARD: &str = "ecr-pull-secrets-tokens-8";
 const DELETE: &str = "does not delete its token store";
 /// Name of the Secret with CA and serving certificate.
 pub const TLS: &str = "ecr-pull-secrets-tls";
@@ -35,6 +38,13 @@ pub fn token_store() -> Value {
         "metadata": metadata,
         "data": { "test-land-0.x": "e30=" },
     })
+}
+
+/// An attempt to write a Secret like the store under another name.
+fn shard(attempt: &str, namespace: &str, name: &str) -> Request {
+    let mut body = token_store();
+    body["metadata"]["name"] = json!(name);
+    apply(attempt, &path(namespace, name), body)
 }
 
 /// Attempts on the existing token store.
@@ -67,6 +77,9 @@ pub fn store(scene: &Scene) -> Vec<Row> {
         .no_right(Verdict::Allowed),
         apply("a store elsewhere", &path(victim, STORE), token_store()).no_right(guarded(NAME)),
         apply("put a token", &ours, token_store()).allowed(),
+        shard("put a token into a shard", OURS, LAST_SHARD).allowed(),
+        shard("a shard elsewhere", victim, LAST_SHARD).no_right(guarded(NAME)),
+        shard("one shard more", OURS, NO_SHARD).no_right(guarded(NAME)),
         patch(
             "put another",
             json!({ "data": { "test-land-0.x": "e30=" } }),

@@ -202,3 +202,28 @@ fn entry_of_another_identity_is_due() {
         at(1000)
     );
 }
+
+/// A tenant whose Secret names a hundred regions pays for its own, and for none that others use.
+#[test]
+fn new_key_is_charged_to_smallest_secret() {
+    let hosts: Vec<String> = (0..9)
+        .map(|number| format!("123456789012.dkr.ecr.test-land-{number}.amazonaws.com"))
+        .collect();
+    let mut invented: Vec<(&str, i64)> = hosts.iter().map(|host| (host.as_str(), 400)).collect();
+    invented.push((EAST, 400));
+    let secrets = [
+        secret("hostile", &invented),
+        secret("team", &[(EAST, 400), (WEST, 400)]),
+        secret("large", &[(EAST, 400), (WEST, 400), (&hosts[0], 400)]),
+    ];
+    let found = look(&secrets, &Rules::default(), &[(WEST, token(0, 1000))]);
+    let charged_to = |host: &str| {
+        let charged_to = found.uses[&key(host)].charged_to.as_ref();
+        charged_to.map(|(namespace, _)| &**namespace)
+    };
+    assert_eq!(charged_to(EAST), Some("team"));
+    assert_eq!(charged_to(&hosts[0]), Some("large"));
+    assert_eq!(charged_to(&hosts[1]), Some("hostile"));
+    // This process holds its token.
+    assert_eq!(charged_to(WEST), None);
+}
