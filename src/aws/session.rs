@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn credentials_are_loaded_again_only_near_their_expiry() {
-        let minutes = |count| Some(Duration::from_secs(60 * count));
+        let minutes = |count: u64| Some(Duration::from_secs(60 * count));
         for (lasts, fails, loads) in [
             (minutes(60), false, 1),
             (Some(MARGIN), false, 3),
