@@ -30,7 +30,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// The name of the application, which STS and CloudTrail show.
 const NAME: &str = "ecr-pull-secrets";
 
-/// The most clients, and regions of STS, that are kept for ambient credentials. Any that was put out
+/// The most clients, and regions of STS, that are kept for ambient credentials. One that was evicted
 /// is built again.
 const MAX_KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 

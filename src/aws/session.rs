@@ -9,6 +9,8 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, Result, future};
 use parking_lot::Mutex;
 
+use crate::clock;
+
 /// The time before their expiry at which credentials are loaded again.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -33,7 +35,7 @@ impl<P: ProvideCredentials> SharedSession<P> {
     async fn load(&self) -> Result {
         let is_good = |credentials: &&Credentials| {
             let expiry = credentials.expiry();
-            expiry.is_some_and(|expiry| SystemTime::now() + MARGIN < expiry)
+            expiry.is_some_and(|expiry| SystemTime::from(clock::now()) + MARGIN < expiry)
         };
         if let Some(credentials) = self.loaded.lock().as_ref().filter(is_good) {
             return Ok(credentials.clone());
@@ -75,7 +77,9 @@ mod tests {
             Self: 'a,
         {
             self.loads.fetch_add(1, Ordering::Relaxed);
-            let expiry = self.lasts.map(|lasts| SystemTime::now() + lasts);
+            let expiry = self
+                .lasts
+                .map(|lasts| SystemTime::from(clock::now()) + lasts);
             let credentials = Credentials::new("AKIA", "s3cret", None, expiry, "test");
             future::ProvideCredentials::ready(if self.fails {
                 Err(CredentialsError::not_loaded("none"))

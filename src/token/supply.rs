@@ -56,7 +56,7 @@ struct KeySlot {
     minting: tokio::sync::Mutex<()>,
 }
 
-/// Who asks for a token.
+/// The caller that asks for a token.
 enum Asker {
     /// A namespace, for a pod or its Secret; `None` where a token is replaced for all.
     Namespace(Option<Arc<str>>),

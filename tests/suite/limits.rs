@@ -19,7 +19,7 @@ use crate::ownership::kubectl;
 trials!(
     namespace_has_at_most_a_hundred_registries,
     namespace_adds_at_most_sixteen_regions,
-    regions_of_other_namespaces_put_out_no_token,
+    regions_of_other_namespaces_evict_no_token,
     namespaces_of_one_region_share_one_token,
     every_cause_has_its_own_short_warning,
 );
@@ -194,7 +194,7 @@ async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn regions_of_other_namespaces_put_out_no_token(world: Arc<World>) -> Outcome {
+async fn regions_of_other_namespaces_evict_no_token(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-tokens").await;
     let honest = Namespace::new(&world).await;
     answer(&replica, &honest, &[honest.host()], &[]).await;
@@ -213,7 +213,7 @@ async fn regions_of_other_namespaces_put_out_no_token(world: Arc<World>) -> Outc
     answer(&replica, &next, &[next.host()], &[]).await;
     next.assert_opens().await;
     let calls = honest.region.total(Action::GetAuthorizationToken).await?;
-    assert_eq!(calls.total, 1, "the first token was put out");
+    assert_eq!(calls.total, 1, "the first token was evicted");
     let keys = replica.metric("ecr_pull_secrets_token_keys", &[]).await;
     let limit = replica
         .metric("ecr_pull_secrets_token_keys_limit", &[])

@@ -156,7 +156,7 @@ pub struct ShardRoom {
 /// How to put tokens into a Secret that holds this data. A token goes in where it supersedes the
 /// stored one, or where a new key has room; the keys without room are returned. With a token, expired
 /// ones go out, and those with an impossible expiry where room is short. A token that works is never
-/// put out. Without a token that goes in, none goes out: a replica with a wrong clock does not empty
+/// evicted. Without a token that goes in, none goes out: a replica with a wrong clock does not empty
 /// the store that others fill.
 pub fn changes<'a>(
     data: impl IntoIterator<Item = (&'a str, &'a [u8])>,

@@ -2,7 +2,7 @@
 //!
 //! The configuration chooses identities, and pod authors choose regions. So a thousand roles fit, and
 //! regions that one tenant invents take no slot from another: a key with a token that works is never
-//! put out. A new key takes the slot of one that has no such token, or is refused.
+//! evicted. A new key takes the slot of one that has no such token, or is refused.
 
 use std::collections::HashMap;
 use std::time::Duration;

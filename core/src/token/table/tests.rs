@@ -191,7 +191,7 @@ proptest! {
     /// Whatever other namespaces ask for, in any order: honest keys with a token stay, and an identity
     /// that has no key gets one.
     #[test]
-    fn requests_of_others_put_out_no_working_key(requests in requests(), full in prop_oneof![0..2100_usize, Just(2100)]) {
+    fn requests_of_others_evict_no_working_key(requests in requests(), full in prop_oneof![0..2100_usize, Just(2100)]) {
         let (mut table, mut quota) = (Trial::default(), KeyQuota::default());
         let honest = key(&role(0), "eu-central-1");
         table.enter(&honest, KeyStanding::Working).unwrap();
