@@ -191,15 +191,22 @@ proptest! {
     /// Whatever other namespaces ask for, in any order: honest keys with a token stay, and an identity
     /// that has no key gets one.
     #[test]
-    fn requests_of_others_evict_no_working_key(requests in requests(), full in prop_oneof![0..2100_usize, Just(2100)]) {
+    fn requests_of_others_evict_no_working_key(
+        requests in requests(),
+        full in prop_oneof![0..MAX_KEYS, Just(MAX_KEYS)],
+        do_fills_work in any::<bool>(),
+    ) {
         let (mut table, mut quota) = (Trial::default(), KeyQuota::default());
         let honest = key(&role(0), "eu-central-1");
         table.enter(&honest, KeyStanding::Working).unwrap();
-        for number in 0..full.min(MAX_KEYS - RESERVED_KEYS - 1) {
-            let key = key(&role(1 + number % 5), &format!("land-{number}"));
-            let _ = table.enter(&key, KeyStanding::Unanswered);
-        }
         let mut working = BTreeSet::from([honest]);
+        for number in 0..full {
+            let key = key(&role(1 + number % 5), &format!("full-{number}"));
+            let standing = if do_fills_work { KeyStanding::Working } else { KeyStanding::Unanswered };
+            if table.enter(&key, standing).is_ok() && do_fills_work {
+                working.insert(key);
+            }
+        }
         for (namespace, identity, region, is_served) in requests {
             let key = key(&role(identity.into()), &format!("land-{region}"));
             if table.0.peek(&key).is_some() || quota.charge(&namespace.to_string(), &key, START).is_err() {
