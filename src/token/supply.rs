@@ -145,7 +145,8 @@ impl Supply {
             return known;
         }
         // Here, because a replica that no longer leads drops this future, and all that wait with it.
-        self.turns.turn(MintReason::Schedule, None).await;
+        let is_needed = || self.known(&slot, is_fresh).is_none();
+        self.turns.turn(MintReason::Schedule, None, is_needed).await;
         // The previous leader may have minted a moment ago.
         if let Ok(stored) = Box::pin(self.store.read_for(key)).await {
             for (key, token) in stored {
@@ -259,7 +260,6 @@ impl Supply {
         asker: Asker,
         is_good: impl Fn(&Token, Timestamp) -> bool,
     ) -> Result<Renewed, TokenFailure> {
-        let _turn = slot.minting.lock().await;
         let known = || {
             let known = self.known(slot, &is_good)?;
             Some(known.map(|token| Renewed {
@@ -277,11 +277,14 @@ impl Supply {
             } else {
                 MintReason::Pod
             };
-            self.turns.turn(reason, namespace.as_ref()).await;
-            // Another replica may have minted meanwhile.
-            if let Some(known) = known() {
-                return known;
-            }
+            // Each namespace waits in its own place: whichever comes first mints for all.
+            let is_needed = || known().is_none() && slot.minting.try_lock().is_ok();
+            self.turns.turn(reason, namespace.as_ref(), is_needed).await;
+        }
+        let _minting = slot.minting.lock().await;
+        // Another caller or replica may have minted meanwhile.
+        if let Some(known) = known() {
+            return known;
         }
         let (identity, region) = (key.identity.to_string(), &*key.region);
         // In a box: callers that wait for their turn take no memory for the call.
