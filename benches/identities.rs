@@ -24,9 +24,9 @@ use crate::site::{AT_A_TIME, Site, name};
 
 /// Number of replicas.
 const REPLICAS: usize = 2;
-/// Lifetime of a token in seconds, long enough for a thousand mints at five a second in half of it.
+/// Lifetime of a token in seconds, long enough for a thousand mints at four a second in half of it.
 fn life() -> i64 {
-    i64::try_from(few(1200)).expect("a number")
+    i64::try_from(few(600)).expect("a number")
 }
 /// Number of roles, each with one namespace.
 fn roles() -> usize {
