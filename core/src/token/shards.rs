@@ -1,7 +1,7 @@
 //! The Secrets of the token store, its *shards*: which of them holds the token of which key.
 //!
 //! A Secret takes 1 MiB, some 240 tokens. A small installation has the first Secret alone, as versions
-//! before had. Once it holds [`MAX_KEYS_OF_FIRST`] keys, each further key has a Secret of its own by
+//! before had. Once it holds 32 keys, each further key has a Secret of its own by
 //! the hash in its data key, or the next one with room. A write sends its own Secret only.
 //!
 //! Where a token lies decides nothing: a reader takes the union, and of two tokens of one key the one
