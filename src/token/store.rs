@@ -43,7 +43,7 @@ const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs
 const REPAIR_INTERVAL: Duration = Duration::from_secs(5);
 /// The time between two writes of a large store: what is minted meanwhile goes into one write. etcd
 /// keeps each version of a Secret of some 600 KB for minutes, so a thousand writes would fill it.
-const LARGE_WRITE_INTERVAL: Duration = Duration::from_secs(10);
+const LARGE_WRITE_INTERVAL: Duration = Duration::from_secs(5);
 /// The time between two reads of a Secret of a large store.
 const LARGE_READ_INTERVAL: Duration = Duration::from_secs(2);
 
