@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::review::{InvalidReview, decode, encode};
+use ecr_pull_secrets_core::scrub::scrub;
 use futures::FutureExt as _;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -116,8 +117,9 @@ impl Webhook {
 
     fn refuse(&self, refusal: &RequestError) -> Response<Full<Bytes>> {
         let status = refusal.status();
-        let mut text = refusal.to_string();
-        // The text may quote the request, and stays in memory until the client reads it.
+        // The text may quote the request, and the API server logs it. It stays in memory until the
+        // client reads it.
+        let mut text = scrub(&refusal.to_string());
         text.truncate(text.floor_char_boundary(MAX_REFUSAL));
         text.shrink_to_fit();
         debug!(status = status.as_u16(), refusal = text, "request refused");

@@ -10,6 +10,8 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use ecr_pull_secrets_core::aws::variables::Use;
 use ecr_pull_secrets_core::config::Endpoints;
 use ecr_pull_secrets_core::identity::{AssumeRole, Identity, TokenKey};
 use ecr_pull_secrets_core::image::Endpoint;
@@ -17,6 +19,8 @@ use ecr_pull_secrets_core::token::MAX_KEYS;
 use lru::LruCache;
 use tokio::sync::Mutex;
 
+use super::checked::CheckedKeys;
+use super::environment::{InvalidSetting, check, http_client, variable};
 use super::keys::Ambient;
 
 /// The deadline of one attempt. The SDK has none: a silent server would hold a call forever.
@@ -33,6 +37,8 @@ pub(crate) struct EcrClients {
     home: Option<String>,
     /// An endpoint from the environment excludes the FIPS and dual-stack ones.
     endpoint_from_environment: bool,
+    /// All clients share its connections.
+    http: SharedHttpClient,
     clients: Mutex<LruCache<TokenKey, CachedClient>>,
 }
 
@@ -45,28 +51,38 @@ struct CachedClient {
 impl EcrClients {
     /// Reads the environment, and no file yet. `credentials` is the directory of mounted keys.
     pub(crate) fn new(credentials: &Path) -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             credentials: credentials.to_owned(),
             home: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
                 || variable("AWS_ENDPOINT_URL_ECR").is_some(),
+            http: SharedHttpClient::new(http_client()),
             clients: Mutex::new(LruCache::new(MAX_KEYS)),
         }
     }
 
     /// The client that mints for a key. `endpoints` are those of the key's region; where they have
     /// changed, the client is built again.
-    pub(crate) async fn client(
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSetting`] names the variable that the client cannot be built with.
+    pub(super) async fn client(
         &self,
         key: &TokenKey,
         endpoints: &Endpoints,
-    ) -> aws_sdk_ecr::Client {
+    ) -> Result<aws_sdk_ecr::Client, InvalidSetting> {
         let mut clients = self.clients.lock().await;
         if let Some(cached) = clients.get(key)
             && cached.endpoints == *endpoints
         {
-            return cached.client.clone();
+            return Ok(cached.client.clone());
+        }
+        if endpoints.ecr.is_none() {
+            check(Use::Always)?;
+        }
+        if endpoints.sts.is_none() && matches!(key.identity, Identity::Role(_)) {
+            check(Use::Sts)?;
         }
         let client = self.build(key, endpoints).await;
         let cached = CachedClient {
@@ -74,7 +90,7 @@ impl EcrClients {
             endpoints: endpoints.clone(),
         };
         clients.put(key.clone(), cached);
-        client
+        Ok(client)
     }
 
     /// Drops a client, and the credentials that it cached.
@@ -88,11 +104,11 @@ impl EcrClients {
             .home
             .clone()
             .map_or_else(|| region.clone(), Region::new);
-        let base = ambient(home, &self.credentials).await;
+        let base = self.ambient(home).await;
         let mut config = aws_sdk_ecr::config::Builder::from(&base).region(region.clone());
         if let Identity::Role(role) = &key.identity {
             let provider = assume(role, &base, region, endpoints.sts.as_deref()).await;
-            config = config.credentials_provider(provider);
+            config = config.credentials_provider(CheckedKeys(provider));
         }
         if let Some(url) = &endpoints.ecr {
             config = config.endpoint_url(url);
@@ -107,26 +123,28 @@ impl EcrClients {
         }
         aws_sdk_ecr::Client::from_conf(config.build())
     }
-}
 
-async fn ambient(region: Region, credentials: &Path) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(CALL_TIMEOUT)
-        .build();
-    // One quick retry for a connection that died while it was idle; callers back off for longer.
-    let retries = RetryConfig::standard()
-        .with_max_attempts(2)
-        .with_initial_backoff(Duration::from_millis(100));
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .region(region.clone())
-        .credentials_provider(Ambient::new(credentials, region))
-        .timeout_config(timeouts)
-        .retry_config(retries);
-    if let Ok(name) = AppName::new(NAME) {
-        loader = loader.app_name(name);
+    async fn ambient(&self, region: Region) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT)
+            .build();
+        // One quick retry for a connection that died while it was idle; callers back off for longer.
+        let retries = RetryConfig::standard()
+            .with_max_attempts(2)
+            .with_initial_backoff(Duration::from_millis(100));
+        let keys = Ambient::new(&self.credentials, region.clone(), self.http.clone());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .http_client(self.http.clone())
+            .credentials_provider(CheckedKeys(keys))
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        if let Ok(name) = AppName::new(NAME) {
+            loader = loader.app_name(name);
+        }
+        loader.load().await
     }
-    loader.load().await
 }
 
 async fn assume(
@@ -164,7 +182,10 @@ mod tests {
     async fn clients_never_outnumber_token_keys() {
         let clients = EcrClients::new(Path::new("none"));
         for number in 0..=MAX_KEYS.get() {
-            clients.client(&key(number), &Endpoints::default()).await;
+            clients
+                .client(&key(number), &Endpoints::default())
+                .await
+                .unwrap();
         }
         assert_eq!(clients.clients.lock().await.len(), MAX_KEYS.get());
     }
@@ -181,7 +202,7 @@ mod tests {
                 ecr: ecr.map(str::to_owned),
                 sts: None,
             };
-            clients.client(&key(1), &endpoints).await;
+            clients.client(&key(1), &endpoints).await.unwrap();
             let kept = clients.clients.lock().await;
             assert_eq!(kept.len(), 1);
             assert_eq!(kept.peek(&key(1)).unwrap().endpoints, endpoints);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::scrub::scrub;
 use kube::core::Status;
 
 use crate::telemetry::chain::chain;
@@ -75,7 +76,8 @@ impl Refusal {
         };
         Self::Because {
             cause,
-            detail: status.message.clone(),
+            // A policy or a webhook puts into its message what it likes, such as the object.
+            detail: scrub(&status.message),
         }
     }
 

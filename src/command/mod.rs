@@ -5,11 +5,14 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use ecr_pull_secrets_core::scrub::scrub;
 
 use crate::cli::{Cli, Command};
+use crate::telemetry::panics;
 
 /// Parses the command line, runs the verb, and gives its exit code.
 pub async fn execute() -> ExitCode {
+    panics::report();
     let Cli { command, global } = Cli::parse();
     let result = match command {
         Command::Serve(serve) => serve::serve(&global, *serve).await,
@@ -21,7 +24,8 @@ pub async fn execute() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("ecr-pull-secrets: {failure}");
+            // A file that does not parse is quoted, and may be another one than was meant.
+            eprintln!("ecr-pull-secrets: {}", scrub(&failure.to_string()));
             ExitCode::from(failure.code())
         }
     }

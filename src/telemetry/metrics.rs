@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::panics;
+
 /// Seconds since the epoch; 0 while unknown.
 pub(crate) type Time = Gauge<f64, AtomicU64>;
 
@@ -153,6 +155,7 @@ impl Default for Metrics {
             "Panics while answering",
             admission_panics.clone(),
         );
+        registry.register("panics", "Panics of any task", panics::counter());
         let connections = Gauge::default();
         registry.register(
             "connections",

@@ -85,7 +85,7 @@ impl TokenFailure {
         match self {
             Self::Mint(failure) => failure.cause,
             Self::Quota(_) => Cause::TooManyTokens,
-            Self::Panicked => Cause::AwsError,
+            Self::Panicked => Cause::MintPanicked,
         }
     }
 }
