@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod late_writes;
 mod leading;
+mod leaks;
 mod limits;
 mod logs;
 mod moto;
@@ -69,6 +70,9 @@ fn main() -> ExitCode {
         hostile::requests::trials(),
         hostile::floods::trials(),
         late_writes::trials(),
+        leaks::answers::trials(),
+        leaks::proxies::trials(),
+        leaks::settings::trials(),
         limits::trials(),
         moto::trials(),
         odd::trials(),

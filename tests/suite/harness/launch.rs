@@ -23,6 +23,7 @@ pub struct Launch {
     pub(super) config: String,
     pub(super) environment: Vec<(String, String)>,
     pub(super) log_level: &'static str,
+    pub(super) log_format: &'static str,
     pub(super) max_open_files: Option<u32>,
 }
 
@@ -58,6 +59,12 @@ impl Launch {
         self
     }
 
+    /// Sets level and format of the log.
+    pub fn log(mut self, level: &'static str, format: &'static str) -> Self {
+        (self.log_level, self.log_format) = (level, format);
+        self
+    }
+
     /// Limits the open files of the process, sockets included.
     pub fn max_open_files(mut self, files: u32) -> Self {
         self.max_open_files = Some(files);
@@ -85,7 +92,8 @@ impl Launch {
         if let Some(certificates) = &self.certificates {
             command.arg("--certificate-dir").arg(certificates);
         }
-        command.args(["--log-level", self.log_level, "--log-format", "json"]);
+        command.args(["--log-level", self.log_level]);
+        command.args(["--log-format", self.log_format]);
         command
             .env_clear()
             .env("AWS_EC2_METADATA_DISABLED", "true")
