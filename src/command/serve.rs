@@ -31,6 +31,7 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         aws_credentials_dir,
         drain_delay,
         connection_age,
+        guard_rest,
         print_config,
     } = serve;
     let config = config::load(&global.config)?;
@@ -58,5 +59,5 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         connection_age,
         drain_delay,
     };
-    run::serve(engine, event_writer, ports, stop).await
+    run::serve(engine, event_writer, ports, guard_rest, stop).await
 }

@@ -1,5 +1,6 @@
 //! The rendered chart, without a cluster.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ trials!(
     unknown_value_is_refused_by_name,
     self_signed_mode_grants_rights_over_its_certificate,
     ca_bundle_is_allowed_only_for_own_certificate,
+    guards_depend_on_values,
+    every_granted_secret_is_guarded,
+    adoption_guard_follows_the_configuration,
 );
 
 fn template(values: &[&str]) -> Command {
@@ -122,5 +126,102 @@ async fn unknown_value_is_refused_by_name(_world: Arc<World>) -> Outcome {
         assert!(!refused.status.success(), "{value}");
         assert!(text.contains(name), "{value}: {text}");
     }
+    Ok(())
+}
+
+/// The parts of the chart that must agree about which guards there are.
+async fn guards_depend_on_values(_world: Arc<World>) -> Outcome {
+    let (pods, rest) = ("config.repair.recreatePods=true", "guard.rest=true");
+    for values in [&[][..], &[pods], &[rest], &[pods, rest]] {
+        let rendered = run(&mut template(values));
+        for (name, is_chosen) in [
+            ("secrets", true),
+            ("registration", true),
+            ("events", true),
+            ("lease", true),
+            ("pods", values.contains(&pods)),
+            ("rest", values.contains(&rest)),
+        ] {
+            let name = format!("ecr-pull-secrets-guard-{name}");
+            let count = |text: String| rendered.matches(&text).count();
+            // Policy and binding, the binding's reference, and the right to check them.
+            let named = (
+                count(format!("\n  name: {name}\n")),
+                count(format!("\n  policyName: {name}\n")),
+                count(format!("\n  - {name}\n")),
+            );
+            let wanted = if is_chosen { (2, 1, 1) } else { (0, 0, 0) };
+            assert_eq!(named, wanted, "{values:?}: {name}");
+        }
+        // The replicas report its absence.
+        let flag = rendered.contains("- --guard-rest\n");
+        assert_eq!(flag, values.contains(&rest), "{values:?}");
+        let widest = rendered.contains("resources: [\"*/*\"]");
+        assert_eq!(widest, values.contains(&rest), "{values:?}");
+    }
+    Ok(())
+}
+
+/// A name that RBAC grants and the guard does not match would be written without limits.
+async fn every_granted_secret_is_guarded(_world: Arc<World>) -> Outcome {
+    for values in [
+        &[][..],
+        &["certificate.source=secret"],
+        &["config.secret.name=other"],
+    ] {
+        let rendered = run(&mut template(values));
+        let granted = names_after(&rendered, "\n  resources: [secrets]");
+        let guarded = names_after(
+            &rendered,
+            "      operations: [\"*\"]\n      # The names that RBAC grants.",
+        );
+        assert!(granted.len() >= 2, "{granted:?}");
+        assert_eq!(granted, guarded, "{values:?}");
+    }
+    Ok(())
+}
+
+/// The names in the list `resourceNames` that follows each occurrence of a text.
+fn names_after(rendered: &str, text: &str) -> BTreeSet<String> {
+    let text = format!("{text}\n");
+    let lists = rendered.match_indices(&text).map(|(at, text)| {
+        let list = rendered[at + text.len()..].trim_start();
+        let list = list.strip_prefix("resourceNames: [");
+        let list = list.expect("a list of names").split_once(']');
+        list.expect("its end").0
+    });
+    lists
+        .flat_map(|list| list.split(','))
+        .map(|name| name.trim().trim_matches('"').to_owned())
+        .collect()
+}
+
+async fn adoption_guard_follows_the_configuration(_world: Arc<World>) -> Outcome {
+    let (by_wish, by_key) = (
+        "'ecr-pull-secrets.dev/adopt' in variables.oldAnnotations",
+        "variables.oldData.all(k, k == '.dockerconfigjson')",
+    );
+    let default = run(&mut template(&[]));
+    for (adopt, has_wish, has_key) in [
+        ("never", false, false),
+        ("annotated", true, true),
+        ("ecr-only", false, true),
+        ("all", false, true),
+    ] {
+        let rendered = run(&mut template(&[&format!("config.secret.adopt={adopt}")]));
+        assert_eq!(rendered.contains(by_wish), has_wish, "{adopt}");
+        assert_eq!(rendered.contains(by_key), has_key, "{adopt}");
+        let guard = |rendered: &str| {
+            let (_, guard) = rendered
+                .split_once("ecr-pull-secrets-guard-secrets\n")
+                .expect("it");
+            guard.split_once("\n---\n").expect("its end").0.to_owned()
+        };
+        if adopt == "ecr-only" {
+            assert_eq!(guard(&rendered), guard(&default), "it is the default");
+        }
+    }
+    let refused = template(&["config.secret.adopt=maybe"]).output()?;
+    assert!(!refused.status.success());
     Ok(())
 }

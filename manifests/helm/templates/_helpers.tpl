@@ -42,6 +42,11 @@ ecr-pull-secrets-tls
 {{- if dig "repair" "recreatePods" false .Values.config }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" with the guard of every other write. The value is absent after an upgrade with --reuse-values. */}}
+{{- define "ecr-pull-secrets.guardsRest" -}}
+{{- with .Values.guard }}{{ if .rest }}yes{{ end }}{{ end -}}
+{{- end }}
+
 {{/* The user name of our account in an admission request. */}}
 {{- define "ecr-pull-secrets.username" -}}
 system:serviceaccount:{{ .Release.Namespace }}:ecr-pull-secrets

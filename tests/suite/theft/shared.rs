@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::request::{
-    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
+    LEASE, Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
     put_as_stored,
 };
 use super::scene::{Scene, marks};
@@ -21,8 +21,11 @@ pub const TLS: &str = "ecr-pull-secrets-tls";
 pub const NO_TLS: &str = "writes no serving certificate but of type kubernetes.io/tls";
 /// For a serving certificate with another key.
 pub const TLS_KEY: &str = "certificate but tls.crt, tls.key, ca.crt and ca.key";
+const OTHER_LEASE: &str = "writes no lease but its own, and does not delete it";
+const LEASE_METADATA: &str = "no owner, no label and no annotation of its lease";
 const TLS_DELETE: &str = "does not delete its serving certificate";
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
+/// API path of the namespaces with Leases.
+pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
 
 /// The token store, as the program writes it.
 pub fn token_store() -> Value {
@@ -175,19 +178,37 @@ pub fn certificate(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// Attempts on Leases. No guard checks them.
+/// A Lease that a thief holds.
+pub fn lease(name: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": name },
+        "spec": { "holderIdentity": "thief" },
+    })
+}
+
+/// Attempts on Leases.
 pub fn leases() -> Vec<Row> {
-    let lease = |name: &str| {
-        json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": { "name": name },
-            "spec": { "holderIdentity": "thief" },
-        })
-    };
     let beside = format!("{LEASES}/{OURS}/leases");
     let ours = format!("{beside}/{OURS}");
-    vec![
+    let other = || Verdict::Guard(LEASE, OTHER_LEASE);
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1" }]);
+    let metadata = [
+        ("a finalizer", json!({ "finalizers": ["x.io/y"] })),
+        ("an owner", json!({ "ownerReferences": owner })),
+        ("a label", json!({ "labels": { "x": "y" } })),
+        ("an annotation", json!({ "annotations": { "x": "y" } })),
+    ];
+    let mut rows: Vec<Row> = metadata
+        .into_iter()
+        .map(|(attempt, fields)| {
+            let patch = json!({ "metadata": fields });
+            merge_patch(&format!("our lease, {attempt}"), &ours, patch)
+                .guarded(LEASE, LEASE_METADATA)
+        })
+        .collect();
+    rows.extend([
         force_apply("take our lease", &ours, lease(OURS)).allowed(),
         get("list leases", &beside).no_right(Verdict::Allowed),
         post("POST a lease", &beside, lease("x")).no_right(Verdict::Allowed),
@@ -208,7 +229,8 @@ pub fn leases() -> Vec<Row> {
             &format!("{LEASES}/default/leases/{OURS}"),
             lease(OURS),
         )
-        .no_right(Verdict::Allowed),
-        delete("delete our lease", &ours).no_right(Verdict::Allowed),
-    ]
+        .no_right(other()),
+        delete("delete our lease", &ours).no_right(other()),
+    ]);
+    rows
 }
