@@ -16,6 +16,7 @@ mod cold;
 mod cores;
 mod decode;
 mod figures;
+mod guards;
 #[path = "../tests/suite/harness/mod.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod harness;
@@ -30,6 +31,7 @@ mod process;
 mod report;
 mod rotation;
 mod site;
+mod subject;
 mod warm;
 
 use report::Report;
@@ -60,6 +62,9 @@ fn main() {
     }
     if is_wanted("pods") {
         runtime.block_on(pods::measure(&mut report));
+    }
+    if is_wanted("guards") {
+        runtime.block_on(guards::measure(&mut report));
     }
     if is_wanted("rotation") {
         runtime.block_on(rotation::measure(&mut report));
