@@ -201,11 +201,12 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
         .further_right(Verdict::Allowed),
         get("proxy to a node", "/api/v1/nodes/n/proxy/pods")
             .further_right(Verdict::Refused(404, "nodes \"n\" not found")),
+        // No such service: the client would retry for minutes where one has no endpoints.
         get(
             "proxy to a service",
-            &format!("/api/v1/namespaces/{OURS}/services/https:{OURS}:https/proxy/"),
+            &format!("/api/v1/namespaces/{OURS}/services/https:n:https/proxy/"),
         )
-        .further_right(Verdict::Refused(503, "no endpoints available")),
+        .further_right(Verdict::Refused(404, "services \"n\" not found")),
         post(
             "a CustomResourceDefinition",
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
