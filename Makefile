@@ -26,7 +26,7 @@ go_packages := ./internal/... # the rest of the module compiles Kubernetes
 
 .PHONY: help
 help: ## list the goals
-	@sed -n 's/^\([a-z]*\): [^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\): [^#]*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 .PHONY: check
 check: format lint unit docs dependencies tls go manifests-check scripts house ## format, lints, unit and property tests: no cluster
@@ -49,13 +49,21 @@ ARCH = $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 image: ## build the image as an OCI archive, without a Docker engine; ARCH=arm64 for the other architecture
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 
+# The binary of the image, which the benchmarks measure.
+image_binary := $(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/ecr-pull-secrets
+
 # Builds the binary of the image, and with the same flags the handler that it is compared with.
 .PHONY: bench
 bench: ## measure the promised figures (under half an hour), also into target/bench.json
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar --package do-nothing --bin do-nothing
 	for tool in cluster helm wrk; do tests/cluster/tools.sh $$tool >/dev/null; done
-	ECR_PULL_SECRETS_BINARY=$(CARGO_TARGET_DIR)/$(shell uname -m)-unknown-linux-gnu/release/ecr-pull-secrets \
-		cargo bench --locked --bench bench -- $(ONLY)
+	ECR_PULL_SECRETS_BINARY=$(image_binary) cargo bench --locked --bench bench -- $(ONLY)
+
+.PHONY: bench-scale
+bench-scale: ## measure what takes long: 1,000 AWS identities (a quarter of an hour), also into target/bench.json
+	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
+	for tool in cluster helm; do tests/cluster/tools.sh $$tool >/dev/null; done
+	ECR_PULL_SECRETS_BINARY=$(image_binary) cargo bench --locked --bench bench -- scale $(ONLY)
 
 .PHONY: soak
 soak: image ## pull for an hour with tokens of 20 s, then create 20,000 pods during restarts (root, Linux)

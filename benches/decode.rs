@@ -52,7 +52,6 @@ fn answer(bytes: &[u8], patches: &Patches, config: &Config) -> Vec<u8> {
     let review = review::decode(bytes).expect("a review");
     let workload = review.workload();
     let facts = Facts {
-        is_asked: true,
         namespace: Some(NamespaceFact::Active(Wish::None)),
         account: Some(AccountFact::Unrestricted),
     };

@@ -63,7 +63,7 @@ const fn figure(name: &'static str, words: &'static str, unit: &'static str, bar
 }
 
 /// All figures, in the order of the table.
-pub const ALL: [Figure; 24] = [
+pub const ALL: [Figure; 40] = [
     figure(
         "review_ns",
         "decode, decide, encode a review (compiled without LTO)",
@@ -119,6 +119,60 @@ pub const ALL: [Figure; 24] = [
         Bar::AtMost(20.0),
     ),
     figure(
+        "identities_rss_mib",
+        "memory with 1,000 AWS identities",
+        "MiB",
+        Bar::AtMost(40.0),
+    ),
+    figure(
+        "identities_mints_per_half_life",
+        "tokens minted for 1,000 identities in half of a token's lifetime",
+        "",
+        Bar::AtMost(1000.0),
+    ),
+    figure(
+        "identities_mints_per_second",
+        "most of them in one second",
+        "/s",
+        Bar::AtMost(10.0),
+    ),
+    figure(
+        "identities_fan_out_s",
+        "first pods of 1,000 tenants until each has a token of its role",
+        "s",
+        Bar::Open,
+    ),
+    figure(
+        "identities_outage_pulls",
+        "of 50 roles' new namespaces, those that pull during an AWS outage with a restart",
+        "",
+        Bar::AtLeast(50.0),
+    ),
+    figure(
+        "missed_pending_s",
+        "100,000 pods: a new leader's time to report 10 missed ones that are Pending",
+        "s",
+        Bar::AtMost(5.0),
+    ),
+    figure(
+        "missed_running_s",
+        "100,000 pods: the same for 10 that run",
+        "s",
+        Bar::AtMost(60.0),
+    ),
+    figure(
+        "sweep_peak_mib",
+        "100,000 pods: peak of the leader's memory",
+        "MiB",
+        Bar::AtMost(64.0),
+    ),
+    figure(
+        "sweep_api_server_s",
+        "100,000 pods: CPU of the control plane until all are checked",
+        "s",
+        Bar::Open,
+    ),
+    figure(
         "hostile_p99_ratio",
         "p99 of honest requests beside a hostile flood, as a share of that without it",
         "×",
@@ -129,6 +183,18 @@ pub const ALL: [Figure; 24] = [
         "memory that the flood leaves behind",
         "MiB",
         Bar::AtMost(1.0),
+    ),
+    figure(
+        "hostile_tenant_peak_mib",
+        "peak of memory of a replica that starts and leads beside a hostile tenant",
+        "MiB",
+        Bar::AtMost(64.0),
+    ),
+    figure(
+        "hostile_tenant_p99_ratio",
+        "p99 of honest requests beside that tenant, as a share of that without it",
+        "×",
+        Bar::AtMost(3.0),
     ),
     figure("image_mb", "image, compressed", "MB", Bar::AtMost(10.0)),
     figure(
@@ -156,6 +222,24 @@ pub const ALL: [Figure; 24] = [
         Bar::Open,
     ),
     figure(
+        "pods_guards_vs_without",
+        "new pods with our guards alone, of those with nothing of ours; 16 clients",
+        "×",
+        Bar::AtLeast(0.97),
+    ),
+    figure(
+        "pods_guards_vs_without_4_clients",
+        "new pods with our guards alone, of those with nothing of ours; 4 clients",
+        "×",
+        Bar::AtLeast(0.97),
+    ),
+    figure(
+        "writes_guards_vs_without",
+        "ConfigMaps, Secrets, Events with our guards alone: the slowest of them",
+        "×",
+        Bar::AtLeast(0.97),
+    ),
+    figure(
         "pods_per_second_with",
         "new pods with us; 16 clients",
         "/s",
@@ -174,8 +258,14 @@ pub const ALL: [Figure; 24] = [
         Bar::Open,
     ),
     figure(
+        "pods_per_second_guards",
+        "new pods with our guards and no webhook; 16 clients",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
         "pods_per_second_without",
-        "new pods without a webhook; 16 clients",
+        "new pods with nothing of ours; 16 clients",
         "/s",
         Bar::Open,
     ),
@@ -198,8 +288,14 @@ pub const ALL: [Figure; 24] = [
         Bar::Open,
     ),
     figure(
+        "pods_per_second_guards_4_clients",
+        "new pods with our guards and no webhook; 4 clients",
+        "/s",
+        Bar::Open,
+    ),
+    figure(
         "pods_per_second_without_4_clients",
-        "new pods without a webhook; 4 clients",
+        "new pods with nothing of ours; 4 clients",
         "/s",
         Bar::Open,
     ),

@@ -27,7 +27,7 @@ use crate::report::{Report, median, quantiles};
 use crate::site::{Site, name};
 
 /// Honest keep-alive connections, requests of each in a turn, and the interval between two.
-const HONEST: usize = 8;
+pub const HONEST: usize = 8;
 const REQUESTS: usize = 500;
 const EVERY: Duration = Duration::from_millis(20);
 /// Resolution of the timer.
@@ -119,7 +119,7 @@ pub async fn measure(report: &mut Report) {
 }
 
 /// Starts a thread for clients on their core, with this niceness.
-fn clients(nice: i32) -> Runtime {
+pub fn clients(nice: i32) -> Runtime {
     let start = || {
         Builder::new_multi_thread()
             .worker_threads(1)
@@ -131,7 +131,7 @@ fn clients(nice: i32) -> Runtime {
 }
 
 /// A review of about 4 KB. Its namespace has its Secret.
-fn review_of(site: &Site) -> String {
+pub fn review_of(site: &Site) -> String {
     let mut pod = pod("pod", &format!("{}/app:v1", site.region.host(ACCOUNT)));
     pod["metadata"]["annotations"] = json!({ "about": "x".repeat(3500) });
     review::of_pod(&name(0), &pod).to_string()
@@ -146,7 +146,7 @@ async fn alone(replica: &Replica) {
 }
 
 /// Connects. Under load a new connection may be evicted, so it is tried again.
-async fn connected(replica: &Replica) -> Connection {
+pub async fn connected(replica: &Replica) -> Connection {
     eventually("a connection", LIMIT, || replica.connect()).await
 }
 
@@ -194,7 +194,7 @@ fn request_of(review: &str) -> Request<Full<Bytes>> {
 
 /// 99th percentile of the honest requests of a turn, in ms. In this open loop each request is timed from
 /// when it was due, so that a stall counts for every request that it delays.
-async fn p99(replica: &Replica, review: &str, connections: Vec<Connection>) -> f64 {
+pub async fn p99(replica: &Replica, review: &str, connections: Vec<Connection>) -> f64 {
     let one = async |(number, mut connection): (usize, Connection)| {
         let mut times = Vec::with_capacity(REQUESTS);
         // The connections do not ask in the same instant.

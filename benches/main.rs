@@ -1,5 +1,6 @@
 //! The promised figures, measured on a real API server with the binary that ships. `make bench` runs all
-//! parts. A word on the command line runs the parts whose name contains it.
+//! parts but those of scale, which `make bench-scale` runs. A word on the command line runs the parts whose
+//! name contains it.
 //!
 //! A ratio compares medians of two subjects that take turns in one run, because another or a busy machine
 //! moves both. Results go to a table, to `target/bench.json` and to a picture beside it. The file keeps
@@ -16,10 +17,13 @@ mod cold;
 mod cores;
 mod decode;
 mod figures;
+mod fleet;
+mod guards;
 #[path = "../tests/suite/harness/mod.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod harness;
 mod hostile;
+mod identities;
 mod image;
 mod load;
 mod memory;
@@ -30,6 +34,8 @@ mod process;
 mod report;
 mod rotation;
 mod site;
+mod subject;
+mod tenant;
 mod warm;
 
 use report::Report;
@@ -42,10 +48,24 @@ fn main() {
     if words.first().is_some_and(|word| word == "load") {
         return load::main(&words[1..]);
     }
+    // Parts that take as long as they take: `make bench-scale`.
+    let (is_scale, words) = match words.split_first() {
+        Some((first, rest)) if first == "scale" => (true, rest),
+        _ => (false, words.as_slice()),
+    };
     let is_wanted =
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     let mut report = Report::default();
     let runtime = harness::world::runtime();
+    if is_scale {
+        if is_wanted("identities") {
+            runtime.block_on(identities::measure(&mut report));
+        }
+        if is_wanted("fleet") {
+            runtime.block_on(fleet::measure(&mut report));
+        }
+        return report.write();
+    }
     if is_wanted("image") {
         image::measure(&mut report);
     }
@@ -61,6 +81,9 @@ fn main() {
     if is_wanted("pods") {
         runtime.block_on(pods::measure(&mut report));
     }
+    if is_wanted("guards") {
+        runtime.block_on(guards::measure(&mut report));
+    }
     if is_wanted("rotation") {
         runtime.block_on(rotation::measure(&mut report));
     }
@@ -69,6 +92,9 @@ fn main() {
     }
     if is_wanted("hostile") {
         runtime.block_on(hostile::measure(&mut report));
+    }
+    if is_wanted("tenant") {
+        runtime.block_on(tenant::measure(&mut report));
     }
     report.write();
 }

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::harness::namespace::{ACCOUNT, SECRET, pod};
 use crate::process::{Process, ready_ms};
 use crate::report::{Report, few};
 use crate::site::{AT_A_TIME, Site, name, unrelated};
@@ -42,8 +40,11 @@ pub async fn measure(report: &mut Report) {
     said(&format!("{namespaces} pull Secrets"));
     unrelated_secrets(&site, unrelated).await;
     said(&format!("{unrelated} unrelated Secrets"));
-    pending_pods(&site, pending).await;
-    said(&format!("{pending} Pending pods"));
+    site.pods(0..namespaces).await;
+    site.run_pods(pending..namespaces).await;
+    said(&format!(
+        "a pod in each namespace, {pending} of them Pending"
+    ));
 
     let replica = site.start_replica();
     let ready = ready_ms(&replica).await;
@@ -59,8 +60,8 @@ pub async fn measure(report: &mut Report) {
     report.figure("rss_mib", resident);
     report.figure("ready_10000_ms", ready);
     report.note(format!(
-        "memory of one replica that leads, with {namespaces} managed namespaces, {unrelated} unrelated Secrets and \
-         {pending} Pending pods: {resident:.1} MiB {} s after the start, {:.1} of them anonymous and {:.1} pages of \
+        "memory of one replica that leads, with {namespaces} managed namespaces with a pod each, {unrelated} unrelated \
+         Secrets and {pending} Pending pods: {resident:.1} MiB {} s after the start, {:.1} of them anonymous and {:.1} pages of \
          the binary; {at_ready:.1} when ready, {peak:.1} at the peak; {empty:.1} with one namespace",
         LATER.as_secs(),
         process.mib("RssAnon"),
@@ -77,24 +78,6 @@ async fn unrelated_secrets(site: &Site, count: usize) {
             let secret = unrelated(number);
             let created = secrets.create(&PostParams::default(), &secret).await;
             created.expect("a Secret");
-        })
-        .await;
-}
-
-/// Creates pods that name our Secret, so that none counts as missed. They stay Pending without a node.
-async fn pending_pods(site: &Site, count: usize) {
-    let image = format!("{}/app:v1", site.region.host(ACCOUNT));
-    let mut pod = pod("pending", &image);
-    pod["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
-    let pod: Pod = serde_json::from_value(pod).expect("a pod");
-    stream::iter(0..count)
-        .for_each_concurrent(AT_A_TIME, |number| {
-            let pods: Api<Pod> = Api::namespaced(site.cluster.client.clone(), &name(number));
-            let pod = &pod;
-            async move {
-                let created = pods.create(&PostParams::default(), pod).await;
-                created.expect("a pod");
-            }
         })
         .await;
 }

@@ -1,5 +1,5 @@
 //! Pods per second through the real API server: with us, with a webhook that only echoes the uid, with one
-//! that echoes it with our patch, and without any webhook.
+//! that echoes it with our patch, with our guards and no webhook, and with nothing of ours.
 //!
 //! Both echoes have our listener, certificate and registration, and as many processes as we have
 //! replicas. The patch costs the API server more than the call, whatever webhook sends it. So the plain
@@ -7,7 +7,6 @@
 //! take short turns, each round in another order, so that noise hits them alike. A webhook runs only in
 //! its turn: our leader would report every pod that has no reference.
 
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::guards::Guards;
 use crate::harness::namespace::{ACCOUNT, SECRET, pod, references};
 use crate::harness::replica::Replica;
 use crate::harness::world::OURS;
@@ -27,6 +27,7 @@ use crate::harness::{LIMIT, eventually};
 use crate::nothing::{Handler, Nothing};
 use crate::report::{Report, few, median};
 use crate::site::{Site, name};
+use crate::subject::{ALL, Rates, Webhook, order};
 
 const REGISTRATION: &str = "zz-ecr-pull-secrets";
 /// Clients that create pods without a pause, each in a namespace of its own.
@@ -39,57 +40,6 @@ const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Time of a turn that counts.
 const TURN: Duration = Duration::from_millis(2500);
-
-/// What the API server calls for each pod.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Webhook {
-    Ours,
-    Echo,
-    Patch,
-    Absent,
-}
-
-const ALL: [Webhook; 4] = [
-    Webhook::Ours,
-    Webhook::Echo,
-    Webhook::Patch,
-    Webhook::Absent,
-];
-
-impl Webhook {
-    /// Whether pods get the reference.
-    fn injects(self) -> bool {
-        matches!(self, Self::Ours | Self::Patch)
-    }
-}
-
-impl fmt::Display for Webhook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ours => "with",
-            Self::Echo => "echo",
-            Self::Patch => "echo_patch",
-            Self::Absent => "without",
-        })
-    }
-}
-
-/// Pods per second of each webhook, a round at a time, for a number of clients.
-#[derive(Default)]
-struct Rates([Vec<f64>; 4]);
-
-impl Rates {
-    fn of(&self, webhook: Webhook) -> &[f64] {
-        &self.0[webhook as usize]
-    }
-
-    /// Within a round the machine is the same. So the ratios are compared, and not the medians.
-    fn ours_of(&self, other: Webhook) -> f64 {
-        let ours = self.of(Webhook::Ours).iter();
-        let ratios = ours.zip(self.of(other)).map(|(ours, other)| ours / other);
-        median(&ratios.collect::<Vec<f64>>())
-    }
-}
 
 /// Measures it.
 pub async fn measure(report: &mut Report) {
@@ -128,9 +78,12 @@ pub async fn measure(report: &mut Report) {
                 rates.ours_of(webhook),
             );
         }
+        let guards = rates.ratio(Webhook::Guards, Webhook::Absent);
+        report.figure(&format!("pods_guards_vs_without{suffix}"), guards);
         report.note(format!(
             "pods through the API server, {clients} clients, {REPLICAS} replicas: ours is {:.3} of a webhook that echoes the uid, \
-             {:.3} of one that echoes it with our patch, and {:.2} of none, by the median of {} rounds",
+             {:.3} of one that echoes it with our patch, and {:.2} of none and no guards; the guards alone are {guards:.3} of \
+             none, by the median of {} rounds",
             rates.ours_of(Webhook::Echo),
             rates.ours_of(Webhook::Patch),
             rates.ours_of(Webhook::Absent),
@@ -140,22 +93,13 @@ pub async fn measure(report: &mut Report) {
     bench.site.stop();
 }
 
-/// Every round has another order, forwards or backwards.
-fn order(round: usize) -> [Webhook; 4] {
-    let mut order = ALL;
-    order.rotate_left(round % 4);
-    if round % 2 == 1 {
-        order.reverse();
-    }
-    order
-}
-
 /// What all turns share.
 struct Bench {
     site: Site,
     registrations: Api<MutatingWebhookConfiguration>,
     /// The chart's registration, which is there only while a webhook has its turn.
     registration: MutatingWebhookConfiguration,
+    guards: Guards,
 }
 
 /// The processes of a webhook.
@@ -187,6 +131,7 @@ impl Bench {
             ..ObjectMeta::default()
         };
         let bench = Self {
+            guards: Guards::read(&site).await,
             site,
             registrations,
             registration,
@@ -197,13 +142,19 @@ impl Bench {
 
     /// A webhook's turn with each number of clients: pods per second.
     async fn slot(&self, webhook: Webhook) -> [f64; 2] {
+        if webhook == Webhook::Absent {
+            self.guards.remove().await;
+        }
         let running = self.run(webhook).await;
         let rates = [
             self.turn(webhook, CLIENTS[0]).await,
             self.turn(webhook, CLIENTS[1]).await,
         ];
-        if webhook != Webhook::Absent {
+        if webhook.is_called() {
             self.unregister().await;
+        }
+        if webhook == Webhook::Absent {
+            self.guards.restore().await;
         }
         running.end().await;
         self.remove_pods().await;
@@ -219,10 +170,10 @@ impl Bench {
             }
             Webhook::Echo => self.echo(Handler::Echo),
             Webhook::Patch => self.echo(Handler::Patch),
-            Webhook::Absent => Running::Absent,
+            Webhook::Guards | Webhook::Absent => Running::Absent,
         };
         let addresses = running.ready().await;
-        if webhook != Webhook::Absent {
+        if webhook.is_called() {
             self.site
                 .cluster
                 .route(&format!("{OURS}/{OURS}"), &addresses);
@@ -236,7 +187,7 @@ impl Bench {
             let pod = self.create(0, "probe", true).await;
             let after = self.calls().await;
             let is_called = after.all > before.all && after.failed_open == before.failed_open;
-            let is_right = is_called != (webhook == Webhook::Absent);
+            let is_right = is_called == webhook.is_called();
             (is_right && names_secret(&pod) == webhook.injects()).then_some(())
         })
         .await;
@@ -271,9 +222,10 @@ impl Bench {
         };
         join_all((0..clients).map(client)).await;
         let after = self.calls().await;
-        let called = match webhook {
-            Webhook::Absent => 0,
-            _ => created.into_inner(),
+        let called = if webhook.is_called() {
+            created.into_inner()
+        } else {
+            0
         };
         assert_eq!(
             after.all - before.all,

@@ -52,6 +52,8 @@ pub async fn measure(report: &mut Report) {
     replica.ready().await;
     let mut before = site.first_secret(&replica).await;
     site.write(&before, namespaces).await;
+    // Rotation renews what pods want.
+    site.pods(0..namespaces).await;
 
     let mut changes = changes(&site);
     let (mut ours, mut bare) = (Vec::new(), Vec::new());

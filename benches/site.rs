@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aws_stand_in::client::Region;
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -92,6 +92,39 @@ impl Site {
             (accounts.items.len() >= count).then_some(())
         })
         .await;
+    }
+
+    /// Creates a pod in each of these namespaces that names our Secret, so that it wants the registry
+    /// and counts as not missed. It stays Pending: no scheduler takes it.
+    pub async fn pods(&self, numbers: Range<usize>) {
+        let mut pod = pod("pod", &format!("{}/app:v1", self.region.host(ACCOUNT)));
+        pod["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
+        pod["spec"]["schedulerName"] = json!("none");
+        let pod: &Pod = &serde_json::from_value(pod).expect("a pod");
+        stream::iter(numbers)
+            .for_each_concurrent(AT_A_TIME, |number| {
+                let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &name(number));
+                async move {
+                    let created = pods.create(&PostParams::default(), pod).await;
+                    created.expect("a pod");
+                }
+            })
+            .await;
+    }
+
+    /// Reports the pods of these namespaces as running, as a kubelet does.
+    pub async fn run_pods(&self, numbers: Range<usize>) {
+        let status = &Patch::Merge(json!({ "status": { "phase": "Running" } }));
+        stream::iter(numbers)
+            .for_each_concurrent(AT_A_TIME, |number| {
+                let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &name(number));
+                async move {
+                    let params = PatchParams::default();
+                    let patched = pods.patch_status("pod", &params, status).await;
+                    patched.expect("a status");
+                }
+            })
+            .await;
     }
 
     /// The pull Secret that a replica writes in the first namespace.

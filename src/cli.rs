@@ -129,6 +129,10 @@ pub(crate) struct Serve {
     /// answer, so that new replicas get their share of the traffic.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, env = "ECR_PULL_SECRETS_CONNECTION_AGE")]
     pub(crate) connection_age: Duration,
+    /// The installation has the guard policy that denies every further right, and its absence is
+    /// reported. The chart sets this flag with `guard.rest`.
+    #[arg(long, env = "ECR_PULL_SECRETS_GUARD_REST")]
+    pub(crate) guard_rest: bool,
     /// Print the effective configuration and exit.
     #[arg(long)]
     pub(crate) print_config: bool,

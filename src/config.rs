@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ecr_pull_secrets_core::admission::patch::Patches;
 use ecr_pull_secrets_core::config::{Config, InvalidConfig};
+use ecr_pull_secrets_core::scrub::scrub;
 use ecr_pull_secrets_core::target::Target;
 
 /// The path of the configuration file where no flag gives one.
@@ -30,7 +31,8 @@ pub(crate) enum ConfigError {
         source: io::Error,
     },
     /// The content is invalid.
-    #[error("{path}: {source}")]
+    // A file that does not parse is quoted, and may be another one than was meant.
+    #[error("{path}: {}", scrub(&.source.to_string()))]
     Invalid {
         /// The file.
         path: PathBuf,

@@ -71,7 +71,7 @@ impl Engine {
             metrics,
         } = blueprint;
         let instance = instance();
-        let live = Live::new(config);
+        let live = Live::new(config.installed_in(namespace));
         let ledger = Arc::new(Ledger::default());
         let namespaces = Arc::new(Namespaces::new(&clients));
         let service_accounts = Arc::new(ServiceAccounts::new(&clients));
@@ -95,7 +95,7 @@ impl Engine {
             namespaces.clone(),
             writer,
         );
-        let wants = Wants::new(live.clone(), clients.clone(), namespaces.clone(), namespace);
+        let wants = Wants::new(live.clone(), clients.clone(), namespaces.clone());
         let engine = Self {
             live,
             clients,
@@ -114,13 +114,13 @@ impl Engine {
         (Arc::new(engine), event_writer)
     }
 
-    /// The earliest expiry of any token that pods pull with. A token that the rules now deny does
-    /// not count: it expires where it is.
+    /// The earliest expiry of any token that pods pull with. A token that no pod wants, or that the
+    /// rules deny, does not count: it expires where it is. `None` while this replica does not lead.
     pub(crate) fn earliest_expiry(&self) -> Option<Timestamp> {
         let config = self.live.snapshot();
         let mut renewals = self.wants.renewals(&config);
         let book = self.ledger.read();
-        book.earliest_expiry(|target, host| renewals.of(target, host).is_some())
+        book.earliest_expiry(|target, host| renewals.is_pulled_with(target, host))
     }
 }
 

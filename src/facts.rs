@@ -13,7 +13,6 @@ pub(crate) fn in_memory(engine: &Engine, config: &Config, workload: &Workload<'_
         .service_accounts
         .cached(workload.subject(), &config.secret.name);
     Facts {
-        is_asked: namespace != engine.namespace,
         namespace: engine.namespaces.cached(namespace),
         account: forbids.map(account_fact),
     }

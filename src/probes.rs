@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use ecr_pull_secrets_core::certificate::life::Validity;
+use ecr_pull_secrets_core::token::expiries::expiries;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
@@ -104,7 +105,10 @@ pub(crate) async fn serve(
         metrics
             .secrets_foreign
             .set(i64::try_from(engine.ledger.read().foreign()).unwrap_or(i64::MAX));
-        let text = metrics.encode();
+        let tokens = engine.supply.tokens();
+        let held = tokens.iter().map(|(key, token)| (key, token));
+        let expiries = expiries(&engine.live.snapshot().rules, held);
+        let text = metrics.encode_with(engine.supply.len(), expiries);
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         async move { ([(CONTENT_TYPE, kind)], text) }
     };

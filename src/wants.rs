@@ -1,21 +1,28 @@
 //! What is wanted of a pull Secret: the registries that it shall open, and whether anything uses it.
 //!
 //! Pods and the configuration say so, not the Secret: a tenant with `edit` in a namespace can write
-//! anything into it. Rotation alone asks about the entries that the Secret holds, as far as the rules
-//! allow them: see [`Renewals::of`]. The leader's loops note which Secrets pods name; provisioning,
-//! repairs, clean-up and rotation ask. The API server answers what memory lacks, so a caller needs no
-//! watch to ask.
+//! anything into it. What the Secret says is believed only about what it *holds*.
+//!
+//! The leader notes what it sees: each pod that waits, all pods once in a sweep, and each namespace
+//! that is provisioned. Rotation asks what that means for the entries of a Secret
+//! ([`Wants::renewals`]), without any call. Repairs ask the API server what pods want now
+//! ([`Wants::of`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::pull_secret::MAX_REGISTRIES;
+use ecr_pull_secrets_core::rotation::fate::{EntryFate, fate};
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
+use ecr_pull_secrets_core::rotation::wanted::{Sweep, WantedRegistries};
 use ecr_pull_secrets_core::rules::{Rules, Verdict};
+use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::plan::{Facts, NamespaceFact};
-use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
+use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim, Unserved};
+use ecr_pull_secrets_core::workload::plan::Facts;
+use ecr_pull_secrets_core::workload::standing::{PodStanding, standing, wanted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -26,33 +33,113 @@ use crate::cluster::pods::ObservedPod;
 use crate::cluster::refusal::Refusal;
 use crate::config::{InForce, Live};
 
+/// Registries that are collected of one namespace: a Secret has room for half of them, and a tenant can
+/// create any number of pods.
+const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
+
 /// The one place that says what is wanted.
 pub(crate) struct Wants {
     live: Arc<Live>,
     clients: Clients,
     namespaces: Arc<Namespaces>,
-    /// Our own namespace, in which nothing is provisioned.
-    own_namespace: String,
     keys: Mutex<TokenKeys>,
-    /// The Secrets that pods were seen to name since the last clean-up.
-    sightings: Sightings,
+    seen: Mutex<SeenPods>,
+}
+
+/// What this replica has seen in its term of leadership; nothing while it does not lead.
+#[derive(Default)]
+struct SeenPods {
+    is_leading: bool,
+    wanted: WantedRegistries,
+}
+
+/// What a Secret shall open now.
+#[derive(Debug)]
+pub(crate) struct WantedNow {
+    /// What wants it: the claim that counts in more namespaces, where there are two.
+    pub(crate) claim: SecretClaim,
+    /// The registries, each with the identity that opens it. Not empty.
+    pub(crate) registries: Vec<Access>,
 }
 
 impl Wants {
     /// Knows of no pod yet.
-    pub(crate) fn new(
-        live: Arc<Live>,
-        clients: Clients,
-        namespaces: Arc<Namespaces>,
-        own_namespace: &str,
-    ) -> Self {
+    pub(crate) fn new(live: Arc<Live>, clients: Clients, namespaces: Arc<Namespaces>) -> Self {
         Self {
             live,
             clients,
             namespaces,
-            own_namespace: own_namespace.to_owned(),
             keys: Mutex::default(),
-            sightings: Sightings::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// A term of leadership begins or ends: what was seen before may be outdated.
+    pub(crate) fn begin_term(&self, is_leading: bool) {
+        let nothing_to_provision = self.live.snapshot().provision.is_empty();
+        let mut seen = self.seen.lock();
+        seen.is_leading = is_leading;
+        seen.wanted.forget();
+        if nothing_to_provision {
+            seen.wanted.provision_is_known();
+        }
+    }
+
+    /// Begins to list all pods.
+    pub(crate) fn begin_sweep(&self) -> Sweep {
+        self.seen.lock().wanted.begin_sweep()
+    }
+
+    /// Ends the list: registries that no pod wanted since it began are not wanted any more.
+    pub(crate) fn end_sweep(&self, sweep: Sweep) {
+        self.seen.lock().wanted.end_sweep(sweep);
+    }
+
+    /// Notes what these pods want.
+    pub(crate) fn note(&self, pods: &[ObservedPod]) {
+        let config = self.live.snapshot();
+        let mut seen = self.seen.lock();
+        for pod in pods {
+            if !pod.pod.names(&config.secret.name) {
+                continue;
+            }
+            let target = config.target(pod.namespace());
+            match wanted(&pod.pod, pod.phase) {
+                Some((wish, registries)) => {
+                    let hosts = registries.map(Registry::host);
+                    seen.wanted.note_pod(&target, wish, hosts);
+                }
+                None => seen.wanted.note_name(&target),
+            }
+        }
+    }
+
+    /// Notes what the configuration wants of a Secret now.
+    pub(crate) fn provision(&self, target: &Target, registries: &[Access]) {
+        let hosts = registries.iter().map(|access| access.registry.host());
+        self.seen.lock().wanted.provision(target, hosts);
+    }
+
+    /// Every namespace was checked for what the configuration wants there.
+    pub(crate) fn provision_is_known(&self) {
+        self.seen.lock().wanted.provision_is_known();
+    }
+
+    /// A number that is another one whenever rotation may have something else to do.
+    pub(crate) fn edition(&self) -> u64 {
+        self.seen.lock().wanted.edition()
+    }
+
+    /// Whether something uses the Secret: a pod names it, or the configuration wants it. `None` if
+    /// that has not been seen yet.
+    pub(crate) fn is_used(&self, target: &Target) -> Option<bool> {
+        let seen = self.seen.lock();
+        let is_named = seen.wanted.is_named(target);
+        let is_provisioned = seen.wanted.is_provisioned(target);
+        match (is_named, is_provisioned) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            (None, _) | (_, None) => None,
         }
     }
 
@@ -62,34 +149,45 @@ impl Wants {
     /// # Errors
     ///
     /// [`Refusal`] where the API server does not tell.
-    pub(crate) async fn of(&self, target: &Target) -> Result<Vec<Access>, Refusal> {
+    pub(crate) async fn of(&self, target: &Target) -> Result<Option<WantedNow>, Refusal> {
         let config = self.live.snapshot();
         if *target.secret != *config.secret.name {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let namespace = self.namespaces.look_up(&target.namespace).await;
-        if !namespace.admits_secret() {
-            return Ok(Vec::new());
-        }
         let provisioned = self.provisioned_in(&config, &target.namespace).await?;
-        let mut wanted: BTreeSet<Access> = provisioned.into_iter().collect();
-        let mut pages = Pages::namespaced(&self.clients, &target.namespace);
-        while let Some(pods) = pages.next().await? {
-            for pod in &pods {
-                wanted.extend(of_pod(&config, pod, namespace));
+        let mut claim = (!provisioned.is_empty()).then_some(SecretClaim::Configuration);
+        let mut all: BTreeSet<Access> = provisioned.into_iter().collect();
+        // No pod is listed where none counts, whatever its label says.
+        if SecretClaim::Pods(Wish::In).counts(&config, &target.namespace, namespace) {
+            let mut pages = Pages::namespaced(&self.clients, &target.namespace);
+            while let Some(pods) = pages.next().await? {
+                for pod in &pods {
+                    let registries = of_pod(&config, pod, namespace);
+                    if !registries.is_empty() {
+                        let pods = SecretClaim::Pods(pod.pod.wish());
+                        claim = Some(claim.map_or(pods, |claim| claim.or(pods)));
+                    }
+                    let room = MAX_WANTED.saturating_sub(all.len());
+                    all.extend(registries.into_iter().take(room));
+                }
             }
         }
-        Ok(wanted.into_iter().collect())
+        Ok(claim.map(|claim| WantedNow {
+            claim,
+            registries: all.into_iter().collect(),
+        }))
     }
 
-    /// Whether a pull Secret is to be in the namespace at all.
-    pub(crate) async fn admits(&self, namespace: &str) -> bool {
-        self.namespaces.look_up(namespace).await.admits_secret()
+    /// Why no pod of the namespace counts, whatever its label says; `None` if one may.
+    pub(crate) async fn unserved(&self, namespace: &str) -> Option<Unserved> {
+        let fact = self.namespaces.look_up(namespace).await;
+        SecretClaim::Pods(Wish::In).unserved(&self.live.snapshot(), namespace, fact)
     }
 
     /// The registries that the configuration provisions in a namespace with this metadata, pods or
-    /// no pods: none in our own, in one that is being deleted, and in one that opted out. What the
-    /// rules deny goes to `denied`.
+    /// no pods, and whatever its label says: none in our own, and in one that is being deleted. What
+    /// the rules deny goes to `denied`.
     pub(crate) fn provisioned(
         &self,
         config: &InForce,
@@ -99,7 +197,7 @@ impl Wants {
         let none = BTreeMap::new();
         let name = metadata.name.as_deref().unwrap_or_default();
         let labels = metadata.labels.as_ref().unwrap_or(&none);
-        if name == self.own_namespace || !namespaces::fact_of(metadata).admits_secret() {
+        if !SecretClaim::Configuration.counts(config, name, namespaces::fact_of(metadata)) {
             return Vec::new();
         }
         let registries = config.provision.registries(name, labels);
@@ -124,20 +222,6 @@ impl Wants {
         Ok(provisioned.unwrap_or_default())
     }
 
-    /// Notes which Secrets these pods name.
-    pub(crate) fn note(&self, pods: &[ObservedPod]) {
-        let config = self.live.snapshot();
-        let secret: Arc<str> = config.secret.name.as_str().into();
-        let naming = pods.iter().filter(|pod| pod.pod.names(&secret));
-        self.sightings
-            .add(naming.map(|pod| Target::new(pod.namespace(), secret.clone())));
-    }
-
-    /// The Secrets that pods were seen to name since the last call.
-    pub(crate) fn take_named(&self) -> HashSet<Target> {
-        self.sightings.take()
-    }
-
     /// Whether a pod names the Secret now.
     ///
     /// # Errors
@@ -153,72 +237,103 @@ impl Wants {
         Ok(false)
     }
 
-    /// Whether the configuration wants the Secret, pods or no pods.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`] where the API server does not show the labels of the namespace.
-    pub(crate) async fn is_provisioned(
-        &self,
-        config: &InForce,
-        target: &Target,
-    ) -> Result<bool, Refusal> {
-        let registries = self.provisioned_in(config, &target.namespace).await?;
-        Ok(!registries.is_empty())
-    }
-
-    /// What is to be renewed, under this configuration. It holds a lock, and is taken before the
-    /// ledger's: two threads that take them in different orders wait for each other.
+    /// What becomes of the entries of Secrets, under this configuration. It holds locks, and is taken
+    /// before the ledger's: two threads that take them in different orders wait for each other.
     pub(crate) fn renewals<'a>(&'a self, config: &'a InForce) -> Renewals<'a> {
         Renewals {
-            rules: &config.rules,
+            config,
+            namespaces: &self.namespaces,
             keys: self.keys.lock(),
+            seen: self.seen.lock(),
         }
     }
 }
 
 /// Answers which entries of Secrets are to be renewed.
 pub(crate) struct Renewals<'a> {
-    rules: &'a Rules,
+    config: &'a InForce,
+    namespaces: &'a Namespaces,
     keys: MutexGuard<'a, TokenKeys>,
+    seen: MutexGuard<'a, SeenPods>,
+}
+
+/// An entry of a Secret, and what becomes of it.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// It is renewed.
+    Renewed(Renewal),
+    /// It expires and stays. A token of this key would renew it.
+    Left(Arc<TokenKey>),
+    /// It expires and is then removed.
+    Withdrawn,
+    /// No key opens it, and the namespace is not known or is going.
+    Lost,
+}
+
+/// An entry that is to be renewed.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) registry: Registry,
+    pub(crate) key: Arc<TokenKey>,
+    /// What wants it.
+    pub(crate) claim: SecretClaim,
 }
 
 impl Renewals<'_> {
-    /// The registry of an entry that is to be renewed, and the key of its token; `None` where the
-    /// entry expires as it is.
-    ///
-    /// That is every entry that the Secret holds, as far as the rules allow it. Whether a pod or the
-    /// configuration still wants the entry is not asked.
-    pub(crate) fn of(
-        &mut self,
-        target: &Target,
-        host: &Arc<str>,
-    ) -> Option<(Registry, Arc<TokenKey>)> {
+    /// What becomes of the entry of a host.
+    pub(crate) fn of(&mut self, target: &Target, host: &Arc<str>) -> Entry {
         let subject = Subject::of_namespace(&target.namespace);
-        self.keys.of(self.rules, host, subject)
+        let opened = self.keys.of(&self.config.rules, host, subject);
+        let fact = self.namespaces.cached(&target.namespace);
+        let is_allowed = opened.is_some();
+        let fate = fate(
+            &self.seen.wanted,
+            self.config,
+            target,
+            host,
+            fact,
+            is_allowed,
+        );
+        match (fate, opened) {
+            (EntryFate::Renew(claim), Some((registry, key))) => Entry::Renewed(Renewal {
+                registry,
+                key,
+                claim,
+            }),
+            (EntryFate::Expire, Some((_, key))) => Entry::Left(key),
+            (EntryFate::Withdraw, _) => Entry::Withdrawn,
+            (EntryFate::Renew(_) | EntryFate::Expire, None) => Entry::Lost,
+        }
     }
-}
 
-/// Secrets that pods were seen to name.
-#[derive(Debug, Default)]
-struct Sightings(Mutex<HashSet<Target>>);
-
-impl Sightings {
-    fn add(&self, targets: impl Iterator<Item = Target>) {
-        self.0.lock().extend(targets);
+    /// The entry if it is to be renewed.
+    pub(crate) fn renewal(&mut self, target: &Target, host: &Arc<str>) -> Option<Renewal> {
+        match self.of(target, host) {
+            Entry::Renewed(renewal) => Some(renewal),
+            Entry::Left(_) | Entry::Withdrawn | Entry::Lost => None,
+        }
     }
 
-    fn take(&self) -> HashSet<Target> {
-        std::mem::take(&mut self.0.lock())
+    /// Whether pods may pull with the entry, as far as this replica has seen: none, while it does not
+    /// lead; any, until it has seen all pods.
+    pub(crate) fn is_pulled_with(&mut self, target: &Target, host: &Arc<str>) -> bool {
+        if !self.seen.is_leading {
+            return false;
+        }
+        let is_swept = self.seen.wanted.is_swept();
+        match self.of(target, host) {
+            Entry::Renewed(_) => true,
+            Entry::Left(_) => !is_swept,
+            Entry::Withdrawn | Entry::Lost => false,
+        }
     }
 }
 
 /// The registries that one pod wants its Secret to open: none unless it names the Secret.
 fn of_pod(config: &InForce, pod: &ObservedPod, namespace: NamespaceFact) -> Vec<Access> {
     let workload = pod.workload();
-    // The other facts decide only about a reference that the pod lacks.
+    // The other fact decides only about a reference that the pod lacks.
     let facts = Facts {
-        is_asked: false,
         namespace: Some(namespace),
         account: None,
     };
@@ -247,18 +362,4 @@ fn allowed(
                 }
             });
     allowed.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sightings_are_taken_once() {
-        let sightings = Sightings::default();
-        let targets = ["a", "b", "a"].map(|namespace| Target::new(namespace, "pull"));
-        sightings.add(targets.into_iter());
-        assert_eq!(sightings.take().len(), 2);
-        assert!(sightings.take().is_empty());
-    }
 }

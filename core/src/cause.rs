@@ -94,7 +94,7 @@ causes! {
     /// `AccessDeniedException`.
     AwsAccessDenied, "aws_access_denied", Slowly,
         "the AWS identity may not call ecr:GetAuthorizationToken",
-        "attach the AWS policy AmazonEC2ContainerRegistryPullOnly to the principal that `detail` in the ecr-pull-secrets log names";
+        "attach the AWS policy AmazonEC2ContainerRegistryPullOnly to the principal that `detail` of the log line `cannot mint a token` names";
     /// No provider in the SDK's chain with credentials.
     AwsCredentialsMissing, "aws_credentials_missing", Slowly,
         "the replica finds no AWS credentials",
@@ -102,7 +102,11 @@ causes! {
     /// A file or a pair of keys that the replica cannot use. AWS has not been asked.
     AwsCredentialsUnreadable, "aws_credentials_unreadable", Slowly,
         "the replica cannot read the AWS credentials",
-        "correct the key or file that the ecr-pull-secrets log names, usually in the Secret ecr-pull-secrets-aws";
+        "correct the key or file that `detail` of the log line `cannot mint a token` names, usually in the Secret ecr-pull-secrets-aws";
+    /// An environment variable of the SDK with a value that it cannot use. AWS has not been asked.
+    AwsSettingsInvalid, "aws_settings_invalid", Slowly,
+        "an AWS setting of the replica is invalid",
+        "correct the environment variable that `detail` of the log line `cannot mint a token` names, in the chart's values or the Deployment";
     /// `UnrecognizedClientException`, `InvalidClientTokenId`, or a web identity that STS refuses.
     AwsCredentialsRefused, "aws_credentials_refused", Slowly,
         "AWS refuses the credentials of the replica",
@@ -122,7 +126,11 @@ causes! {
     /// Any other answer of AWS.
     AwsError, "aws_error", Slowly,
         "AWS refuses the request for a token",
-        "look up the AWS error code that the ecr-pull-secrets log quotes";
+        "look up the AWS error code that `detail` of the log line `cannot mint a token` quotes";
+    /// A panic in the AWS SDK, or in our own code around it.
+    MintPanicked, "mint_panicked", Slowly,
+        "the replica panicked while it asked AWS for a token",
+        "check the AWS keys and settings for odd characters, and report the `place` of the log line `a task panicked` as a bug";
     /// A denial by the first rule that matches, or by the lack of one.
     DeniedByRule, "denied_by_rule", Never,
         "the rules in the configuration deny this namespace a registry of the pod",
@@ -135,6 +143,10 @@ causes! {
     TooManyTokens, "too_many_tokens", Slowly,
         "the namespace asked for more than 16 new tokens within 10 minutes",
         "correct the regions in the image names of the namespace: each region needs its own token";
+    /// The limit of tokens of the replica, or of one AWS identity.
+    TokenLimitReached, "token_limit_reached", Slowly,
+        "the replica holds as many tokens as it may",
+        "remove roles from `rules` in the configuration, and regions from the images, that are not needed: each role and region needs its own token";
     /// `kubernetes.io/enforce-mountable-secrets`: with the reference, the API server would refuse the pod.
     ServiceAccountRestricted, "service_account_restricted", Never,
         "the ServiceAccount allows only the pull Secrets that it lists",
@@ -174,7 +186,7 @@ causes! {
     /// A refusal by validation or by another admission plugin.
     SecretRefused, "secret_refused", Slowly,
         "the API server refuses the pull Secret",
-        "exempt the pull Secret from the policy that `detail` in the ecr-pull-secrets log names";
+        "exempt the pull Secret from the policy that `detail` of the log line `pull secret not written` names";
     /// No connection to the API server, or no answer in time.
     ApiServerUnreachable, "api_server_unreachable", Soon,
         "the API server does not answer the replica",
@@ -202,7 +214,7 @@ causes! {
     /// Files or a Secret that cannot be served.
     CertificateUnusable, "certificate_unusable", Slowly,
         "the replica cannot load the serving certificate",
-        "replace tls.crt and tls.key in the Secret ecr-pull-secrets-tls: `error` in the ecr-pull-secrets log names the fault";
+        "replace tls.crt and tls.key in the Secret ecr-pull-secrets-tls: `error` of the log line `the replica cannot load the serving certificate` names the fault";
     /// A Secret of another owner where self-signed mode stores its certificate.
     CertificateForeign, "certificate_foreign", Slowly,
         "the Secret of the serving certificate belongs to another owner",

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod aws;
 pub mod backoff;
 pub mod cause;
 pub mod certificate;
@@ -26,7 +27,9 @@ pub mod names;
 pub mod pull_secret;
 pub mod rotation;
 pub mod rules;
+pub mod scrub;
 pub mod selection;
+pub mod sieve;
 pub mod target;
 pub mod token;
 pub mod version;

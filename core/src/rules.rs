@@ -4,6 +4,8 @@
 //! identity; with rules, a registry that no rule matches is denied. Only the configuration names
 //! roles: no namespace and no pod can.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wildmatch::WildMatch;
 
@@ -29,6 +31,11 @@ impl Glob {
     /// The pattern as the configuration writes it.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    /// Whether it matches one text only: itself.
+    fn is_literal(&self) -> bool {
+        !self.pattern.contains(['*', '?'])
     }
 
     /// Whether the whole text matches.
@@ -82,25 +89,70 @@ pub enum Verdict {
     Deny(Option<usize>),
 }
 
-/// The rules in force.
+/// The rules in force. A question costs the same for a thousand rules of one namespace each as for
+/// one: rules that give namespaces without patterns are found by the namespace.
 #[derive(Clone, Debug, Default)]
-pub struct Rules(Vec<(RuleScope, Verdict)>);
+pub struct Rules {
+    rules: Vec<(RuleScope, Verdict)>,
+    /// The indexes of rules whose namespaces are literal, by each of these.
+    by_namespace: BTreeMap<String, Vec<usize>>,
+    /// The indexes of all other rules.
+    others: Vec<usize>,
+    /// The first rule of each identity.
+    by_identity: BTreeMap<Identity, usize>,
+}
 
 impl Rules {
     /// Rules in the order in which they are asked.
     pub fn new(rules: Vec<(RuleScope, Verdict)>) -> Self {
-        Self(rules)
+        let mut this = Self::default();
+        for (index, (scope, verdict)) in rules.iter().enumerate() {
+            let namespaces = &scope.namespaces;
+            if namespaces.is_empty() || !namespaces.iter().all(Glob::is_literal) {
+                this.others.push(index);
+            } else {
+                for namespace in namespaces {
+                    let name = namespace.pattern().to_owned();
+                    this.by_namespace.entry(name).or_default().push(index);
+                }
+            }
+            if let Verdict::Allow(identity) = verdict {
+                this.by_identity.entry(identity.clone()).or_insert(index);
+            }
+        }
+        Self { rules, ..this }
     }
 
     /// The verdict on a registry for a subject.
     pub fn verdict(&self, registry: &Registry, subject: Subject<'_>) -> Verdict {
-        if self.0.is_empty() {
+        if self.rules.is_empty() {
             return Verdict::Allow(Identity::Ambient);
         }
-        self.0
-            .iter()
-            .find(|(scope, _)| scope.matches(registry, subject))
-            .map_or(Verdict::Deny(None), |(_, verdict)| verdict.clone())
+        let first = |indexes: &[usize], before: usize| {
+            let mut rules = indexes.iter().take_while(|index| **index < before);
+            rules.find_map(|index| {
+                let (scope, verdict) = self.rules.get(*index)?;
+                let matches = scope.matches(registry, subject);
+                matches.then_some((*index, verdict))
+            })
+        };
+        let named = self.by_namespace.get(subject.namespace);
+        let named = named.and_then(|indexes| first(indexes, usize::MAX));
+        let before = named.map_or(usize::MAX, |(index, _)| index);
+        let verdict = first(&self.others, before).or(named);
+        verdict.map_or(Verdict::Deny(None), |(_, verdict)| verdict.clone())
+    }
+
+    /// The index of the first rule that gives an identity.
+    pub fn index_of(&self, identity: &Identity) -> Option<usize> {
+        self.by_identity.get(identity).copied()
+    }
+
+    /// Whether a rule that allows something names this region, and not by a pattern.
+    pub fn name_region(&self, region: &str) -> bool {
+        let names = |scope: &RuleScope| scope.regions.iter().any(|glob| glob.pattern() == region);
+        let mut allowing = self.rules.iter();
+        allowing.any(|(scope, verdict)| matches!(verdict, Verdict::Allow(_)) && names(scope))
     }
 }
 

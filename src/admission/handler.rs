@@ -10,7 +10,8 @@ use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::plan::{Facts, Plan, Workload, plan};
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
+use ecr_pull_secrets_core::workload::plan::{Plan, Workload, plan};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
@@ -71,10 +72,7 @@ impl Admission {
     ) -> Result<Answer<'a>, Overloaded> {
         let mut slot = None;
         let workload = review.workload();
-        let mut facts = Facts {
-            is_asked: true,
-            ..facts::in_memory(&self.engine, config, &workload)
-        };
+        let mut facts = facts::in_memory(&self.engine, config, &workload);
         let planned = loop {
             match plan(&workload, &facts, config) {
                 Ok(planned) => break planned,
@@ -116,6 +114,7 @@ impl Admission {
         let wanted = Wanted {
             target,
             registries,
+            claim: SecretClaim::Pods(workload.pod.wish()),
             mint_by: Instant::now() + AWS_TIMEOUT,
             done_by: deadline,
             trigger: Trigger::admission,

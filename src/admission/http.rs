@@ -8,14 +8,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::admission::review::{InvalidReview, decode, encode};
+use ecr_pull_secrets_core::admission::review::{InvalidReview, Review, decode, encode};
+use ecr_pull_secrets_core::scrub::scrub;
 use futures::FutureExt as _;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error};
 
 use super::handler::{Admission, Overloaded};
@@ -77,6 +79,9 @@ pub(crate) struct Webhook {
     admission: Admission,
     metrics: Metrics,
     bodies: BodyBudget,
+    /// The turn of a long body to be decoded: one at a time, so that hostile bodies take one core
+    /// at most, and the memory for the view of one.
+    long_decode: Semaphore,
 }
 
 impl Webhook {
@@ -86,6 +91,7 @@ impl Webhook {
             admission,
             metrics,
             bodies: BodyBudget::default(),
+            long_decode: Semaphore::new(1),
         })
     }
 
@@ -99,25 +105,43 @@ impl Webhook {
         let deadline = Instant::now() + time_limit(&head.uri).saturating_sub(MARGIN);
         let body = self.bodies.read(body, connection).await?;
         let mut timing = Timing::start(&self.metrics);
-        let bytes = body.bytes();
-        let review = if bytes.len() < LONG_BODY {
-            decode(bytes)
-        } else {
-            block_in_place(|| decode(bytes))
-        };
+        let config = self.admission.snapshot();
+        let review = self
+            .decode(body.bytes(), &config.secret.name, deadline)
+            .await;
         let review = review.inspect_err(|_| timing.forget())?;
         connection.review_decoded();
-        let config = self.admission.snapshot();
         let answer = self.admission.admit(&review, &config, deadline).await;
         let answer = answer.inspect_err(|Overloaded| timing.forget())?;
         self.metrics.admitted(answer.outcome, answer.cause);
         encode(&answer).map_err(RequestError::Answer)
     }
 
+    /// Decodes a review, and keeps of the names that the pod lists this one only.
+    async fn decode<'a>(
+        &self,
+        bytes: &'a [u8],
+        secret: &str,
+        deadline: Instant,
+    ) -> Result<Review<'a>, RequestError> {
+        let decode = || {
+            let mut review = decode(bytes)?;
+            review.pod.forget_other_names(secret);
+            Ok(review)
+        };
+        if bytes.len() < LONG_BODY {
+            return decode();
+        }
+        let turn = timeout_at(deadline, self.long_decode.acquire()).await;
+        let _turn = turn.map_err(|_| Overloaded)?;
+        block_in_place(decode)
+    }
+
     fn refuse(&self, refusal: &RequestError) -> Response<Full<Bytes>> {
         let status = refusal.status();
-        let mut text = refusal.to_string();
-        // The text may quote the request, and stays in memory until the client reads it.
+        // The text may quote the request, and the API server logs it. It stays in memory until the
+        // client reads it.
+        let mut text = scrub(&refusal.to_string());
         text.truncate(text.floor_char_boundary(MAX_REFUSAL));
         text.shrink_to_fit();
         debug!(status = status.as_u16(), refusal = text, "request refused");

@@ -1,23 +1,31 @@
-//! Clients of ECR: one for each token key, which signs with the identity of the key.
+//! Clients of ECR, each of which signs with the identity of a token key.
 //!
-//! Ambient credentials come from [`super::keys`]. A client is kept because it caches credentials: a
-//! role is assumed once per session, not once per token.
+//! Ambient credentials come from [`super::keys`], and all clients share them and their connections. A
+//! client of a role lives for one call: a role is assumed for each token, twice a day, so nothing of it
+//! is worth its memory, which a thousand roles would multiply.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ecr::config::IdentityCache;
 use aws_sdk_ecr::config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use ecr_pull_secrets_core::aws::variables::Use;
 use ecr_pull_secrets_core::config::Endpoints;
 use ecr_pull_secrets_core::identity::{AssumeRole, Identity, TokenKey};
 use ecr_pull_secrets_core::image::Endpoint;
-use ecr_pull_secrets_core::token::MAX_KEYS;
 use lru::LruCache;
 use tokio::sync::Mutex;
 
+use super::checked::CheckedKeys;
+use super::environment::{InvalidSetting, check, http_client, variable};
 use super::keys::Ambient;
+use super::session::SharedSession;
 
 /// The deadline of one attempt. The SDK has none: a silent server would hold a call forever.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +34,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// The name of the application, which STS and CloudTrail show.
 const NAME: &str = "ecr-pull-secrets";
 
+/// The most clients, and regions of STS, that are kept for ambient credentials. One that was evicted
+/// is built again.
+const MAX_KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
 /// Clients of ECR by token key.
 pub(crate) struct EcrClients {
     credentials: PathBuf,
@@ -33,7 +45,19 @@ pub(crate) struct EcrClients {
     home: Option<String>,
     /// An endpoint from the environment excludes the FIPS and dual-stack ones.
     endpoint_from_environment: bool,
-    clients: Mutex<LruCache<TokenKey, CachedClient>>,
+    /// All clients share its connections.
+    http: SharedHttpClient,
+    kept: Mutex<KeptClients>,
+}
+
+/// What clients share.
+struct KeptClients {
+    /// How often it was dropped.
+    generation: u64,
+    /// Settings with the ambient credentials, by region of STS.
+    ambient: LruCache<String, SdkConfig>,
+    /// Clients that sign with ambient credentials.
+    clients: LruCache<(Arc<str>, Endpoint), CachedClient>,
 }
 
 struct CachedClient {
@@ -42,57 +66,104 @@ struct CachedClient {
     endpoints: Endpoints,
 }
 
+/// What a client was built from, for [`EcrClients::forget`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientGeneration(u64);
+
 impl EcrClients {
     /// Reads the environment, and no file yet. `credentials` is the directory of mounted keys.
     pub(crate) fn new(credentials: &Path) -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             credentials: credentials.to_owned(),
             home: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
                 || variable("AWS_ENDPOINT_URL_ECR").is_some(),
-            clients: Mutex::new(LruCache::new(MAX_KEYS)),
+            http: SharedHttpClient::new(http_client()),
+            kept: Mutex::new(KeptClients {
+                generation: 0,
+                ambient: LruCache::new(MAX_KEPT),
+                clients: LruCache::new(MAX_KEPT),
+            }),
         }
     }
 
     /// The client that mints for a key. `endpoints` are those of the key's region; where they have
     /// changed, the client is built again.
-    pub(crate) async fn client(
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSetting`] names the variable that the client cannot be built with.
+    pub(super) async fn client(
         &self,
         key: &TokenKey,
         endpoints: &Endpoints,
-    ) -> aws_sdk_ecr::Client {
-        let mut clients = self.clients.lock().await;
-        if let Some(cached) = clients.get(key)
-            && cached.endpoints == *endpoints
-        {
-            return cached.client.clone();
-        }
-        let client = self.build(key, endpoints).await;
-        let cached = CachedClient {
-            client: client.clone(),
-            endpoints: endpoints.clone(),
+    ) -> Result<(aws_sdk_ecr::Client, ClientGeneration), InvalidSetting> {
+        let (base, generation) = {
+            let mut kept = self.kept.lock().await;
+            let generation = ClientGeneration(kept.generation);
+            if key.identity == Identity::Ambient
+                && let Some(cached) = kept.clients.get(&(key.region.clone(), key.endpoint))
+                && cached.endpoints == *endpoints
+            {
+                return Ok((cached.client.clone(), generation));
+            }
+            if endpoints.ecr.is_none() {
+                check(Use::Always)?;
+            }
+            if endpoints.sts.is_none() && matches!(key.identity, Identity::Role(_)) {
+                check(Use::Sts)?;
+            }
+            let home = self.home.as_deref().unwrap_or(&key.region);
+            let base = if let Some(base) = kept.ambient.get(home) {
+                base.clone()
+            } else {
+                let base = self.ambient(Region::new(home.to_owned())).await;
+                kept.ambient.put(home.to_owned(), base.clone());
+                base
+            };
+            (base, generation)
         };
-        clients.put(key.clone(), cached);
-        client
+        let client = self.build(key, endpoints, &base).await;
+        if key.identity == Identity::Ambient {
+            let cached = CachedClient {
+                client: client.clone(),
+                endpoints: endpoints.clone(),
+            };
+            let mut kept = self.kept.lock().await;
+            // It was built from what is no longer there.
+            if ClientGeneration(kept.generation) == generation {
+                kept.clients.put((key.region.clone(), key.endpoint), cached);
+            }
+        }
+        Ok((client, generation))
     }
 
-    /// Drops a client, and the credentials that it cached.
-    pub(crate) async fn forget(&self, key: &TokenKey) {
-        self.clients.lock().await.pop(key);
+    /// Drops the ambient credentials, and the clients that use them; only once for all the calls that
+    /// used the same. `None` drops whatever there is.
+    pub(crate) async fn forget(&self, used: Option<ClientGeneration>) {
+        let mut kept = self.kept.lock().await;
+        if used.is_none_or(|used| used == ClientGeneration(kept.generation)) {
+            kept.generation += 1;
+            kept.ambient.clear();
+            kept.clients.clear();
+        }
     }
 
-    async fn build(&self, key: &TokenKey, endpoints: &Endpoints) -> aws_sdk_ecr::Client {
+    async fn build(
+        &self,
+        key: &TokenKey,
+        endpoints: &Endpoints,
+        base: &SdkConfig,
+    ) -> aws_sdk_ecr::Client {
         let region = Region::new(key.region.to_string());
-        let home = self
-            .home
-            .clone()
-            .map_or_else(|| region.clone(), Region::new);
-        let base = ambient(home, &self.credentials).await;
-        let mut config = aws_sdk_ecr::config::Builder::from(&base).region(region.clone());
+        let mut config = aws_sdk_ecr::config::Builder::from(base).region(region.clone());
         if let Identity::Role(role) = &key.identity {
-            let provider = assume(role, &base, region, endpoints.sts.as_deref()).await;
-            config = config.credentials_provider(provider);
+            let provider = assume(role, base, region, endpoints.sts.as_deref()).await;
+            // Its own cache ends with the client.
+            let session = IdentityCache::lazy().build();
+            config = config
+                .credentials_provider(CheckedKeys(provider))
+                .identity_cache(session);
         }
         if let Some(url) = &endpoints.ecr {
             config = config.endpoint_url(url);
@@ -107,26 +178,28 @@ impl EcrClients {
         }
         aws_sdk_ecr::Client::from_conf(config.build())
     }
-}
 
-async fn ambient(region: Region, credentials: &Path) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(CALL_TIMEOUT)
-        .build();
-    // One quick retry for a connection that died while it was idle; callers back off for longer.
-    let retries = RetryConfig::standard()
-        .with_max_attempts(2)
-        .with_initial_backoff(Duration::from_millis(100));
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .region(region.clone())
-        .credentials_provider(Ambient::new(credentials, region))
-        .timeout_config(timeouts)
-        .retry_config(retries);
-    if let Ok(name) = AppName::new(NAME) {
-        loader = loader.app_name(name);
+    async fn ambient(&self, region: Region) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT)
+            .build();
+        // One quick retry for a connection that died while it was idle; callers back off for longer.
+        let retries = RetryConfig::standard()
+            .with_max_attempts(2)
+            .with_initial_backoff(Duration::from_millis(100));
+        let keys = Ambient::new(&self.credentials, region.clone(), self.http.clone());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .http_client(self.http.clone())
+            .credentials_provider(SharedSession::new(CheckedKeys(keys)))
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        if let Ok(name) = AppName::new(NAME) {
+            loader = loader.app_name(name);
+        }
+        loader.load().await
     }
-    loader.load().await
 }
 
 async fn assume(
@@ -160,13 +233,64 @@ mod tests {
         TokenKey::new(Identity::Ambient, &Registry::of_host(&host).unwrap())
     }
 
-    #[tokio::test]
-    async fn clients_never_outnumber_token_keys() {
-        let clients = EcrClients::new(Path::new("none"));
-        for number in 0..=MAX_KEYS.get() {
-            clients.client(&key(number), &Endpoints::default()).await;
+    fn of_role(number: usize) -> TokenKey {
+        let role = AssumeRole {
+            role_arn: format!("arn:aws:iam::123456789012:role/tenant-{number}"),
+            external_id: None,
+            session_name: None,
+        };
+        TokenKey {
+            identity: Identity::Role(Arc::new(role)),
+            ..key(1)
         }
-        assert_eq!(clients.clients.lock().await.len(), MAX_KEYS.get());
+    }
+
+    #[tokio::test]
+    async fn number_of_kept_clients_is_bounded() {
+        let clients = EcrClients::new(Path::new("none"));
+        for number in 0..=MAX_KEPT.get() {
+            clients
+                .client(&key(number), &Endpoints::default())
+                .await
+                .unwrap();
+        }
+        let kept = clients.kept.lock().await;
+        assert_eq!(kept.clients.len(), MAX_KEPT.get());
+        assert!(kept.ambient.len() <= MAX_KEPT.get());
+    }
+
+    #[tokio::test]
+    async fn roles_share_ambient_credentials_and_keep_no_client() {
+        let clients = EcrClients::new(Path::new("none"));
+        for number in 0..100 {
+            clients
+                .client(&of_role(number), &Endpoints::default())
+                .await
+                .unwrap();
+        }
+        let kept = clients.kept.lock().await;
+        assert_eq!((kept.clients.len(), kept.ambient.len()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn credentials_are_dropped_once_for_all_calls() {
+        let clients = EcrClients::new(Path::new("none"));
+        let (_, used) = clients
+            .client(&of_role(1), &Endpoints::default())
+            .await
+            .unwrap();
+        clients.forget(Some(used)).await;
+        assert_eq!(clients.kept.lock().await.ambient.len(), 0);
+        let (_, next) = clients
+            .client(&of_role(2), &Endpoints::default())
+            .await
+            .unwrap();
+        assert_ne!(next, used);
+        // A call that failed with the ones before.
+        clients.forget(Some(used)).await;
+        assert_eq!(clients.kept.lock().await.ambient.len(), 1);
+        clients.forget(None).await;
+        assert_eq!(clients.kept.lock().await.ambient.len(), 0);
     }
 
     #[tokio::test]
@@ -181,10 +305,11 @@ mod tests {
                 ecr: ecr.map(str::to_owned),
                 sts: None,
             };
-            clients.client(&key(1), &endpoints).await;
-            let kept = clients.clients.lock().await;
-            assert_eq!(kept.len(), 1);
-            assert_eq!(kept.peek(&key(1)).unwrap().endpoints, endpoints);
+            clients.client(&key(1), &endpoints).await.unwrap();
+            let kept = clients.kept.lock().await;
+            assert_eq!(kept.clients.len(), 1);
+            let (_, client) = kept.clients.iter().next().unwrap();
+            assert_eq!(client.endpoints, endpoints);
         }
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! Nothing here knows Kubernetes. Endpoints come from the caller with each call.
 
-pub(crate) mod clients;
+mod checked;
+mod clients;
+mod environment;
 pub(crate) mod failure;
-pub(crate) mod keys;
+mod http;
+mod keys;
 pub(crate) mod mint;
+mod profiles;
+mod session;

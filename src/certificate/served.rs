@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use super::chain::{ChainError, LeafPath, UnfitLeaf, check_fit, validity};
 use crate::clock;
+use crate::telemetry::chain::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// The interval between two checks for expiry.
@@ -257,8 +258,8 @@ impl Certificate {
     pub(super) fn report_unusable(&self, error: &dyn std::error::Error) {
         let cause = Cause::CertificateUnusable;
         let is_served = self.served.borrow().is_some();
-        let remedy = cause.remedy();
-        warn!(cause = cause.name(), %error, is_served, remedy, "{cause}");
+        let (error, remedy) = (chain(error), cause.remedy());
+        warn!(cause = cause.name(), error, is_served, remedy, "{cause}");
         self.metrics.certificate_reloaded("error");
     }
 

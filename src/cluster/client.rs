@@ -1,13 +1,17 @@
-//! Two clients for one API server: one for watches and lists of pods, one for all other calls.
+//! Two clients for one API server: one for watches and lists of pods, one for all other calls. Both
+//! [sift](super::sift) what they read.
 
 use std::path::Path;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::call::CALL_TIMEOUT;
 use super::look_ups::LookUps;
+use super::sift::Sifting;
+use super::views::Views;
 use crate::telemetry::chain::chain;
 
 /// Why there is no client.
@@ -36,6 +40,7 @@ pub(crate) struct Clients {
 }
 
 /// Reads the kubeconfig, or the ServiceAccount of the pod, and builds the clients. Calls no API.
+/// `pull_secrets` are the names of all pull Secrets.
 ///
 /// # Errors
 ///
@@ -43,6 +48,7 @@ pub(crate) struct Clients {
 pub(crate) async fn clients(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
+    pull_secrets: &[String],
 ) -> Result<Clients, ConnectError> {
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
@@ -63,12 +69,13 @@ pub(crate) async fn clients(
     };
     // kube retries 429, 503 and 504 fifteen times by default: an admission cannot wait for that,
     // and watches have pauses of their own.
+    let sifting = Sifting::new(Views::new(pull_secrets));
     let client = |connect: Duration, read: Duration| {
         let mut config = config.clone();
         config.connect_timeout = Some(connect);
         config.read_timeout = Some(read);
         config.default_retry = false;
-        Client::try_from(config)
+        ClientBuilder::try_from(config).map(|builder| builder.with_layer(&sifting).build())
     };
     Ok(Clients {
         // The API server ends a watch within 295 s, and sends bookmarks about once a minute.

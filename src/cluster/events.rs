@@ -17,6 +17,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -30,6 +31,8 @@ use crate::clock;
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// Events that may wait; more are dropped.
 const MAX_QUEUED: usize = 256;
+/// Events about the objects of one namespace that may wait.
+const MAX_QUEUED_OF_ONE: usize = 16;
 /// Different Events that are remembered as written.
 const MAX_REMEMBERED: usize = 4096;
 /// The deadline of both calls for a queued Event.
@@ -60,12 +63,39 @@ pub(crate) enum Reported {
 #[derive(Clone)]
 pub(crate) struct Events {
     queue: mpsc::Sender<Notice>,
+    waiting: Arc<Waiting>,
     reporter: Arc<Reporter>,
+}
+
+/// How many Events wait for each namespace: one that has many takes no room from others.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<String, usize>>);
+
+impl Waiting {
+    /// Counts one more, if it may wait.
+    fn enter(&self, namespace: &str) -> bool {
+        let mut all = self.0.lock();
+        let count = all.entry(namespace.to_owned()).or_default();
+        let may_wait = *count < MAX_QUEUED_OF_ONE;
+        *count += usize::from(may_wait);
+        may_wait
+    }
+
+    fn leave(&self, namespace: &str) {
+        let mut all = self.0.lock();
+        if let Some(count) = all.get_mut(namespace) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(namespace);
+            }
+        }
+    }
 }
 
 /// The task that writes queued Events.
 pub(crate) struct EventWriter {
     notices: mpsc::Receiver<Notice>,
+    waiting: Arc<Waiting>,
     reporter: Arc<Reporter>,
     /// The last write of each Event, and the number of writes.
     emitted: HashMap<String, (Instant, i32)>,
@@ -82,20 +112,32 @@ pub(crate) fn channel(client: Client, instance: &str) -> (Events, EventWriter) {
     let (queue, notices) = mpsc::channel(MAX_QUEUED);
     let instance = instance.to_owned();
     let reporter = Arc::new(Reporter { client, instance });
+    let waiting = Arc::new(Waiting::default());
     let writer = EventWriter {
         notices,
+        waiting: waiting.clone(),
         reporter: reporter.clone(),
         emitted: HashMap::new(),
     };
-    (Events { queue, reporter }, writer)
+    let events = Events {
+        queue,
+        waiting,
+        reporter,
+    };
+    (events, writer)
 }
 
 impl Events {
-    /// Queues an Event. It is dropped when the queue is full.
+    /// Queues an Event. It is dropped when the queue is full, or has too many of the namespace.
     pub(crate) fn emit(&self, about: ObjectReference, cause: Cause) {
-        if self.queue.try_send(Notice { about, cause }).is_err() {
-            debug!(cause = cause.name(), "event dropped: the queue is full");
+        let namespace = namespace(&about).to_owned();
+        if self.waiting.enter(&namespace) {
+            if self.queue.try_send(Notice { about, cause }).is_ok() {
+                return;
+            }
+            self.waiting.leave(&namespace);
         }
+        debug!(cause = cause.name(), "event dropped: the queue is full");
     }
 
     /// Creates the Event of an object's cause now, unless it exists.
@@ -123,11 +165,16 @@ impl EventWriter {
     /// Writes Events until the last sender is gone.
     pub(crate) async fn run(mut self) {
         while let Some(notice) = self.notices.recv().await {
+            self.waiting.leave(namespace(&notice.about));
             let name = name(&notice.about, notice.cause.reason());
             let now = Instant::now();
             let is_recent = |at: Instant| now.duration_since(at) < REPEAT_INTERVAL;
             if self.emitted.len() >= MAX_REMEMBERED {
                 self.emitted.retain(|_, (at, _)| is_recent(*at));
+            }
+            if self.emitted.len() >= MAX_REMEMBERED {
+                // Their names keep a second Event from being created.
+                self.emitted.clear();
             }
             let (at, count) = self.emitted.get(&name).copied().unzip();
             if at.is_some_and(is_recent) {
@@ -240,6 +287,19 @@ mod tests {
             ..ObjectReference::default()
         };
         name(&about, cause.reason())
+    }
+
+    #[test]
+    fn events_of_one_namespace_leave_room_for_others() {
+        let waiting = Waiting::default();
+        for _ in 0..MAX_QUEUED_OF_ONE {
+            assert!(waiting.enter("hostile"));
+        }
+        assert!(!waiting.enter("hostile") && waiting.enter("team"));
+        waiting.leave("hostile");
+        assert!(waiting.enter("hostile") && !waiting.enter("hostile"));
+        waiting.leave("team");
+        assert_eq!(waiting.0.lock().len(), 1);
     }
 
     #[test]

@@ -16,4 +16,6 @@ pub(crate) mod pull_secrets;
 pub(crate) mod refusal;
 pub(crate) mod registration;
 pub(crate) mod service_accounts;
+mod sift;
+mod views;
 pub(crate) mod watch;

@@ -1,17 +1,19 @@
-//! Which namespaces there are, and what their labels ask for.
+//! Which namespaces there are, and what their labels and annotations ask for.
 //!
 //! A watch of metadata keeps every namespace in memory. A namespace that the watch has not brought
 //! yet is read from the API server: it can be a millisecond older than the request for its pod.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ecr_pull_secrets_core::names::is_dns_label;
+use ecr_pull_secrets_core::pull_secret::annotation;
 use ecr_pull_secrets_core::selection::Wish;
-use ecr_pull_secrets_core::workload::plan::NamespaceFact;
+use ecr_pull_secrets_core::workload::claim::NamespaceFact;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::RwLock;
 
@@ -19,11 +21,14 @@ use super::call::call;
 use super::client::Clients;
 use super::look_ups::LookUps;
 use super::refusal::Refusal;
-use super::watch::{Announce, follow};
+use super::watch::{Announce, collection, follow};
 
 /// All namespaces of the cluster.
 pub(crate) struct Namespaces {
     known: RwLock<HashMap<String, NamespaceFact>>,
+    /// Those with the annotation [`annotation::REMOVE`]: few.
+    removals: RwLock<HashSet<String>>,
+    edition: AtomicU64,
     client: Client,
     look_ups: LookUps,
 }
@@ -33,6 +38,8 @@ impl Namespaces {
     pub(crate) fn new(clients: &Clients) -> Self {
         Self {
             known: RwLock::default(),
+            removals: RwLock::default(),
+            edition: AtomicU64::default(),
             client: clients.call.clone(),
             look_ups: clients.look_ups.clone(),
         }
@@ -40,7 +47,7 @@ impl Namespaces {
 
     /// Keeps them up to date, until dropped.
     pub(crate) async fn watch(&self, client: Client, announce: Announce) {
-        let events = watcher(
+        let events = collection(
             Api::<PartialObjectMeta<Namespace>>::all(client),
             watcher::Config::default(),
         );
@@ -48,14 +55,26 @@ impl Namespaces {
         follow("namespaces", events, announce, |event| match event {
             Event::Init => listed.clear(),
             Event::InitApply(namespace) => {
+                self.note_removal(&namespace.metadata);
                 listed.extend(entry(&namespace.metadata));
             }
-            Event::InitDone => *self.known.write() = std::mem::take(&mut listed),
-            Event::Apply(namespace) => self.known.write().extend(entry(&namespace.metadata)),
+            Event::InitDone => {
+                *self.known.write() = std::mem::take(&mut listed);
+                self.changed();
+            }
+            Event::Apply(namespace) => {
+                self.note_removal(&namespace.metadata);
+                if let Some((name, fact)) = entry(&namespace.metadata)
+                    && self.known.write().insert(name, fact) != Some(fact)
+                {
+                    self.changed();
+                }
+            }
             Event::Delete(namespace) => {
-                self.known
-                    .write()
-                    .remove(namespace.metadata.name.as_deref().unwrap_or_default());
+                let name = namespace.metadata.name.as_deref().unwrap_or_default();
+                self.removals.write().remove(name);
+                self.known.write().remove(name);
+                self.changed();
             }
         })
         .await;
@@ -64,6 +83,36 @@ impl Namespaces {
     /// From memory only.
     pub(crate) fn cached(&self, name: &str) -> Option<NamespaceFact> {
         self.known.read().get(name).copied()
+    }
+
+    /// A number that is another one whenever memory may answer something else.
+    pub(crate) fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.edition.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether the namespace asks that what its pull Secret shall not hold is removed at once.
+    pub(crate) fn asks_removal(&self, name: &str) -> bool {
+        self.removals.read().contains(name)
+    }
+
+    fn note_removal(&self, metadata: &ObjectMeta) {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let annotations = metadata.annotations.as_ref();
+        let value = annotations.and_then(|all| all.get(annotation::REMOVE));
+        let mut removals = self.removals.write();
+        let is_news = if value.is_some_and(|value| value == "true") {
+            removals.insert(name.to_owned())
+        } else {
+            removals.remove(name)
+        };
+        drop(removals);
+        if is_news {
+            self.changed();
+        }
     }
 
     /// From memory, or from the API server.

@@ -74,8 +74,22 @@ impl OwnSecret {
         base: Option<&ObjectVersion>,
         data: BTreeMap<String, Option<Vec<u8>>>,
     ) -> Result<ObjectMeta, Refusal> {
+        self.write_with(base, data, BTreeMap::new()).await
+    }
+
+    /// The same, and sets annotations.
+    ///
+    /// # Errors
+    ///
+    /// As [`OwnSecret::write`].
+    pub(crate) async fn write_with(
+        &self,
+        base: Option<&ObjectVersion>,
+        data: BTreeMap<String, Option<Vec<u8>>>,
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ObjectMeta, Refusal> {
         let Some(base) = base else {
-            let secret = self.whole(data);
+            let secret = self.whole(data, annotations);
             return Write::create(OWNER, secret)
                 .send(&self.called, self.name)
                 .await;
@@ -84,13 +98,22 @@ impl OwnSecret {
             .into_iter()
             .map(|(key, value)| (key, value.map(|value| BASE64_STANDARD.encode(value))))
             .collect();
-        let patch = json!({ "metadata": { "labels": { MANAGED_BY: OWNER } }, "data": data });
+        let mut metadata = json!({ "labels": { MANAGED_BY: OWNER } });
+        if !annotations.is_empty() {
+            metadata["annotations"] = json!(annotations);
+        }
+        let patch = json!({ "metadata": metadata, "data": data });
         Write::merge(OWNER, base, patch)
             .send(&self.called, self.name)
             .await
     }
 
-    fn whole(&self, data: BTreeMap<String, Option<Vec<u8>>>) -> Secret {
+    fn whole(
+        &self,
+        data: BTreeMap<String, Option<Vec<u8>>>,
+        mut annotations: BTreeMap<String, String>,
+    ) -> Secret {
+        annotations.insert(annotation::FORMAT.to_owned(), self.format.clone());
         let data = data
             .into_iter()
             .filter_map(|(key, value)| Some((key, ByteString(value?))));
@@ -98,7 +121,7 @@ impl OwnSecret {
             metadata: ObjectMeta {
                 name: Some(self.name.to_owned()),
                 labels: Some([(MANAGED_BY.to_owned(), OWNER.to_owned())].into()),
-                annotations: Some([(annotation::FORMAT.to_owned(), self.format.clone())].into()),
+                annotations: Some(annotations),
                 ..ObjectMeta::default()
             },
             type_: Some(self.kind.to_owned()),

@@ -1,45 +1,278 @@
-//! A list that is read page by page, so that one page at a time is in memory.
+//! A list that is read in batches, so that one batch of sifted objects at a time is in memory.
+//!
+//! Most lists come in pages. A page that does not arrive in time is asked for again with fewer
+//! objects: they may be large. A long list is streamed by an API server that can.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
-use super::call::call_within;
+use super::call::{call_once, call_within};
 use super::refusal::Refusal;
+use super::views::LIST_END;
+use super::watch::is_unknown;
+
+/// Objects in a batch of a streamed list.
+const BATCH: usize = 100;
+/// The time limit of a streamed list in seconds.
+const STREAM_SECONDS: u32 = 1800;
+/// A page that did not arrive in time is divided by this.
+const DIVISOR: u32 = 4;
 
 /// A list that is being read.
 pub(crate) struct Pages<K> {
     api: Api<K>,
-    /// The request of the next page, if there is one.
-    params: Option<ListParams>,
-    /// The deadline of one page.
+    source: Source<K>,
+    /// The deadline of one page, and of the next object of a stream.
     limit: Duration,
 }
 
-impl<K: Clone + DeserializeOwned + Debug> Pages<K> {
+enum Source<K> {
+    /// Not asked yet: a stream, or else pages.
+    Unknown(ListParams),
+    Stream(BoxStream<'static, kube::Result<WatchEvent<K>>>),
+    /// The request of the next page.
+    Page(ListParams),
+    Over,
+}
+
+impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
+    /// A list in pages.
     pub(crate) fn new(api: Api<K>, params: ListParams, limit: Duration) -> Self {
-        let params = Some(params);
-        Self { api, params, limit }
+        let source = Source::Page(params);
+        Self { api, source, limit }
     }
 
-    /// The next page, if there is one.
+    /// A list that is streamed if the API server can. It may be as old as the cache of the API server.
+    pub(crate) fn streamed(api: Api<K>, params: ListParams, limit: Duration) -> Self {
+        let source = Source::Unknown(params);
+        Self { api, source, limit }
+    }
+
+    /// The next batch, if there is one.
     ///
     /// # Errors
     ///
     /// [`Refusal`] of the API server. The list is over then.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<K>>, Refusal> {
-        let Some(params) = self.params.take() else {
-            return Ok(None);
+        loop {
+            match std::mem::replace(&mut self.source, Source::Over) {
+                Source::Unknown(params) => {
+                    self.source = Self::open(self.api.clone(), params, self.limit).await?;
+                }
+                Source::Stream(stream) => return self.batch(stream).await,
+                Source::Page(params) => return self.page(params).await.map(Some),
+                Source::Over => return Ok(None),
+            }
+        }
+    }
+
+    /// Asks for a stream.
+    async fn open(api: Api<K>, params: ListParams, limit: Duration) -> Result<Source<K>, Refusal> {
+        let wanted = WatchParams {
+            label_selector: params.label_selector.clone(),
+            field_selector: params.field_selector.clone(),
+            timeout: Some(STREAM_SECONDS),
+            bookmarks: true,
+            send_initial_events: true,
         };
-        let page = call_within(self.limit, || self.api.list(&params)).await?;
-        self.params = page
-            .metadata
-            .continue_
-            .filter(|token| !token.is_empty())
-            .map(|token| params.continue_token(&token));
-        Ok(Some(page.items))
+        let request = async {
+            match api.watch(&wanted, "0").await {
+                Ok(stream) => Ok(Source::Stream(stream.boxed())),
+                Err(error) if is_unknown(&error) => Ok(Source::Page(params)),
+                Err(error) => Err(error),
+            }
+        };
+        call_once(limit, request).await
+    }
+
+    async fn batch(
+        &mut self,
+        mut stream: BoxStream<'static, kube::Result<WatchEvent<K>>>,
+    ) -> Result<Option<Vec<K>>, Refusal> {
+        let mut batch = Vec::new();
+        loop {
+            let Ok(event) = timeout(self.limit, stream.next()).await else {
+                return Err(Refusal::no_answer(self.limit));
+            };
+            match event.transpose().map_err(|error| Refusal::of(&error))? {
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    batch.push(object);
+                    if batch.len() == BATCH {
+                        self.source = Source::Stream(stream);
+                        return Ok(Some(batch));
+                    }
+                }
+                Some(WatchEvent::Bookmark(mark))
+                    if mark.metadata.annotations.contains_key(LIST_END) =>
+                {
+                    return Ok((!batch.is_empty()).then_some(batch));
+                }
+                Some(WatchEvent::Bookmark(_) | WatchEvent::Deleted(_)) => {}
+                Some(WatchEvent::Error(status)) => {
+                    return Err(Refusal::of(&kube::Error::Api(status)));
+                }
+                None => return Err(Refusal::broken_off()),
+            }
+        }
+    }
+
+    async fn page(&mut self, mut params: ListParams) -> Result<Vec<K>, Refusal> {
+        let page = loop {
+            let page = call_within(self.limit, || self.api.list(&params)).await;
+            match (page, params.limit) {
+                (Ok(page), _) => break page,
+                (Err(refusal), Some(limit)) if limit > 1 && refusal.is_transient() => {
+                    params.limit = Some((limit / DIVISOR).max(1));
+                }
+                (Err(refusal), _) => return Err(refusal),
+            }
+        };
+        let more = page.metadata.continue_.filter(|token| !token.is_empty());
+        if let Some(token) = more {
+            self.source = Source::Page(params.continue_token(&token));
+        }
+        Ok(page.items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Client;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// A client whose answers are these, in order, and the queries that it was asked.
+    fn client(answers: Vec<(u16, String)>) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let queries = Arc::new(Mutex::new(Vec::new()));
+        let (asked, answers) = (queries.clone(), Mutex::new(answers.into_iter()));
+        let service = service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            asked.lock().push(query);
+            let (status, body) = answers.lock().next().expect("another answer");
+            let answer = Response::builder().status(status);
+            let answer = answer.body(Full::new(Bytes::from(body)));
+            async move { Ok::<_, Infallible>(answer.expect("an answer")) }
+        });
+        (Client::new(service, "default"), queries)
+    }
+
+    fn page(names: &[&str], token: &str) -> (u16, String) {
+        let items = names
+            .iter()
+            .map(|name| json!({ "metadata": { "name": name } }));
+        let page = json!({ "kind": "ConfigMapList", "apiVersion": "v1",
+            "metadata": { "resourceVersion": "1", "continue": token }, "items": items.collect::<Value>() });
+        (200, page.to_string())
+    }
+
+    fn refusal(code: u16) -> (u16, String) {
+        let status = json!({ "kind": "Status", "status": "Failure", "message": "no", "reason": "", "code": code });
+        (code, status.to_string())
+    }
+
+    fn events(names: &[&str], ends: bool) -> (u16, String) {
+        let added =
+            |name: &&str| json!({ "type": "ADDED", "object": { "metadata": { "name": name } } });
+        let mut lines: Vec<Value> = names.iter().map(added).collect();
+        if ends {
+            lines.push(
+                json!({ "type": "BOOKMARK", "object": { "kind": "ConfigMap", "apiVersion": "v1",
+                "metadata": { "resourceVersion": "2", "annotations": { LIST_END: "true" } } } }),
+            );
+        }
+        let lines = lines.into_iter().map(|line| format!("{line}\n"));
+        (200, lines.collect())
+    }
+
+    /// The sizes of all batches, or the last refusal.
+    async fn read(mut pages: Pages<ConfigMap>) -> Result<Vec<usize>, Refusal> {
+        let mut sizes = Vec::new();
+        while let Some(batch) = pages.next().await? {
+            sizes.push(batch.len());
+        }
+        Ok(sizes)
+    }
+
+    fn params() -> ListParams {
+        ListParams::default().limit(100)
+    }
+
+    #[tokio::test]
+    async fn streamed_list_comes_in_batches() {
+        let names = vec!["a"; 250];
+        let (client, queries) = client(vec![events(&names, true)]);
+        let pages = Pages::streamed(Api::all(client), params(), LIMIT);
+        assert_eq!(read(pages).await, Ok(vec![100, 100, 50]));
+        let queries = queries.lock();
+        assert_eq!(queries.len(), 1);
+        assert!(queries[0].contains("sendInitialEvents=true"), "{queries:?}");
+    }
+
+    #[tokio::test]
+    async fn stream_without_an_end_is_no_list() {
+        let (client, _) = client(vec![events(&["a"], false)]);
+        let pages = Pages::streamed(Api::all(client), params(), LIMIT);
+        assert_eq!(read(pages).await, Err(Refusal::broken_off()));
+    }
+
+    #[tokio::test]
+    async fn refused_stream_falls_back_to_pages() {
+        let answers = vec![refusal(422), page(&["a", "b"], "more"), page(&["c"], "")];
+        let (client, queries) = client(answers);
+        let pages = Pages::streamed(Api::all(client), params(), LIMIT);
+        assert_eq!(read(pages).await, Ok(vec![2, 1]));
+        assert!(queries.lock()[2].contains("continue=more"));
+    }
+
+    #[tokio::test]
+    async fn page_that_fails_is_asked_for_again_with_fewer_objects() {
+        let answers = vec![
+            page(&["a"], "more"),
+            refusal(504),
+            refusal(504),
+            page(&["b"], ""),
+        ];
+        let (client, queries) = client(answers);
+        let pages = Pages::new(Api::all(client), params(), LIMIT);
+        assert_eq!(read(pages).await, Ok(vec![1, 1]));
+        let limits: Vec<_> = queries.lock().iter().map(|query| limit_of(query)).collect();
+        assert_eq!(limits, ["100", "100", "25", "6"]);
+    }
+
+    #[tokio::test]
+    async fn lasting_refusal_ends_the_list() {
+        for (answers, asked) in [(vec![refusal(403)], 1), (vec![refusal(500); 4], 4)] {
+            let (client, queries) = client(answers);
+            let pages = Pages::new(Api::all(client), params(), LIMIT);
+            assert!(read(pages).await.is_err());
+            assert_eq!(queries.lock().len(), asked);
+        }
+    }
+
+    fn limit_of(query: &str) -> String {
+        let limit = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("limit="));
+        limit.unwrap_or_default().to_owned()
     }
 }

@@ -23,24 +23,21 @@ use serde::de::{Deserializer, IgnoredAny};
 use super::client::Clients;
 use super::optimistic::version_of;
 use super::pages::Pages;
+use super::watch::PAGE_SIZE;
 
-/// Pods in one page: about 10 KiB each.
-pub(crate) const PAGE_SIZE: u32 = 100;
 /// The deadline of one page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Pages<ObservedPod> {
     /// The pods of all namespaces.
     pub(crate) fn all(clients: &Clients) -> Self {
-        Self::of(Api::all(clients.watch.clone()))
+        let api = Api::all(clients.watch.clone());
+        Self::streamed(api, ListParams::default().limit(PAGE_SIZE), PAGE_TIMEOUT)
     }
 
     /// The pods of a namespace.
     pub(crate) fn namespaced(clients: &Clients, namespace: &str) -> Self {
-        Self::of(Api::namespaced(clients.watch.clone(), namespace))
-    }
-
-    fn of(api: Api<ObservedPod>) -> Self {
+        let api = Api::namespaced(clients.watch.clone(), namespace);
         Self::new(api, ListParams::default().limit(PAGE_SIZE), PAGE_TIMEOUT)
     }
 }

@@ -20,13 +20,35 @@ use tokio::time::timeout;
 use super::call::{CALL_TIMEOUT, call};
 use super::refusal::Refusal;
 
-/// The names of the policies and of their bindings.
-const GUARDS: [&str; 4] = [
-    "ecr-pull-secrets-guard-secrets",
+/// The names of the policies and of their bindings that every installation has.
+const ALWAYS: [&str; 4] = [
+    SECRETS,
     "ecr-pull-secrets-guard-registration",
     "ecr-pull-secrets-guard-events",
-    "ecr-pull-secrets-guard-rest",
+    "ecr-pull-secrets-guard-lease",
 ];
+const SECRETS: &str = "ecr-pull-secrets-guard-secrets";
+const PODS: &str = "ecr-pull-secrets-guard-pods";
+const REST: &str = "ecr-pull-secrets-guard-rest";
+
+/// The guards that depend on the chart's values. The configuration and a flag of the Deployment say
+/// which there are, and never the cluster's answer: our account can write neither of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChosenGuards {
+    /// `repair.recreatePods`, with which RBAC grants the deletion of pods.
+    pub(crate) pods: bool,
+    /// The chart's value `guard.rest`.
+    pub(crate) rest: bool,
+}
+
+impl ChosenGuards {
+    /// The names of all guards that must hold.
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let chosen = [(self.pods, PODS), (self.rest, REST)];
+        let chosen = chosen.into_iter().filter(|(is_chosen, _)| *is_chosen);
+        ALWAYS.into_iter().chain(chosen.map(|(_, name)| name))
+    }
+}
 
 /// Which guard does not hold, and why.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +74,21 @@ pub(crate) enum GuardError {
 /// # Errors
 ///
 /// [`GuardError`] of the first guard that does not hold.
-pub(crate) async fn verify(client: &Client, target: &Target) -> Result<(), GuardError> {
-    match timeout(CALL_TIMEOUT * 3, check(client, target)).await {
+pub(crate) async fn verify(
+    client: &Client,
+    target: &Target,
+    chosen: ChosenGuards,
+) -> Result<(), GuardError> {
+    match timeout(CALL_TIMEOUT * 3, check(client, target, chosen)).await {
         Ok(result) => result,
         Err(_) => Err(GuardError::NoAnswer),
     }
 }
 
-async fn check(client: &Client, target: &Target) -> Result<(), GuardError> {
+async fn check(client: &Client, target: &Target, chosen: ChosenGuards) -> Result<(), GuardError> {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-    for name in GUARDS {
+    for name in chosen.names() {
         let policy = call(|| policies.get(name))
             .await
             .map_err(|source| GuardError::Policy { name, source })?;
@@ -108,8 +134,22 @@ async fn probe(client: &Client, target: &Target) -> Result<(), GuardError> {
     };
     match call(|| secrets.patch_metadata(&target.secret, &params, &forbidden)).await {
         // The refusal of a policy names the policy.
-        Err(Refusal::Because { detail, .. }) if detail.contains(GUARDS[0]) => Ok(()),
+        Err(Refusal::Because { detail, .. }) if detail.contains(SECRETS) => Ok(()),
         Err(refusal) => Err(GuardError::NotTheGuard(refusal)),
         Ok(_) => Err(GuardError::NotDenied),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_chosen_guards_must_hold() {
+        let names = |pods, rest| ChosenGuards { pods, rest }.names().collect::<Vec<_>>();
+        assert_eq!(names(false, false), ALWAYS);
+        assert_eq!(names(true, false), [&ALWAYS[..], &[PODS]].concat());
+        assert_eq!(names(false, true), [&ALWAYS[..], &[REST]].concat());
+        assert_eq!(names(true, true).len(), ALWAYS.len() + 2);
     }
 }

@@ -27,12 +27,11 @@ use super::call::{CALL_TIMEOUT, call};
 use super::optimistic::{self, Write};
 use super::pages::Pages;
 use super::refusal::Refusal;
+use super::watch::PAGE_SIZE;
 
 /// The field manager of [`annotation::UNUSED_SINCE`]. An apply of [`OWNER`] would remove what
 /// [`OWNER`] had set before.
 const CLEANUP_MANAGER: &str = "ecr-pull-secrets-cleanup";
-/// Secrets in one page: about 2 KiB of metadata each.
-const PAGE_SIZE: u32 = 250;
 
 /// The pull Secrets of all namespaces.
 #[derive(Clone)]

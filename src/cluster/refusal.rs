@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::scrub::scrub;
 use kube::core::Status;
 
 use crate::telemetry::chain::chain;
@@ -52,6 +53,14 @@ impl Refusal {
         }
     }
 
+    /// The answer ended before it was complete.
+    pub(crate) fn broken_off() -> Self {
+        Self::Because {
+            cause: Cause::ApiServerUnreachable,
+            detail: "the answer broke off".to_owned(),
+        }
+    }
+
     fn of_status(status: &Status) -> Self {
         let details = status.details.as_ref();
         let has_cause = |reason: &str| {
@@ -75,7 +84,8 @@ impl Refusal {
         };
         Self::Because {
             cause,
-            detail: status.message.clone(),
+            // A policy or a webhook puts into its message what it likes, such as the object.
+            detail: scrub(&status.message),
         }
     }
 

@@ -1,23 +1,15 @@
-//! Our registration: its `caBundle`, and the namespaces that it leaves out.
-//!
-//! The `caBundle` is all of it that this process ever writes.
+//! Our registration: its `caBundle`, which is all of it that this process reads and writes.
 
-use std::collections::BTreeMap;
-
-use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::pull_secret::OWNER;
 use futures::Stream;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::core::{Selector, SelectorExt as _};
-use kube::{Api, Client};
 use serde_json::json;
-use tracing::warn;
 
 use super::call::call;
 use super::client::Clients;
-use super::namespaces;
 use super::refusal::Refusal;
 use super::watch::object_states;
 
@@ -31,8 +23,6 @@ const INJECTORS: [&str; 3] = [
     "cert-manager.io/inject-ca-from-secret",
     "cert-manager.io/inject-apiserver-ca",
 ];
-/// Namespaces that every registration of the chart leaves out. There may be no registration.
-const ALWAYS_LEFT_OUT: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// The webhook of our registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,122 +103,5 @@ impl Registration {
         };
         call(|| self.called.patch_metadata(NAME, &params, &patch)).await?;
         Ok(())
-    }
-}
-
-/// The namespaces that the registration leaves out. The API server calls no webhook for a pod there,
-/// so a pod without the reference is as its owner wants it.
-#[derive(Debug, Default)]
-pub(crate) struct Exclusions {
-    /// The namespace selector of each webhook; empty where there is no registration.
-    selectors: Vec<Selector>,
-}
-
-impl Exclusions {
-    /// Reads the registration. Where the API server forbids that, the registration leaves out nothing
-    /// that is known.
-    ///
-    /// # Errors
-    ///
-    /// Any other [`Refusal`].
-    pub(crate) async fn read(client: &Client) -> Result<Self, Refusal> {
-        let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-        match call(|| api.get_opt(NAME)).await {
-            Ok(registration) => Ok(registration.map(Self::of).unwrap_or_default()),
-            // A right that is missing does not come by waiting.
-            Err(refusal) if refusal.cause() == Cause::RbacForbidden => {
-                warn!(error = %refusal, "cannot read our registration");
-                Ok(Self::default())
-            }
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    fn of(registration: MutatingWebhookConfiguration) -> Self {
-        let webhooks = registration.webhooks.into_iter().flatten();
-        let selectors = webhooks.filter_map(|webhook| {
-            let selector = webhook.namespace_selector.unwrap_or_default();
-            // A selector that this build cannot read leaves out nothing that it knows of.
-            Selector::try_from(selector).ok()
-        });
-        Self {
-            selectors: selectors.collect(),
-        }
-    }
-
-    /// Whether the registration leaves the namespace out, by the labels that it has now. A namespace
-    /// that is gone is left out; `None` where the API server does not say.
-    pub(crate) async fn exclude(&self, client: &Client, namespace: &str) -> Option<bool> {
-        if ALWAYS_LEFT_OUT.contains(&namespace) {
-            return Some(true);
-        }
-        if self.selectors.is_empty() {
-            return Some(false);
-        }
-        match namespaces::read(client, namespace).await.ok()? {
-            Some(metadata) => Some(self.leave_out(&metadata.labels.unwrap_or_default())),
-            None => Some(true),
-        }
-    }
-
-    fn leave_out(&self, labels: &BTreeMap<String, String>) -> bool {
-        !self.selectors.is_empty()
-            && !self
-                .selectors
-                .iter()
-                .any(|selector| selector.matches(labels))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn exclusions(selectors: &[Value]) -> Exclusions {
-        let webhooks: Vec<Value> = selectors
-            .iter()
-            .map(|selector| {
-                json!({
-                    "name": "pods.ecr-pull-secrets.dev", "admissionReviewVersions": ["v1"],
-                    "clientConfig": {}, "sideEffects": "None", "namespaceSelector": selector,
-                })
-            })
-            .collect();
-        let registration = json!({ "metadata": {}, "webhooks": webhooks });
-        Exclusions::of(serde_json::from_value(registration).unwrap())
-    }
-
-    fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let labels = labels.iter();
-        labels
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn namespace_without_selecting_webhook_is_left_out() {
-        let name = "kubernetes.io/metadata.name";
-        let shipped = json!({ "matchExpressions": [
-            { "key": name, "operator": "NotIn", "values": ["ours", "kube-system"] },
-            { "key": "inject", "operator": "NotIn", "values": ["false"] },
-        ]});
-        let one = exclusions(std::slice::from_ref(&shipped));
-        assert!(one.leave_out(&labels(&[(name, "ours")])));
-        assert!(one.leave_out(&labels(&[(name, "team"), ("inject", "false")])));
-        assert!(!one.leave_out(&labels(&[(name, "team")])));
-        assert!(!one.leave_out(&labels(&[])));
-
-        let some = exclusions(&[json!({ "matchLabels": { "env": "prod" } }), shipped]);
-        assert!(some.leave_out(&labels(&[(name, "ours")])));
-        assert!(!some.leave_out(&labels(&[(name, "ours"), ("env", "prod")])));
-        assert!(!some.leave_out(&labels(&[(name, "team")])));
-    }
-
-    #[test]
-    fn missing_registration_leaves_no_namespace_out() {
-        assert!(!Exclusions::default().leave_out(&labels(&[])));
-        assert!(!exclusions(&[Value::Null]).leave_out(&labels(&[])));
     }
 }

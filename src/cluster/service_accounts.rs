@@ -3,8 +3,12 @@
 //! With `kubernetes.io/enforce-mountable-secrets: "true"`, the API server refuses a pod whose
 //! `imagePullSecrets` are not all in the ServiceAccount's own list. It does so *after* our patch, and
 //! whatever our `failurePolicy` is. A pod of such an account gets no reference, unless the account
-//! lists the pull Secret. Of all other accounts only a hash stays in memory. An account that the
-//! watch has not brought yet is read from the API server.
+//! lists the pull Secret.
+//!
+//! The watch brings metadata alone, because a tenant chooses the length of the list. Of most accounts
+//! a hash stays in memory. The list of an enforcing account is read from the API server when the first
+//! review asks, and what it said stays until the account changes. An account that the watch has not
+//! brought yet is read as well.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,70 +16,105 @@ use std::hash::{BuildHasher as _, RandomState};
 use ecr_pull_secrets_core::identity::Subject;
 use ecr_pull_secrets_core::names::is_dns_subdomain;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::runtime::watcher::{self, Event, watcher};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::RwLock;
 
 use super::client::Clients;
 use super::look_ups::LookUps;
-use super::watch::{Announce, follow};
+use super::views::ENFORCE;
+use super::watch::{Announce, collection, follow};
 
-const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
-/// The longest list that stays in memory, because a tenant chooses its length. An account with a
-/// longer one is read from the API server for each review that asks.
-const MAX_LISTED: usize = 64;
+/// The most answers that stay in memory for one account: a pull Secret has few names.
+const MAX_ANSWERS: usize = 16;
 
 #[derive(Default)]
 struct Accounts {
     hasher: RandomState,
     /// All accounts that do not enforce, as hashes.
     free: HashSet<u64>,
-    /// The Secrets that an enforcing account lists, as hashes.
-    enforcing: HashMap<u64, Box<[u64]>>,
+    enforcing: HashMap<u64, Enforcing>,
+}
+
+/// An account that enforces.
+struct Enforcing {
+    /// The hash of the version that the watch brought.
+    version: u64,
+    /// Whether this version lists a Secret, by the hash of its name.
+    lists: Vec<(u64, bool)>,
+}
+
+/// An account as the watch brought it, hashed.
+struct SeenAccount {
+    key: u64,
+    version: u64,
+    enforces: bool,
 }
 
 impl Accounts {
-    fn enter(&mut self, account: &ServiceAccount) {
-        let key = self.key_of(account);
-        if let Some(listed) = enforced(account) {
-            self.free.remove(&key);
-            let listed: Box<[u64]> = listed
-                .take(MAX_LISTED + 1)
-                .map(|name| self.hasher.hash_one(name))
-                .collect();
-            if listed.len() > MAX_LISTED {
-                self.enforcing.remove(&key);
-            } else {
-                self.enforcing.insert(key, listed);
-            }
-        } else {
-            self.enforcing.remove(&key);
-            self.free.insert(key);
+    fn read(&self, metadata: &ObjectMeta) -> SeenAccount {
+        SeenAccount {
+            key: self.key(
+                metadata.namespace.as_deref().unwrap_or_default(),
+                metadata.name.as_deref().unwrap_or_default(),
+            ),
+            version: self.version(metadata),
+            enforces: enforces(metadata),
         }
     }
 
-    fn remove(&mut self, account: &ServiceAccount) {
-        let key = self.key_of(account);
+    fn enter(&mut self, account: &SeenAccount) {
+        let SeenAccount {
+            key,
+            version,
+            enforces,
+        } = *account;
+        if !enforces {
+            self.enforcing.remove(&key);
+            self.free.insert(key);
+            return;
+        }
         self.free.remove(&key);
-        self.enforcing.remove(&key);
+        let known = self.enforcing.get(&key);
+        if known.is_none_or(|known| known.version != version) {
+            let lists = Vec::new();
+            self.enforcing.insert(key, Enforcing { version, lists });
+        }
     }
 
-    /// `None`: the account is not known.
+    fn remove(&mut self, account: &SeenAccount) {
+        self.free.remove(&account.key);
+        self.enforcing.remove(&account.key);
+    }
+
+    /// Enters whether an account lists a Secret, if the watch has brought the same version of it.
+    fn learn(&mut self, subject: Subject<'_>, version: u64, secret: &str, is_listed: bool) {
+        let key = self.key(subject.namespace, account_of(subject));
+        let secret = self.hasher.hash_one(secret);
+        let known = self.enforcing.get_mut(&key);
+        if let Some(known) = known.filter(|known| known.version == version) {
+            known.lists.retain(|(name, _)| *name != secret);
+            known.lists.truncate(MAX_ANSWERS - 1);
+            known.lists.push((secret, is_listed));
+        }
+    }
+
+    /// `None`: the account, or what it lists, is not known.
     fn forbids(&self, subject: Subject<'_>, secret: &str) -> Option<bool> {
         let key = self.key(subject.namespace, account_of(subject));
         if self.free.contains(&key) {
             return Some(false);
         }
-        let listed = self.enforcing.get(&key)?;
-        Some(!listed.contains(&self.hasher.hash_one(secret)))
+        let secret = self.hasher.hash_one(secret);
+        let mut lists = self.enforcing.get(&key)?.lists.iter();
+        let (_, is_listed) = lists.find(|(name, _)| *name == secret)?;
+        Some(!is_listed)
     }
 
-    fn key_of(&self, account: &ServiceAccount) -> u64 {
-        let metadata = &account.metadata;
-        self.key(
-            metadata.namespace.as_deref().unwrap_or_default(),
-            metadata.name.as_deref().unwrap_or_default(),
-        )
+    fn version(&self, metadata: &ObjectMeta) -> u64 {
+        self.hasher.hash_one(metadata.resource_version.as_deref())
     }
 
     fn key(&self, namespace: &str, name: &str) -> u64 {
@@ -102,17 +141,29 @@ impl ServiceAccounts {
 
     /// Keeps them up to date, until dropped.
     pub(crate) async fn watch(&self, client: Client, announce: Announce) {
-        let events = watcher(
-            Api::<ServiceAccount>::all(client),
+        let events = collection(
+            Api::<PartialObjectMeta<ServiceAccount>>::all(client),
             watcher::Config::default(),
         );
         let mut listed = Accounts::default();
+        let seen = |account: &PartialObjectMeta<ServiceAccount>| {
+            self.accounts.read().read(&account.metadata)
+        };
         follow("serviceaccounts", events, announce, |event| match event {
             Event::Init => listed = Accounts::default(),
-            Event::InitApply(account) => listed.enter(&account),
+            Event::InitApply(account) => {
+                let seen = listed.read(&account.metadata);
+                listed.enter(&seen);
+            }
             Event::InitDone => *self.accounts.write() = std::mem::take(&mut listed),
-            Event::Apply(account) => self.accounts.write().enter(&account),
-            Event::Delete(account) => self.accounts.write().remove(&account),
+            Event::Apply(account) => {
+                let seen = seen(&account);
+                self.accounts.write().enter(&seen);
+            }
+            Event::Delete(account) => {
+                let seen = seen(&account);
+                self.accounts.write().remove(&seen);
+            }
         })
         .await;
     }
@@ -126,10 +177,14 @@ impl ServiceAccounts {
         }
         let name = account_of(subject);
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), subject.namespace);
-        match self.look_ups.run(|| api.get_opt(name)).await {
-            Some(Some(account)) => is_restricted(&account, secret),
-            _ => false,
-        }
+        let Some(Some(account)) = self.look_ups.run(|| api.get_opt(name)).await else {
+            return false;
+        };
+        let version = self.accounts.read().version(&account.metadata);
+        let is_listed = lists(&account, secret);
+        let mut accounts = self.accounts.write();
+        accounts.learn(subject, version, secret, is_listed);
+        enforces(&account.metadata) && !is_listed
     }
 
     /// The answer of [`ServiceAccounts::forbids`], from memory only.
@@ -147,77 +202,97 @@ fn account_of(subject: Subject<'_>) -> &str {
     subject.service_account.unwrap_or("default")
 }
 
-fn is_restricted(account: &ServiceAccount, secret: &str) -> bool {
-    enforced(account).is_some_and(|mut listed| !listed.any(|listed| listed == secret))
+/// Whether the pods of an account may name only the Secrets that it lists.
+fn enforces(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    let enforce = annotations.and_then(|annotations| annotations.get(ENFORCE));
+    enforce.is_some_and(|enforce| enforce == "true")
 }
 
-/// The Secrets that the pods of an account may name; `None` where they may name any.
-fn enforced(account: &ServiceAccount) -> Option<impl Iterator<Item = &str>> {
-    let annotations = account.metadata.annotations.as_ref()?;
-    let is_enforced = annotations.get(ENFORCE)? == "true";
-    let listed = account.image_pull_secrets.iter().flatten();
-    is_enforced.then(|| listed.map(|reference| reference.name.as_str()))
+fn lists(account: &ServiceAccount, secret: &str) -> bool {
+    let mut listed = account.image_pull_secrets.iter().flatten();
+    listed.any(|reference| reference.name == secret)
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::LocalObjectReference;
+    use serde_json::json;
 
     use super::*;
 
-    fn account(enforce: &str, secret: &str) -> ServiceAccount {
-        let mut account = ServiceAccount::default();
-        account.metadata.annotations = Some([(ENFORCE.to_owned(), enforce.to_owned())].into());
-        account.image_pull_secrets = Some(vec![LocalObjectReference {
-            name: secret.to_owned(),
-        }]);
-        account
+    const SUBJECT: Subject<'_> = Subject {
+        namespace: "team",
+        service_account: Some("default"),
+    };
+
+    fn metadata(version: &str, enforce: &str) -> ObjectMeta {
+        serde_json::from_value(json!({
+            "namespace": "team", "name": "default", "resourceVersion": version,
+            "annotations": { ENFORCE: enforce },
+        }))
+        .unwrap()
+    }
+
+    fn enter(accounts: &mut Accounts, metadata: &ObjectMeta) {
+        let seen = accounts.read(metadata);
+        accounts.enter(&seen);
+    }
+
+    fn learn(accounts: &mut Accounts, metadata: &ObjectMeta, secret: &str, is_listed: bool) {
+        let version = accounts.version(metadata);
+        accounts.learn(SUBJECT, version, secret, is_listed);
     }
 
     #[test]
-    fn only_enforcing_account_without_our_secret_is_restricted() {
-        assert!(is_restricted(&account("true", "other"), "pull"));
-        assert!(!is_restricted(&account("true", "pull"), "pull"));
-        assert!(!is_restricted(&account("false", "other"), "pull"));
-        assert!(!is_restricted(&ServiceAccount::default(), "pull"));
+    fn only_the_value_true_enforces() {
+        assert!(enforces(&metadata("1", "true")));
+        assert!(!enforces(&metadata("1", "false")));
+        assert!(!enforces(&metadata("1", "True")));
+        assert!(!enforces(&ObjectMeta::default()));
     }
 
     #[test]
-    fn enforcing_account_is_asked_for_one_secret() {
+    fn account_is_asked_for_each_secret_once_a_version() {
         let mut accounts = Accounts::default();
-        let mut account = account("true", "pull");
-        account.metadata.namespace = Some("team".to_owned());
-        account.metadata.name = Some("default".to_owned());
-        let subject = Subject {
-            namespace: "team",
-            service_account: Some("default"),
-        };
-        assert_eq!(accounts.forbids(subject, "pull"), None);
-        accounts.enter(&account);
-        assert_eq!(accounts.forbids(subject, "pull"), Some(false));
-        assert_eq!(accounts.forbids(subject, "other"), Some(true));
-
-        account.metadata.annotations = None;
-        accounts.enter(&account);
-        assert_eq!(accounts.forbids(subject, "other"), Some(false));
-        accounts.remove(&account);
-        assert_eq!(accounts.forbids(subject, "other"), None);
+        let first = metadata("1", "true");
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), None);
+        enter(&mut accounts, &first);
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), None);
+        learn(&mut accounts, &first, "pull", true);
+        learn(&mut accounts, &first, "other", false);
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), Some(false));
+        assert_eq!(accounts.forbids(SUBJECT, "other"), Some(true));
+        // The same version, as after the watch started again.
+        enter(&mut accounts, &first);
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), Some(false));
+        enter(&mut accounts, &metadata("2", "true"));
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), None);
+        // The read was older than what the watch brought meanwhile.
+        learn(&mut accounts, &first, "pull", true);
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), None);
     }
 
     #[test]
-    fn list_beyond_limit_is_not_kept() {
+    fn free_account_forbids_nothing() {
         let mut accounts = Accounts::default();
-        let mut account = account("true", "other");
-        let reference = LocalObjectReference {
-            name: "other".to_owned(),
-        };
-        account.image_pull_secrets = Some(vec![reference.clone(); MAX_LISTED]);
-        let mut longer = account.clone();
-        longer.image_pull_secrets = Some(vec![reference; MAX_LISTED + 1]);
+        enter(&mut accounts, &metadata("1", "true"));
+        enter(&mut accounts, &metadata("2", "false"));
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), Some(false));
+        let seen = accounts.read(&metadata("3", "false"));
+        accounts.remove(&seen);
+        assert_eq!(accounts.forbids(SUBJECT, "pull"), None);
+    }
 
-        accounts.enter(&account);
-        assert_eq!(accounts.enforcing.len(), 1);
-        accounts.enter(&longer);
-        assert!(accounts.enforcing.is_empty() && accounts.free.is_empty());
+    #[test]
+    fn answers_about_one_account_stay_few() {
+        let mut accounts = Accounts::default();
+        let account = metadata("1", "true");
+        enter(&mut accounts, &account);
+        for number in 0..100 {
+            learn(&mut accounts, &account, &number.to_string(), true);
+        }
+        let known = accounts.enforcing.values().next().unwrap();
+        assert_eq!(known.lists.len(), MAX_ANSWERS);
+        assert_eq!(accounts.forbids(SUBJECT, "99"), Some(false));
     }
 }

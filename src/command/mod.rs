@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::telemetry::panics;
 
 /// Parses the command line, runs the verb, and gives its exit code.
 pub async fn execute() -> ExitCode {
+    panics::report();
     let Cli { command, global } = Cli::parse();
     let result = match command {
         Command::Serve(serve) => serve::serve(&global, *serve).await,

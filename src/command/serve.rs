@@ -31,6 +31,7 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         aws_credentials_dir,
         drain_delay,
         connection_age,
+        guard_rest,
         print_config,
     } = serve;
     let config = config::load(&global.config)?;
@@ -44,9 +45,10 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
     logs::init(global.log_format, global.log_level)?;
     // Before any call: the first process of a container ignores a signal that it does not handle.
     let stop = Stop::new()?;
+    let pull_secrets = [config.secret.name.clone()];
     let (engine, event_writer) = Engine::build(Blueprint {
         config,
-        clients: clients(kubeconfig.as_deref(), context.as_deref()).await?,
+        clients: clients(kubeconfig.as_deref(), context.as_deref(), &pull_secrets).await?,
         namespace: &namespace,
         aws_credentials_dir: &aws_credentials_dir,
         metrics: Metrics::default(),
@@ -59,5 +61,5 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         connection_age,
         drain_delay,
     };
-    run::serve(engine, event_writer, ports, stop).await
+    run::serve(engine, event_writer, ports, guard_rest, stop).await
 }

@@ -7,6 +7,7 @@ use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
 use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
@@ -17,6 +18,7 @@ use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
 use crate::cluster::events::Reported;
+use crate::cluster::namespaces;
 use crate::cluster::pods::ObservedPod;
 use crate::config::InForce;
 use crate::facts;
@@ -54,12 +56,16 @@ pub(super) async fn attend(
     match standing_of(term, config, pod).await {
         PodStanding::Fine => None,
         PodStanding::Missed => {
-            if report(term, pod).await {
+            if report(term, config, pod).await {
                 recreate::consider(term, config, pod);
             }
             None
         }
         PodStanding::Served(registries) => {
+            if pod.pod.has_too_many_registries() {
+                let message = "a pod has more registries than a pull secret";
+                once(term, pod, Cause::TooManyRegistries, message).await;
+            }
             let all = registries.iter().map(|access| &access.registry);
             let target = config.target(pod.namespace());
             if !term.engine.ledger.read().serves(&target, all, clock::now()) {
@@ -76,12 +82,14 @@ pub(super) async fn repair(
     term: &Term,
     target: &Target,
     registries: &[Access],
+    claim: SecretClaim,
     limit: Duration,
 ) -> Ensured {
     let done_by = Instant::now() + limit;
     let wanted = Wanted {
         target,
         registries,
+        claim,
         mint_by: done_by,
         done_by,
         trigger: Trigger::repair,
@@ -90,7 +98,7 @@ pub(super) async fn repair(
 }
 
 /// Reports and counts a missed pod. Returns whether it is one, and reported.
-async fn report(term: &Term, pod: &ObservedPod) -> bool {
+async fn report(term: &Term, config: &InForce, pod: &ObservedPod) -> bool {
     let (reports, cause) = (&term.reports, Cause::PodMissed);
     let claim = match reports.claim(pod.uid(), cause.name()) {
         Claimed::Ours(claim) => claim,
@@ -98,21 +106,19 @@ async fn report(term: &Term, pod: &ObservedPod) -> bool {
         Claimed::Done => return true,
     };
     let (mut pause, end) = (Duration::ZERO, Instant::now() + REPORT_TIMEOUT);
-    let excluded = loop {
-        let exclusions = reports.exclusions();
-        match exclusions
-            .exclude(&term.engine.clients.call, pod.namespace())
-            .await
-        {
-            Some(excluded) => break excluded,
-            None if Instant::now() >= end => {
+    // The API server decided by the labels that the namespace has now. Memory may be older.
+    let fact = loop {
+        match namespaces::read(&term.engine.clients.call, pod.namespace()).await {
+            Ok(Some(found)) => break namespaces::fact_of(&found),
+            Ok(None) => break NamespaceFact::Missing,
+            Err(_) if Instant::now() >= end => {
                 reports.sweep_soon();
                 return false;
             }
-            None => pause = wait_after(pause).await,
+            Err(_) => pause = wait_after(pause).await,
         }
     };
-    if excluded {
+    if !SecretClaim::Pods(pod.pod.wish()).counts(config, pod.namespace(), fact) {
         return false;
     }
     let Some(is_first) = raise(term, pod, cause).await else {
@@ -141,8 +147,11 @@ async fn diagnose(term: &Term, config: &InForce, pod: &ObservedPod, registries: 
             continue;
         }
         if is_of_token {
-            for access in registries {
-                term.engine.supply.distrust(access.token_key(), config);
+            // ECR refused one of these tokens. A key without one has nothing to replace.
+            for key in registries.iter().map(Access::token_key) {
+                if term.engine.supply.held(&key).is_some() {
+                    term.engine.supply.distrust(key, config);
+                }
             }
         }
         once(term, pod, *cause, "a pull was refused").await;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -15,6 +16,8 @@ const MAX_CANDIDATES: usize = 4096;
 pub(super) struct Candidate {
     pub(super) about: ObjectReference,
     pub(super) version: ObjectVersion,
+    /// The wish of its own label.
+    pub(super) wish: Wish,
     /// The uid of its controller.
     pub(super) controller: String,
     pub(super) created: Timestamp,

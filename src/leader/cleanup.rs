@@ -4,8 +4,6 @@
 //! Secret is removed only if it is ours, holds nothing but ECR credentials, and a last list of the
 //! namespace's pods has none that names it. The next pod re-creates one that is needed after all.
 
-use std::collections::HashSet;
-
 use ecr_pull_secrets_core::pull_secret::content::is_exclusive;
 use ecr_pull_secrets_core::pull_secret::usage::{CleanupStep, Usage, next_step};
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER, annotation};
@@ -22,8 +20,8 @@ use crate::cluster::refusal::Refusal;
 use crate::config::InForce;
 use crate::pull_secret::metadata::secret_metadata;
 
-/// Runs after a sweep, which found that pods name these Secrets.
-pub(super) async fn run(term: &Term, named: &HashSet<Target>) {
+/// Runs after a sweep, which found what pods name.
+pub(super) async fn run(term: &Term) {
     let config = term.engine.live.snapshot();
     let Some(after) = config.secret.cleanup_after else {
         return;
@@ -32,7 +30,6 @@ pub(super) async fn run(term: &Term, named: &HashSet<Target>) {
         term,
         config: &config,
         api: PullSecretApi::new(term.engine.clients.call.clone()),
-        named,
         after: SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX),
     };
     match cleanup.all().await {
@@ -50,8 +47,6 @@ struct Cleanup<'a> {
     term: &'a Term,
     config: &'a InForce,
     api: PullSecretApi,
-    /// The Secrets that pods name.
-    named: &'a HashSet<Target>,
     /// The time from the mark to the removal.
     after: SignedDuration,
 }
@@ -64,7 +59,7 @@ impl Cleanup<'_> {
                 let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
                 let target = self.config.target(namespace);
                 match self.one(&target, &secret.metadata).await {
-                    // Most likely a rotation wrote it just now; the next run is tomorrow.
+                    // Most likely a rotation wrote it just now; the next run checks it again.
                     Err(refusal) if refusal.is_conflict() => {
                         debug!(namespace, "a pull secret changed under the clean-up");
                     }
@@ -81,13 +76,9 @@ impl Cleanup<'_> {
     }
 
     async fn one(&self, target: &Target, metadata: &ObjectMeta) -> Result<(), Refusal> {
-        let wants = &self.term.engine.wants;
-        // Where the API server does not tell, it counts as in use.
-        let is_in_use = self.named.contains(target)
-            || wants
-                .is_provisioned(self.config, target)
-                .await
-                .unwrap_or(true);
+        let Some(is_in_use) = self.term.engine.wants.is_used(target) else {
+            return Ok(()); // the next run knows
+        };
         match next_step(usage(metadata), is_in_use, self.after, clock::now()) {
             CleanupStep::Keep => Ok(()),
             CleanupStep::Mark => self.mark(target, metadata, Some(clock::now())).await,

@@ -18,6 +18,7 @@ mod rotation;
 mod standby;
 mod sweep;
 mod term;
+mod withdrawals;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ fn start(term: &Arc<Term>) -> JoinSet<()> {
     loops.spawn(pods::run(term.clone()));
     loops.spawn(sweep::run(term.clone()));
     loops.spawn(provision::run(term.clone()));
+    loops.spawn(withdrawals::run(term.clone()));
     loops
 }
 
@@ -55,6 +57,7 @@ pub(crate) async fn run(
             candidates: Candidates::default(),
         });
         let is_leading = *leads.borrow_and_update();
+        engine.wants.begin_term(is_leading);
         let mut loops = JoinSet::new();
         if is_leading {
             info!("leading");

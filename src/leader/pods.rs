@@ -1,22 +1,23 @@
 //! Pending pods: a missed pod is reported, a Secret that is missing or stale is written, and where
 //! ECR refuses a pull, the pod's Events say why.
 //!
-//! A watch of Pending pods brings them, in small pages, and stores none of them. The
+//! A watch of Pending pods brings them one by one, and stores none of them. The
 //! [sweep](super::sweep) checks pods that run already.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 
 use super::attend::{attend, explain, repair};
 use super::recreate;
 use super::term::Term;
-use crate::cluster::pods::{ObservedPod, PAGE_SIZE};
-use crate::cluster::watch::interrupted;
+use crate::cluster::pods::ObservedPod;
+use crate::cluster::watch::{collection, interrupted};
 use crate::pull_secret::ensure::Ensured;
 
 /// The most pods that are attended to at a time.
@@ -28,12 +29,9 @@ pub(super) async fn run(term: Arc<Term>) {
 }
 
 async fn watch(term: &Term) {
-    term.reports.read_registration(&term.engine.clients).await;
     let api: Api<ObservedPod> = Api::all(term.engine.clients.watch.clone());
-    let config = watcher::Config::default()
-        .fields("status.phase=Pending")
-        .page_size(PAGE_SIZE);
-    let events = watcher(api, config)
+    let config = watcher::Config::default().fields("status.phase=Pending");
+    let events = collection(api, config)
         .default_backoff()
         .inspect(|event| {
             // A pod may have come and left Pending before this list began: the sweep checks it.
@@ -61,7 +59,8 @@ async fn watch(term: &Term) {
                     // The work goes on by itself, once for each namespace. The pod's owner may have
                     // to remove the obstacle.
                     let target = config.target(pod.namespace());
-                    let repaired = repair(term, &target, &registries, Duration::ZERO);
+                    let claim = SecretClaim::Pods(pod.pod.wish());
+                    let repaired = repair(term, &target, &registries, claim, Duration::ZERO);
                     if let Ensured::Late(cause) = repaired.await {
                         explain(term, &pod, cause).await;
                     }

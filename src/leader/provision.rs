@@ -15,21 +15,21 @@ use ecr_pull_secrets_core::cause::Retry;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::plan::NamespaceFact;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::term::Term;
 use crate::clock;
-use crate::cluster::watch::{announcement, follow};
+use crate::cluster::watch::{announcement, collection, follow};
 use crate::pull_secret::ensure::{Ensured, Wanted};
 use crate::telemetry::metrics::Trigger;
 
@@ -70,7 +70,7 @@ struct Provisioning {
 
 impl Provisioning {
     async fn watch(&self) {
-        let events = watcher(
+        let events = collection(
             Api::<PartialObjectMeta<Namespace>>::all(self.term.engine.clients.watch.clone()),
             watcher::Config::default(),
         );
@@ -78,14 +78,17 @@ impl Provisioning {
         // No caller waits for the first list.
         let (announce, _) = announcement();
         follow("namespaces", events, announce, |event| match event {
-            Event::Init | Event::InitDone => {}
+            Event::Init => {}
+            Event::InitDone => self.term.engine.wants.provision_is_known(),
             Event::InitApply(namespace) | Event::Apply(namespace) => {
                 self.saw(&namespace.metadata, &mut logged);
             }
             Event::Delete(namespace) => {
                 let name = namespace.metadata.name.as_deref().unwrap_or_default();
-                let config = self.term.engine.live.snapshot();
-                self.waiting.lock().remove(&config.target(name));
+                let engine = &self.term.engine;
+                let target = engine.live.snapshot().target(name);
+                engine.wants.provision(&target, &[]);
+                self.waiting.lock().remove(&target);
             }
         })
         .await;
@@ -107,6 +110,7 @@ impl Provisioning {
             }
         });
         let target = config.target(name);
+        engine.wants.provision(&target, &grants);
         self.waiting.lock().remove(&target);
         if !grants.is_empty() {
             // The other end lives as long as this.
@@ -135,6 +139,7 @@ impl Provisioning {
             let wanted = Wanted {
                 target: &target,
                 registries: &ready,
+                claim: SecretClaim::Configuration,
                 mint_by: end,
                 done_by: end,
                 trigger: Trigger::provision,
@@ -156,10 +161,14 @@ impl Provisioning {
         loop {
             sleep(RETRY_INTERVAL).await;
             let waiting = std::mem::take(&mut *self.waiting.lock());
+            let config = self.term.engine.live.snapshot();
             for job in waiting {
-                // It may have opted out, or be terminating, by now.
-                let known = self.term.engine.namespaces.cached(&job.0.namespace);
-                if known.is_some_and(NamespaceFact::admits_secret) {
+                // It may be terminating by now.
+                let namespace = &job.0.namespace;
+                let known = self.term.engine.namespaces.cached(namespace);
+                if known
+                    .is_some_and(|fact| SecretClaim::Configuration.counts(&config, namespace, fact))
+                {
                     let _ = self.queue.unbounded_send(job);
                 }
             }

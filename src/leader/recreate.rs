@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use ecr_pull_secrets_core::workload::standing::PodPhase;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -42,6 +43,7 @@ pub(super) fn consider(term: &Term, config: &InForce, pod: &ObservedPod) {
     let candidate = Candidate {
         about: pod.reference(),
         version: pod.version(),
+        wish: pod.pod.wish(),
         controller: controller.clone(),
         created,
     };
@@ -81,26 +83,26 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let Candidate {
         about,
         version,
+        wish,
         controller,
         created,
     } = candidate;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&about.namespace), text(&about.name), text(&about.uid));
+    let engine = &term.engine;
+    let config = engine.live.snapshot();
+    // A namespace that opted out since gets no reference at the second attempt either.
+    let fact = engine.namespaces.look_up(&namespace).await;
+    let is_served = SecretClaim::Pods(*wish).counts(&config, &namespace, fact);
     // Admission leaves the reference out where the Secret would break the pod's keyring.
-    let config = term.engine.live.snapshot();
-    if term
-        .engine
-        .ledger
-        .read()
-        .is_doubtful(&config.target(&namespace))
-        || !term.reports.may_recreate(controller, *created, now)
-    {
+    let is_doubtful = || engine.ledger.read().is_doubtful(&config.target(&namespace));
+    if !is_served || is_doubtful() || !term.reports.may_recreate(controller, *created, now) {
         return Deletion::Over;
     }
     let Claimed::Ours(claim) = term.reports.claim(&uid, "recreated") else {
         return Deletion::Over;
     };
-    let api: Api<Pod> = Api::namespaced(term.engine.clients.call.clone(), &namespace);
+    let api: Api<Pod> = Api::namespaced(engine.clients.call.clone(), &namespace);
     // A pod that starts meanwhile has another version.
     match optimistic::delete(&api, &name, version).await {
         Ok(()) => {
@@ -108,8 +110,7 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
             info!(namespace, pod = name, "deleted a pod without its reference");
             let note =
                 "deleted, so that its controller re-creates it with a reference to the pull Secret";
-            let events = &term.engine.events;
-            events.report_as(about, "PodRecreated", note).await;
+            engine.events.report_as(about, "PodRecreated", note).await;
         }
         // It changed, and the watch brings it again; or it is gone.
         Err(refusal) if refusal.is_conflict() || refusal.cause() == Cause::NamespaceMissing => {}

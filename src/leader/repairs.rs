@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::attend::repair;
 use super::term::Term;
 use crate::pull_secret::ledger::Changed;
+use crate::wants::WantedNow;
 
 /// The most checks at a time.
 const MAX_CHECKS: usize = 16;
@@ -67,12 +68,8 @@ pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, i
 /// Makes a Secret open what is wanted of it, if anything. False if that cannot be said now.
 async fn check(term: &Term, target: &Target) -> bool {
     let namespace = &*target.namespace;
-    if !term.engine.wants.admits(namespace).await {
-        debug!(namespace, "a pull secret changed where none is to be");
-        return true;
-    }
-    let registries = match term.engine.wants.of(target).await {
-        Ok(registries) => registries,
+    let wanted = match term.engine.wants.of(target).await {
+        Ok(wanted) => wanted,
         Err(error) => {
             warn!(
                 namespace,
@@ -81,11 +78,20 @@ async fn check(term: &Term, target: &Target) -> bool {
             return false;
         }
     };
-    if registries.is_empty() {
-        debug!(namespace, "a pull secret changed that nothing needs");
+    let Some(WantedNow { claim, registries }) = wanted else {
+        match term.engine.wants.unserved(namespace).await {
+            Some(unserved) => {
+                let reason = unserved.name();
+                debug!(
+                    namespace,
+                    reason, "a pull secret changed where none is to be"
+                );
+            }
+            None => debug!(namespace, "a pull secret changed that nothing needs"),
+        }
         return true;
-    }
-    let result = repair(term, target, &registries, REPAIR_TIMEOUT).await;
+    };
+    let result = repair(term, target, &registries, claim, REPAIR_TIMEOUT).await;
     info!(namespace, ?result, "checked a changed pull secret");
     true
 }

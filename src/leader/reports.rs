@@ -5,25 +5,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::sleep;
-use tracing::warn;
-
-use crate::cluster::client::Clients;
-use crate::cluster::registration::Exclusions;
 
 /// The most entries in memory; the oldest makes way for the next.
 const MAX_ENTRIES: usize = 16_384;
 /// The time for which a controller's new pods stay, after the deletion of its first.
 const RECREATE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
-/// The pause before the registration is read again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The memory of one process.
 #[derive(Default)]
@@ -42,7 +33,6 @@ struct ReportMemory {
     order: VecDeque<u64>,
     /// The time of the first deletion, by controller.
     recreated: HashMap<u64, Timestamp>,
-    exclusions: Arc<Exclusions>,
 }
 
 /// The answer to a claim.
@@ -131,25 +121,6 @@ impl Reports {
             *first = now;
         }
         is_older(first)
-    }
-
-    /// The namespaces that the registration left out when it was read last.
-    pub(crate) fn exclusions(&self) -> Arc<Exclusions> {
-        self.memory.lock().exclusions.clone()
-    }
-
-    /// Reads the registration, and retries until the API server answers.
-    pub(crate) async fn read_registration(&self, clients: &Clients) {
-        loop {
-            match Exclusions::read(&clients.call).await {
-                Ok(exclusions) => {
-                    self.memory.lock().exclusions = Arc::new(exclusions);
-                    return;
-                }
-                Err(error) => warn!(%error, "cannot read our registration"),
-            }
-            sleep(RETRY_INTERVAL).await;
-        }
     }
 
     fn key(&self, of: impl Hash) -> u64 {

@@ -1,4 +1,5 @@
-//! Rotation: every pull Secret of ours holds a token that is not due for renewal.
+//! Rotation: every pull Secret that pods or the configuration want holds a token that is not due for
+//! renewal. What else a Secret holds expires ([`crate::wants`] says which).
 //!
 //! Once a second, or when the next token is due, each key in use is checked. A due token is renewed,
 //! and a Secret with an older one is written. The ledger says which Secrets those are, so a new
@@ -25,12 +26,13 @@ use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
 use ecr_pull_secrets_core::rotation::survey::{StaleSecret, Survey, SurveyFindings};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::workload::plan::NamespaceFact;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
+use tracing::debug;
 
 use self::progress::RotationProgress;
 use super::term::Term;
@@ -39,6 +41,7 @@ use crate::config::InForce;
 use crate::engine::Engine;
 use crate::pull_secret::write::Written;
 use crate::token::supply::TokenFailure;
+use crate::wants::{Entry, Renewal};
 
 /// The longest and the shortest time between two checks of what is due.
 const MAX_TICK: Duration = Duration::from_secs(1);
@@ -64,8 +67,8 @@ struct RotationLoop {
     pauses: TargetPauses,
     pace: Pace,
     progress: RotationProgress,
-    /// The ledger's edition and the time of the last survey.
-    surveyed: Option<(u64, Duration)>,
+    /// What the last survey saw, and its time.
+    surveyed: Option<([u64; 4], Duration)>,
     next_tick: Duration,
     queue: VecDeque<StaleSecret>,
     writes: FuturesUnordered<BoxFuture<'static, EndedWrite>>,
@@ -120,14 +123,14 @@ impl RotationLoop {
     }
 
     fn tick(&mut self, config: &Arc<InForce>, now: Duration) {
-        if self.is_survey_due(now) {
-            self.survey(config, now);
-        }
         let max_age = config.rotation.max_age;
         let at = Moment {
             wall: clock::now(),
             elapsed: now,
         };
+        if self.is_survey_due(now) {
+            self.survey(config, at);
+        }
         for key in self.schedule.start_due(max_age, at) {
             let (supply, config) = (self.engine.supply.clone(), config.clone());
             let renewal = async move {
@@ -142,33 +145,46 @@ impl RotationLoop {
 
     /// Whether anything can have changed since the last survey.
     fn is_survey_due(&self, now: Duration) -> bool {
-        self.surveyed.is_none_or(|(edition, at)| {
-            edition != self.engine.ledger.read().edition()
-                || now >= at + SURVEY_INTERVAL
-                || self.pauses.is_any_over(now)
-        }) || self
-            .schedule
-            .is_outdated(|key| self.engine.supply.held(key))
+        self.surveyed.is_none_or(|(seen, at)| {
+            seen != self.editions() || now >= at + SURVEY_INTERVAL || self.pauses.is_any_over(now)
+        })
     }
 
-    fn survey(&mut self, config: &InForce, now: Duration) {
-        self.surveyed = Some((self.engine.ledger.read().edition(), now));
-        let wall = clock::now();
-        let held = |key: &TokenKey| self.engine.supply.held(key);
-        let found = survey(&self.engine, config, held, self.since, wall);
-        let at = Moment { wall, elapsed: now };
+    /// What decides, apart from the time.
+    fn editions(&self) -> [u64; 4] {
+        let engine = &self.engine;
+        [
+            engine.ledger.read().edition(),
+            engine.wants.edition(),
+            engine.namespaces.edition(),
+            engine.supply.edition(),
+        ]
+    }
+
+    fn survey(&mut self, config: &InForce, at: Moment) {
+        let now = at.elapsed;
+        self.surveyed = Some((self.editions(), now));
+        let supply = &self.engine.supply;
+        let held = |key: &TokenKey| supply.held(key);
+        // A key that pods bring is charged to their namespace, as in an admission: a Secret may name
+        // a hundred regions. The configuration's keys are charged to none.
+        let is_welcome = |namespace: &str, key: &TokenKey, claim: SecretClaim| {
+            let charged = match claim {
+                SecretClaim::Configuration => Ok(()),
+                SecretClaim::Pods(_) => supply.charge(key, namespace, config),
+            };
+            charged
+                .inspect_err(|error| debug!(namespace, region = &*key.region, %error, "no renewal"))
+                .is_ok()
+        };
+        let found = survey(&self.engine, config, held, is_welcome, self.since, at.wall);
         self.schedule.update(found.uses, at);
         let stale: HashSet<&Target> = found.stale.iter().map(|one| &one.target).collect();
         self.pauses.retain(|target| stale.contains(target));
         let mut queue = found.stale;
         queue.retain_mut(|one| {
             one.is_retry = self.pauses.was_tried(&one.target);
-            !self.writing.contains(&one.target)
-                && !self.pauses.is_pausing(&one.target, now)
-                && !matches!(
-                    self.engine.namespaces.cached(&one.target.namespace),
-                    Some(NamespaceFact::Terminating(_))
-                )
+            !self.writing.contains(&one.target) && !self.pauses.is_pausing(&one.target, now)
         });
         queue.sort_unstable_by_key(StaleSecret::turn);
         let firsts = queue.iter().filter(|one| !one.is_retry);
@@ -182,6 +198,10 @@ impl RotationLoop {
                 return;
             };
             let grants = self.grants(config, &secret.target);
+            // The namespace may have opted out since the survey.
+            if grants.is_empty() {
+                continue;
+            }
             if !secret.is_retry {
                 self.progress.starts(&secret.keys);
             }
@@ -200,13 +220,14 @@ impl RotationLoop {
         }
     }
 
-    /// The held tokens for every entry of a Secret: with all of them, a write needs no read.
+    /// The held tokens for every entry of a Secret that is renewed: if these are all entries, a write
+    /// needs no read.
     fn grants(&self, config: &InForce, target: &Target) -> Vec<Grant> {
         let mut grants = Vec::new();
         let mut renewals = self.engine.wants.renewals(config);
         let holds = self.engine.ledger.read().holds_of(target);
         for hold in holds {
-            if let Some((registry, key)) = renewals.of(target, &hold.host)
+            if let Some(Renewal { registry, key, .. }) = renewals.renewal(target, &hold.host)
                 && let Some(token) = self.engine.supply.held(&key)
             {
                 grants.push(Grant {
@@ -260,26 +281,37 @@ impl RotationLoop {
 }
 
 /// One pass over the ledger. `held` gives the tokens to compare with; see [`Survey::new`] for
-/// `since`.
+/// `since`. `is_welcome` is asked for each entry that wants a token of a key that has none: its
+/// namespace, the key, and what wants it.
 pub(super) fn survey(
     engine: &Engine,
     config: &InForce,
     held: impl Fn(&TokenKey) -> Option<Token>,
+    is_welcome: impl Fn(&str, &TokenKey, SecretClaim) -> bool,
     since: Timestamp,
     now: Timestamp,
 ) -> SurveyFindings {
     let mut renewals = engine.wants.renewals(config);
-    let mut survey = Survey::new(held, since, now);
+    let mut survey = Survey::new(&held, since, now);
+    let mut left = Vec::new();
     engine
         .ledger
         .read()
         .for_each(|secret, namespace, owner, holds| {
             let target = Target::new(namespace, secret.clone());
-            let entries = holds.filter_map(|(host, lifetime)| {
-                let (_, key) = renewals.of(&target, host)?;
-                Some((key, lifetime))
+            let entries = holds.filter_map(|(host, lifetime)| match renewals.of(&target, host) {
+                Entry::Renewed(Renewal { key, claim, .. }) => {
+                    let is_wanted = held(&key).is_some() || is_welcome(namespace, &key, claim);
+                    is_wanted.then_some((key, lifetime))
+                }
+                Entry::Left(key) => {
+                    left.push(key);
+                    None
+                }
+                Entry::Withdrawn | Entry::Lost => None,
             });
             survey.visit(&target, owner, entries);
+            left.drain(..).for_each(|key| survey.keep(&key));
         });
     survey.finish()
 }

@@ -41,7 +41,16 @@ pub(super) async fn run(engine: &Engine) {
         if tokens.all(|(key, _)| overdue(&key).is_none()) {
             continue;
         }
-        let mut uses = survey(engine, &config, overdue, Timestamp::MIN, at.wall).uses;
+        // It brings no key of its own: only tokens that this replica holds are renewed.
+        let found = survey(
+            engine,
+            &config,
+            overdue,
+            |_, _, _| false,
+            Timestamp::MIN,
+            at.wall,
+        );
+        let mut uses = found.uses;
         uses.retain(|_, tokens| tokens.held.is_some());
         schedule.update(uses, at);
         for key in schedule.start_due(max_age, at) {

@@ -1,16 +1,19 @@
-//! All pods, in one paged list: at take-over, once a day, when the watch of Pending pods had a gap,
-//! and a minute after a sweep that could not report every pod.
+//! All pods, in one list: at take-over, every `rotation.maxAge`, when the watch of Pending pods had a
+//! gap, and a minute after a sweep that could not report every pod.
 //!
 //! It finds what the watch cannot: pods that run already from an image on their node, and running
-//! pods whose Secret is missing or stale. It also finds the Secrets that pods name, for the
-//! [clean-up](super::cleanup).
+//! pods whose Secret is missing or stale. It also finds what pods want of their Secrets. Rotation
+//! renews nothing else, so a namespace without such a pod is renewed for at most one interval more;
+//! and the [clean-up](super::cleanup) removes what no pod names.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Access;
+use ecr_pull_secrets_core::pull_secret::MAX_REGISTRIES;
 use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -23,8 +26,9 @@ use super::term::Term;
 use crate::cluster::pages::Pages;
 use crate::cluster::refusal::Refusal;
 
-/// The time between two sweeps.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// The limits of the time between two sweeps, which is `rotation.maxAge`.
+const MIN_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The time after a sweep that could not report every pod.
 const UNFINISHED_INTERVAL: Duration = Duration::from_secs(60);
 /// The time after a list that failed.
@@ -32,32 +36,40 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait for one Secret before the next, so that not all of them start at once.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Registries that are collected of one namespace: a Secret has room for half of them.
+const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
+
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
     loop {
-        term.reports.read_registration(&term.engine.clients).await;
         match sweep(&term).await {
-            Ok(named) => cleanup::run(&term, &named).await,
+            Ok(()) => cleanup::run(&term).await,
             Err(error) => {
                 warn!(%error, "cannot list all pods");
                 sleep(RETRY_INTERVAL).await;
                 continue;
             }
         }
-        let is_unfinished = term.reports.take_unfinished();
+        let max_age = term.engine.live.snapshot().rotation.max_age;
+        let interval = if term.reports.take_unfinished() {
+            UNFINISHED_INTERVAL
+        } else {
+            max_age.clamp(MIN_INTERVAL, MAX_INTERVAL)
+        };
         tokio::select! {
-            () = sleep(if is_unfinished { UNFINISHED_INTERVAL } else { SWEEP_INTERVAL }) => {}
+            () = sleep(interval) => {}
             () = term.reports.gap.notified() => {}
         }
     }
 }
 
-/// The registries that Secrets must open and do not.
-type Wanting = HashMap<Target, BTreeSet<Access>>;
+/// The registries that Secrets must open and do not, with the claim of the pods that want them.
+type Wanting = HashMap<Target, (SecretClaim, BTreeSet<Access>)>;
 
-/// Checks every pod. Returns the pull Secrets that pods name.
-async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
+/// Checks every pod.
+async fn sweep(term: &Term) -> Result<(), Refusal> {
     let start = Instant::now();
+    let sweep = term.engine.wants.begin_sweep();
     let wanting = Mutex::new(Wanting::new());
     let mut pages = Pages::all(&term.engine.clients);
     let mut count = 0_usize;
@@ -71,29 +83,28 @@ async fn sweep(term: &Term) -> Result<HashSet<Target>, Refusal> {
                 async move {
                     if let Some(registries) = attend(term, config, pod).await {
                         let target = config.target(pod.namespace());
+                        let pods = SecretClaim::Pods(pod.pod.wish());
                         let mut wanting = wanting.lock();
-                        let known = wanting.entry(target).or_default();
-                        known.extend(registries);
+                        let (claim, known) =
+                            wanting.entry(target).or_insert((pods, BTreeSet::new()));
+                        *claim = claim.or(pods);
+                        let room = MAX_WANTED.saturating_sub(known.len());
+                        known.extend(registries.into_iter().take(room));
                     }
                 }
             })
             .await;
     }
+    term.engine.wants.end_sweep(sweep);
     // After the list: a repair that waits for AWS delays no report of a missed pod.
     let wanting = wanting.into_inner();
     futures::stream::iter(&wanting)
-        .for_each_concurrent(MAX_PODS, |(target, registries)| async move {
+        .for_each_concurrent(MAX_PODS, |(target, (claim, registries))| async move {
             let registries: Vec<_> = registries.iter().cloned().collect();
-            repair(term, target, &registries, REPAIR_TIMEOUT).await;
+            repair(term, target, &registries, *claim, REPAIR_TIMEOUT).await;
         })
         .await;
-    let named = term.engine.wants.take_named();
     let seconds = start.elapsed().as_secs_f64();
-    info!(
-        pods = count,
-        namespaces = named.len(),
-        seconds,
-        "checked all pods"
-    );
-    Ok(named)
+    info!(pods = count, seconds, "checked all pods");
+    Ok(())
 }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::identity::{Access, TokenKey};
+use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{
     FlightLog, FlightPhase, FlightProgress, FlightStanding,
 };
-use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::rules::Verdict;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::plan::NamespaceFact;
+use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::Semaphore;
@@ -44,6 +44,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) target: &'a Target,
     /// Registries, each with the identity that mints its token. Not empty.
     pub(crate) registries: &'a [Access],
+    /// What wants them.
+    pub(crate) claim: SecretClaim,
     /// The end of the wait for AWS.
     pub(crate) mint_by: Instant,
     /// The end of any wait.
@@ -104,6 +106,7 @@ impl PullSecrets {
         let Wanted {
             target,
             registries,
+            claim,
             mint_by,
             done_by,
             trigger,
@@ -111,7 +114,7 @@ impl PullSecrets {
         if self.are_fresh(target, registries) {
             return Ensured::Fresh;
         }
-        let (flight, is_new) = self.flights.join(target, registries);
+        let (flight, is_new) = self.flights.join(target, registries, claim);
         let mut changes = flight.subscribe();
         if is_new {
             let work = Work {
@@ -171,9 +174,13 @@ impl PullSecrets {
     /// Works on a Secret until no attempt is left, on behalf of the first caller.
     async fn fly(&self, work: &Work) {
         let Work { target, flight, .. } = work;
-        let namespace = &*target.namespace;
         let mut pause = Duration::ZERO;
+        // The first caller has just asked, but a caller of a loop may have done so a while ago.
+        let mut unserved = self.unserved_in_memory(work);
         loop {
+            if let Some(unserved) = unserved {
+                return self.give_up(work, unserved.name(), unserved.cause());
+            }
             self.attempt(work).await;
             if self.flights.land(target) {
                 return;
@@ -184,20 +191,45 @@ impl PullSecrets {
                 () = sleep(next) => pause = next,
                 () = flight.woken() => {}
             }
-            let (reason, cause) = match self.namespaces.look_up(namespace).await {
-                NamespaceFact::Missing => ("missing", Cause::NamespaceMissing),
-                NamespaceFact::Terminating(_) => ("terminating", Cause::NamespaceTerminating),
-                // The next caller starts again.
-                NamespaceFact::Active(Wish::Out) => ("opted_out", Cause::StillWorking),
-                NamespaceFact::Active(_) | NamespaceFact::Unknown if flight.is_forgotten() => {
-                    ("no_longer_wanted", Cause::StillWorking)
-                }
-                NamespaceFact::Active(_) | NamespaceFact::Unknown => continue,
-            };
-            self.flights.abandon(target);
-            info!(namespace, reason, "gave up on a pull secret");
-            return flight.update(|log| log.fail(cause));
+            if flight.is_forgotten() {
+                return self.give_up(work, "no_longer_wanted", Cause::StillWorking);
+            }
+            let fact = self.namespaces.look_up(&target.namespace).await;
+            let config = self.live.snapshot();
+            unserved = flight.claim().unserved(&config, &target.namespace, fact);
         }
+    }
+
+    /// Why the claim of a flight does not count any more, as far as memory knows the namespace.
+    fn unserved_in_memory(&self, Work { target, flight, .. }: &Work) -> Option<Unserved> {
+        let fact = self.namespaces.cached(&target.namespace)?;
+        let config = self.live.snapshot();
+        flight.claim().unserved(&config, &target.namespace, fact)
+    }
+
+    fn give_up(&self, Work { target, flight, .. }: &Work, reason: &'static str, cause: Cause) {
+        self.flights.abandon(target);
+        let namespace = &*target.namespace;
+        info!(namespace, reason, "gave up on a pull secret");
+        flight.update(|log| log.fail(cause));
+    }
+
+    /// What the rules still allow of these registries, each with the identity that they name now.
+    /// The others have failed.
+    fn permitted(&self, config: &InForce, work: &Work, registries: Vec<Access>) -> Vec<Access> {
+        let subject = Subject::of_namespace(&work.target.namespace);
+        let (mut permitted, mut denied) = (Vec::new(), Vec::new());
+        for Access { registry, .. } in registries {
+            match config.rules.verdict(&registry, subject) {
+                Verdict::Allow(identity) => permitted.push(Access { registry, identity }),
+                Verdict::Deny(_) => denied.push(registry),
+            }
+        }
+        if !denied.is_empty() {
+            let progress = FlightProgress::Failed(Cause::DeniedByRule);
+            work.flight.update(|log| log.report(&denied, progress));
+        }
+        permitted
     }
 
     /// Mints what is missing, and writes each token when it arrives: a region that AWS does not
@@ -215,7 +247,7 @@ impl PullSecrets {
             return flight.update(|log| log.fail(cause));
         }
         flight.update(|log| log.enter(FlightPhase::Minting));
-        let mut wanted = flight.read(FlightLog::unsettled);
+        let mut wanted = self.permitted(config, work, flight.read(FlightLog::unsettled));
         let mut under_way = BTreeSet::new();
         let mut minting = FuturesUnordered::new();
         loop {
@@ -249,7 +281,7 @@ impl PullSecrets {
                 }
                 () = flight.woken() => {}
             }
-            wanted = flight.read(FlightLog::pending);
+            wanted = self.permitted(config, work, flight.read(FlightLog::pending));
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase};
 use ecr_pull_secrets_core::target::Target;
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -17,15 +18,17 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Flight {
     log: Mutex<FlightLog>,
+    claim: Mutex<SecretClaim>,
     began: Instant,
     changed: watch::Sender<()>,
     wake: Notify,
 }
 
 impl Flight {
-    fn new() -> Self {
+    fn new(claim: SecretClaim) -> Self {
         Self {
             log: Mutex::default(),
+            claim: Mutex::new(claim),
             began: Instant::now(),
             changed: watch::Sender::new(()),
             wake: Notify::new(),
@@ -53,12 +56,21 @@ impl Flight {
         self.wake.notified().await;
     }
 
+    /// What wants the registries: of all callers, the claim that counts in most namespaces.
+    pub(crate) fn claim(&self) -> SecretClaim {
+        *self.claim.lock()
+    }
+
     /// Whether callers may have lost interest.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.log.lock().is_forgotten(self.began.elapsed())
     }
 
-    fn join(&self, wanted: &[Access]) -> bool {
+    fn join(&self, wanted: &[Access], claim: SecretClaim) -> bool {
+        {
+            let mut all = self.claim.lock();
+            *all = all.or(claim);
+        }
         self.log.lock().join(wanted, self.began.elapsed())
     }
 }
@@ -69,18 +81,23 @@ pub(crate) struct Flights(Mutex<HashMap<Target, Arc<Flight>>>);
 
 impl Flights {
     /// Joins the flight of a Secret. `true`: the flight is new, and the caller starts its work.
-    pub(crate) fn join(&self, target: &Target, wanted: &[Access]) -> (Arc<Flight>, bool) {
+    pub(crate) fn join(
+        &self,
+        target: &Target,
+        wanted: &[Access],
+        claim: SecretClaim,
+    ) -> (Arc<Flight>, bool) {
         let mut flights = self.0.lock();
         let (flight, is_new) = match flights.get(target) {
             Some(flight) => (flight.clone(), false),
             None => {
-                let flight = Arc::new(Flight::new());
+                let flight = Arc::new(Flight::new(claim));
                 flights.insert(target.clone(), flight.clone());
                 (flight, true)
             }
         };
         // Under the lock, so that `land` cannot remove a flight that a caller is joining.
-        if flight.join(wanted) && !is_new {
+        if flight.join(wanted, claim) && !is_new {
             flight.wake.notify_one();
         }
         (flight, is_new)
@@ -122,9 +139,12 @@ mod tests {
     use ecr_pull_secrets_core::identity::Identity;
     use ecr_pull_secrets_core::image::Registry;
     use ecr_pull_secrets_core::pull_secret::flight::FlightProgress;
+    use ecr_pull_secrets_core::selection::Wish;
     use futures::FutureExt as _;
 
     use super::*;
+
+    const CLAIM: SecretClaim = SecretClaim::Pods(Wish::None);
 
     fn wanted(region: &str) -> Vec<Access> {
         let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
@@ -141,38 +161,52 @@ mod tests {
     #[test]
     fn callers_of_one_secret_share_a_flight() {
         let flights = Flights::default();
-        let (first, is_new) = flights.join(&target("team"), &wanted("us-east-1"));
+        let (first, is_new) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
         assert!(is_new);
-        let (second, is_new) = flights.join(&target("team"), &wanted("us-east-1"));
+        let (second, is_new) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
         assert!(!is_new && Arc::ptr_eq(&first, &second));
-        assert!(flights.join(&target("other"), &wanted("us-east-1")).1);
+        assert!(
+            flights
+                .join(&target("other"), &wanted("us-east-1"), CLAIM)
+                .1
+        );
         let other_secret = Target::new("team", "pull-builder");
-        assert!(flights.join(&other_secret, &wanted("us-east-1")).1);
+        assert!(flights.join(&other_secret, &wanted("us-east-1"), CLAIM).1);
     }
 
     #[test]
     fn flight_lands_when_no_attempt_is_left() {
         let (flights, team) = (Flights::default(), target("team"));
         let wanted = wanted("us-east-1");
-        let (flight, _) = flights.join(&team, &wanted);
+        let (flight, _) = flights.join(&team, &wanted, CLAIM);
         assert!(!flights.land(&team));
         let registries = wanted.iter().map(|access| &access.registry);
         flight.update(|log| log.report(registries, FlightProgress::Done));
         assert!(flights.land(&team));
-        let (_, is_new) = flights.join(&team, &wanted);
+        let (_, is_new) = flights.join(&team, &wanted, CLAIM);
         assert!(is_new, "the next caller starts a new flight");
     }
 
     #[tokio::test]
     async fn new_registry_and_changed_secret_wake_the_work() {
         let flights = Flights::default();
-        let (flight, _) = flights.join(&target("team"), &wanted("us-east-1"));
+        let (flight, _) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
         // The first caller starts the work and need not wake it.
         assert!(flight.woken().now_or_never().is_none());
-        flights.join(&target("team"), &wanted("us-west-2"));
+        flights.join(&target("team"), &wanted("us-west-2"), CLAIM);
         flight.woken().await;
         flights.wake(&target("team"));
         flight.woken().await;
         flights.wake(&target("unknown"));
+    }
+
+    #[test]
+    fn flight_has_the_claim_of_all_its_callers() {
+        let (flights, team) = (Flights::default(), target("team"));
+        let (flight, _) = flights.join(&team, &wanted("us-east-1"), CLAIM);
+        assert_eq!(flight.claim(), CLAIM);
+        flights.join(&team, &wanted("us-east-1"), SecretClaim::Configuration);
+        flights.join(&team, &wanted("us-west-2"), CLAIM);
+        assert_eq!(flight.claim(), SecretClaim::Configuration);
     }
 }

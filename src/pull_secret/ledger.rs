@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use ecr_pull_secrets_core::pull_secret::book::Book;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
-use ecr_pull_secrets_core::pull_secret::held::SecretChange;
+use ecr_pull_secrets_core::pull_secret::held::{SecretChange, SecretReading};
 use ecr_pull_secrets_core::target::Target;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::metadata::{secret_metadata, target};
-use crate::cluster::watch::{Announce, follow};
+use crate::cluster::watch::{Announce, collection, follow};
 
 /// A Secret that changed, and how.
 pub(crate) type Changed = (Target, SecretChange);
@@ -45,7 +45,7 @@ impl Ledger {
         let name: Arc<str> = secret.into();
         // The name in the field selector is what lets RBAC use `resourceNames`.
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let events = watcher(Api::<PartialObjectMeta<Secret>>::all(client), config);
+        let events = collection(Api::<PartialObjectMeta<Secret>>::all(client), config);
         follow("secrets", events, announce, |event| match event {
             Event::Init => self.0.write().begin_list(&name),
             Event::InitApply(secret) => {
@@ -74,8 +74,9 @@ impl Ledger {
 
     /// Enters what a write or a live read brought.
     pub fn saw(&self, metadata: &ObjectMeta) -> SecretChange {
-        let read = secret_metadata(metadata);
-        self.0.write().saw(&target(metadata), &read)
+        let reading = SecretReading::of(&secret_metadata(metadata));
+        let target = target(metadata);
+        self.0.write().saw(&target, reading)
     }
 
     /// Enters that a live read found no Secret.
@@ -86,9 +87,9 @@ impl Ledger {
     /// Enters that content of another field manager serves the registries of these grants until
     /// then.
     pub(crate) fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {
-        let read = secret_metadata(metadata);
-        let mut book = self.0.write();
-        book.tolerate(&target(metadata), &read, grants, until);
+        let reading = SecretReading::of(&secret_metadata(metadata));
+        let target = target(metadata);
+        self.0.write().tolerate(&target, reading, grants, until);
     }
 
     /// Whether the Secret exists, as far as is known.

@@ -4,4 +4,5 @@ pub(crate) mod ensure;
 mod flight;
 pub(crate) mod ledger;
 pub(crate) mod metadata;
+pub(crate) mod withdraw;
 pub(crate) mod write;

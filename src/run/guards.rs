@@ -8,7 +8,7 @@ use ecr_pull_secrets_core::target::Target;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::cluster::policy;
+use crate::cluster::policy::{self, ChosenGuards};
 use crate::engine::Engine;
 use crate::probes::Readiness;
 use crate::telemetry::chain::chain;
@@ -19,15 +19,19 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Logs whenever the outcome changes. The API server takes a second to obey a new policy, so the
-/// first failure is not logged.
-pub(super) async fn report(engine: Arc<Engine>, readiness: Readiness) {
+/// first failure is not logged. `rest` says whether the installation has the optional guard.
+pub(super) async fn report(engine: Arc<Engine>, readiness: Readiness, rest: bool) {
     readiness.synced().await;
     let mut held = None;
     let mut failures = 0;
     loop {
         let config = engine.live.snapshot();
         let target = Target::new(engine.namespace.as_str(), config.secret.name.as_str());
-        match policy::verify(&engine.clients.call, &target).await {
+        let chosen = ChosenGuards {
+            pods: config.repair.recreate_pods,
+            rest,
+        };
+        match policy::verify(&engine.clients.call, &target, chosen).await {
             Ok(()) => {
                 if held != Some(true) {
                     info!("the guard policies deny what they must");

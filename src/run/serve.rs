@@ -41,7 +41,8 @@ pub(crate) struct Ports {
     pub(crate) drain_delay: Duration,
 }
 
-/// Serves until the signal to stop, and a drain after that.
+/// Serves until the signal to stop, and a drain after that. `guard_rest` says that the installation
+/// has the optional guard.
 ///
 /// # Errors
 ///
@@ -50,6 +51,7 @@ pub(crate) async fn serve(
     engine: Arc<Engine>,
     event_writer: EventWriter,
     ports: Ports,
+    guard_rest: bool,
     mut stop: Stop,
 ) -> Result<(), Failure> {
     let mut tasks = Tasks::default();
@@ -95,7 +97,10 @@ pub(crate) async fn serve(
         Connections::new(ports.connection_age, metrics),
         switch.signal(),
     ));
-    tasks.own("guards", guards::report(engine.clone(), readiness));
+    tasks.own(
+        "guards",
+        guards::report(engine.clone(), readiness, guard_rest),
+    );
 
     tokio::select! {
         () = stop.requested() => {}

@@ -2,8 +2,11 @@
 
 use std::error::Error;
 
-/// The text of an error and of its sources, from the outermost to the innermost. A source whose
-/// text is part of what is there already is left out.
+use ecr_pull_secrets_core::scrub::scrub;
+
+/// The text of an error and of its sources, from the outermost to the innermost, without what may be
+/// a credential: a library's error may quote a request or a file. A source whose text is part of what
+/// is there already is left out.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -15,7 +18,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         }
         source = inner.source();
     }
-    text
+    scrub(&text)
 }
 
 #[cfg(test)]
@@ -44,5 +47,14 @@ mod tests {
             source: Some(Box::new(middle)),
         };
         assert_eq!(chain(&outer), "cannot read: cannot connect: refused");
+    }
+
+    #[test]
+    fn quoted_credential_is_removed() {
+        let outer = Layer {
+            text: "cannot parse `token: eyJhbGciOiJSUzI1NiIsImtpZCI6IjEyMyJ9.e30.c2lnbmF0dXJl`",
+            source: None,
+        };
+        assert_eq!(chain(&outer), "cannot parse `token: [removed]`");
     }
 }

@@ -1,11 +1,17 @@
 //! The process's metrics, in the OpenMetrics text format. Names are fixed: dashboards rely on them.
 //!
-//! No counter has a namespace as a label: a cluster has thousands of them.
+//! No counter has a namespace as a label: a cluster has thousands of them. No label has an ARN or an
+//! account id: every pod may read metrics.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use ecr_pull_secrets_core::admission::review::Outcome;
+use ecr_pull_secrets_core::token::expiries::IdentitySource;
+use ecr_pull_secrets_core::token::table::MAX_KEYS;
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +19,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use super::panics;
 
 /// Seconds since the epoch; 0 while unknown.
 pub(crate) type Time = Gauge<f64, AtomicU64>;
@@ -67,7 +75,7 @@ pub(crate) struct Eviction {
 /// One token's labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct TokenOf {
-    identity: String,
+    rule: String,
     region: String,
 }
 
@@ -96,6 +104,9 @@ pub struct Metrics {
     secret_applies: Family<Applied, Counter>,
     token_requests: Family<ResultLabel, Counter>,
     token_expiry: Family<TokenOf, Time>,
+    /// Held while the expiries are replaced and written.
+    scrape: Arc<Mutex<()>>,
+    token_keys: Gauge,
     /// The earliest end of any entry of any pull Secret.
     pub(crate) secret_expiry: Time,
     /// The end of the serving certificate, or of the first of its intermediate ones to end.
@@ -153,6 +164,7 @@ impl Default for Metrics {
             "Panics while answering",
             admission_panics.clone(),
         );
+        registry.register("panics", "Panics of any task", panics::counter());
         let connections = Gauge::default();
         registry.register(
             "connections",
@@ -180,9 +192,18 @@ impl Default for Metrics {
         let token_expiry = Family::default();
         registry.register(
             "token_expiry_timestamp_seconds",
-            "End of each token",
+            "Earliest expiry of the tokens of a rule's identity in a region",
             token_expiry.clone(),
         );
+        let token_keys = Gauge::default();
+        registry.register(
+            "token_keys",
+            "Identities and regions for which the replica holds or wants a token",
+            token_keys.clone(),
+        );
+        let token_keys_limit = Gauge::<i64>::default();
+        token_keys_limit.set(i64::try_from(MAX_KEYS).unwrap_or(i64::MAX));
+        registry.register("token_keys_limit", "The most of them", token_keys_limit);
         let secret_expiry = Time::default();
         registry.register(
             "secret_expiry_timestamp_seconds",
@@ -235,6 +256,8 @@ impl Default for Metrics {
             secret_applies,
             token_requests,
             token_expiry,
+            scrape: Arc::default(),
+            token_keys,
             secret_expiry,
             certificate_expiry,
             certificate_reloads,
@@ -292,30 +315,32 @@ impl Metrics {
             .inc();
     }
 
-    /// The end of a token's life. There are at most as many series as live tokens.
-    pub(crate) fn token_expiry(&self, identity: &str, region: &str) -> Time {
-        self.token_expiry
-            .get_or_create(&token_of(identity, region))
-            .clone()
+    /// The text that Prometheus scrapes, with this number of keys and these expiries of tokens.
+    pub(crate) fn encode_with(
+        &self,
+        keys: usize,
+        expiries: BTreeMap<(IdentitySource, Arc<str>), Timestamp>,
+    ) -> String {
+        let _scrape = self.scrape.lock();
+        self.token_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.token_expiry.clear();
+        for ((rule, region), expires_at) in expiries {
+            let labels = TokenOf {
+                rule: rule.to_string(),
+                region: region.to_string(),
+            };
+            #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
+            let seconds = expires_at.as_second() as f64;
+            self.token_expiry.get_or_create(&labels).set(seconds);
+        }
+        self.encode()
     }
 
-    /// The token is gone.
-    pub(crate) fn forget_token(&self, identity: &str, region: &str) {
-        self.token_expiry.remove(&token_of(identity, region));
-    }
-
-    /// The text that Prometheus scrapes.
+    /// The text of all metrics.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
-    }
-}
-
-fn token_of(identity: &str, region: &str) -> TokenOf {
-    TokenOf {
-        identity: identity.to_owned(),
-        region: region.to_owned(),
     }
 }

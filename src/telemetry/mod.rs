@@ -3,4 +3,5 @@
 pub(crate) mod chain;
 pub(crate) mod logs;
 pub(crate) mod metrics;
+pub(crate) mod panics;
 pub(crate) mod ration;

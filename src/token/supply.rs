@@ -8,24 +8,28 @@
 //! failure is remembered for some seconds, so that a hundred pods cause one call of AWS.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::{Config, Endpoints};
 use ecr_pull_secrets_core::identity::TokenKey;
+use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::holding::{Holding, Offer, is_young};
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
-use ecr_pull_secrets_core::token::quota::{KeyQuota, TooManyNewKeys};
+use ecr_pull_secrets_core::token::mint_pace::MintReason;
+use ecr_pull_secrets_core::token::quota::KeyQuota;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
-use ecr_pull_secrets_core::token::{MAX_KEYS, Token};
+use ecr_pull_secrets_core::token::spread::RenewalPhase;
+use ecr_pull_secrets_core::token::table::{KeyStanding, KeyTable, TooManyKeys};
 use jiff::Timestamp;
-use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::store::Store;
+pub(crate) use super::supplied::{Supplied, TokenFailure};
+use super::turns::MintTurns;
 use crate::aws::failure::MintFailure;
 use crate::aws::mint::Mint;
 use crate::clock;
@@ -36,12 +40,13 @@ pub(crate) struct Supply {
     mint: Mint,
     metrics: Metrics,
     store: Arc<Store>,
-    slots: Mutex<Slots>,
+    slots: Mutex<KeyTable<Arc<KeySlot>>>,
+    /// Counts the changes of tokens.
+    edition: AtomicU64,
     quota: Mutex<KeyQuota>,
+    turns: MintTurns,
     started: Instant,
 }
-
-type Slots = LruCache<TokenKey, Arc<KeySlot>>;
 
 /// The slot of one key.
 #[derive(Default)]
@@ -51,43 +56,12 @@ struct KeySlot {
     minting: tokio::sync::Mutex<()>,
 }
 
-/// A token, and what stands in the way of a better one.
-#[derive(Clone, Debug)]
-pub(crate) struct Supplied {
-    /// A token that works now.
-    pub(crate) token: Token,
-    /// Why there is no next token yet, although this one expires soon.
-    pub(crate) failure: Option<TokenFailure>,
-}
-
-impl From<Token> for Supplied {
-    fn from(token: Token) -> Self {
-        Self {
-            token,
-            failure: None,
-        }
-    }
-}
-
-/// Why a caller gets no token.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum TokenFailure {
-    #[error(transparent)]
-    Mint(#[from] MintFailure),
-    #[error(transparent)]
-    Quota(#[from] TooManyNewKeys),
-    #[error("the task that mints tokens panicked")]
-    Panicked,
-}
-
-impl TokenFailure {
-    pub(crate) fn cause(&self) -> Cause {
-        match self {
-            Self::Mint(failure) => failure.cause,
-            Self::Quota(_) => Cause::TooManyTokens,
-            Self::Panicked => Cause::AwsError,
-        }
-    }
+/// The caller that asks for a token.
+enum Asker {
+    /// A namespace, for a pod or its Secret; `None` where a token is replaced for all.
+    Namespace(Option<Arc<str>>),
+    /// The schedule of rotation, which has waited for its turn already.
+    Schedule,
 }
 
 /// The outcome of a renewal.
@@ -104,8 +78,10 @@ impl Supply {
             mint,
             metrics,
             store,
-            slots: Mutex::new(LruCache::new(MAX_KEYS)),
+            slots: Mutex::default(),
+            edition: AtomicU64::new(0),
             quota: Mutex::default(),
+            turns: MintTurns::new(),
             started: Instant::now(),
         })
     }
@@ -114,21 +90,23 @@ impl Supply {
     ///
     /// # Errors
     ///
-    /// [`TokenFailure`] when there is none and AWS gives none, or when the namespace brought too
-    /// many new keys.
+    /// [`TokenFailure`] when there is none and AWS gives none, when the namespace brought too many new
+    /// keys, or when there are too many in all.
     pub(crate) async fn token(
         self: &Arc<Self>,
         key: &TokenKey,
         namespace: &str,
         config: &Config,
     ) -> Result<Supplied, TokenFailure> {
-        let slot = self.slot_charged_to(namespace, key)?;
+        let slot = self.slot(key, Some(namespace), config)?;
+        let asker = Asker::Namespace(Some(namespace.into()));
         let serves = |token: &Token, now| Lifetime::from(token).serves(now);
         let offer = slot.holding.lock().offer(clock::now());
         match offer {
             Offer::Held(token) => Ok(token.into()),
             Offer::NextOrHeld(token) => {
-                match self.renew(key, &slot, endpoints(config, key), serves).await {
+                let endpoints = endpoints(config, key);
+                match self.renew(key, &slot, endpoints, asker, serves).await {
                     Ok(renewed) => Ok(renewed.token.into()),
                     Err(failure) => Ok(Supplied {
                         token,
@@ -137,41 +115,45 @@ impl Supply {
                 }
             }
             Offer::Next => {
-                let renewed = self
-                    .renew(key, &slot, endpoints(config, key), serves)
-                    .await?;
+                let endpoints = endpoints(config, key);
+                let renewed = self.renew(key, &slot, endpoints, asker, serves).await?;
                 Ok(renewed.token.into())
             }
         }
     }
 
     /// The token that the leader writes into Secrets. When the old one is due, a new one is minted,
-    /// and is in the store before this returns.
+    /// and is in the store before this returns. It is charged to no namespace.
     ///
     /// # Errors
     ///
-    /// [`TokenFailure`] when a new one is due and AWS gives none; the old one stays.
+    /// [`TokenFailure`] when a new one is due and AWS gives none; the old one stays. Or as
+    /// [`Supply::token`].
     pub(crate) async fn refresh(
         self: &Arc<Self>,
         key: &TokenKey,
         config: &Config,
     ) -> Result<Token, TokenFailure> {
-        let slot = self.slot(key);
-        let max_age = config.rotation.max_age;
+        let slot = self.slot(key, None, config)?;
+        let (max_age, phase) = (config.rotation.max_age, RenewalPhase::of(key));
         let is_fresh = move |token: &Token, now| {
-            renewal::stage(Lifetime::from(token), max_age, now) == Stage::Fresh
+            renewal::stage(Lifetime::from(token), max_age, phase, now) == Stage::Fresh
         };
         if let Some(known) = self.known(&slot, is_fresh) {
             return known;
         }
+        // Here, because a replica that no longer leads drops this future, and all that wait with it.
+        let is_needed = || self.known(&slot, is_fresh).is_none();
+        self.turns.turn(MintReason::Schedule, None, is_needed).await;
         // The previous leader may have minted a moment ago.
-        if let Ok(stored) = self.store.read().await {
+        if let Ok(stored) = Box::pin(self.store.read_for(key)).await {
             for (key, token) in stored {
                 self.learn(key, token);
             }
         }
+        let endpoints = endpoints(config, key);
         let renewed = self
-            .renew(key, &slot, endpoints(config, key), is_fresh)
+            .renew(key, &slot, endpoints, Asker::Schedule, is_fresh)
             .await?;
         if let Some(storing) = renewed.storing {
             // A panic there has been logged, and the token works all the same.
@@ -180,10 +162,27 @@ impl Supply {
         Ok(renewed.token)
     }
 
+    /// Gives a key a slot. A new one is charged to the namespace whose pods bring it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Supply::token`], without a call of AWS.
+    pub(crate) fn charge(
+        &self,
+        key: &TokenKey,
+        namespace: &str,
+        config: &Config,
+    ) -> Result<(), TokenFailure> {
+        self.slot(key, Some(namespace), config).map(drop)
+    }
+
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
     /// been revoked. Asks AWS in the background, at most once in six hours for a key.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, config: &Config) {
-        let slot = self.slot(&key);
+        // No key enters here: what this process does not hold, it has not given out.
+        let Some(slot) = self.slots.lock().ask(&key, self.elapsed()).cloned() else {
+            return;
+        };
         let is_replaced = slot.holding.lock().distrust(clock::now(), self.elapsed());
         if !is_replaced {
             return;
@@ -191,8 +190,9 @@ impl Supply {
         let (this, endpoints) = (self.clone(), endpoints(config, &key));
         tokio::spawn(async move {
             // The credentials that minted the token are what was revoked.
-            this.mint.forget(&key).await;
-            this.renew(&key, &slot, endpoints, is_young).await.map(drop)
+            this.mint.forget().await;
+            let renewed = this.renew(&key, &slot, endpoints, Asker::Namespace(None), is_young);
+            renewed.await.map(drop)
         });
     }
 
@@ -212,6 +212,16 @@ impl Supply {
         held.collect()
     }
 
+    /// The number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.lock().len()
+    }
+
+    /// A number that grows with each change of a token.
+    pub(crate) fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
     /// Takes a token that another replica minted, if it works and is better than the one that is
     /// held.
     pub(crate) fn learn(&self, key: TokenKey, token: Token) {
@@ -223,15 +233,15 @@ impl Supply {
             let mut slots = self.slots.lock();
             match slots.peek(&key) {
                 Some(slot) => slot.clone(),
-                // A key that other replicas use evicts none that this one uses.
-                None if slots.len() >= MAX_KEYS.get() => return,
-                None => self.new_slot(&mut slots, &key),
+                // The replica that minted it has charged it.
+                None => match self.enter(&mut slots, &key) {
+                    Ok(slot) => slot,
+                    Err(_) => return,
+                },
             }
         };
-        let expires_at = token.expires_at;
-        let mut holding = slot.holding.lock();
-        if holding.learn(token, now) {
-            self.report_expiry(&key, expires_at);
+        if slot.holding.lock().learn(token, now) {
+            self.changed();
         }
     }
 
@@ -241,13 +251,16 @@ impl Supply {
         key: &TokenKey,
         slot: &Arc<KeySlot>,
         endpoints: Endpoints,
-        is_good: impl Fn(&Token, Timestamp) -> bool + Send + 'static,
+        asker: Asker,
+        is_good: impl Fn(&Token, Timestamp) -> bool + Send + Sync + 'static,
     ) -> Result<Renewed, TokenFailure> {
         // On its own task: the caller may be dropped when this replica stops leading, and a call
         // that AWS has counted must not be lost.
         let (this, key, slot) = (self.clone(), key.clone(), slot.clone());
-        let task =
-            tokio::spawn(async move { this.renew_now(&key, &slot, &endpoints, is_good).await });
+        let task = tokio::spawn(async move {
+            this.renew_now(&key, &slot, &endpoints, asker, is_good)
+                .await
+        });
         task.await.unwrap_or(Err(TokenFailure::Panicked))
     }
 
@@ -256,25 +269,43 @@ impl Supply {
         key: &TokenKey,
         slot: &KeySlot,
         endpoints: &Endpoints,
+        asker: Asker,
         is_good: impl Fn(&Token, Timestamp) -> bool,
     ) -> Result<Renewed, TokenFailure> {
-        let _turn = slot.minting.lock().await;
-        if let Some(known) = self.known(slot, is_good) {
-            return known.map(|token| Renewed {
+        let known = || {
+            let known = self.known(slot, &is_good)?;
+            Some(known.map(|token| Renewed {
                 token,
                 storing: None,
-            });
+            }))
+        };
+        if let Some(known) = known() {
+            return known;
+        }
+        if let Asker::Namespace(namespace) = asker {
+            let has_failed = slot.holding.lock().has_failed();
+            let reason = if has_failed {
+                MintReason::Retry
+            } else {
+                MintReason::Pod
+            };
+            // Each namespace waits in its own place: whichever comes first mints for all.
+            let is_needed = || known().is_none() && slot.minting.try_lock().is_ok();
+            self.turns.turn(reason, namespace.as_ref(), is_needed).await;
+        }
+        let _minting = slot.minting.lock().await;
+        // Another caller or replica may have minted meanwhile.
+        if let Some(known) = known() {
+            return known;
         }
         let (identity, region) = (key.identity.to_string(), &*key.region);
-        match self.mint.mint(key, endpoints).await {
+        // In a box: callers that wait for their turn take no memory for the call.
+        match Box::pin(self.mint.mint(key, endpoints)).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
                 info!(identity, region, expires_at = %token.expires_at, "token minted");
-                {
-                    let mut holding = slot.holding.lock();
-                    self.report_expiry(key, token.expires_at);
-                    holding.keep(token.clone());
-                }
+                slot.holding.lock().keep(token.clone());
+                self.changed();
                 let (store, key, minted) = (self.store.clone(), key.clone(), token.clone());
                 let storing = tokio::spawn(async move { store.put(&key, &minted).await });
                 Ok(Renewed {
@@ -311,43 +342,50 @@ impl Supply {
         Some(Err(failure.clone().into()))
     }
 
-    fn slot(&self, key: &TokenKey) -> Arc<KeySlot> {
-        let mut slots = self.slots.lock();
-        match slots.get(key) {
-            Some(slot) => slot.clone(),
-            None => self.new_slot(&mut slots, key),
-        }
-    }
-
-    /// The slot of a key; a new one is charged to the namespace.
-    fn slot_charged_to(
+    /// The slot of a key. A new one is charged to the namespace, unless the configuration names its
+    /// region.
+    fn slot(
         &self,
-        namespace: &str,
         key: &TokenKey,
-    ) -> Result<Arc<KeySlot>, TooManyNewKeys> {
+        namespace: Option<&str>,
+        config: &Config,
+    ) -> Result<Arc<KeySlot>, TokenFailure> {
+        let now = self.elapsed();
         let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get(key) {
+        if let Some(slot) = slots.ask(key, now) {
             return Ok(slot.clone());
         }
-        self.quota.lock().charge(namespace, self.elapsed())?;
-        Ok(self.new_slot(&mut slots, key))
-    }
-
-    fn new_slot(&self, slots: &mut Slots, key: &TokenKey) -> Arc<KeySlot> {
-        let slot = Arc::<KeySlot>::default();
-        if let Some((evicted, _)) = slots.push(key.clone(), slot.clone()) {
-            self.metrics
-                .forget_token(&evicted.identity.to_string(), &evicted.region);
+        if let Some(namespace) = namespace
+            && !config.names_region(&key.region)
+        {
+            self.quota.lock().charge(namespace, key, now)?;
         }
-        slot
+        Ok(self.enter(&mut slots, key)?)
     }
 
-    fn report_expiry(&self, key: &TokenKey, expires_at: Timestamp) {
-        #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        let seconds = expires_at.as_second() as f64;
-        self.metrics
-            .token_expiry(&key.identity.to_string(), &key.region)
-            .set(seconds);
+    fn enter(
+        &self,
+        slots: &mut KeyTable<Arc<KeySlot>>,
+        key: &TokenKey,
+    ) -> Result<Arc<KeySlot>, TooManyKeys> {
+        let (slot, wall) = (Arc::<KeySlot>::default(), clock::now());
+        slots.enter(key, slot.clone(), self.elapsed(), |slot| {
+            let holding = slot.holding.lock();
+            let token = holding.token().map(Lifetime::from);
+            token.map_or(KeyStanding::Unanswered, |token| {
+                if token.is_usable(wall) {
+                    KeyStanding::Working
+                } else {
+                    KeyStanding::Expired
+                }
+            })
+        })?;
+        self.changed();
+        Ok(slot)
+    }
+
+    fn changed(&self) {
+        self.edition.fetch_add(1, Ordering::AcqRel);
     }
 
     fn elapsed(&self) -> Duration {

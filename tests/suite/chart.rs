@@ -1,7 +1,11 @@
 //! The rendered chart, without a cluster.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
+
+use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::token::shards::NAMES;
 
 use crate::frame::trials;
 use crate::harness::tools::{root, run, tool};
@@ -12,7 +16,12 @@ trials!(
     role_mounts_a_token_for_sts,
     unknown_value_is_refused_by_name,
     self_signed_mode_grants_rights_over_its_certificate,
+    rights_and_guard_name_all_shards_of_store,
     ca_bundle_is_allowed_only_for_own_certificate,
+    excluded_namespaces_reach_registration_and_program,
+    guards_depend_on_values,
+    every_granted_secret_is_guarded,
+    adoption_guard_follows_the_configuration,
 );
 
 fn template(values: &[&str]) -> Command {
@@ -96,6 +105,23 @@ async fn self_signed_mode_grants_rights_over_its_certificate(_world: Arc<World>)
     Ok(())
 }
 
+async fn rights_and_guard_name_all_shards_of_store(_world: Arc<World>) -> Outcome {
+    let rendered = run(&mut template(&[]));
+    let rights = format!("  resourceNames: [{}]\n  verbs:", NAMES.join(", "));
+    assert!(rendered.contains(&rights), "{rights}");
+    let guard = format!("metadata.name in ['{}']", NAMES.join("', '"));
+    assert!(rendered.contains(&guard), "{guard}");
+    for name in NAMES {
+        let refused = template(&[&format!("config.secret.name={name}")]).output()?;
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            text.contains("the name of one of our own Secrets"),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
 async fn ca_bundle_is_allowed_only_for_own_certificate(_world: Arc<World>) -> Outcome {
     let set = |source: &str| {
         let source = format!("certificate.source={source}");
@@ -114,6 +140,49 @@ async fn ca_bundle_is_allowed_only_for_own_certificate(_world: Arc<World>) -> Ou
     Ok(())
 }
 
+async fn excluded_namespaces_reach_registration_and_program(_world: Arc<World>) -> Outcome {
+    let selector = |names: &str| format!("values: [\"ecr-pull-secrets\"{names}]\n");
+    let rendered = run(&mut template(&[]));
+    let default = ",\"kube-system\",\"kube-public\",\"kube-node-lease\"";
+    assert!(rendered.contains(&selector(default)));
+    assert!(
+        !rendered.contains("excludedNamespaces"),
+        "the default is the program's"
+    );
+    let new = "config.scope.excludedNamespaces={kube-system,legacy}";
+    let old = "webhook.excludedNamespaces={kube-system,legacy}";
+    for value in [new, old] {
+        let rendered = run(&mut template(&[value]));
+        assert!(
+            rendered.contains(&selector(",\"kube-system\",\"legacy\"")),
+            "{value}"
+        );
+        // The program reads the same list.
+        let (_, config) = rendered.split_once("  config.yaml: |\n").expect("a file");
+        let config = config.split("\n---").next().expect("a file");
+        let config = config
+            .lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n");
+        let config = config.replace("\n    ", "\n");
+        let config = Config::parse(config.trim_start())?.installed_in("ours");
+        assert!(config.scope.excludes("legacy") && !config.scope.excludes("kube-public"));
+    }
+    let both = template(&[new, old]).output()?;
+    let text = String::from_utf8_lossy(&both.stderr).into_owned();
+    assert!(
+        !both.status.success() && text.contains("remove the old value"),
+        "{text}"
+    );
+    // A selector has no patterns, and a blank list may be a mistake.
+    for value in ["{team-*}", "null"] {
+        let value = format!("config.scope.excludedNamespaces={value}");
+        assert!(!template(&[&value]).output()?.status.success(), "{value}");
+    }
+    Ok(())
+}
+
 async fn unknown_value_is_refused_by_name(_world: Arc<World>) -> Outcome {
     for value in ["replica=3", "aws.rolArn=x", "webhook.failurePolicy=Maybe"] {
         let refused = template(&[value]).output()?;
@@ -122,5 +191,102 @@ async fn unknown_value_is_refused_by_name(_world: Arc<World>) -> Outcome {
         assert!(!refused.status.success(), "{value}");
         assert!(text.contains(name), "{value}: {text}");
     }
+    Ok(())
+}
+
+/// The parts of the chart that must agree about which guards there are.
+async fn guards_depend_on_values(_world: Arc<World>) -> Outcome {
+    let (pods, rest) = ("config.repair.recreatePods=true", "guard.rest=true");
+    for values in [&[][..], &[pods], &[rest], &[pods, rest]] {
+        let rendered = run(&mut template(values));
+        for (name, is_chosen) in [
+            ("secrets", true),
+            ("registration", true),
+            ("events", true),
+            ("lease", true),
+            ("pods", values.contains(&pods)),
+            ("rest", values.contains(&rest)),
+        ] {
+            let name = format!("ecr-pull-secrets-guard-{name}");
+            let count = |text: String| rendered.matches(&text).count();
+            // Policy and binding, the binding's reference, and the right to check them.
+            let named = (
+                count(format!("\n  name: {name}\n")),
+                count(format!("\n  policyName: {name}\n")),
+                count(format!("\n  - {name}\n")),
+            );
+            let wanted = if is_chosen { (2, 1, 1) } else { (0, 0, 0) };
+            assert_eq!(named, wanted, "{values:?}: {name}");
+        }
+        // The replicas report its absence.
+        let flag = rendered.contains("- --guard-rest\n");
+        assert_eq!(flag, values.contains(&rest), "{values:?}");
+        let widest = rendered.contains("resources: [\"*/*\"]");
+        assert_eq!(widest, values.contains(&rest), "{values:?}");
+    }
+    Ok(())
+}
+
+/// A name that RBAC grants and the guard does not match would be written without limits.
+async fn every_granted_secret_is_guarded(_world: Arc<World>) -> Outcome {
+    for values in [
+        &[][..],
+        &["certificate.source=secret"],
+        &["config.secret.name=other"],
+    ] {
+        let rendered = run(&mut template(values));
+        let granted = names_after(&rendered, "\n  resources: [secrets]");
+        let guarded = names_after(
+            &rendered,
+            "      operations: [\"*\"]\n      # The names that RBAC grants.",
+        );
+        assert!(granted.len() >= 2, "{granted:?}");
+        assert_eq!(granted, guarded, "{values:?}");
+    }
+    Ok(())
+}
+
+/// The names in the list `resourceNames` that follows each occurrence of a text.
+fn names_after(rendered: &str, text: &str) -> BTreeSet<String> {
+    let text = format!("{text}\n");
+    let lists = rendered.match_indices(&text).map(|(at, text)| {
+        let list = rendered[at + text.len()..].trim_start();
+        let list = list.strip_prefix("resourceNames: [");
+        let list = list.expect("a list of names").split_once(']');
+        list.expect("its end").0
+    });
+    lists
+        .flat_map(|list| list.split(','))
+        .map(|name| name.trim().trim_matches('"').to_owned())
+        .collect()
+}
+
+async fn adoption_guard_follows_the_configuration(_world: Arc<World>) -> Outcome {
+    let (by_wish, by_key) = (
+        "'ecr-pull-secrets.dev/adopt' in variables.oldAnnotations",
+        "variables.oldData.all(k, k == '.dockerconfigjson')",
+    );
+    let default = run(&mut template(&[]));
+    for (adopt, has_wish, has_key) in [
+        ("never", false, false),
+        ("annotated", true, true),
+        ("ecr-only", false, true),
+        ("all", false, true),
+    ] {
+        let rendered = run(&mut template(&[&format!("config.secret.adopt={adopt}")]));
+        assert_eq!(rendered.contains(by_wish), has_wish, "{adopt}");
+        assert_eq!(rendered.contains(by_key), has_key, "{adopt}");
+        let guard = |rendered: &str| {
+            let (_, guard) = rendered
+                .split_once("ecr-pull-secrets-guard-secrets\n")
+                .expect("it");
+            guard.split_once("\n---\n").expect("its end").0.to_owned()
+        };
+        if adopt == "ecr-only" {
+            assert_eq!(guard(&rendered), guard(&default), "it is the default");
+        }
+    }
+    let refused = template(&["config.secret.adopt=maybe"]).output()?;
+    assert!(!refused.status.success());
     Ok(())
 }

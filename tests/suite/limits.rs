@@ -1,5 +1,5 @@
-//! Limits on what pod authors choose: registries of a Secret, regions of a namespace, tokens of the
-//! process. Beyond a limit the new one is refused with a cause of its own, and the others stay.
+//! Limits on what pod authors choose: registries of a Secret, regions of a namespace. Beyond a limit the
+//! new one is refused with a cause of its own, and the others stay.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::ownership::kubectl;
 trials!(
     namespace_has_at_most_a_hundred_registries,
     namespace_adds_at_most_sixteen_regions,
-    process_holds_at_most_sixty_four_tokens,
+    regions_of_other_namespaces_evict_no_token,
     namespaces_of_one_region_share_one_token,
     every_cause_has_its_own_short_warning,
 );
@@ -77,8 +77,8 @@ async fn answer(
     answer
 }
 
-/// Starts a replica with a token store of its own: the shared one has a limit of 64 tokens, too.
-async fn apart(world: &Arc<World>, name: &str) -> Replica {
+/// Starts a replica without a token store.
+pub async fn apart(world: &Arc<World>, name: &str) -> Replica {
     let ours = Namespace::new(world).await.name;
     let replica = world.replica(name).env("ECR_PULL_SECRETS_NAMESPACE", ours);
     let replica = replica.start();
@@ -194,9 +194,11 @@ async fn namespace_adds_at_most_sixteen_regions(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn process_holds_at_most_sixty_four_tokens(world: Arc<World>) -> Outcome {
+async fn regions_of_other_namespaces_evict_no_token(world: Arc<World>) -> Outcome {
     let replica = apart(&world, "many-tokens").await;
-    for start in (1..81).step_by(16) {
+    let honest = Namespace::new(&world).await;
+    answer(&replica, &honest, &[honest.host()], &[]).await;
+    for start in (1..113).step_by(16) {
         let namespace = Namespace::new(&world).await;
         let regions = regions(&world, "flood", start..start + 16);
         let hosts = hosts_of(&regions);
@@ -207,15 +209,21 @@ async fn process_holds_at_most_sixty_four_tokens(world: Arc<World>) -> Outcome {
             assert_eq!(region.total(Action::GetAuthorizationToken).await?.total, 1);
         }
     }
+    let next = Namespace::in_region(&world, honest.region.clone(), json!({})).await;
+    answer(&replica, &next, &[next.host()], &[]).await;
+    next.assert_opens().await;
+    let calls = honest.region.total(Action::GetAuthorizationToken).await?;
+    assert_eq!(calls.total, 1, "the first token was evicted");
+    let keys = replica.metric("ecr_pull_secrets_token_keys", &[]).await;
+    let limit = replica
+        .metric("ecr_pull_secrets_token_keys_limit", &[])
+        .await;
+    assert!((keys - 113.0).abs() < 0.5 && (limit - 2048.0).abs() < 0.5);
+    // Not every region has a series of its own.
     let (_, metrics) = replica.get("/metrics").await.expect("metrics");
     let name = "ecr_pull_secrets_token_expiry_timestamp_seconds{";
-    assert_eq!(
-        metrics
-            .lines()
-            .filter(|line| line.starts_with(name))
-            .count(),
-        64
-    );
+    let series = metrics.lines().filter(|line| line.starts_with(name));
+    assert_eq!(series.count(), 65);
     Ok(())
 }
 
@@ -254,7 +262,8 @@ async fn every_cause_has_its_own_short_warning(world: Arc<World>) -> Outcome {
     let replica = world.replica("two-causes").config(config).start();
     replica.ready().await;
     let mut hosts = accounts(&namespace.region, 0..101);
-    hosts.push(denied.host(ACCOUNT));
+    // The hundred-and-second registry of a pod is not read.
+    hosts.insert(0, denied.host(ACCOUNT));
     let causes = [Cause::TooManyRegistries, Cause::DeniedByRule];
     let answer = answer(&replica, &namespace, &hosts, &causes).await;
     assert_eq!(

@@ -14,6 +14,7 @@
 mod accounts;
 mod adoption;
 mod aws_trouble;
+mod belief;
 mod certificate_files;
 mod chart;
 mod contract;
@@ -22,8 +23,10 @@ mod ephemeral;
 mod frame;
 mod harness;
 mod hostile;
+mod identities;
 mod late_writes;
 mod leading;
+mod leaks;
 mod limits;
 mod logs;
 mod moto;
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         accounts::trials(),
         adoption::trials(),
         aws_trouble::trials(),
+        belief::trials(),
         certificate_files::trials(),
         chart::trials(),
         contract::trials(),
@@ -68,7 +72,12 @@ fn main() -> ExitCode {
         ephemeral::trials(),
         hostile::requests::trials(),
         hostile::floods::trials(),
+        identities::trials(),
+        hostile::tenant::trials(),
         late_writes::trials(),
+        leaks::answers::trials(),
+        leaks::proxies::trials(),
+        leaks::settings::trials(),
         limits::trials(),
         moto::trials(),
         odd::trials(),

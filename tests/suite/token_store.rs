@@ -341,14 +341,15 @@ async fn unwritable_store_is_written_later(world: Arc<World>) -> Outcome {
 
 async fn replica_without_store_rights_still_serves(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
-    // A namespace where our account has no Role.
+    // Our account has no Role there.
+    let home = Namespace::new(&world).await;
     let replica = world.replica("without-store");
-    let replica = replica.env("ECR_PULL_SECRETS_NAMESPACE", &namespace.name);
+    let replica = replica.env("ECR_PULL_SECRETS_NAMESPACE", &home.name);
     let replica = replica.start();
     replica.ready().await;
     serves(&replica, &namespace).await;
     namespace.assert_opens().await;
-    let secrets = namespace.api::<Secret>();
+    let secrets = home.api::<Secret>();
     assert!(secrets.get_opt(STORE).await?.is_none());
     Ok(())
 }

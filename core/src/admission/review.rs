@@ -16,9 +16,9 @@ use crate::workload::text::Text;
 /// Bytes that are no review of a pod.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidReview {
-    /// Not JSON, or not of the shape.
+    /// Not JSON, or not of the shape. The text quotes the beginning of what is wrong.
     #[error("cannot read the admission review: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(String),
     /// Another API version or kind.
     #[error("expected an AdmissionReview of admission.k8s.io/v1, got {kind} of {api_version}")]
     Version {
@@ -48,6 +48,8 @@ pub enum InvalidReview {
 
 /// The longest uid, in bytes; those of the API server have 36.
 const MAX_UID_BYTES: usize = 128;
+/// The longest text of a request that an error quotes, in bytes.
+const MAX_QUOTED_BYTES: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,16 +117,17 @@ impl Review<'_> {
 ///
 /// [`InvalidReview`] says why the bytes are no review of a pod.
 pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
-    let Object(envelope): Object<Envelope<'_>> = serde_json::from_slice(bytes)?;
+    let Object(envelope): Object<Envelope<'_>> = serde_json::from_slice(bytes)
+        .map_err(|error| InvalidReview::Json(quoted(&error.to_string())))?;
     if &*envelope.api_version != "admission.k8s.io/v1" || &*envelope.kind != "AdmissionReview" {
         return Err(InvalidReview::Version {
-            api_version: envelope.api_version.0.into_owned(),
-            kind: envelope.kind.0.into_owned(),
+            api_version: quoted(&envelope.api_version),
+            kind: quoted(&envelope.kind),
         });
     }
     let request = envelope.request.ok_or(InvalidReview::NoRequest)?;
     if &*request.kind.kind != "Pod" {
-        return Err(InvalidReview::NotAPod(request.kind.kind.0.into_owned()));
+        return Err(InvalidReview::NotAPod(quoted(&request.kind.kind)));
     }
     let namespace = request.namespace.unwrap_or_default();
     for (what, text, most) in [
@@ -142,6 +145,11 @@ pub fn decode(bytes: &[u8]) -> Result<Review<'_>, InvalidReview> {
         dry_run: request.dry_run.unwrap_or(false),
         pod: request.object.ok_or(InvalidReview::NoPod)?,
     })
+}
+
+/// The beginning of a text of a request, which may have 7 MiB.
+fn quoted(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_QUOTED_BYTES)].to_owned()
 }
 
 /// How an admission ended: the metric label and the audit annotation.

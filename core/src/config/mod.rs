@@ -11,6 +11,7 @@ pub mod provision;
 mod repair;
 mod rotation;
 pub mod rules;
+mod scope;
 mod secret;
 pub mod selector;
 
@@ -23,6 +24,7 @@ use self::provision::{InvalidProvision, Provision, ProvisionEntry};
 pub use self::repair::Repair;
 pub use self::rotation::Rotation;
 use self::rules::{InvalidRule, Rule};
+pub use self::scope::Scope;
 pub use self::secret::{Adopt, Secret};
 use crate::rules::Rules;
 use crate::selection::Selection;
@@ -37,6 +39,8 @@ const KIND: &str = "Config";
 pub struct Config {
     /// The pull Secret.
     pub secret: Secret,
+    /// Which namespaces are left out.
+    pub scope: Scope,
     /// Which pods get the reference.
     pub selection: Selection,
     /// Which registries get a token in which namespaces, and with which identity.
@@ -85,6 +89,8 @@ struct File {
     #[serde(default)]
     secret: Secret,
     #[serde(default)]
+    scope: Scope,
+    #[serde(default)]
     selection: Selection,
     #[serde(default, deserialize_with = "rules::read")]
     rules: Vec<Rule>,
@@ -104,6 +110,7 @@ impl Default for File {
             api_version: API_VERSION.to_owned(),
             kind: KIND.to_owned(),
             secret: Secret::default(),
+            scope: Scope::default(),
             selection: Selection::default(),
             rules: Vec::new(),
             provision: Vec::new(),
@@ -132,6 +139,7 @@ impl Config {
         endpoints::check(&file.endpoints)?;
         Ok(Self {
             secret: file.secret.clone(),
+            scope: file.scope.clone(),
             selection: file.selection,
             rules: rules::check(&file.rules)?,
             provision: Provision::new(&file.provision)?,
@@ -140,6 +148,21 @@ impl Config {
             repair: file.repair,
             file,
         })
+    }
+
+    /// Whether the configuration names a region, so that no pod author needs to choose it: in a rule,
+    /// in `provision` or in `endpoints`.
+    pub fn names_region(&self, region: &str) -> bool {
+        self.endpoints.contains_key(region)
+            || self.provision.names_region(region)
+            || self.rules.name_region(region)
+    }
+
+    /// The configuration of an installation in this namespace, which is left out, too.
+    #[must_use]
+    pub fn installed_in(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.scope.own_namespace);
+        self
     }
 
     /// Writes the configuration with every default filled in, as a file for [`Config::parse`].

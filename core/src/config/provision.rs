@@ -77,6 +77,12 @@ impl Provision {
         self.0.is_empty()
     }
 
+    /// Whether an entry has a registry of this region.
+    pub fn names_region(&self, region: &str) -> bool {
+        let mut registries = self.0.iter().flat_map(|entry| &entry.registries);
+        registries.any(|registry| registry.region() == region)
+    }
+
     /// The registries that the entries give to a namespace with these labels. The rules and the
     /// wish of the namespace may still deny them.
     pub fn registries(

@@ -63,7 +63,7 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     Ok(name)
 }
 
-/// At least a day, because the leader lists all pods once a day.
+/// At least a day, because the leader may list all pods only once a day.
 fn cleanup_after<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text == NEVER {

@@ -63,6 +63,7 @@ fn documented_example_is_read() {
     let config = accepts(
         r#"
 secret: {name: ecr-registry-credentials, adopt: ecr-only, cleanupAfter: 35d}
+scope: {excludedNamespaces: [kube-system, kube-public, kube-node-lease]}
 selection: opt-out
 rules:
 - {accounts: ["123456789012"], regions: ["us-*"], namespaces: ["team-a-*"], assumeRole: {roleArn: "arn:aws:iam::123456789012:role/pull", externalId: x-1, sessionName: puller}}
@@ -186,6 +187,8 @@ fn known(name: &str) -> bool {
         "cleanupAfter",
         "provision",
         "repair",
+        "scope",
+        "excludedNamespaces",
         "recreatePods",
         "selector",
         "matchLabels",
@@ -214,7 +217,7 @@ proptest! {
     #[test]
     fn misspelt_field_is_refused_everywhere(
         field in "[a-zA-Z][a-zA-Z_]{0,12}".prop_filter("is a field", |name| !known(name)),
-        place in 0..10usize,
+        place in 0..11usize,
     ) {
         let body = match place {
             0 => format!("{field}: x\n"),
@@ -226,6 +229,7 @@ proptest! {
             6 => format!("provision: [{{selector: {{{field}: x}}}}]\n"),
             7 => format!("provision: [{{selector: {{matchExpressions: [{{{field}: x}}]}}}}]\n"),
             8 => format!("endpoints: {{r: {{{field}: x}}}}\n"),
+            9 => format!("scope: {{{field}: x}}\n"),
             _ => format!("rotation: {{{field}: x}}\n"),
         };
         let said = format!("unknown field `{field}`");
@@ -308,5 +312,27 @@ fn invalid_rule_is_refused_by_its_index() {
     ] {
         let error = refuses(&format!("rules:\n- {{deny: {{}}}}\n- {rule}\n"));
         assert!(error.contains(said), "{rule}: {error}");
+    }
+}
+
+#[test]
+fn regions_are_named_by_rules_provision_and_endpoints() {
+    let config = Config::parse(
+        "apiVersion: ecr-pull-secrets.dev/v1
+kind: Config
+rules: [{regions: [us-east-1, 'eu-*'], ambient: {}}, {regions: [us-west-1], deny: {}}]
+provision: [{registries: [123456789012.dkr.ecr.ap-south-1.amazonaws.com]}]
+endpoints: {sa-east-1: {ecr: 'https://ecr.example.com'}}
+",
+    )
+    .unwrap();
+    for (region, is_named) in [
+        ("us-east-1", true),
+        ("ap-south-1", true),
+        ("sa-east-1", true),
+        ("eu-west-1", false),
+        ("us-west-1", false),
+    ] {
+        assert_eq!(config.names_region(region), is_named, "{region}");
     }
 }

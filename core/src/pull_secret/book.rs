@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::content::Grant;
-use super::held::{HeldSecret, Hold, Row, SecretChange, SecretMetadata};
+use super::held::{HeldSecret, Hold, Row, SecretChange, SecretReading};
 use crate::identity::IdentityMark;
 use crate::image::Registry;
 use crate::target::Target;
@@ -144,8 +144,8 @@ impl Book {
     }
 
     /// Enters what a write, a live read or the watch brought.
-    pub fn saw(&mut self, target: &Target, metadata: &SecretMetadata<'_>) -> SecretChange {
-        let held = HeldSecret::read(metadata, |host| self.hosts.intern(host));
+    pub fn saw(&mut self, target: &Target, reading: SecretReading) -> SecretChange {
+        let held = HeldSecret::of(reading, |host| self.hosts.intern(host));
         let change = held.change();
         let rows = self.rows(&target.secret);
         rows.enter(&target.namespace, Row::Held(held), |known, new| {
@@ -172,11 +172,11 @@ impl Book {
     pub fn tolerate(
         &mut self,
         target: &Target,
-        metadata: &SecretMetadata<'_>,
+        reading: SecretReading,
         grants: &[Grant],
         until: Timestamp,
     ) {
-        let mut held = HeldSecret::read(metadata, |host| self.hosts.intern(host));
+        let mut held = HeldSecret::of(reading, |host| self.hosts.intern(host));
         let new = grants.iter().map(|grant| Hold {
             host: self.hosts.intern(grant.registry.host()),
             lifetime: Lifetime::from(&grant.token),

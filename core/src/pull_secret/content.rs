@@ -21,6 +21,9 @@ use crate::token::lifetime::Lifetime;
 
 /// The version of the annotations that this build writes.
 pub const FORMAT: &str = "1";
+/// The longest annotation that is read, in bytes: the identities of 100 registries take less. All
+/// annotations of an object may have 256 KiB.
+const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 
 impl Lifetime {
     /// Whether a token replaces one with this lifetime: the later expiry wins, unless it is
@@ -64,9 +67,12 @@ impl Described {
         }
         let list = |name: &str, separator: char| {
             annotation(name)
+                .filter(|text| text.len() <= MAX_ANNOTATION_BYTES)
                 .unwrap_or_default()
                 .split(separator)
                 .filter(|item| !item.is_empty())
+                // One more than a Secret has room for shows that there are too many.
+                .take(MAX_REGISTRIES + 1)
         };
         let hosts: Vec<&str> = list(annotation::REGISTRIES, ',').collect();
         let lifetimes: Result<Vec<Lifetime>, _> =
@@ -211,20 +217,26 @@ pub fn merge(
             },
         );
     }
-    let docker_config = config.to_json();
-    let mut annotations = described.annotations();
-    annotations.insert(annotation::FINGERPRINT, fingerprint(&docker_config));
-    if !described.0.is_empty() && config.holds_only(|host| described.0.contains_key(host)) {
-        annotations.insert(annotation::EXCLUSIVE, "true".to_owned());
-    }
-    let docker_config = SecretString::from(docker_config);
     Merged {
-        content: Content {
-            docker_config,
+        content: Content::of(&config, described),
+        refused,
+    }
+}
+
+impl Content {
+    /// The content with this docker config, whose entries `described` describes.
+    pub(super) fn of(config: &DockerConfig, described: Described) -> Self {
+        let docker_config = config.to_json();
+        let mut annotations = described.annotations();
+        annotations.insert(annotation::FINGERPRINT, fingerprint(&docker_config));
+        if !described.0.is_empty() && config.holds_only(|host| described.0.contains_key(host)) {
+            annotations.insert(annotation::EXCLUSIVE, "true".to_owned());
+        }
+        Self {
+            docker_config: SecretString::from(docker_config),
             annotations,
             described,
-        },
-        refused,
+        }
     }
 }
 

@@ -110,6 +110,16 @@ impl DockerConfig {
         self.auths.insert(host.to_owned(), entry);
     }
 
+    /// Removes the entry of a host.
+    pub fn remove(&mut self, host: &str) {
+        self.auths.remove(host);
+    }
+
+    /// Whether the config has no entry, and nothing beside its entries.
+    pub fn is_empty(&self) -> bool {
+        self.auths.is_empty() && self.rest.is_empty()
+    }
+
     /// Whether there is at least one host, and every host is a private ECR registry.
     pub fn is_ecr_only(&self) -> bool {
         !self.auths.is_empty()

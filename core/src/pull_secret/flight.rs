@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::MAX_REGISTRIES;
 use crate::backoff::Backoff;
 use crate::cause::{Cause, Retry};
 use crate::identity::{Access, Identity};
 use crate::image::Registry;
 
+/// Registries of one flight. A Secret has room for half of them: pods come and go, and each may want
+/// others.
+const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 /// Time after the last caller at which the work ends: the pods may be gone, and the Secret may have
 /// been cleaned up. For pods that exist the leader asks every day.
 const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
@@ -95,6 +99,9 @@ impl FlightLog {
         let mut is_news = false;
         for Access { registry, identity } in wanted {
             let known = self.wanted.get(registry).map(|(_, progress)| *progress);
+            if known.is_none() && self.is_full() {
+                continue;
+            }
             // A caller that asks for a settled registry saw the Secret change since.
             if known.is_none_or(FlightProgress::is_settled) {
                 let pending = (identity.clone(), FlightProgress::Pending);
@@ -107,9 +114,14 @@ impl FlightLog {
 
     /// How far the work on these registries is.
     pub fn standing(&self, wanted: &[Access]) -> FlightStanding {
+        let unknown = if self.is_full() {
+            FlightProgress::Failed(Cause::TooManyRegistries)
+        } else {
+            FlightProgress::Pending
+        };
         let progress = wanted.iter().map(|access| {
             let known = self.wanted.get(&access.registry);
-            known.map_or(FlightProgress::Pending, |(_, progress)| *progress)
+            known.map_or(unknown, |(_, progress)| *progress)
         });
         let mut standing = FlightStanding::Done;
         for progress in progress {
@@ -122,6 +134,11 @@ impl FlightLog {
             }
         }
         standing
+    }
+
+    /// Whether the flight takes no further registry: a tenant may invent any number of them.
+    fn is_full(&self) -> bool {
+        self.wanted.len() >= MAX_WANTED
     }
 
     /// What the work does at the moment.

@@ -151,12 +151,18 @@ struct Tolerated {
     until: Timestamp,
 }
 
-impl HeldSecret {
-    /// Reads the metadata of a Secret. `intern` returns the shared copy of a host.
-    pub(super) fn read(
-        metadata: &SecretMetadata<'_>,
-        mut intern: impl FnMut(&str) -> Arc<str>,
-    ) -> Self {
+/// A Secret's metadata, read: what it costs to read it, a tenant decides, so nothing is locked
+/// meanwhile.
+#[derive(Clone, Debug)]
+pub struct SecretReading {
+    /// Without entries.
+    held: HeldSecret,
+    entries: Vec<(String, Lifetime)>,
+}
+
+impl SecretReading {
+    /// Reads the metadata of a Secret.
+    pub fn of(metadata: &SecretMetadata<'_>) -> Self {
         let annotation = |name: &str| metadata.annotation(name);
         let described = Described::read(annotation);
         let described_hosts = described.0.len();
@@ -171,16 +177,13 @@ impl HeldSecret {
             .into_iter()
             .filter(|(host, _)| Registry::of_host(host).is_some())
             .take(MAX_REGISTRIES);
-        let entries: Box<[Hold]> = entries
-            .map(|(host, entry)| Hold {
-                host: intern(&host),
-                lifetime: entry.lifetime,
-            })
+        let entries: Vec<_> = entries
+            .map(|(host, entry)| (host, entry.lifetime))
             .collect();
         let ours = metadata.is_ours();
         let intact = ours && !metadata.is_edited();
         let redescribed = metadata.is_redescribed();
-        Self {
+        let held = HeldSecret {
             version: metadata.version(),
             uid: metadata.uid.and_then(Uid::parse),
             ours,
@@ -192,8 +195,24 @@ impl HeldSecret {
                 && !entries.is_empty()
                 && entries.len() == described_hosts,
             owner,
-            entries,
+            entries: Box::default(),
             tolerated: None,
+        };
+        Self { held, entries }
+    }
+}
+
+impl HeldSecret {
+    /// Takes a reading into the book. `intern` returns the shared copy of a host.
+    pub(super) fn of(reading: SecretReading, mut intern: impl FnMut(&str) -> Arc<str>) -> Self {
+        let SecretReading { held, entries } = reading;
+        let entries = entries.into_iter().map(|(host, lifetime)| Hold {
+            host: intern(&host),
+            lifetime,
+        });
+        Self {
+            entries: entries.collect(),
+            ..held
         }
     }
 
@@ -262,6 +281,7 @@ impl HeldSecret {
             .collect();
         let hosts = by_host
             .into_iter()
+            .take(MAX_REGISTRIES)
             .map(|(host, lifetime)| Hold { host, lifetime })
             .collect();
         self.tolerated = Some(Box::new(Tolerated { hosts, until }));

@@ -10,6 +10,7 @@ pub mod repair_schedule;
 pub mod revision;
 pub mod tolerance;
 pub mod usage;
+pub mod withdrawal;
 
 /// Prefix of our labels' and annotations' names.
 pub const PREFIX: &str = "ecr-pull-secrets.dev/";
@@ -46,6 +47,8 @@ pub mod annotation {
     pub const FORMAT: &str = "ecr-pull-secrets.dev/format";
     /// The annotations that describe the content.
     pub const DESCRIBING: [&str; 5] = [REGISTRIES, LIFETIMES, IDENTITY, EXCLUSIVE, FORMAT];
+    /// `"true"` on a namespace: what the Secret shall not hold any more goes at once.
+    pub const REMOVE: &str = "ecr-pull-secrets.dev/remove";
     /// `"true"`: the owner lets us adopt the Secret.
     pub const ADOPT: &str = "ecr-pull-secrets.dev/adopt";
     /// The copy that `kubectl apply` keeps of the whole Secret, token included.

@@ -19,7 +19,8 @@ pub struct TokenKeys(HashMap<Arc<str>, Option<KnownHost>>);
 #[derive(Debug)]
 struct KnownHost {
     registry: Registry,
-    keys: Vec<(Identity, Arc<TokenKey>)>,
+    /// One for each identity: a role for each tenant may use one registry.
+    keys: HashMap<Identity, Arc<TokenKey>>,
 }
 
 impl TokenKeys {
@@ -49,16 +50,16 @@ impl KnownHost {
     fn parse(host: &str) -> Option<Self> {
         // A token of ECR does not open ECR Public.
         let registry = Registry::of_host(host).filter(|registry| !registry.is_public())?;
-        let keys = Vec::new();
+        let keys = HashMap::new();
         Some(Self { registry, keys })
     }
 
     fn key(&mut self, identity: Identity) -> Arc<TokenKey> {
-        if let Some((_, key)) = self.keys.iter().find(|(known, _)| *known == identity) {
+        if let Some(key) = self.keys.get(&identity) {
             return key.clone();
         }
         let key = Arc::new(TokenKey::new(identity.clone(), &self.registry));
-        self.keys.push((identity, key.clone()));
+        self.keys.insert(identity, key.clone());
         key
     }
 }

@@ -15,6 +15,7 @@ use crate::identity::TokenKey;
 use crate::token::Token;
 use crate::token::lifetime::Lifetime;
 use crate::token::renewal::{self, Stage};
+use crate::token::spread::RenewalPhase;
 
 /// A point in time by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,7 @@ pub struct RenewalSchedule(HashMap<Arc<TokenKey>, KeyRenewal>);
 #[derive(Debug)]
 struct KeyRenewal {
     tokens: KeyUse,
+    phase: RenewalPhase,
     failures: u32,
     not_before: Duration,
     is_running: bool,
@@ -50,6 +52,7 @@ impl RenewalSchedule {
         let new = uses.into_iter().map(|(key, tokens)| {
             let renewal = KeyRenewal {
                 tokens,
+                phase: RenewalPhase::of(&key),
                 failures: 0,
                 not_before: at.elapsed,
                 is_running: false,
@@ -57,14 +60,6 @@ impl RenewalSchedule {
             (key, renewal)
         });
         self.0.extend(new);
-    }
-
-    /// Whether this process holds another token now than at the last update.
-    pub fn is_outdated(&self, held: impl Fn(&TokenKey) -> Option<Token>) -> bool {
-        self.0.iter().any(|(key, renewal)| {
-            let lifetime = |token: &Token| Lifetime::from(token);
-            held(key).as_ref().map(lifetime) != renewal.tokens.held.as_ref().map(lifetime)
-        })
     }
 
     /// The keys to renew now. Each is returned once, until its renewal [ended](Self::ended).
@@ -106,8 +101,10 @@ impl RenewalSchedule {
         };
         renewal.is_running = false;
         // A token that arrives due counts as a failure, or AWS would be asked in a loop.
-        let is_fresh =
-            |token: &Token| renewal::stage(Lifetime::from(token), max_age, at.wall) == Stage::Fresh;
+        let phase = renewal.phase;
+        let is_fresh = |token: &Token| {
+            renewal::stage(Lifetime::from(token), max_age, phase, at.wall) == Stage::Fresh
+        };
         if token.is_some_and(is_fresh) {
             renewal.failures = 0;
             return;
@@ -124,7 +121,7 @@ impl RenewalSchedule {
 
 impl KeyRenewal {
     fn due_in(&self, max_age: Duration, wall: Timestamp) -> Duration {
-        let stage = |lifetime: Lifetime| renewal::stage(lifetime, max_age, wall);
+        let stage = |lifetime: Lifetime| renewal::stage(lifetime, max_age, self.phase, wall);
         // While the held token is fresh, AWS has no better one.
         let held = self.tokens.held.as_ref().map(Lifetime::from);
         let lifetime = held
@@ -132,7 +129,7 @@ impl KeyRenewal {
             .unwrap_or(self.tokens.oldest);
         match stage(lifetime) {
             Stage::Fresh => {
-                let due_at = renewal::due_at(lifetime, max_age);
+                let due_at = renewal::due_at(lifetime, max_age, self.phase);
                 due_at.duration_since(wall).unsigned_abs()
             }
             Stage::Due | Stage::Expired => Duration::ZERO,

@@ -147,6 +147,28 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
         });
     }
 
+    /// Takes in an entry that is left to expire. Its key stays in use while this process holds a token
+    /// of it that works: so the next pod of the namespace finds a fresh token. The entry brings no key
+    /// of its own, because a tenant can write any entry into a Secret.
+    pub fn keep(&mut self, key: &Arc<TokenKey>) {
+        if let Some(tokens) = self.found.uses.get(key)
+            && tokens.held.is_some()
+        {
+            return;
+        }
+        let held = (self.held)(key).filter(|token| token.expires_at > self.now);
+        if let Some(token) = held {
+            let identity = IdentityMark::of(&key.identity.to_string());
+            let tokens = KeyUse {
+                oldest: Lifetime::from(&token),
+                held: Some(token),
+                meanwhile: None,
+                identity,
+            };
+            self.found.uses.entry(key.clone()).or_insert(tokens);
+        }
+    }
+
     /// Ends the pass.
     pub fn finish(self) -> SurveyFindings {
         self.found

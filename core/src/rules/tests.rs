@@ -129,3 +129,57 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn rule_index_and_named_regions_come_from_rules() {
+    let role = |name: &str| {
+        let role_arn = format!("arn:aws:iam::123456789012:role/{name}");
+        Identity::Role(std::sync::Arc::new(crate::identity::AssumeRole {
+            role_arn,
+            external_id: None,
+            session_name: None,
+        }))
+    };
+    let scope = |regions: &[&str]| RuleScope {
+        regions: only(regions),
+        ..RuleScope::default()
+    };
+    let rules = Rules::new(vec![
+        (scope(&["eu-west-1"]), Verdict::Deny(Some(0))),
+        (scope(&["us-*"]), Verdict::Allow(role("one"))),
+        (scope(&["us-east-1"]), Verdict::Allow(role("two"))),
+        (scope(&[]), Verdict::Allow(role("one"))),
+    ]);
+    assert_eq!(rules.index_of(&role("one")), Some(1));
+    assert_eq!(rules.index_of(&role("two")), Some(2));
+    assert_eq!(rules.index_of(&role("three")), None);
+    assert_eq!(rules.index_of(&Identity::Ambient), None);
+    assert!(rules.name_region("us-east-1"));
+    assert!(!rules.name_region("us-east-2") && !rules.name_region("eu-west-1"));
+}
+
+proptest! {
+    /// Rules with and without patterns, in any order: the index changes no verdict.
+    #[test]
+    fn first_matching_rule_decides_whatever_its_form(
+        rules in proptest::collection::vec(
+            (proptest::collection::vec(select(vec!["a", "b", "c", "?", "a*", "*"]), 0..3), select(vec!["us-east-1", "eu-*", "*"])),
+            1..12,
+        ),
+        namespace in select(vec!["a", "b", "c", "d"]),
+        region in select(vec!["us-east-1", "eu-west-1"]),
+    ) {
+        let scopes: Vec<_> = rules.iter().enumerate().map(|(index, (namespaces, region))| {
+            let scope = RuleScope {
+                accounts: Vec::new(),
+                regions: only(&[region]),
+                namespaces: only(namespaces),
+            };
+            (scope, Verdict::Deny(Some(index)))
+        }).collect();
+        let (registry, subject) = (registry("123456789012", region), Subject::of_namespace(namespace));
+        let first = scopes.iter().find(|(scope, _)| scope.matches(&registry, subject));
+        let wanted = first.map_or(Verdict::Deny(None), |(_, verdict)| verdict.clone());
+        prop_assert_eq!(Rules::new(scopes.clone()).verdict(&registry, subject), wanted);
+    }
+}

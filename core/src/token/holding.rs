@@ -71,6 +71,11 @@ impl<F> Holding<F> {
         (now.saturating_sub(*at) < remembered).then_some(failure)
     }
 
+    /// Whether the last call of AWS failed.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Takes a token that this process minted.
     pub fn keep(&mut self, token: Token) {
         self.token = Some(token);

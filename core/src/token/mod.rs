@@ -1,14 +1,18 @@
 //! What ECR issues: a token, and its lifetime.
 
+pub mod expiries;
 pub mod holding;
 pub mod lifetime;
+pub mod mint_pace;
 #[cfg(test)]
 mod moments;
 pub mod quota;
 pub mod renewal;
+pub mod shards;
+pub mod spread;
 pub mod stored;
+pub mod table;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -18,9 +22,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::lifetime::Lifetime;
 
-/// The number of keys for which a replica and the token store hold tokens. Pod authors choose
-/// regions, and no honest installation needs more keys than AWS has regions.
-pub const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// The longest token, as base64. Tokens of ECR have 2 to 4 KB, without a documented limit. Whatever
+/// else a proxy or a false endpoint answers may not fill memory and store.
+const MAX_AUTHORIZATION_BYTES: usize = 16 * 1024;
 
 /// A token of ECR. Cheap to clone; its `Debug` shows only its lifetime.
 #[derive(Clone, Debug)]
@@ -34,7 +38,9 @@ pub struct Token {
 
 /// An answer of AWS that is no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the authorization token is not base64 of AWS:password")]
+#[error(
+    "the authorization token is not base64 of AWS:password, or longer than {MAX_AUTHORIZATION_BYTES} bytes"
+)]
 pub struct UnusableToken;
 
 impl Token {
@@ -44,13 +50,13 @@ impl Token {
     /// # Errors
     ///
     /// [`UnusableToken`] when it is anything else: such a text in a Secret would break the
-    /// keyring of every pod that names it.
+    /// keyring of every pod that names it. So is one of more than 16 KiB.
     pub fn new(
         authorization: String,
         minted_at: Timestamp,
         expires_at: Option<Timestamp>,
     ) -> Result<Self, UnusableToken> {
-        if !is_authorization(&authorization) {
+        if authorization.len() > MAX_AUTHORIZATION_BYTES || !is_authorization(&authorization) {
             return Err(UnusableToken);
         }
         let Lifetime {
@@ -113,6 +119,15 @@ mod tests {
         assert!(Token::new("AWS:password".to_owned(), at(0), None).is_err());
         let latin_1 = BASE64_STANDARD.encode(b"AWS:\xff");
         assert_eq!(Token::new(latin_1, at(0), None).unwrap_err(), UnusableToken);
+    }
+
+    #[test]
+    fn oversized_token_is_refused() {
+        let longest = MAX_AUTHORIZATION_BYTES / 4 * 3 - "AWS:".len();
+        for (length, is_token) in [(longest, true), (longest + 1, false)] {
+            let text = BASE64_STANDARD.encode(format!("AWS:{}", "x".repeat(length)));
+            assert_eq!(Token::new(text, at(0), None).is_ok(), is_token, "{length}");
+        }
     }
 
     #[test]

@@ -1,47 +1,101 @@
 //! How many new keys one namespace may bring: pod authors choose regions, and each new key is a call
-//! of AWS and takes a slot from others.
+//! of AWS and takes a slot.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::identity::TokenKey;
+
 /// The number of new keys that a namespace may bring within [`WINDOW`].
-const MAX_NEW_KEYS: u32 = 16;
-/// The time after which the count of a namespace starts again.
+const MAX_NEW_KEYS: usize = 16;
+/// The time after which a new key no longer counts among the sixteen.
 const WINDOW: Duration = Duration::from_secs(10 * 60);
+/// The number of new keys that a namespace may bring within [`LIFETIME`]. A pull Secret holds at most
+/// 100 registries, so no honest namespace needs more.
+const MAX_KEYS_OF_LIFETIME: usize = 128;
+/// The lifetime of a token: a key that no pod names any more keeps its slot for as long.
+const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// A namespace has brought as many new keys as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the namespace brought {MAX_NEW_KEYS} new regions within {} s", WINDOW.as_secs())]
+#[error(
+    "the namespace brought {MAX_NEW_KEYS} new regions within {} s, or {MAX_KEYS_OF_LIFETIME} within {} s",
+    WINDOW.as_secs(),
+    LIFETIME.as_secs()
+)]
 pub struct TooManyNewKeys;
 
 /// The new keys of each namespace. All times are durations since one start.
+///
+/// A charge costs the same whatever the number of namespaces: old charges leave in the order in which
+/// they came.
 #[derive(Debug, Default)]
-pub struct KeyQuota(BTreeMap<String, NewKeys>);
+pub struct KeyQuota {
+    namespaces: HashMap<Arc<str>, VecDeque<KeyCharge>>,
+    /// The namespace of every charge that counts, from the oldest.
+    charges: VecDeque<(Duration, Arc<str>)>,
+}
 
 #[derive(Debug)]
-struct NewKeys {
-    since: Duration,
-    count: u32,
+struct KeyCharge {
+    at: Duration,
+    /// A hash of the key.
+    key: u64,
 }
 
 impl KeyQuota {
-    /// Charges one new key to a namespace.
+    /// Charges a new key to a namespace. The same key again is free for ten minutes: it may have lost
+    /// its slot meanwhile.
     ///
     /// # Errors
     ///
-    /// [`TooManyNewKeys`] until the namespace's window is over.
-    pub fn charge(&mut self, namespace: &str, now: Duration) -> Result<(), TooManyNewKeys> {
-        self.0
-            .retain(|_, keys| now.saturating_sub(keys.since) < WINDOW);
-        let keys = self.0.entry(namespace.to_owned()).or_insert(NewKeys {
-            since: now,
-            count: 0,
-        });
-        if keys.count >= MAX_NEW_KEYS {
+    /// [`TooManyNewKeys`] until older charges of the namespace no longer count.
+    pub fn charge(
+        &mut self,
+        namespace: &str,
+        key: &TokenKey,
+        now: Duration,
+    ) -> Result<(), TooManyNewKeys> {
+        self.forget_old(now);
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let key = hasher.finish();
+        let charged = self.namespaces.get(namespace);
+        let is_recent = |charge: &&KeyCharge| now.saturating_sub(charge.at) < WINDOW;
+        let recent = || {
+            let charges = charged.into_iter().flatten().rev();
+            charges.take_while(is_recent)
+        };
+        if recent().any(|charge| charge.key == key) {
+            return Ok(());
+        }
+        if recent().count() >= MAX_NEW_KEYS
+            || charged.map_or(0, VecDeque::len) >= MAX_KEYS_OF_LIFETIME
+        {
             return Err(TooManyNewKeys);
         }
-        keys.count += 1;
+        let known = self.namespaces.get_key_value(namespace);
+        let namespace = known.map_or_else(|| namespace.into(), |(known, _)| known.clone());
+        self.charges.push_back((now, namespace.clone()));
+        let charges = self.namespaces.entry(namespace).or_default();
+        charges.push_back(KeyCharge { at: now, key });
         Ok(())
+    }
+
+    fn forget_old(&mut self, now: Duration) {
+        while let Some((at, namespace)) = self.charges.front()
+            && now.saturating_sub(*at) >= LIFETIME
+        {
+            if let Some(charges) = self.namespaces.get_mut(namespace) {
+                charges.pop_front();
+                if charges.is_empty() {
+                    self.namespaces.remove(namespace);
+                }
+            }
+            self.charges.pop_front();
+        }
     }
 }
 
@@ -49,6 +103,18 @@ impl KeyQuota {
 mod tests {
     use super::*;
     use crate::cause::Cause;
+    use crate::identity::Identity;
+    use crate::image::Endpoint;
+
+    const START: Duration = Duration::from_secs(1000);
+
+    fn key(number: usize) -> TokenKey {
+        TokenKey {
+            identity: Identity::Ambient,
+            region: format!("land-{number}").into(),
+            endpoint: Endpoint::Standard,
+        }
+    }
 
     #[test]
     fn cause_states_the_quota() {
@@ -60,38 +126,76 @@ mod tests {
     #[test]
     fn quota_is_full_until_its_window_ends() {
         let mut quota = KeyQuota::default();
-        let start = Duration::from_secs(1000);
-        for second in 0..16 {
-            let now = start + Duration::from_secs(second);
-            assert_eq!(quota.charge("team", now), Ok(()));
+        for number in 0..16 {
+            let now = START + Duration::from_secs(number);
+            let key = key(usize::try_from(number).unwrap());
+            assert_eq!(quota.charge("team", &key, now), Ok(()));
         }
-        let just_before = start + WINDOW - Duration::from_nanos(1);
-        assert_eq!(quota.charge("team", just_before), Err(TooManyNewKeys));
-        assert_eq!(quota.charge("team", start + WINDOW), Ok(()));
+        let just_before = START + WINDOW - Duration::from_nanos(1);
+        let next = key(16);
+        assert_eq!(
+            quota.charge("team", &next, just_before),
+            Err(TooManyNewKeys)
+        );
+        assert_eq!(quota.charge("team", &next, START + WINDOW), Ok(()));
+        // One charge left, and one came.
+        let one_more = quota.charge("team", &key(17), START + WINDOW);
+        assert_eq!(one_more, Err(TooManyNewKeys));
+    }
+
+    #[test]
+    fn same_key_is_charged_once_in_ten_minutes() {
+        let mut quota = KeyQuota::default();
+        for _ in 0..100 {
+            assert_eq!(quota.charge("team", &key(0), START), Ok(()));
+        }
+        assert_eq!(quota.namespaces["team"].len(), 1);
+        assert_eq!(quota.charge("team", &key(0), START + WINDOW), Ok(()));
+        assert_eq!(quota.namespaces["team"].len(), 2);
+    }
+
+    #[test]
+    fn namespace_brings_at_most_128_keys_in_twelve_hours() {
+        let mut quota = KeyQuota::default();
+        let mut now = START;
+        for number in 0..128 {
+            if number % 16 == 0 {
+                now += WINDOW;
+            }
+            assert_eq!(quota.charge("team", &key(number), now), Ok(()), "{number}");
+        }
+        now += WINDOW;
+        assert_eq!(quota.charge("team", &key(128), now), Err(TooManyNewKeys));
+        let first_left = START + WINDOW + LIFETIME;
+        assert_eq!(quota.charge("team", &key(128), first_left), Ok(()));
     }
 
     #[test]
     fn full_quota_of_one_namespace_limits_no_other() {
         let mut quota = KeyQuota::default();
-        while quota.charge("hostile", Duration::ZERO).is_ok() {}
-        assert_eq!(quota.charge("team", Duration::ZERO), Ok(()));
+        let mut number = 0;
+        while quota.charge("hostile", &key(number), START).is_ok() {
+            number += 1;
+        }
+        assert_eq!(quota.charge("team", &key(number), START), Ok(()));
     }
 
     #[test]
-    fn namespaces_are_forgotten_after_their_window() {
+    fn namespaces_are_forgotten_with_their_charges() {
         let mut quota = KeyQuota::default();
         for number in 0..100 {
-            quota.charge(&number.to_string(), Duration::ZERO).unwrap();
+            let namespace = number.to_string();
+            quota.charge(&namespace, &key(number), START).unwrap();
         }
-        quota.charge("team", WINDOW).unwrap();
-        assert_eq!(quota.0.len(), 1);
+        quota.charge("team", &key(0), START + LIFETIME).unwrap();
+        assert_eq!((quota.namespaces.len(), quota.charges.len()), (1, 1));
     }
 
     #[test]
-    fn refusal_states_number_and_window() {
+    fn refusal_states_numbers_and_windows() {
         assert_eq!(
             TooManyNewKeys.to_string(),
-            "the namespace brought 16 new regions within 600 s"
+            "the namespace brought 16 new regions within 600 s, or 128 within 43200 s"
         );
     }
 }

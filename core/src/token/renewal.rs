@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::lifetime::{Lifetime, later};
+use super::spread::RenewalPhase;
 use crate::backoff::{Backoff, jittered};
 
 /// The first pause after a failure, and the lower limit of the longest pause.
@@ -30,17 +31,27 @@ pub enum Stage {
     Expired,
 }
 
-/// When to renew a token: at half of its lifetime, or at `max_age` if that comes first.
-pub fn due_at(lifetime: Lifetime, max_age: Duration) -> Timestamp {
-    later(lifetime.minted_at, (lifetime.length() / 2).min(max_age))
+/// When to renew a token at the latest: at half of its lifetime, or at `max_age` if that comes first.
+pub fn due_by(lifetime: Lifetime, max_age: Duration) -> Timestamp {
+    later(lifetime.minted_at, interval(lifetime, max_age))
+}
+
+/// When to renew a token: by [`due_by`], and earlier by up to a fifth of that time, so that keys do
+/// not stay in step.
+pub fn due_at(lifetime: Lifetime, max_age: Duration, phase: RenewalPhase) -> Timestamp {
+    phase.due_at(lifetime.minted_at, interval(lifetime, max_age))
+}
+
+fn interval(lifetime: Lifetime, max_age: Duration) -> Duration {
+    (lifetime.length() / 2).min(max_age)
 }
 
 /// The stage of a token at a point in time. A token whose age is unknown, because the clock went
 /// back, is due.
-pub fn stage(lifetime: Lifetime, max_age: Duration, now: Timestamp) -> Stage {
+pub fn stage(lifetime: Lifetime, max_age: Duration, phase: RenewalPhase, now: Timestamp) -> Stage {
     if now >= lifetime.expires_at {
         Stage::Expired
-    } else if lifetime.is_from_the_future(now) || now >= due_at(lifetime, max_age) {
+    } else if lifetime.is_from_the_future(now) || now >= due_at(lifetime, max_age, phase) {
         Stage::Due
     } else {
         Stage::Fresh
@@ -54,7 +65,7 @@ pub fn is_overdue(lifetime: Lifetime, max_age: Duration, now: Timestamp, jitter:
     let wait = lifetime
         .length()
         .mul_f64(0.2 + jitter.clamp(0.0, 1.0) / 10.0);
-    let overdue_at = later(due_at(lifetime, max_age), wait.max(MIN_OVERDUE));
+    let overdue_at = later(due_by(lifetime, max_age), wait.max(MIN_OVERDUE));
     (overdue_at..lifetime.expires_at).contains(&now)
 }
 

@@ -1,20 +1,21 @@
 //! The content of the token store: which token lies under which data key, and what a write changes.
 //!
-//! One data key per [`TokenKey`], one JSON object as its value. Replicas of two versions share one
+//! The store is one Secret or some: see [`super::shards`]. One data key per [`TokenKey`], one JSON
+//! object as its value. Replicas of two versions share one
 //! store during a roll-out, and people edit it. A reader skips a value that this build does not
 //! understand, and a write leaves it in place. A write changes only the values that it sets and those
 //! that have expired.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Token;
 use super::lifetime::Lifetime;
-use super::{MAX_KEYS, Token};
 use crate::identity::{AssumeRole, Identity, TokenKey};
 use crate::image::{Endpoint, is_region};
 
@@ -143,60 +144,92 @@ impl StoreChanges {
     }
 }
 
-/// How to put tokens into a store that holds this data. A token goes in where it supersedes the
-/// stored one. With it, expired tokens go out, and those that expire first where there are more than
-/// [`MAX_KEYS`]. Without a token that goes in, none goes out: a replica with a wrong clock does not
-/// empty the store that others fill.
+/// The room for tokens of keys that a Secret does not hold yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardRoom {
+    /// The most keys with a token that works.
+    pub max_keys: usize,
+    /// The most bytes of all data.
+    pub max_bytes: usize,
+}
+
+/// How to put tokens into a Secret that holds this data. A token goes in where it supersedes the
+/// stored one, or where a new key has room; the keys without room are returned. With a token, expired
+/// ones go out, and those with an impossible expiry where room is short. A token that works is never
+/// evicted. Without a token that goes in, none goes out: a replica with a wrong clock does not empty
+/// the store that others fill.
 pub fn changes<'a>(
     data: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     tokens: impl IntoIterator<Item = (&'a TokenKey, &'a Token)>,
+    room: ShardRoom,
     now: Timestamp,
-) -> StoreChanges {
-    let mut held: BTreeMap<String, (TokenKey, Token)> = data
-        .into_iter()
-        .filter_map(|(data_key, value)| Some((data_key.to_owned(), decode(data_key, value).ok()?)))
-        .collect();
-    let before: BTreeSet<String> = held.keys().cloned().collect();
-    let mut set = BTreeMap::new();
-    for (key, token) in tokens {
-        let data_key = data_key(key);
-        let wins = held
-            .get(&data_key)
-            .is_none_or(|(_, old)| Lifetime::from(token).supersedes(old.into(), now));
-        if wins && token.expires_at > now {
-            set.insert(data_key.clone(), encode(key, token));
-            held.insert(data_key, (key.clone(), token.clone()));
+) -> (StoreChanges, Vec<TokenKey>) {
+    let mut held = BTreeMap::new();
+    let mut bytes = 0;
+    for (data_key, value) in data {
+        bytes += data_key.len() + value.len();
+        if let Ok((_, token)) = decode(data_key, value) {
+            let size = data_key.len() + value.len();
+            held.insert(data_key.to_owned(), (Lifetime::from(&token), size));
         }
     }
-    let mut by_expiry: Vec<(bool, Timestamp, String)> = held
-        .into_iter()
-        .map(|(data_key, (_, token))| {
-            let is_plausible = Lifetime::from(&token).is_plausible(now);
-            (is_plausible, token.expires_at, data_key)
-        })
-        .collect();
-    by_expiry.sort();
-    let surplus = by_expiry.len().saturating_sub(MAX_KEYS.get());
-    let mut remove = Vec::new();
-    for (place, (_, expires_at, data_key)) in by_expiry.into_iter().enumerate() {
-        if place < surplus || expires_at <= now {
-            set.remove(&data_key);
-            if before.contains(&data_key) {
-                remove.push(data_key);
+    let mut remove: Vec<String> = Vec::new();
+    let mut make_room = |held: &mut BTreeMap<String, (Lifetime, usize)>,
+                         bytes: &mut usize,
+                         goes: fn(Lifetime, Timestamp) -> bool| {
+        held.retain(|data_key, (lifetime, size)| {
+            let goes = goes(*lifetime, now);
+            if goes {
+                *bytes -= *size;
+                remove.push(data_key.clone());
             }
+            !goes
+        });
+    };
+    make_room(&mut held, &mut bytes, |lifetime, now| {
+        lifetime.expires_at <= now
+    });
+    let (mut set, mut refused) = (BTreeMap::new(), Vec::new());
+    for (key, token) in tokens {
+        let (data_key, lifetime) = (data_key(key), Lifetime::from(token));
+        if token.expires_at <= now {
+            continue;
         }
+        let old = held.get(&data_key).copied();
+        if old.is_some_and(|(old, _)| !lifetime.supersedes(old, now)) {
+            continue;
+        }
+        let value = encode(key, token);
+        let size = data_key.len() + value.expose_secret().len();
+        let old_size = old.map_or(0, |(_, size)| size);
+        let fits = |held: &BTreeMap<String, _>, bytes: usize| {
+            old.is_some() || held.len() < room.max_keys && bytes + size <= room.max_bytes
+        };
+        if !fits(&held, bytes) {
+            make_room(&mut held, &mut bytes, |lifetime, now| {
+                !lifetime.is_plausible(now)
+            });
+        }
+        if !fits(&held, bytes) {
+            refused.push(key.clone());
+            continue;
+        }
+        bytes = bytes - old_size.min(bytes) + size;
+        held.insert(data_key.clone(), (lifetime, size));
+        set.insert(data_key, value);
     }
     if set.is_empty() {
-        return StoreChanges::default();
+        return (StoreChanges::default(), refused);
     }
-    StoreChanges { set, remove }
+    remove.retain(|data_key| !set.contains_key(data_key));
+    (StoreChanges { set, remove }, refused)
 }
 
 /// The tokens that a replica holds and the store lacks, because another client deleted or edited it.
 /// Where the store has a token of the key, only a later expiry counts: otherwise two replicas with
 /// different tokens would write by turns.
 pub fn lacking(
-    stored: &BTreeMap<TokenKey, Lifetime>,
+    stored: &BTreeMap<&TokenKey, Lifetime>,
     held: impl IntoIterator<Item = (TokenKey, Token)>,
     now: Timestamp,
 ) -> BTreeMap<TokenKey, Token> {

@@ -1,6 +1,7 @@
-//! A pod, as far as it decides: the [view](pod) of it, the one decision ([`plan`]), and what the
-//! leader makes of that for a stored pod ([`standing`]).
+//! A pod, as far as it decides: the [view](pod) of it, whether its [claim] on the pull Secret counts,
+//! the one decision ([`plan`]), and what the leader makes of that for a stored pod ([`standing`]).
 
+pub mod claim;
 mod lists;
 pub(crate) mod object;
 pub mod plan;

@@ -4,13 +4,14 @@
 //! pods, so both answer alike. [`plan`] is total: it refuses no pod. It does not look anything up
 //! either: it asks for a [`Fact`] that it needs, and the caller asks again with the answer.
 
+pub use super::claim::NamespaceFact;
+use super::claim::{SecretClaim, Unserved};
 use super::pod::{Pod, ReferenceList};
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::identity::{Access, Subject};
-use crate::image::Registry;
+use crate::pull_secret::MAX_REGISTRIES;
 use crate::rules::Verdict;
-use crate::selection::Wish;
 
 /// A pod in its namespace.
 #[derive(Clone, Copy, Debug)]
@@ -33,37 +34,6 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// The state of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NamespaceFact {
-    /// It exists, with this wish.
-    Active(Wish),
-    /// It is being deleted: the API server creates nothing in it.
-    Terminating(Wish),
-    /// It does not exist.
-    Missing,
-    /// The API server did not answer in time.
-    Unknown,
-}
-
-impl NamespaceFact {
-    /// Whether a pull Secret is to be in the namespace: not if it opted out, is being deleted or
-    /// does not exist.
-    pub fn admits_secret(self) -> bool {
-        matches!(self, Self::Active(Wish::None | Wish::In) | Self::Unknown)
-    }
-
-    /// The wish that the namespace's label states. [`Wish::In`] for an unknown namespace: a
-    /// reference too many does no harm, and a missing one cannot be added later.
-    pub fn wish(self) -> Wish {
-        match self {
-            Self::Active(wish) | Self::Terminating(wish) => wish,
-            Self::Missing => Wish::None,
-            Self::Unknown => Wish::In,
-        }
-    }
-}
-
 /// Whether a ServiceAccount lets its pods name the pull Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountFact {
@@ -77,8 +47,6 @@ pub enum AccountFact {
 /// The surroundings of a pod, as far as the caller knows them.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// Whether the API server asks the webhook about this namespace. It does not for our own.
-    pub is_asked: bool,
     /// The namespace; `None` if the caller has not looked it up.
     pub namespace: Option<NamespaceFact>,
     /// The pod's ServiceAccount; `None` if the caller has not looked it up.
@@ -118,7 +86,7 @@ pub enum Skip {
     OptedOut,
     /// The namespace does not exist, so no API server sent the review.
     NamespaceMissing,
-    /// The API server does not ask about the namespace, and the pod does not name the pull Secret.
+    /// The configuration leaves the namespace out, or it is our own.
     NamespaceExempt,
 }
 
@@ -185,6 +153,7 @@ impl Plan {
     #[must_use]
     pub fn settle(mut self, late: Option<Cause>) -> Self {
         if let Some(cause) = late {
+            self.causes.retain(|known| *known != cause);
             self.causes.insert(0, cause);
         }
         // A malformed Secret breaks every pull of a pod that names it.
@@ -208,13 +177,8 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
     if pod.is_mirror() {
         return Ok(Plan::skip(Skip::MirrorPod));
     }
-    if pod.registries().next().is_none() {
+    if pod.registries().is_empty() {
         return Ok(Plan::skip(Skip::NoEcrImage));
-    }
-    // No wish of the namespace admits more than this one.
-    let wish = facts.namespace.map_or(Wish::In, NamespaceFact::wish);
-    if !config.selection.admits(pod.wish(), wish) {
-        return Ok(Plan::skip(Skip::OptedOut));
     }
     let list = pod.reference_list(&config.secret.name);
     let reference = match list {
@@ -223,44 +187,51 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
         ReferenceList::Absent => PullReference::Create,
         ReferenceList::Present => PullReference::Append,
     };
-    match facts.namespace.ok_or(Fact::Namespace)? {
-        NamespaceFact::Missing => return Ok(Plan::skip(Skip::NamespaceMissing)),
+    // No other namespace admits more pods than one that is unknown.
+    let fact = facts.namespace.unwrap_or(NamespaceFact::Unknown);
+    match SecretClaim::Pods(pod.wish()).unserved(config, workload.namespace, fact) {
+        Some(Unserved::OptedOut) => return Ok(Plan::skip(Skip::OptedOut)),
+        Some(Unserved::Excluded) => return Ok(Plan::skip(Skip::NamespaceExempt)),
+        Some(Unserved::Missing) => return Ok(Plan::skip(Skip::NamespaceMissing)),
         // The API server creates no pod there, so the fact is stale and the pod gets its reference.
-        NamespaceFact::Terminating(_) => {
+        Some(Unserved::Terminating) => {
             return Ok(Plan::degraded(reference, Cause::NamespaceTerminating));
         }
-        NamespaceFact::Active(_) | NamespaceFact::Unknown => {}
+        None => {}
+    }
+    if facts.namespace.is_none() {
+        return Err(Fact::Namespace);
     }
     if reference == PullReference::Withheld {
         return Ok(Plan::degraded(reference, Cause::PodLacksReference));
     }
-    if reference != PullReference::Named {
-        if !facts.is_asked {
-            return Ok(Plan::skip(Skip::NamespaceExempt));
-        }
-        if facts.account.ok_or(Fact::Account)? == AccountFact::Restricted {
-            let cause = Cause::ServiceAccountRestricted;
-            return Ok(Plan::degraded(PullReference::Withheld, cause));
-        }
+    if reference != PullReference::Named
+        && facts.account.ok_or(Fact::Account)? == AccountFact::Restricted
+    {
+        let cause = Cause::ServiceAccountRestricted;
+        return Ok(Plan::degraded(PullReference::Withheld, cause));
     }
     Ok(granted(workload, reference, config))
 }
 
 /// Asks the rules about each registry of the pod.
 fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -> Plan {
-    let pod = workload.pod;
     let subject = workload.subject();
-    let mut registries: Vec<&Registry> = pod.registries().collect();
-    registries.sort_unstable();
-    registries.dedup();
+    let registries = workload.pod.registries();
     let mut grants = Vec::with_capacity(registries.len());
-    for registry in &registries {
+    for registry in registries {
         if let Verdict::Allow(identity) = config.rules.verdict(registry, subject) {
-            let registry = (*registry).clone();
+            let registry = registry.clone();
             grants.push(Access { registry, identity });
         }
     }
     let is_denied = grants.len() < registries.len();
+    grants.truncate(MAX_REGISTRIES);
+    let has_too_many = workload.pod.has_too_many_registries();
+    let causes = [
+        has_too_many.then_some(Cause::TooManyRegistries),
+        is_denied.then_some(Cause::DeniedByRule),
+    ];
     Plan {
         skip: None,
         reference: if grants.is_empty() {
@@ -269,7 +240,7 @@ fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -
             reference
         },
         grants,
-        causes: Vec::from_iter(is_denied.then_some(Cause::DeniedByRule)),
+        causes: causes.into_iter().flatten().collect(),
     }
 }
 

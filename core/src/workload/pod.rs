@@ -3,14 +3,20 @@
 //! [`Pod`] is a view. All other fields stay unread, so a field that this build does not know can
 //! neither break the decision nor get lost.
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
+use std::fmt;
 
-use super::lists::{self, Names};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use super::lists::{Containers, NameList, Names, Registries, Volumes};
 use super::object::object;
 use super::text::Text;
 use crate::image::Registry;
 use crate::selection::Wish;
+
+/// The bytes that are kept of a text. A name of Kubernetes has at most 253, so a longer one is as
+/// invalid as its beginning.
+const MAX_TEXT_BYTES: usize = 256;
 
 /// The part of a `v1.Pod` that decides.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,7 +39,12 @@ struct PodMetadata<'a> {
 /// The labels of a pod that decide.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Labels<'a> {
-    #[serde(borrow, default, rename = "ecr-pull-secrets.dev/inject")]
+    #[serde(
+        borrow,
+        default,
+        rename = "ecr-pull-secrets.dev/inject",
+        deserialize_with = "short"
+    )]
     inject: Option<Text<'a>>,
 }
 
@@ -49,21 +60,80 @@ pub struct Annotations {
 }
 
 /// The part of a pod's `spec` that decides.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default)]
 pub struct Spec<'a> {
-    #[serde(default, deserialize_with = "lists::names")]
     image_pull_secrets: Option<Names>,
-    #[serde(borrow, default)]
     service_account_name: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "lists::containers")]
-    containers: Option<Vec<Registry>>,
-    #[serde(default, deserialize_with = "lists::containers")]
-    init_containers: Option<Vec<Registry>>,
-    #[serde(default, deserialize_with = "lists::containers")]
-    ephemeral_containers: Option<Vec<Registry>>,
-    #[serde(default, deserialize_with = "lists::volumes")]
-    volumes: Option<Vec<Registry>>,
+    /// Registries of every field that names an image.
+    registries: Registries,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum SpecField {
+    ImagePullSecrets,
+    ServiceAccountName,
+    Containers,
+    InitContainers,
+    EphemeralContainers,
+    Volumes,
+    #[serde(other)]
+    Other,
+}
+
+/// All lists of images share one set of registries, so the fields are read by hand.
+impl<'de: 'a, 'a> Deserialize<'de> for Spec<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SpecFields;
+
+        impl<'de> Visitor<'de> for SpecFields {
+            type Value = Spec<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a pod's spec")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Spec<'de>, A::Error> {
+                let mut spec = Spec::default();
+                let mut seen = [false; SpecField::Other as usize];
+                while let Some(field) = fields.next_key()? {
+                    let is_repeated = seen.get_mut(field as usize);
+                    if is_repeated.is_some_and(|seen| std::mem::replace(seen, true)) {
+                        return Err(A::Error::custom("duplicate field in a pod's spec"));
+                    }
+                    match field {
+                        SpecField::ImagePullSecrets => {
+                            spec.image_pull_secrets = fields.next_value::<NameList>()?.0;
+                        }
+                        SpecField::ServiceAccountName => {
+                            let name: Option<Text<'_>> = fields.next_value()?;
+                            spec.service_account_name =
+                                name.map(|name| name.truncated(MAX_TEXT_BYTES));
+                        }
+                        SpecField::Containers
+                        | SpecField::InitContainers
+                        | SpecField::EphemeralContainers => {
+                            fields.next_value_seed(Containers(&mut spec.registries))?;
+                        }
+                        SpecField::Volumes => {
+                            fields.next_value_seed(Volumes(&mut spec.registries))?;
+                        }
+                        SpecField::Other => {
+                            fields.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(spec)
+            }
+        }
+
+        deserializer.deserialize_map(SpecFields)
+    }
+}
+
+fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text<'de>>, D::Error> {
+    let text = Option::<Text<'de>>::deserialize(deserializer)?;
+    Ok(text.map(|text| text.truncated(MAX_TEXT_BYTES)))
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -113,25 +183,34 @@ impl Pod<'_> {
             spec: self.spec.map(|spec| Spec {
                 image_pull_secrets: spec.image_pull_secrets,
                 service_account_name: owned(spec.service_account_name),
-                containers: spec.containers,
-                init_containers: spec.init_containers,
-                ephemeral_containers: spec.ephemeral_containers,
-                volumes: spec.volumes,
+                registries: spec.registries,
             }),
         }
     }
 
-    /// The private registries of every field that names an image, in no order, maybe repeated.
-    pub(super) fn registries(&self) -> impl Iterator<Item = &Registry> {
-        let lists = self.spec.iter().flat_map(|spec| {
-            [
-                &spec.containers,
-                &spec.init_containers,
-                &spec.ephemeral_containers,
-                &spec.volumes,
-            ]
-        });
-        lists.flatten().flatten()
+    /// The private registries of every field that names an image, sorted, each once. At most one more
+    /// than a pull Secret has room for.
+    pub(super) fn registries(&self) -> &[Registry] {
+        let spec = self.spec.as_ref();
+        spec.map_or(&[], |spec| spec.registries.as_slice())
+    }
+
+    /// Whether the pod has images of more private registries than a pull Secret has room for.
+    pub fn has_too_many_registries(&self) -> bool {
+        let spec = self.spec.as_ref();
+        spec.is_some_and(|spec| spec.registries.are_too_many())
+    }
+
+    /// Forgets every name in `imagePullSecrets` but this one. A review can have 7 MiB of names, and
+    /// may wait for seconds.
+    pub fn forget_other_names(&mut self, secret: &str) {
+        let names = self
+            .spec
+            .as_mut()
+            .and_then(|spec| spec.image_pull_secrets.as_mut());
+        if let Some(names) = names {
+            names.forget_others(secret);
+        }
     }
 
     /// The pod's ServiceAccount. The API server fills it in before it calls the webhook.
@@ -162,7 +241,7 @@ impl Pod<'_> {
     }
 
     /// The wish that the pod's own label states.
-    pub(super) fn wish(&self) -> Wish {
+    pub fn wish(&self) -> Wish {
         let labels = self
             .metadata
             .as_ref()

@@ -1,8 +1,11 @@
 //! What the leader does about a stored pod, from the same plan as admission's.
 
 use super::plan::{Fact, Facts, PullReference, Workload, plan};
+use super::pod::Pod;
 use crate::config::Config;
 use crate::identity::Access;
+use crate::image::Registry;
+use crate::selection::Wish;
 
 /// How far a stored pod is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,18 @@ pub fn standing(
         PullReference::Named => PodStanding::Served(plan.grants),
         PullReference::Withheld => PodStanding::Fine,
     })
+}
+
+/// What a stored pod that names a pull Secret wants of it: the wish of its own label, and the
+/// registries of its images, in no order, maybe repeated. Configuration, rules and namespace may
+/// deny them. `None` if the pod wants none.
+pub fn wanted<'a>(
+    pod: &'a Pod<'_>,
+    phase: PodPhase,
+) -> Option<(Wish, impl Iterator<Item = &'a Registry>)> {
+    let wish = pod.wish();
+    (phase != PodPhase::Ended && wish != Wish::Out && !pod.is_mirror())
+        .then(|| (wish, pod.registries().iter()))
 }
 
 #[cfg(test)]

@@ -36,6 +36,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 impl Text<'_> {
+    /// The text without what follows after this many bytes.
+    #[must_use]
+    pub fn truncated(self, most: usize) -> Self {
+        let end = self.floor_char_boundary(most);
+        Text(match self.0 {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+            Cow::Owned(mut text) => {
+                text.truncate(end);
+                text.shrink_to_fit();
+                Cow::Owned(text)
+            }
+        })
+    }
+
     /// The same text, borrowed from nothing.
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))
@@ -53,6 +67,19 @@ impl Deref for Text<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn truncated_text_takes_no_memory_for_the_rest() {
+        let escaped = format!("\"\\u00e9{}\"", "x".repeat(10_000));
+        let text: Text<'_> = serde_json::from_str(&escaped).unwrap();
+        let Cow::Owned(kept) = text.truncated(10).0 else {
+            panic!("copied");
+        };
+        assert_eq!(kept, "\u{e9}xxxxxxxx");
+        assert!(kept.capacity() < 100, "{}", kept.capacity());
+        assert_eq!(&*Text(Cow::Borrowed("\u{e9}b")).truncated(1), "");
+        assert_eq!(&*Text(Cow::Borrowed("ab")).truncated(5), "ab");
+    }
 
     #[test]
     fn text_is_copied_only_for_an_escape() {

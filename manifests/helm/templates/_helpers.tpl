@@ -6,15 +6,44 @@ second installation in one cluster would conflict with the first.
 {{/* The name of the pull Secrets, which RBAC and the guards refer to. The default is the program's. */}}
 {{- define "ecr-pull-secrets.secretName" -}}
 {{- $name := dig "secret" "name" "ecr-registry-credentials" .Values.config -}}
-{{- if has $name (list (include "ecr-pull-secrets.tlsName" .) (include "ecr-pull-secrets.storeName" .)) -}}
+{{- if or (eq $name (include "ecr-pull-secrets.tlsName" .)) (has $name (include "ecr-pull-secrets.storeNames" . | fromJsonArray)) -}}
 {{- fail (printf "config.secret.name: %s is the name of one of our own Secrets; choose another" $name) -}}
 {{- end -}}
 {{- $name -}}
 {{- end }}
 
-{{/* The token store: one Secret in our own namespace. */}}
-{{- define "ecr-pull-secrets.storeName" -}}
-ecr-pull-secrets-tokens
+{{/*
+The configuration, with the value webhook.excludedNamespaces of earlier charts in its new field. The program asks this list in
+every loop, and the webhook's namespaceSelector is rendered from it.
+*/}}
+{{- define "ecr-pull-secrets.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- with .Values.webhook.excludedNamespaces -}}
+{{- if dig "scope" "excludedNamespaces" "" $config -}}
+{{- fail "webhook.excludedNamespaces is now config.scope.excludedNamespaces: remove the old value" -}}
+{{- end -}}
+{{- $config = mergeOverwrite $config (dict "scope" (dict "excludedNamespaces" .)) -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* The namespaces whose pods the API server does not ask about, as a JSON list. The default is the program's. */}}
+{{- define "ecr-pull-secrets.excludedNamespaces" -}}
+{{- $config := include "ecr-pull-secrets.config" . | fromYaml -}}
+{{- $default := list "kube-system" "kube-public" "kube-node-lease" -}}
+{{- prepend (dig "scope" "excludedNamespaces" $default $config) .Release.Namespace | uniq | toJson -}}
+{{- end }}
+
+{{/*
+The token store: Secrets in our own namespace, as a JSON list of their names. RBAC and the guard name all of them; the program
+creates the second and all further ones only if the first is full. It has the same list (core/src/token/shards.rs).
+*/}}
+{{- define "ecr-pull-secrets.storeNames" -}}
+{{- $names := list "ecr-pull-secrets-tokens" -}}
+{{- range $number := untilStep 1 8 1 -}}
+{{- $names = append $names (printf "ecr-pull-secrets-tokens-%d" $number) -}}
+{{- end -}}
+{{- $names | toJson -}}
 {{- end }}
 
 {{/* CA and serving certificate: one Secret in our own namespace. */}}
@@ -40,6 +69,11 @@ ecr-pull-secrets-tls
 {{/* "yes" if missed pods are deleted, so that their controllers re-create them, otherwise empty. */}}
 {{- define "ecr-pull-secrets.recreatesPods" -}}
 {{- if dig "repair" "recreatePods" false .Values.config }}yes{{ end -}}
+{{- end }}
+
+{{/* "yes" with the guard of every other write. The value is absent after an upgrade with --reuse-values. */}}
+{{- define "ecr-pull-secrets.guardsRest" -}}
+{{- with .Values.guard }}{{ if .rest }}yes{{ end }}{{ end -}}
 {{- end }}
 
 {{/* The user name of our account in an admission request. */}}

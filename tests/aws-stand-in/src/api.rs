@@ -19,10 +19,11 @@ use crate::{
     calls::CallKey,
     clock, ecr, encoding,
     faults::{Effects, Subject},
+    hostile,
     identity::{Principal, account_of},
     server::Reset,
     sigv4::Signable,
-    spec::{Action, Fault},
+    spec::{Action, Fault, REDIRECTED},
     state::{Shared, State as Everything},
     sts,
     wire::{ApiError, Protocol, answer},
@@ -52,6 +53,14 @@ pub(crate) async fn call(
     Extension(reset): Extension<Reset>,
     request: axum::extract::Request,
 ) -> Response {
+    if request.uri().path() == REDIRECTED {
+        let redirected = CallKey {
+            principal: "unknown".to_owned(),
+            region: "-".to_owned(),
+            action: "Redirected".to_owned(),
+        };
+        shared.lock().calls.arrived(&redirected);
+    }
     if request.method() != Method::POST {
         return (StatusCode::NOT_FOUND, "ECR and STS answer only POST\n").into_response();
     }
@@ -82,13 +91,14 @@ pub(crate) async fn call(
     state.calls.ended(&key, result.is_ok());
     drop(state);
 
-    let mut response = match result {
-        Ok(body) if effects.malformed => {
+    let mut response = match (result, effects.hostile) {
+        (Ok(body), Some(kind)) => hostile::answer(kind, call.protocol, &body, &call.quoted()),
+        (Ok(body), None) if effects.malformed => {
             let half = body.get(..body.len() / 2).unwrap_or_default().to_owned();
             answer(call.protocol, StatusCode::OK, half)
         }
-        Ok(body) => answer(call.protocol, StatusCode::OK, body),
-        Err(error) => error.into_response(call.protocol),
+        (Ok(body), None) => answer(call.protocol, StatusCode::OK, body),
+        (Err(error), _) => error.into_response(call.protocol),
     };
     // AWS clients correct their clock by this header.
     if let Ok(date) = HeaderValue::from_str(&clock::http_date(now)) {
@@ -160,6 +170,11 @@ impl Call {
         };
         call.region = call.named_region();
         call
+    }
+
+    /// The request in one line, with everything in it, as a hostile refusal quotes it.
+    fn quoted(&self) -> String {
+        hostile::quoted(&self.parts, &self.body)
     }
 
     fn signable(&self) -> Signable<'_> {

@@ -4,7 +4,7 @@ use std::mem;
 
 use crate::{
     identity::Principal,
-    spec::{Action, Fault, FaultRule},
+    spec::{Action, Fault, FaultRule, HostileAnswer},
 };
 
 /// The rules in force, the widest first.
@@ -29,6 +29,7 @@ pub(crate) struct Effects {
     pub(crate) refusal: Option<Fault>,
     pub(crate) empty: bool,
     pub(crate) malformed: bool,
+    pub(crate) hostile: Option<HostileAnswer>,
     pub(crate) lifetime: Option<i64>,
     pub(crate) stated_lifetime: Option<i64>,
     pub(crate) no_expiry: bool,
@@ -88,6 +89,7 @@ impl Effects {
             }
             Fault::Empty => self.empty = true,
             Fault::Malformed => self.malformed = true,
+            Fault::Hostile { answer } => self.hostile = Some(*answer),
         }
     }
 }

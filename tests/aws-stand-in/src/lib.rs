@@ -11,6 +11,9 @@
 //!   be limited to one region. An unsigned call (`AssumeRoleWithWebIdentity`) names no region; use the endpoint
 //!   `http://…/in/REGION/` for it.
 //!
+//! Container credentials and instance metadata have no fixed address here: `http://…/credentials/NAME` and
+//! `http://…/metadata/NAME/` are their endpoints, and NAME takes the part of the region.
+//!
 //! The stand-in never logs a credential. `GET /admin/secrets` is the only way to read one back, so that a test can
 //! search the output of other programs for it.
 
@@ -26,8 +29,10 @@ mod ecr_host;
 mod encoding;
 mod faults;
 mod glob;
+mod hostile;
 mod identity;
 mod image;
+mod metadata;
 mod oci_layout;
 mod policy;
 mod registry;

@@ -4,7 +4,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, put},
+};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -15,7 +19,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{admin, api, client::Client, registry, state::Shared};
+use crate::{admin, api, client::Client, metadata, registry, state::Shared};
 
 /// A handler's way to reset the connection of its request. In the request's extensions.
 #[derive(Clone)]
@@ -67,6 +71,17 @@ fn router(state: Shared) -> Router {
         .route("/v2", get(registry::ping))
         .route("/v2/", get(registry::ping))
         .route("/v2/{*path}", get(registry::object))
+        .route("/credentials/{name}", get(metadata::container))
+        .nest(
+            "/metadata/{name}/latest",
+            Router::new()
+                .route("/api/token", put(metadata::token))
+                .route("/meta-data/iam/security-credentials/", get(metadata::role))
+                .route(
+                    "/meta-data/iam/security-credentials/{role}",
+                    get(metadata::instance),
+                ),
+        )
         .fallback(api::call)
         .with_state(state)
 }

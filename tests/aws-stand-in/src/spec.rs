@@ -47,7 +47,48 @@ pub enum Fault {
     Empty,
     /// HTTP 200 with a truncated body.
     Malformed,
+    /// An answer that no service of AWS gives, with the credentials of the real answer in it.
+    Hostile {
+        /// Kind of answer.
+        answer: HostileAnswer,
+    },
 }
+
+/// What is wrong with a hostile answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostileAnswer {
+    /// The connection ends in the middle of the body.
+    Truncated,
+    /// The body is complete and no parser takes it.
+    Garbage,
+    /// HTTP 307 to [`REDIRECTED`], with the credentials in the address.
+    Redirect,
+    /// A page of HTML.
+    Html,
+    /// HTTP 200 without a body.
+    Blank,
+    /// The real answer with 8 MiB of white space.
+    Huge,
+    /// A refusal whose message quotes the request and the real answer.
+    Quoting,
+}
+
+impl HostileAnswer {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Truncated,
+        Self::Garbage,
+        Self::Redirect,
+        Self::Html,
+        Self::Blank,
+        Self::Huge,
+        Self::Quoting,
+    ];
+}
+
+/// The path that [`HostileAnswer::Redirect`] leads to. The counts have its requests under the action `Redirected`.
+pub const REDIRECTED: &str = "/redirected";
 
 /// The action that a fault can be limited to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +100,10 @@ pub enum Action {
     AssumeRoleWithWebIdentity,
     /// Not an action of AWS: every request to the registry under `/v2/`.
     Pull,
+    /// Not an action of AWS: container credentials under `/credentials/NAME`. The name counts as region.
+    ContainerCredentials,
+    /// Not an action of AWS: instance metadata under `/metadata/NAME/`. The name counts as region.
+    InstanceMetadata,
 }
 
 impl Action {
@@ -70,6 +115,8 @@ impl Action {
             Self::AssumeRole => "AssumeRole",
             Self::AssumeRoleWithWebIdentity => "AssumeRoleWithWebIdentity",
             Self::Pull => "Pull",
+            Self::ContainerCredentials => "ContainerCredentials",
+            Self::InstanceMetadata => "InstanceMetadata",
         }
     }
 }

@@ -82,6 +82,14 @@ impl Cluster {
         assert_eq!(answer["ok"], true, "{command}: {answer}");
     }
 
+    /// Process of the control plane, the parent of all its components.
+    #[allow(dead_code, reason = "the benchmarks use it")]
+    pub fn process(&self) -> u32 {
+        let child = self.child.lock().unwrap();
+        let (child, ..) = child.as_ref().expect("the control plane runs");
+        child.id()
+    }
+
     /// Stops the control plane and waits until it has ended.
     pub fn stop(&self) {
         if let Some((mut child, stdin, _)) = self.child.lock().unwrap().take() {

@@ -12,6 +12,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use super::launch::Launch;
 use super::namespace::Namespace;
 use super::replica::Replica;
 use super::tools::{root, run, tool};
@@ -113,11 +114,15 @@ impl Installation {
 
     /// Starts a replica, which the API server does not call.
     pub fn replica(&self, name: &str) -> Replica {
+        self.launch(name).start()
+    }
+
+    /// A replica that is about to start.
+    pub fn launch(&self, name: &str) -> Launch {
         let name = format!("{}-{name}", self.namespace.name);
         self.world
             .replica(&name)
             .kubeconfig(self.kubeconfig.path())
             .env("ECR_PULL_SECRETS_NAMESPACE", &self.namespace.name)
-            .start()
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use super::memory::MemoryGroup;
 use super::replica::Replica;
 use super::tools::tool;
 
@@ -23,7 +24,10 @@ pub struct Launch {
     pub(super) config: String,
     pub(super) environment: Vec<(String, String)>,
     pub(super) log_level: &'static str,
+    pub(super) log_format: &'static str,
     pub(super) max_open_files: Option<u32>,
+    /// The file that moves the process into a control group.
+    pub(super) group: Option<PathBuf>,
 }
 
 impl Launch {
@@ -58,9 +62,21 @@ impl Launch {
         self
     }
 
+    /// Sets level and format of the log.
+    pub fn log(mut self, level: &'static str, format: &'static str) -> Self {
+        (self.log_level, self.log_format) = (level, format);
+        self
+    }
+
     /// Limits the open files of the process, sockets included.
     pub fn max_open_files(mut self, files: u32) -> Self {
         self.max_open_files = Some(files);
+        self
+    }
+
+    /// Limits the memory of the process.
+    pub fn memory(mut self, group: &MemoryGroup) -> Self {
+        self.group = Some(group.entry());
         self
     }
 
@@ -77,6 +93,10 @@ impl Launch {
             let script = format!("ulimit -n {files} && exec \"$@\"");
             command.args(["/bin/sh", "-c", &script, "sh"]);
         }
+        if let Some(group) = &self.group {
+            let script = format!("echo $$ > {} && exec \"$@\"", group.display());
+            command.args(["/bin/sh", "-c", &script, "sh"]);
+        }
         command.arg(binary()).arg("serve");
         command.arg("--config").arg(config);
         command.arg("--kubeconfig").arg(&self.kubeconfig);
@@ -85,7 +105,8 @@ impl Launch {
         if let Some(certificates) = &self.certificates {
             command.arg("--certificate-dir").arg(certificates);
         }
-        command.args(["--log-level", self.log_level, "--log-format", "json"]);
+        command.args(["--log-level", self.log_level]);
+        command.args(["--log-format", self.log_format]);
         command
             .env_clear()
             .env("AWS_EC2_METADATA_DISABLED", "true")

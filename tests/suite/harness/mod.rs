@@ -13,10 +13,12 @@ pub mod installation;
 mod interrupt;
 mod kubeconfig;
 pub mod launch;
+pub mod memory;
 pub mod namespace;
 pub mod recorder;
 pub mod replica;
 pub mod review;
+pub mod tenant;
 pub mod tools;
 pub mod world;
 

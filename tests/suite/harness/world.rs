@@ -120,7 +120,9 @@ impl World {
             config: self.options.config.clone(),
             environment,
             log_level: self.options.log_level,
+            log_format: "json",
             max_open_files: None,
+            group: None,
         }
     }
 

@@ -22,7 +22,7 @@ trials!(
     namespace_gets_registries_of_matching_entries,
     older_namespace_is_provisioned_too,
     later_label_counts,
-    opted_out_namespace_gets_nothing_before_opting_in,
+    configuration_wins_over_the_opt_out_label,
     denied_registry_is_omitted_and_logged,
     terminating_namespace_is_left_alone,
     our_own_namespace_gets_nothing,
@@ -147,14 +147,9 @@ async fn later_label_counts(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn opted_out_namespace_gets_nothing_before_opting_in(world: Arc<World>) -> Outcome {
-    const INJECT: &str = "ecr-pull-secrets.dev/inject";
-    let labels = json!({ "provision": "yes", INJECT: "false" });
+async fn configuration_wins_over_the_opt_out_label(world: Arc<World>) -> Outcome {
+    let labels = json!({ "provision": "yes", "ecr-pull-secrets.dev/inject": "false" });
     let namespace = namespace(&world, "label-3", labels).await;
-    passes(&world, "fence-4").await;
-    assert!(namespace.secret().await.is_none());
-    let labels = json!({ "labels": { INJECT: null } });
-    change(&world, &namespace.name, labels).await;
     opens(&namespace, &ALL).await;
     Ok(())
 }

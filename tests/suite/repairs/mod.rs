@@ -1,5 +1,5 @@
-//! Repair of pods that admission missed and of lost Secrets, and clean-up of unused ones: in a cluster
-//! of its own, whose replicas come and go, and with them their configuration.
+//! Repair of pods that admission missed and of lost Secrets, clean-up of unused ones, and what wants a
+//! Secret at all: in a cluster of its own, whose replicas come and go, and with them their configuration.
 
 mod cleanup;
 mod logs;
@@ -8,6 +8,7 @@ mod recreate;
 mod secrets;
 mod site;
 mod tokens;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub fn run(arguments: &Arguments) -> bool {
         secrets::trials(),
         cleanup::trials(),
         tokens::trials(),
+        wanted::trials(),
     ];
     let mut failed = fail(arguments, Some(1), trials);
     if let Some(site) = SITE.get() {

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::site::{Site, logged, refused, set_status};
 use crate::frame::trials;
 use crate::harness::launch::free_address;
-use crate::harness::namespace::{Namespace, pod};
+use crate::harness::namespace::{Namespace, SECRET, pod};
 use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 
@@ -155,6 +155,11 @@ async fn follower_renews_what_the_leader_cannot(site: Arc<Site>) -> Outcome {
     let answer = review::answer(&other, &request).await;
     assert_eq!(review::warnings(&answer), "");
     let first = namespace.assert_opens().await;
+    // The API server calls neither replica.
+    let mut naming = pod("pod", &namespace.image("app"));
+    naming["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
+    naming["spec"]["schedulerName"] = json!("none");
+    namespace.create::<Pod>(naming).await?;
     let next = eventually("the next token", LONG, || async {
         let secret = namespace.secret().await?;
         let host = namespace.host();

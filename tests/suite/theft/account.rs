@@ -51,11 +51,16 @@ impl Account {
     }
 
     /// Our ServiceAccount as if cluster-admin were bound to it.
+    pub fn ours_with_every_right(world: &World) -> Self {
+        Self::with_every_right(world, OURS)
+    }
+
+    /// The same of an installation in this namespace.
     ///
     /// A real binding would disturb concurrent tests. Instead an administrator impersonates our user,
     /// which is all that the guards check, with a group that has every right.
-    pub fn ours_with_every_right(world: &World) -> Self {
-        let user = service_account(OURS, OURS);
+    pub fn with_every_right(world: &World, namespace: &str) -> Self {
+        let user = service_account(namespace, OURS);
         let headers = vec![
             ("impersonate-user", user.clone()),
             ("impersonate-group", "system:masters".to_owned()),

@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use super::request::{
-    EVENTS, NOTHING_ELSE, REGISTRATION, REST, Request, Row, SECRETS, Verdict, apply, delete, get,
+    EVENTS, LEASE, REGISTRATION, REST, Request, Row, SECRETS, Verdict, apply, delete, get,
     json_patch, merge_patch, post, strategic_patch,
 };
 use super::scene::Scene;
@@ -26,8 +26,14 @@ pub fn guards() -> Vec<Row> {
     let mut rows = vec![
         get("list all guards", &policies).no_right(Verdict::Allowed),
         get("list all bindings", &bindings).no_right(Verdict::Allowed),
+        get(
+            "read a guard that is not installed",
+            &format!("{policies}/{REST}"),
+        )
+        .no_right(Verdict::Refused(404, "not found")),
+        post("a policy of our own", &policies, policy()).no_right(Verdict::Allowed),
     ];
-    for guard in [SECRETS, REGISTRATION, EVENTS, REST] {
+    for guard in [SECRETS, REGISTRATION, EVENTS, LEASE] {
         let policy = format!("{policies}/{guard}");
         let binding = format!("{bindings}/{guard}");
         let ignore = json!({ "spec": { "failurePolicy": "Ignore" } });
@@ -55,7 +61,7 @@ pub fn identities(scene: &Scene) -> Vec<Row> {
             "kind": "TokenRequest",
             "spec": {},
         });
-        post(attempt, &path, body).no_right(nothing_else())
+        post(attempt, &path, body).further_right(Verdict::Allowed)
     };
     let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let masters = Verdict::Refused(403, "system:masters");
@@ -81,7 +87,7 @@ pub fn identities(scene: &Scene) -> Vec<Row> {
             signing(Some("system:masters")),
         )
         .no_right(masters),
-        post("certificate of a user", requests, signing(None)).no_right(nothing_else()),
+        post("certificate of a user", requests, signing(None)).further_right(Verdict::Allowed),
         post(
             "TokenReview",
             "/apis/authentication.k8s.io/v1/tokenreviews",
@@ -147,7 +153,7 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
             &pods,
             object("v1", "Pod", "q", json!({ "spec": spec })),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         post(
             "a Deployment",
             &format!("/apis/apps/v1/namespaces/{}/deployments", scene.victim),
@@ -161,7 +167,7 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
                 } }),
             ),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         get("read pods", "/api/v1/pods").allowed(),
         get("read a pod's log", &format!("{pod}/log")).no_right(Verdict::Allowed),
         Request::new(
@@ -171,40 +177,42 @@ pub fn workloads(scene: &Scene) -> Vec<Row> {
         )
         // A connection has no dry run. No attempt here reaches a kubelet.
         .for_real()
-        .no_right(nothing_else()),
+        .further_right(Verdict::Refused(400, "does not have a host assigned")),
         strategic_patch(
             "ephemeral container",
             &format!("{pod}/ephemeralcontainers"),
             ephemeral,
         )
-        .no_right(nothing_else()),
-        strategic_patch("patch a pod", &pod, label.clone()).no_right(nothing_else()),
-        delete("delete a pod", &pod).no_right(nothing_else()),
-        delete("delete all pods", &pods).no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
+        strategic_patch("patch a pod", &pod, label.clone()).further_right(Verdict::Allowed),
+        delete("delete a pod", &pod).further_right(Verdict::Allowed),
+        delete("delete all pods", &pods).further_right(Verdict::Allowed),
         post(
             "evict a pod",
             &format!("{pod}/eviction"),
             object("policy/v1", "Eviction", "p", json!({})),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         strategic_patch(
             "patch our own Deployment",
             &format!("/apis/apps/v1/namespaces/{OURS}/deployments/{OURS}"),
             label,
         )
-        .no_right(nothing_else()),
-        get("proxy to a node", "/api/v1/nodes/n/proxy/pods").no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
+        get("proxy to a node", "/api/v1/nodes/n/proxy/pods")
+            .further_right(Verdict::Refused(404, "nodes \"n\" not found")),
+        // No such service: the client would retry for minutes where one has no endpoints.
         get(
             "proxy to a service",
-            &format!("/api/v1/namespaces/{OURS}/services/https:{OURS}:https/proxy/"),
+            &format!("/api/v1/namespaces/{OURS}/services/https:n:https/proxy/"),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Refused(404, "services \"n\" not found")),
         post(
             "a CustomResourceDefinition",
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
             custom_resource_definition(),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
     ]
 }
 
@@ -235,64 +243,60 @@ pub fn rights(scene: &Scene) -> Vec<Row> {
     let rich = format!("{namespace}/serviceaccounts/rich");
     let config_map = object("v1", "ConfigMap", "x", json!({}));
     vec![
-        post("a Role", &format!("{rbac}/roles"), role).no_right(nothing_else()),
+        post("a Role", &format!("{rbac}/roles"), role).further_right(Verdict::Allowed),
         post(
             "a RoleBinding",
             &format!("{rbac}/rolebindings"),
             bind("RoleBinding", "view"),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         post(
             "a ClusterRoleBinding to cluster-admin",
             &format!("{RBAC}/clusterrolebindings"),
             bind("ClusterRoleBinding", "cluster-admin"),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         json_patch(
             "widen our own ClusterRole",
             &format!("{RBAC}/clusterroles/{OURS}"),
             widen,
         )
-        .no_right(nothing_else()),
-        merge_patch("label a namespace", &namespace, label).no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
+        merge_patch("label a namespace", &namespace, label).further_right(Verdict::Allowed),
         post(
             "create a namespace",
             "/api/v1/namespaces",
             object("v1", "Namespace", "evil", json!({})),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         strategic_patch(
             "patch a ServiceAccount",
             &rich,
             json!({ "imagePullSecrets": [{ "name": "x" }] }),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         get("read a ServiceAccount", &rich).allowed(),
         post(
             "create a ConfigMap",
             &format!("{namespace}/configmaps"),
             config_map.clone(),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         apply(
             "apply a ConfigMap",
             &format!("{namespace}/configmaps/x"),
             config_map,
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         strategic_patch(
             "patch our own ConfigMap",
             &format!("/api/v1/namespaces/{OURS}/configmaps/{OURS}"),
             json!({ "data": { "config.yaml": "" } }),
         )
-        .no_right(nothing_else()),
+        .further_right(Verdict::Allowed),
         get("read a ConfigMap", &format!("{namespace}/configmaps/cm")).no_right(Verdict::Allowed),
         get("the API server's metrics", "/metrics").no_right(Verdict::Allowed),
     ]
-}
-
-fn nothing_else() -> Verdict {
-    Verdict::Guard(REST, NOTHING_ELSE)
 }
 
 fn object(api_version: &str, kind: &str, name: &str, mut fields: Value) -> Value {
@@ -300,6 +304,26 @@ fn object(api_version: &str, kind: &str, name: &str, mut fields: Value) -> Value
     fields["kind"] = json!(kind);
     fields["metadata"] = json!({ "name": name });
     fields
+}
+
+/// A policy that makes every write fail, if it is bound.
+fn policy() -> Value {
+    let rule = json!({
+        "apiGroups": ["*"],
+        "apiVersions": ["*"],
+        "resources": ["*/*"],
+        "operations": ["*"],
+    });
+    let fields = json!({ "spec": {
+        "matchConstraints": { "resourceRules": [rule] },
+        "validations": [{ "expression": "false" }],
+    } });
+    object(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicy",
+        "theft",
+        fields,
+    )
 }
 
 fn signing(organization: Option<&str>) -> Value {

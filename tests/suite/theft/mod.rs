@@ -6,7 +6,9 @@
 //! only RBAC remains. The last two show that each row can fail: without its barrier the attempt succeeds.
 
 mod account;
+mod adoption;
 mod beyond;
+mod chosen;
 mod events;
 mod registration;
 mod request;
@@ -22,6 +24,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde_json::{Value, json};
 
 use self::account::{Account, Unguarded};
+use self::chosen::{CHOSEN_SECRETS, Chosen};
 use self::request::{Row, apply, get};
 use self::scene::{Scene, pull_secret};
 use self::second::Second;
@@ -34,6 +37,7 @@ trials!(
     list_by_our_name_holds_nothing_else,
     no_other_secret_can_be_written,
     no_other_type_or_key_is_accepted,
+    no_foreign_secret_becomes_ours,
     guards_admit_our_own_work,
     token_store_accepts_only_tokens,
     serving_certificate_accepts_nothing_else,
@@ -46,6 +50,8 @@ trials!(
     new_installation_is_guarded_too,
     no_further_right_is_granted,
     guards_hold_with_every_right_bound,
+    chosen_guard_denies_every_further_right,
+    annotated_adoption_is_enforced,
     rbac_alone_admits_what_guards_deny,
     controller_token_trick_is_denied,
 );
@@ -60,6 +66,10 @@ async fn no_other_secret_can_be_written(world: Arc<World>) -> Outcome {
 
 async fn no_other_type_or_key_is_accepted(world: Arc<World>) -> Outcome {
     judge(&world, secrets::shape).await
+}
+
+async fn no_foreign_secret_becomes_ours(world: Arc<World>) -> Outcome {
+    judge(&world, adoption::rows).await
 }
 
 async fn guards_admit_our_own_work(world: Arc<World>) -> Outcome {
@@ -133,6 +143,7 @@ fn every_row(scene: &Scene) -> Vec<Row> {
         secrets::write(scene),
         secrets::shape(scene),
         secrets::ours(scene),
+        adoption::rows(scene),
         shared::store(scene),
         shared::certificate(scene),
         shared::leases(),
@@ -151,6 +162,33 @@ async fn guards_hold_with_every_right_bound(world: Arc<World>) -> Outcome {
     let rows = every_row(Scene::get(&world).await);
     let account = Account::ours_with_every_right(&world);
     none(&account.wrong(&rows, |row| &row.with_every_right).await)
+}
+
+/// `guard.rest`: the second barrier also covers what RBAC refuses.
+async fn chosen_guard_denies_every_further_right(world: Arc<World>) -> Outcome {
+    let scene = Scene::get(&world).await;
+    let chosen = Chosen::get(&world).await;
+    let mut rows = Chosen::further_rights(every_row(scene));
+    rows.extend(Chosen::work(scene));
+    none(
+        &chosen
+            .account
+            .wrong(&rows, |row| &row.with_every_right)
+            .await,
+    )
+}
+
+/// `secret.adopt: annotated`: nothing but a user's annotation lets us label another owner's Secret.
+async fn annotated_adoption_is_enforced(world: Arc<World>) -> Outcome {
+    let scene = Scene::get(&world).await;
+    let chosen = Chosen::get(&world).await;
+    let rows = adoption::annotated(scene, CHOSEN_SECRETS);
+    none(
+        &chosen
+            .account
+            .wrong(&rows, |row| &row.with_every_right)
+            .await,
+    )
 }
 
 /// The first barrier without the second: RBAC admits everything that a guard denies.

@@ -7,8 +7,8 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
 use super::request::{
-    NOTHING_ELSE, REGISTRATION, REST, Row, Verdict, apply, delete, get, json_patch, merge_patch,
-    post, put_as_stored, strategic_patch,
+    REGISTRATION, Row, Verdict, apply, delete, get, json_patch, merge_patch, post, put_as_stored,
+    strategic_patch,
 };
 use super::scene::{OTHERS, Scene, WEBHOOKS};
 
@@ -300,7 +300,6 @@ fn other_verbs() -> Vec<Row> {
     let mut validating = configuration("yy");
     validating["kind"] = json!("ValidatingWebhookConfiguration");
     let neither = Verdict::Guard(REGISTRATION, NEITHER);
-    let rest = Verdict::Guard(REST, NOTHING_ELSE);
     vec![
         put_as_stored("PUT", &ours()).no_right(Verdict::Allowed),
         delete("delete", &ours()).no_right(neither.clone()),
@@ -319,7 +318,7 @@ fn other_verbs() -> Vec<Row> {
             "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
             validating,
         )
-        .no_right(rest),
+        .further_right(Verdict::Allowed),
     ]
 }
 

@@ -9,7 +9,9 @@ pub const SECRETS: &str = "ecr-pull-secrets-guard-secrets";
 pub const REGISTRATION: &str = "ecr-pull-secrets-guard-registration";
 /// Guard of events.
 pub const EVENTS: &str = "ecr-pull-secrets-guard-events";
-/// Guard of everything else.
+/// Guard of our Lease.
+pub const LEASE: &str = "ecr-pull-secrets-guard-lease";
+/// Guard of everything else, which an installation has only with `guard.rest`.
 pub const REST: &str = "ecr-pull-secrets-guard-rest";
 /// End of the only sentence of `REST`.
 pub const NOTHING_ELSE: &str = "and nothing else";
@@ -66,6 +68,8 @@ pub struct Row {
     pub with_every_right: Verdict,
     /// Verdict with our rights on an account that the guards do not bind.
     pub without_guards: Verdict,
+    /// Guard that denies it with every right and `guard.rest`, and the end of its sentence.
+    pub with_rest: Option<(&'static str, &'static str)>,
 }
 
 impl Request {
@@ -133,6 +137,12 @@ impl Request {
         self.row(Verdict::Rbac, granted, Verdict::Rbac)
     }
 
+    /// RBAC denies it. `granted` is the verdict if the right is bound to our account, unless the
+    /// installation has the guard of everything else.
+    pub fn further_right(self, granted: Verdict) -> Row {
+        self.no_right(granted).but_with_rest(REST, NOTHING_ELSE)
+    }
+
     /// RBAC admits it, and only the guard denies it.
     pub fn guarded(self, policy: &'static str, says: &'static str) -> Row {
         let denied = Verdict::Guard(policy, says);
@@ -151,6 +161,17 @@ impl Request {
             ours,
             with_every_right,
             without_guards,
+            with_rest: None,
+        }
+    }
+}
+
+impl Row {
+    /// With `guard.rest`, this guard denies it to an account with every right.
+    pub fn but_with_rest(self, policy: &'static str, says: &'static str) -> Self {
+        Self {
+            with_rest: Some((policy, says)),
+            ..self
         }
     }
 }

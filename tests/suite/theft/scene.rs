@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::account::Account;
-use super::request::{
-    EVENTS, REGISTRATION, REST, Row, SECRETS, apply, json_patch, merge_patch, post,
-};
-use super::shared::{self, STORE};
+use super::adoption::WISH;
+use super::request::{EVENTS, LEASE, REGISTRATION, Row, SECRETS, apply, json_patch, post};
+use super::shared::{self, LEASES, STORE};
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
@@ -47,6 +46,10 @@ pub struct Scene {
     pub foreign: String,
     /// The same after adoption.
     pub adopted: String,
+    /// The same as `foreign`, with a key beside the docker config.
+    pub wider: String,
+    /// The same as `foreign`, with the user's wish to have it adopted.
+    pub offered: String,
     /// A Secret with our name and label that is no pull Secret.
     pub opaque: String,
 }
@@ -69,6 +72,8 @@ impl Scene {
             owned: owned(world).await,
             foreign: foreign(world, json!({})).await,
             adopted: foreign(world, marks()).await,
+            wider: wider(world).await,
+            offered: foreign(world, json!({ "annotations": { WISH: "true" } })).await,
             opaque: opaque(world).await,
         }
     }
@@ -107,6 +112,28 @@ pub fn event(namespace: &str, speaker: &str) -> Value {
     })
 }
 
+/// An event in the API that the program uses.
+pub fn group_event(namespace: &str, speaker: &str) -> Value {
+    json!({
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": { "generateName": "event-", "namespace": namespace },
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": speaker,
+        "reportingInstance": "x",
+        "action": "a",
+        "reason": "r",
+        "regarding": {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "namespace": namespace,
+            "name": "x",
+        },
+        "note": "n",
+        "type": "Normal",
+    })
+}
+
 /// Label and annotation of everything that the program writes.
 pub fn marks() -> Value {
     json!({
@@ -132,15 +159,14 @@ async fn guards_are_in_force(world: &Arc<World>) {
     let secrets = format!("/api/v1/namespaces/default/secrets/{SECRET}");
     let registration = format!("{WEBHOOKS}/zz-ecr-pull-secrets");
     let none = json!([{ "op": "remove", "path": "/webhooks" }]);
-    let events = "/api/v1/namespaces/default/events";
-    let event = event("default", "kubelet");
-    let config_map = format!("/api/v1/namespaces/{OURS}/configmaps/{OURS}");
-    let label = json!({ "metadata": { "labels": { "x": "y" } } });
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let event = group_event("default", "kubelet");
+    let lease = format!("{LEASES}/default/leases/{OURS}");
     let probes = [
         apply("Secrets are guarded", &secrets, secret).guarded(SECRETS, ""),
         json_patch("the registration is guarded", &registration, none).guarded(REGISTRATION, ""),
         post("events are guarded", events, event).guarded(EVENTS, ""),
-        merge_patch("the rest is guarded", &config_map, label).guarded(REST, ""),
+        apply("leases are guarded", &lease, shared::lease(OURS)).guarded(LEASE, ""),
     ];
     for Row {
         request,
@@ -238,6 +264,15 @@ async fn owned(world: &Arc<World>) -> String {
     let edit = json!({ "metadata": { "ownerReferences": [owner], "finalizers": ["x.io/y"] } });
     owned.foreign_secret("another", edit).await;
     owned.name
+}
+
+async fn wider(world: &Arc<World>) -> String {
+    let wider = namespace(world).await;
+    let mut secret = pull_secret();
+    secret["metadata"] = json!({});
+    secret["data"]["k"] = json!("eA==");
+    wider.foreign_secret("another", secret).await;
+    wider.name
 }
 
 async fn foreign(world: &Arc<World>, metadata: Value) -> String {

@@ -12,14 +12,19 @@ use super::request::{Row, Verdict, apply, delete, lay_over, post, strategic_patc
 use super::secrets::{ACCOUNT, ANNOTATION, IMMUTABLE, LABEL, MARK, OWNER, path};
 use super::shared::{NO_TLS, OPAQUE, STORE, TLS, TLS_KEY, serving_certificate, token_store};
 use crate::harness::installation::Installation;
-use crate::harness::namespace::{Namespace, pod};
+use crate::harness::namespace::{Namespace, SECRET, pod};
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
 
 // Guards have no namespace: these are the names of the second ones.
 const SECRETS: &str = "second-guard-secrets";
-const REST: &str = "second-guard-rest";
-const PENDING: &str = "of a controller that re-creates them, and nothing else";
+const PODS: &str = "second-guard-pods";
+// Ends of its sentences.
+const PENDING: &str = "but Pending ones of a controller that re-creates them";
+const STARTED: &str = "deletes no pods that have started";
+const MISSED: &str = "with an ECR image and without a reference to their pull Secret";
+/// Image of a pod that needs the reference.
+const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/app:v1";
 
 /// An installation that has no guards at first.
 pub struct Second {
@@ -52,7 +57,7 @@ impl Second {
         let ownerless = format!("/api/v1/namespaces/{namespace}/pods/ownerless");
         for (request, guard) in [
             (apply("Secrets are guarded", &store, other), SECRETS),
-            (delete("the rest is guarded", &ownerless), REST),
+            (delete("pods are guarded", &ownerless), PODS),
         ] {
             eventually(&request.attempt, LIMIT, || async {
                 let answer = self.account.send(&request).await;
@@ -173,55 +178,109 @@ impl Second {
     pub async fn pods(&self) -> Vec<Row> {
         let owner = json!({ "metadata": { "name": "owner" } });
         let owner: ConfigMap = self.namespace().create(owner).await.expect("a ConfigMap");
-        for (name, controller, phase) in [
-            ("missed", Some(("ReplicaSet", true)), "Pending"),
-            ("running", Some(("ReplicaSet", true)), "Running"),
-            ("done", Some(("ReplicaSet", true)), "Succeeded"),
-            ("owned", Some(("ReplicaSet", false)), "Pending"),
-            ("of-a-job", Some(("Job", true)), "Pending"),
-            ("ownerless", None, "Pending"),
-        ] {
-            let mut object = pod(name, "x");
-            if let Some((kind, controller)) = controller {
-                // No such API exists, so that no controller and no garbage collector acts on it.
-                object["metadata"]["ownerReferences"] = json!([{
-                    "apiVersion": "example.com/v1",
-                    "kind": kind,
-                    "name": "owner",
-                    "uid": owner.metadata.uid,
-                    "controller": controller,
-                }]);
-            }
-            let _: Pod = self.namespace().create(object).await.expect("a pod");
-            let status = Patch::Merge(json!({ "status": { "phase": phase } }));
-            self.namespace()
-                .api::<Pod>()
-                .patch_status(name, &PatchParams::default(), &status)
-                .await
-                .expect("a phase");
-        }
+        let owned = |kind: &str, controller: bool| {
+            // No such API exists, so that no controller and no garbage collector acts on it.
+            json!({ "metadata": { "ownerReferences": [{
+                "apiVersion": "example.com/v1",
+                "kind": kind,
+                "name": "owner",
+                "uid": owner.metadata.uid,
+                "controller": controller,
+            }] } })
+        };
+        let missed = |overlay: Value| {
+            let mut object = owned("ReplicaSet", true);
+            object["spec"] = overlay;
+            object
+        };
+        let phase = |phase: &str| json!({ "phase": phase });
+        let statuses = |list: &str, restarts: u32, state: Value| {
+            json!({ list: [{
+                "name": "app",
+                "image": IMAGE,
+                "imageID": "",
+                "ready": false,
+                "restartCount": restarts,
+                "state": state,
+            }] })
+        };
+        let (waits, runs) = (
+            json!({ "waiting": { "reason": "ImagePullBackOff" } }),
+            json!({ "running": {} }),
+        );
+        let init = json!({ "initContainers": [{ "name": "app-init", "image": IMAGE }] });
+        let foreign = json!({ "containers": [{ "name": "app", "image": "x" }] });
+        let served = json!({ "imagePullSecrets": [{ "name": SECRET }] });
+        let other = json!({ "imagePullSecrets": [{ "name": "other" }] });
+        let mut crashes = statuses("containerStatuses", 3, waits.clone());
+        crashes["phase"] = json!("Pending");
         let all = format!("/api/v1/namespaces/{}/pods", self.namespace().name);
-        let one = |name: &str| format!("{all}/{name}");
-        let denied = || Verdict::Guard(REST, PENDING);
+        let mut rows = Vec::new();
+        for (name, overlay, status, says) in [
+            ("missed", missed(json!({})), json!({}), None),
+            ("with-other-reference", missed(other), json!({}), None),
+            (
+                "waits-for-image",
+                missed(json!({})),
+                statuses("containerStatuses", 0, waits),
+                None,
+            ),
+            (
+                "running",
+                missed(json!({})),
+                phase("Running"),
+                Some(PENDING),
+            ),
+            ("done", missed(json!({})), phase("Succeeded"), Some(PENDING)),
+            (
+                "owned",
+                owned("ReplicaSet", false),
+                json!({}),
+                Some(PENDING),
+            ),
+            ("of-a-job", owned("Job", true), json!({}), Some(PENDING)),
+            ("ownerless", json!({}), json!({}), Some(PENDING)),
+            (
+                "initializes",
+                missed(init),
+                statuses("initContainerStatuses", 0, runs),
+                Some(STARTED),
+            ),
+            ("crashes", missed(json!({})), crashes, Some(STARTED)),
+            ("foreign", missed(foreign), json!({}), Some(MISSED)),
+            ("served", missed(served), json!({}), Some(MISSED)),
+        ] {
+            self.create_pod(name, &overlay, status).await;
+            let request = delete(&format!("the pod {name}"), &format!("{all}/{name}"));
+            rows.push(match says {
+                None => request.allowed(),
+                Some(says) => request.guarded(PODS, says),
+            });
+        }
+        let missed = format!("{all}/missed");
         let label = json!({ "metadata": { "labels": { "x": "y" } } });
         let eviction = json!({
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": { "name": "missed" },
         });
-        let guarded = |attempt: &str, name: &str| -> Row {
-            delete(attempt, &one(name)).guarded(REST, PENDING)
-        };
-        vec![
-            delete("a Pending pod of a controller", &one("missed")).allowed(),
-            guarded("a Running pod", "running"),
-            guarded("a pod that is done", "done"),
-            guarded("a Pending pod with an owner that is no controller", "owned"),
-            guarded("a Pending pod of a Job", "of-a-job"),
-            guarded("a Pending pod without an owner", "ownerless"),
-            delete("all pods", &all).no_right(denied()),
-            post("evict", &format!("{}/eviction", one("missed")), eviction).no_right(denied()),
-            strategic_patch("patch", &one("missed"), label).no_right(denied()),
-        ]
+        rows.extend([
+            delete("all pods", &all).no_right(Verdict::Guard(PODS, PENDING)),
+            post("evict", &format!("{missed}/eviction"), eviction).further_right(Verdict::Allowed),
+            strategic_patch("patch", &missed, label).further_right(Verdict::Allowed),
+        ]);
+        rows
+    }
+
+    async fn create_pod(&self, name: &str, overlay: &Value, status: Value) {
+        let mut object = pod(name, IMAGE);
+        lay_over(&mut object, overlay);
+        let _: Pod = self.namespace().create(object).await.expect("a pod");
+        let status = Patch::Merge(json!({ "status": status }));
+        self.namespace()
+            .api::<Pod>()
+            .patch_status(name, &PatchParams::default(), &status)
+            .await
+            .expect("a status");
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::request::{
-    Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch, merge_patch, post,
-    put_as_stored,
+    LEASE, Request, Row, SECRETS, Verdict, apply, delete, force_apply, get, json_patch,
+    merge_patch, post, put_as_stored,
 };
 use super::scene::{Scene, marks};
 use super::secrets::{ANNOTATION, IMMUTABLE, LABEL, MARK, NAME, OWNER, path};
@@ -14,6 +14,9 @@ use crate::harness::world::OURS;
 pub const STORE: &str = "ecr-pull-secrets-tokens";
 /// For a token store of another type.
 pub const OPAQUE: &str = "writes no token store but of type Opaque";
+/// The last Secret of the store, and one more than there are.
+const LAST_SHARD: &str = "ecr-pull-secrets-tokens-7";
+const NO_SHARD: &str = "ecr-pull-secrets-tokens-8";
 const DELETE: &str = "does not delete its token store";
 /// Name of the Secret with CA and serving certificate.
 pub const TLS: &str = "ecr-pull-secrets-tls";
@@ -21,8 +24,11 @@ pub const TLS: &str = "ecr-pull-secrets-tls";
 pub const NO_TLS: &str = "writes no serving certificate but of type kubernetes.io/tls";
 /// For a serving certificate with another key.
 pub const TLS_KEY: &str = "certificate but tls.crt, tls.key, ca.crt and ca.key";
+const OTHER_LEASE: &str = "writes no lease but its own, and does not delete it";
+const LEASE_METADATA: &str = "no owner, no label and no annotation of its lease";
 const TLS_DELETE: &str = "does not delete its serving certificate";
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
+/// API path of the namespaces with Leases.
+pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
 
 /// The token store, as the program writes it.
 pub fn token_store() -> Value {
@@ -35,6 +41,13 @@ pub fn token_store() -> Value {
         "metadata": metadata,
         "data": { "test-land-0.x": "e30=" },
     })
+}
+
+/// An attempt to write a Secret like the store under another name.
+fn shard(attempt: &str, namespace: &str, name: &str) -> Request {
+    let mut body = token_store();
+    body["metadata"]["name"] = json!(name);
+    apply(attempt, &path(namespace, name), body)
 }
 
 /// Attempts on the existing token store.
@@ -67,6 +80,11 @@ pub fn store(scene: &Scene) -> Vec<Row> {
         .no_right(Verdict::Allowed),
         apply("a store elsewhere", &path(victim, STORE), token_store()).no_right(guarded(NAME)),
         apply("put a token", &ours, token_store()).allowed(),
+        shard("put a token into a shard", OURS, LAST_SHARD).allowed(),
+        shard("a shard elsewhere", victim, LAST_SHARD).no_right(guarded(NAME)),
+        shard("one shard more", OURS, NO_SHARD)
+            .no_right(Verdict::Allowed)
+            .but_with_rest(SECRETS, NAME),
         patch(
             "put another",
             json!({ "data": { "test-land-0.x": "e30=" } }),
@@ -175,19 +193,37 @@ pub fn certificate(scene: &Scene) -> Vec<Row> {
     ]
 }
 
-/// Attempts on Leases. No guard checks them.
+/// A Lease that a thief holds.
+pub fn lease(name: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": name },
+        "spec": { "holderIdentity": "thief" },
+    })
+}
+
+/// Attempts on Leases.
 pub fn leases() -> Vec<Row> {
-    let lease = |name: &str| {
-        json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": { "name": name },
-            "spec": { "holderIdentity": "thief" },
-        })
-    };
     let beside = format!("{LEASES}/{OURS}/leases");
     let ours = format!("{beside}/{OURS}");
-    vec![
+    let other = || Verdict::Guard(LEASE, OTHER_LEASE);
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1" }]);
+    let metadata = [
+        ("a finalizer", json!({ "finalizers": ["x.io/y"] })),
+        ("an owner", json!({ "ownerReferences": owner })),
+        ("a label", json!({ "labels": { "x": "y" } })),
+        ("an annotation", json!({ "annotations": { "x": "y" } })),
+    ];
+    let mut rows: Vec<Row> = metadata
+        .into_iter()
+        .map(|(attempt, fields)| {
+            let patch = json!({ "metadata": fields });
+            merge_patch(&format!("our lease, {attempt}"), &ours, patch)
+                .guarded(LEASE, LEASE_METADATA)
+        })
+        .collect();
+    rows.extend([
         force_apply("take our lease", &ours, lease(OURS)).allowed(),
         get("list leases", &beside).no_right(Verdict::Allowed),
         post("POST a lease", &beside, lease("x")).no_right(Verdict::Allowed),
@@ -208,7 +244,8 @@ pub fn leases() -> Vec<Row> {
             &format!("{LEASES}/default/leases/{OURS}"),
             lease(OURS),
         )
-        .no_right(Verdict::Allowed),
-        delete("delete our lease", &ours).no_right(Verdict::Allowed),
-    ]
+        .no_right(other()),
+        delete("delete our lease", &ours).no_right(other()),
+    ]);
+    rows
 }

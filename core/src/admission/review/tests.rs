@@ -62,7 +62,6 @@ fn refuses(bytes: &[u8]) -> InvalidReview {
 fn planned(review: &Review<'_>) -> Plan {
     let workload = review.workload();
     let facts = Facts {
-        is_asked: true,
         namespace: Some(NamespaceFact::Unknown),
         account: Some(AccountFact::Unrestricted),
     };
@@ -244,6 +243,22 @@ fn value_of_the_wrong_type_is_refused() {
                 .starts_with("cannot read the admission review: "),
             "{error}"
         );
+    }
+}
+
+/// A forged request may have 7 MiB of text in any field.
+#[test]
+fn error_quotes_little_of_the_request() {
+    let long = json!("\u{e9}".repeat(100_000));
+    for pointer in [
+        "/apiVersion",
+        "/kind",
+        "/request/kind/kind",
+        "/request/dryRun",
+        "/request/object",
+    ] {
+        let error = refuses(&edited(pointer, Some(long.clone()))).to_string();
+        assert!(error.len() < 1000, "{pointer}: {}", error.len());
     }
 }
 

@@ -23,6 +23,11 @@ fn every_default_is_printed_and_no_absent_field() {
             "  name: ecr-registry-credentials",
             "  adopt: ecr-only",
             "  cleanupAfter: 35d",
+            "scope:",
+            "  excludedNamespaces:",
+            "  - kube-system",
+            "  - kube-public",
+            "  - kube-node-lease",
             "selection: opt-out",
             "rules: []",
             "provision: []",
@@ -151,8 +156,9 @@ fn files() -> impl Strategy<Value = Value> {
         1..10_000_000_u32,
         option::of(86_400..10_000_000_u32),
         any::<bool>(),
+        vec("[a-z0-9]{1,9}|null|yes|0x1|1e3|012", 0..3),
     )
-        .prop_map(|(name, adopt, rules, provision, endpoints, age, after, recreate)| {
+        .prop_map(|(name, adopt, rules, provision, endpoints, age, after, recreate, excluded)| {
             let endpoints: BTreeMap<String, Value> = endpoints
                 .into_iter()
                 .map(|(region, (ecr, sts))| (region, json!({"ecr": ecr, "sts": sts})))
@@ -161,6 +167,7 @@ fn files() -> impl Strategy<Value = Value> {
                 "apiVersion": API_VERSION,
                 "kind": "Config",
                 "secret": {"name": name, "adopt": adopt, "cleanupAfter": after.map_or("never".to_owned(), |after| format!("{after}s"))},
+                "scope": {"excludedNamespaces": excluded},
                 "rules": rules,
                 "provision": provision,
                 "endpoints": endpoints,

@@ -182,6 +182,33 @@ fn cleanup_after_is_a_day_or_more_or_never() {
 }
 
 #[test]
+fn excluded_namespaces_are_names_and_replace_the_default() {
+    let excludes = |config: &Config, names: &[&str]| {
+        let mut names = names.iter();
+        names.all(|name| config.scope.excludes(name))
+    };
+    let config = accepts("").installed_in("ours");
+    assert!(excludes(
+        &config,
+        &["kube-system", "kube-public", "kube-node-lease", "ours"]
+    ));
+    assert!(!config.scope.excludes("team") && !config.scope.excludes(""));
+    let config = accepts("scope: {excludedNamespaces: [team, kube-system]}").installed_in("ours");
+    assert!(excludes(&config, &["team", "kube-system", "ours"]));
+    assert!(!config.scope.excludes("kube-public"));
+    let config = accepts("scope: {excludedNamespaces: []}").installed_in("ours");
+    assert!(excludes(&config, &["ours"]) && !config.scope.excludes("kube-system"));
+    // A pattern cannot be rendered into the registration.
+    for name in ["team-*", "Team", "a/b", "-a", "\"\""] {
+        let error = refuses(&format!("scope: {{excludedNamespaces: [{name}]}}"));
+        assert!(error.contains("is not the name of a namespace"), "{error}");
+        assert!(error.contains("line 3 "), "{error}");
+    }
+    let error = refuses("scope:\n  excludedNamespaces:\n");
+    assert!(error.contains("`excludedNamespaces` is blank"), "{error}");
+}
+
+#[test]
 fn invalid_provision_entry_is_refused_with_its_place() {
     let host = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
     accepts(&format!("provision: [{{registries: [{host}]}}]"));

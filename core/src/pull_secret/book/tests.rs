@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::pull_secret::held::SecretMetadata;
 use crate::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, annotation};
 use crate::token::Token;
 
@@ -35,6 +36,10 @@ impl Sample {
         }
     }
 
+    fn reading(&self) -> SecretReading {
+        SecretReading::of(&self.metadata())
+    }
+
     fn annotate(&mut self, name: &str, value: &str) {
         self.annotations.insert(name.to_owned(), value.to_owned());
     }
@@ -60,7 +65,7 @@ impl Scene {
     }
 
     fn saw(&mut self, sample: &Sample) {
-        self.0.saw(&team(), &sample.metadata());
+        self.0.saw(&team(), sample.reading());
     }
 
     fn lost(&mut self, version: u64) {
@@ -68,8 +73,8 @@ impl Scene {
     }
 
     fn tolerate(&mut self, sample: &Sample, grants: &[Grant], until: i64) {
-        let metadata = sample.metadata();
-        self.0.tolerate(&team(), &metadata, grants, at(until));
+        let reading = sample.reading();
+        self.0.tolerate(&team(), reading, grants, at(until));
     }
 
     fn holds(&self) -> bool {
@@ -168,7 +173,7 @@ fn secrets_of_a_namespace_are_told_apart() {
     let mut scene = Scene::of(&secret(1));
     let second = Target::new("team", "pull-builder");
     assert!(!scene.0.holds(&second));
-    scene.0.saw(&second, &foreign(2).metadata());
+    scene.0.saw(&second, foreign(2).reading());
     assert!(scene.0.is_doubtful(&second) && !scene.0.is_doubtful(&team()));
     assert!(scene.serves(HOST, 500));
     assert_eq!(scene.0.foreign(), 1);
@@ -247,8 +252,8 @@ fn new_list_keeps_what_was_written_meanwhile() {
     let Scene(mut book) = Scene::of(&secret(1));
     let name: Arc<str> = "pull".into();
     book.begin_list(&name);
-    book.saw(&target("new"), &secret(5).metadata());
-    book.saw(&target("foreign"), &foreign(6).metadata());
+    book.saw(&target("new"), secret(5).reading());
+    book.saw(&target("foreign"), foreign(6).reading());
     assert!(book.holds(&team()), "the list is not complete");
     let mut changes = book.end_list(&name);
     changes.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -335,10 +340,10 @@ fn every_change_makes_a_new_edition() {
 fn undescribed_secret_counts_as_edited() {
     let mut sample = secret(1);
     let mut book = Book::default();
-    let change = book.saw(&team(), &sample.metadata());
+    let change = book.saw(&team(), sample.reading());
     assert_eq!(change, SecretChange::Written);
     sample.annotations.remove(annotation::LIFETIMES);
-    let change = book.saw(&team(), &sample.metadata());
+    let change = book.saw(&team(), sample.reading());
     assert_eq!(change, SecretChange::Edited);
 }
 
@@ -347,7 +352,7 @@ fn only_the_last_deleted_secrets_are_remembered() {
     let mut book = Book::default();
     for version in 1..=2 * MAX_GONE as u64 {
         let target = target(&format!("team-{version}"));
-        book.saw(&target, &secret(version).metadata());
+        book.saw(&target, secret(version).reading());
         book.lost(&target, version);
     }
     assert_eq!(book.by_name["pull"].by_namespace.len(), MAX_GONE);
@@ -360,7 +365,42 @@ fn unused_hosts_are_dropped() {
         let mut sample = secret(account as u64 + 1);
         let host = format!("{account:012}.dkr.ecr.us-east-1.amazonaws.com");
         sample.annotate(annotation::REGISTRIES, &host);
-        book.saw(&team(), &sample.metadata());
+        book.saw(&team(), sample.reading());
     }
     assert!(book.hosts.known.len() <= MIN_HOSTS);
+}
+
+/// A tenant with the right to write Secrets can describe hosts without end.
+#[test]
+fn long_description_takes_little_memory() {
+    let hosts = |count: u64| {
+        let hosts =
+            (0..count).map(|number| format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com"));
+        hosts.collect::<Vec<_>>()
+    };
+    let described = |count: u64| {
+        let mut sample = secret(count);
+        let lifetime = sample.annotations[annotation::LIFETIMES].clone();
+        let lifetimes = vec![lifetime; hosts(count).len()];
+        sample.annotate(annotation::REGISTRIES, &hosts(count).join(","));
+        sample.annotate(annotation::LIFETIMES, &lifetimes.join(","));
+        let mut book = Book::default();
+        book.saw(&team(), sample.reading());
+        book.holds_of(&team()).len()
+    };
+    assert_eq!(described(100), 100);
+    assert_eq!(described(101), 100);
+    assert_eq!(described(500), 100);
+    // More than 64 KiB: as if it described nothing.
+    assert_eq!(described(2000), 0);
+}
+
+#[test]
+fn tolerated_hosts_are_few() {
+    let mut scene = Scene::default();
+    for number in 0..300 {
+        let host = format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com");
+        scene.tolerate(&edited(1), &[grant(&host, 1100)], 800);
+    }
+    assert!(scene.0.holds_of(&team()).len() <= 101);
 }

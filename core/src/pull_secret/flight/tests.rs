@@ -134,3 +134,24 @@ fn pause_doubles_up_to_shortest_limit() {
     log.report(registries(&other), FlightProgress::Done);
     assert_eq!(log.next_pause(first), SECOND);
 }
+
+/// Pod authors invent registries: without a limit, each review would make the flight larger.
+#[test]
+fn flight_takes_a_limited_number_of_registries() {
+    let mut log = FlightLog::default();
+    let of = |number: u64| {
+        let host = format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com");
+        let registry = Registry::of_host(&host).unwrap();
+        let identity = Identity::Ambient;
+        vec![Access { registry, identity }]
+    };
+    for number in 0..MAX_WANTED as u64 {
+        assert!(log.join(&of(number), Duration::ZERO));
+    }
+    assert!(!log.join(&of(5000), Duration::ZERO));
+    assert_eq!(log.unsettled().len(), MAX_WANTED);
+    let refused = FlightStanding::Failed(Cause::TooManyRegistries);
+    assert_eq!(log.standing(&of(5000)), refused);
+    let pending = FlightStanding::Pending(FlightPhase::Minting);
+    assert_eq!(log.standing(&of(7)), pending);
+}

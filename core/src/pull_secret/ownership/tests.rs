@@ -228,3 +228,36 @@ proptest! {
         }
     }
 }
+
+/// A tenant can fill a Secret with 1 MiB of entries. Parsed, they took 20 MB.
+#[test]
+fn content_beyond_the_limit_is_never_parsed() {
+    let entries: Vec<String> = (0..60_000)
+        .map(|number| format!("\"{number}\":{{}}"))
+        .collect();
+    let long = format!("{{\"auths\":{{{}}}}}", entries.join(","));
+    assert!(long.len() > MAX_CONFIG_BYTES && parsed(&long).hosts().count() == 60_000);
+    for adopt in EVERY_ADOPT {
+        assert_eq!(
+            ownership(&foreign(&long), adopt),
+            Ownership::Foreign(Cause::ForeignOwner)
+        );
+        let cut = &long[..long.len() - 1];
+        let malformed = Ownership::Foreign(Cause::ForeignMalformed);
+        assert_eq!(ownership(&foreign(cut), adopt), malformed);
+        let ours = map(MANAGED_BY, OWNER);
+        let mut existing = Existing {
+            labels: Some(&ours),
+            ..foreign(&long)
+        };
+        assert_eq!(
+            ownership(&existing, adopt),
+            Ownership::Ours(DockerConfig::default())
+        );
+        existing.immutable = true;
+        assert_eq!(
+            ownership(&existing, adopt),
+            Ownership::Foreign(Cause::ForeignOwner)
+        );
+    }
+}

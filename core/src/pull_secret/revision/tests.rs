@@ -174,3 +174,69 @@ fn foreign_secret_is_adopted_or_left() {
     let left = never.revision(&secret.existing(), Edit::Absent, at(100));
     assert!(matches!(left, Revision::Foreign(Cause::ForeignOwner)));
 }
+
+const ADOPTS: [Adopt; 4] = [Adopt::Never, Adopt::Annotated, Adopt::EcrOnly, Adopt::All];
+
+/// A Secret from a back-up, of a copied namespace, or of another version has our label. Adoption is a
+/// question about Secrets without it.
+#[test]
+fn labelled_secret_is_written_whatever_is_adopted() {
+    let grants = [grant(HOST, 2000)];
+    for expiry in [50, 1000] {
+        let secret = Sample::new(&[grant(HOST, expiry)]);
+        for (adopt, aim) in ADOPTS
+            .into_iter()
+            .flat_map(|adopt| [(adopt, Aim::Serving), (adopt, Aim::Newest)])
+        {
+            for edit in [Edit::Absent, Edit::Tolerable, Edit::Overdue] {
+                let intent = Intent {
+                    adopt,
+                    ..intent(&grants, aim)
+                };
+                let serves = expiry == 1000 && aim == Aim::Serving;
+                match intent.revision(&secret.existing(), edit, at(100)) {
+                    Revision::Unneeded => assert!(serves && edit == Edit::Absent),
+                    Revision::Tolerated(_) => assert!(serves && edit == Edit::Tolerable),
+                    Revision::Write(merged, _) => {
+                        assert!(merged.content.described.serves(HOST, at(100)));
+                    }
+                    other => panic!("{adopt:?} {edit:?} {aim:?}: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// What version 0.1 writes, byte for byte, apart from the token.
+#[test]
+fn secret_of_version_0_1_is_renewed_in_place() {
+    let annotations = [
+        ("exclusive", "true"),
+        ("expires-at", "1970-01-01T00:16:40Z"),
+        ("fingerprint", "8f434346648f6b96"),
+        ("format", "1"),
+        ("identity", "ambient"),
+        ("lifetimes", "1970-01-01T00:00:00Z/1970-01-01T00:16:40Z"),
+        ("registries", HOST),
+    ];
+    let secret = Sample {
+        labels: BTreeMap::from([(MANAGED_BY.to_owned(), OWNER.to_owned())]),
+        annotations: annotations
+            .map(|(name, value)| (format!("ecr-pull-secrets.dev/{name}"), value.to_owned()))
+            .into(),
+        docker_config: format!("{{\"auths\":{{\"{HOST}\":{{\"auth\":\"QVdTOjEwMDA=\"}}}}}}"),
+    };
+    // And this version writes the same, so that 0.1 can lead again.
+    let ours = Sample::new(&[grant(HOST, 1000)]);
+    assert_eq!(ours.docker_config, secret.docker_config);
+    let mut known = secret.annotations.clone();
+    let fingerprint = "ecr-pull-secrets.dev/fingerprint";
+    known.insert(
+        fingerprint.to_owned(),
+        ours.annotations[fingerprint].clone(),
+    );
+    assert_eq!(ours.annotations, known);
+    let newer = revision(&secret, Edit::Absent, &[grant(HOST, 2000)], Aim::Newest);
+    let entries = vec![(HOST.to_owned(), at(2000))];
+    assert_eq!(written(newer), (entries, RevisionReason::Update));
+}

@@ -119,24 +119,24 @@ fn token_that_arrives_due_causes_no_loop() {
 
 #[test]
 fn token_of_another_replica_is_not_minted_again() {
-    let (old, new) = (token(0, 1000), token(600, 1600));
+    let (old, new) = (token(0, 100), token(60, 160));
     // The Secrets have it, and this process has an older one or none.
     for held in [None, Some(&old)] {
         let mut schedule = schedule(&new, held);
-        assert!(start_due(&mut schedule, 700).is_empty());
-        assert_eq!(idle(&schedule, 700), 400);
-        assert_eq!(start_due(&mut schedule, 1100).len(), 1);
+        assert!(start_due(&mut schedule, 70).is_empty());
+        assert_eq!(idle(&schedule, 70), 40);
+        assert_eq!(start_due(&mut schedule, 110).len(), 1);
     }
 }
 
 /// A Secret that cannot be written is no reason to mint.
 #[test]
 fn nothing_is_due_while_held_token_is_fresh() {
-    let held = token(600, 1600);
-    for stuck in [token(0, 1000), token(0, 2000), token(-9000, -8000)] {
+    let held = token(60, 160);
+    for stuck in [token(0, 100), token(0, 200), token(-900, -800)] {
         let mut schedule = schedule(&stuck, Some(&held));
-        assert!(start_due(&mut schedule, 1050).is_empty());
-        assert_eq!(idle(&schedule, 1050), 50);
+        assert!(start_due(&mut schedule, 105).is_empty());
+        assert_eq!(idle(&schedule, 105), 5);
     }
 }
 
@@ -166,11 +166,30 @@ fn unused_key_is_not_renewed() {
     ended(&mut schedule, None, wall(15));
 }
 
+/// A thousand keys that were minted in one minute do not all wait for the same second.
 #[test]
-fn token_from_the_store_makes_schedule_outdated() {
-    let held = token(0, 20);
-    let schedule = schedule(&held, Some(&held));
-    assert!(!schedule.is_outdated(|_| Some(token(0, 20))));
-    assert!(schedule.is_outdated(|_| Some(token(5, 25))));
-    assert!(schedule.is_outdated(|_| None));
+fn keys_of_one_age_are_due_one_after_another() {
+    let held = token(0, 12 * 3600);
+    let uses = (0..1000).map(|number| {
+        let key = TokenKey {
+            region: format!("land-{number}").into(),
+            ..TokenKey::clone(&key())
+        };
+        let tokens = KeyUse {
+            identity: IdentityMark::of("ambient"),
+            meanwhile: None,
+            oldest: Lifetime::from(&held),
+            held: Some(held.clone()),
+        };
+        (Arc::new(key), tokens)
+    });
+    let mut schedule = RenewalSchedule::default();
+    schedule.update(uses.collect(), wall(0));
+    let mut all = 0;
+    for second in (0..=6 * 3600).step_by(60) {
+        let due = start_due(&mut schedule, second).len();
+        assert!(due < 60, "{due} at {second}");
+        all += due;
+    }
+    assert_eq!(all, 1000);
 }

@@ -152,6 +152,43 @@ fn impossible_expiry_is_replaced() {
     assert_eq!(found.uses[&key(EAST)].oldest, UNKNOWN);
 }
 
+/// No pod wants the entry of EAST, but its next pod shall find a token.
+#[test]
+fn key_that_nothing_wants_is_kept_while_its_token_works() {
+    let key = Arc::new(key(EAST));
+    for (end, is_kept) in [(None, false), (Some(500), false), (Some(1500), true)] {
+        let held = |_: &TokenKey| end.map(|end| token(0, end));
+        let mut survey = Survey::new(held, at(1), at(500));
+        survey.keep(&key);
+        let found = survey.finish();
+        assert_eq!(found.uses.contains_key(&key), is_kept, "{end:?}");
+        assert!(found.stale.is_empty());
+        let oldest = found.uses.get(&key).map(|tokens| tokens.oldest.expires_at);
+        assert_eq!(oldest, end.filter(|_| is_kept).map(at));
+    }
+}
+
+#[test]
+fn kept_key_changes_nothing_for_secrets_that_want_it() {
+    let (key, wanted) = (Arc::new(key(EAST)), secret("team", &[(EAST, 900)]));
+    for is_first in [true, false] {
+        let held = |_: &TokenKey| Some(token(500, 1500));
+        let mut survey = Survey::new(held, at(1), at(600));
+        if is_first {
+            survey.keep(&key);
+        }
+        let entries = wanted
+            .entries
+            .iter()
+            .map(|(_, lifetime)| (key.clone(), *lifetime));
+        survey.visit(&wanted.target, None, entries);
+        survey.keep(&key);
+        let found = survey.finish();
+        assert_eq!(namespaces(&found.stale), ["team"]);
+        assert_eq!(found.uses[&key].oldest.expires_at, at(1500));
+    }
+}
+
 #[test]
 fn ten_thousand_secrets_fit_one_pass() {
     let secrets: Vec<Secret> = (0..10_000)

@@ -10,6 +10,11 @@ fn seconds(count: i64) -> SignedDuration {
     SignedDuration::from_secs(count)
 }
 
+/// The stage at any phase.
+fn stage(lifetime: Lifetime, max_age: Duration, now: Timestamp) -> Stage {
+    super::stage(lifetime, max_age, RenewalPhase::ANY, now)
+}
+
 fn lifetime(minted_at: Timestamp, expires_at: Option<Timestamp>) -> Lifetime {
     Lifetime::stated(minted_at, expires_at)
 }
@@ -17,7 +22,7 @@ fn lifetime(minted_at: Timestamp, expires_at: Option<Timestamp>) -> Lifetime {
 #[test]
 fn due_time_is_half_lifetime_or_max_age() {
     let due = |length: i64, max_age: Duration| {
-        due_at(lifetime(noon(), Some(noon() + hours(length))), max_age)
+        due_by(lifetime(noon(), Some(noon() + hours(length))), max_age)
     };
     assert_eq!(due(12, SIX_HOURS), noon() + hours(6));
     assert_eq!(due(2, SIX_HOURS), noon() + hours(1));
@@ -30,9 +35,11 @@ fn due_time_is_half_lifetime_or_max_age() {
 fn stage_changes_exactly_at_its_limits() {
     let lifetime = lifetime(noon(), Some(noon() + hours(12)));
     let stage = |now| stage(lifetime, SIX_HOURS, now);
+    let due_at = due_at(lifetime, SIX_HOURS, RenewalPhase::ANY);
+    assert!((noon() + hours(4)..=noon() + hours(6)).contains(&due_at));
     assert_eq!(stage(noon()), Stage::Fresh);
-    assert_eq!(stage(noon() + hours(6) - NANOSECOND), Stage::Fresh);
-    assert_eq!(stage(noon() + hours(6)), Stage::Due);
+    assert_eq!(stage(due_at - NANOSECOND), Stage::Fresh);
+    assert_eq!(stage(due_at), Stage::Due);
     assert_eq!(stage(noon() + hours(12) - NANOSECOND), Stage::Due);
     assert_eq!(stage(noon() + hours(12)), Stage::Expired);
     assert_eq!(stage(Timestamp::MAX), Stage::Expired);
@@ -155,7 +162,7 @@ fn ages() -> impl Strategy<Value = Duration> {
 proptest! {
     #[test]
     fn due_time_is_within_lifetime_and_max_age(lifetime in lifetimes(), max_age in ages()) {
-        let due = due_at(lifetime, max_age);
+        let due = due_by(lifetime, max_age);
         let age = due.duration_since(lifetime.minted_at);
         let length = lifetime.expires_at.duration_since(lifetime.minted_at);
         prop_assert!(length > SignedDuration::ZERO);
@@ -232,13 +239,13 @@ proptest! {
     #[test]
     fn outage_is_retried_until_expiry_at_limited_rate(length in 20..200_000_i64, jitter in 0.0..1.0_f64) {
         let lifetime = lifetime(noon(), Some(noon() + seconds(length)));
-        let mut now = due_at(lifetime, SIX_HOURS);
+        let mut now = due_by(lifetime, SIX_HOURS);
         let (mut calls, mut last) = (0_u32, now);
         while now < lifetime.expires_at {
             (calls, last) = (calls + 1, now);
             now = now.checked_add(retry_in(Some(lifetime.expires_at), calls, now, jitter)).unwrap();
         }
-        let duration = lifetime.expires_at.duration_since(due_at(lifetime, SIX_HOURS)).as_secs_f64();
+        let duration = lifetime.expires_at.duration_since(due_by(lifetime, SIX_HOURS)).as_secs_f64();
         prop_assert!(f64::from(calls) <= 2.0 * duration + 1.0);
         prop_assert!(f64::from(calls) <= duration / 150.0 + 120.0, "{calls} in {duration} s");
         prop_assert!(lifetime.expires_at.duration_since(last) <= SignedDuration::from_secs(1));

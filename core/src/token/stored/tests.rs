@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 type Data = BTreeMap<String, Vec<u8>>;
@@ -44,15 +43,42 @@ fn borrowed(data: &Data) -> impl Iterator<Item = (&str, &[u8])> {
         .map(|(key, value)| (key.as_str(), value.as_slice()))
 }
 
+const NO_LIMIT: ShardRoom = ShardRoom {
+    max_keys: usize::MAX,
+    max_bytes: usize::MAX,
+};
+
+/// The changes where all have room.
+fn changes<'a>(
+    data: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    tokens: impl IntoIterator<Item = (&'a TokenKey, &'a Token)>,
+    now: Timestamp,
+) -> StoreChanges {
+    let (changes, refused) = super::changes(data, tokens, NO_LIMIT, now);
+    assert!(refused.is_empty());
+    changes
+}
+
 /// Writes as the API server merges a patch.
 fn write(data: &mut Data, tokens: &BTreeMap<TokenKey, Token>) {
-    let StoreChanges { set, remove } = changes(borrowed(data), tokens, now());
+    let refused = write_within(data, tokens, NO_LIMIT);
+    assert!(refused.is_empty());
+}
+
+fn write_within(
+    data: &mut Data,
+    tokens: &BTreeMap<TokenKey, Token>,
+    room: ShardRoom,
+) -> Vec<TokenKey> {
+    let (StoreChanges { set, remove }, refused) =
+        super::changes(borrowed(data), tokens, room, now());
     for data_key in remove {
         assert!(data.remove(&data_key).is_some(), "{data_key}");
     }
     for (data_key, value) in set {
         data.insert(data_key, value.expose_secret().as_bytes().to_vec());
     }
+    refused
 }
 
 fn ends(data: &Data) -> BTreeMap<TokenKey, (String, Timestamp)> {
@@ -185,21 +211,64 @@ fn expired_token_goes_only_when_another_comes() {
 }
 
 #[test]
-fn store_holds_at_most_64_tokens() {
+fn full_secret_refuses_new_key_and_keeps_old_ones() {
     let region = |number| key(&format!("eu-central-{number}"));
-    let full: BTreeMap<_, _> = (0..64)
+    let full: BTreeMap<_, _> = (0..32)
         .map(|number| (region(number), token("t", 0, 100 + number)))
         .collect();
     let mut data = data(&full);
-    assert_eq!(data.len(), MAX_KEYS.get());
-    // A token that would expire first does not get in.
-    let short = BTreeMap::from([(region(100), token("t", 0, 50))]);
-    assert!(changes(borrowed(&data), &short, now()).is_empty());
-    let long = BTreeMap::from([(region(101), token("t", 0, 1000))]);
-    write(&mut data, &long);
-    let ends = ends(&data);
-    assert_eq!(ends.len(), MAX_KEYS.get());
-    assert!(ends.contains_key(&region(101)) && !ends.contains_key(&region(0)));
+    let bytes: usize = borrowed(&data)
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    let by_number = ShardRoom {
+        max_keys: 32,
+        ..NO_LIMIT
+    };
+    let by_bytes = ShardRoom {
+        max_bytes: bytes,
+        ..NO_LIMIT
+    };
+    for room in [by_number, by_bytes] {
+        let new = BTreeMap::from([
+            (region(3), token("renewed", 0, 5000)),
+            (region(99), token("new", 0, 5000)),
+        ]);
+        assert_eq!(write_within(&mut data, &new, room), [region(99)]);
+        let ends = ends(&data);
+        assert_eq!(
+            ends.keys().cloned().collect::<Vec<_>>(),
+            full.keys().cloned().collect::<Vec<_>>()
+        );
+        assert_eq!(ends[&region(3)].1, now() + SignedDuration::from_secs(5000));
+    }
+}
+
+#[test]
+fn expired_and_impossible_tokens_make_room() {
+    let day = 24 * 3600;
+    let (dead, impossible) = (key("eu-central-1"), key("eu-central-2"));
+    let mut data = Data::new();
+    for (key, token) in [
+        (&dead, token("dead", -60, 0)),
+        (&impossible, token("odd", 0, 2 * day)),
+    ] {
+        let value = encode(key, &token);
+        data.insert(data_key(key), value.expose_secret().as_bytes().to_vec());
+    }
+    let one = |name: &str| BTreeMap::from([(key(name), token(name, 0, 60))]);
+    let room = ShardRoom {
+        max_keys: 2,
+        ..NO_LIMIT
+    };
+    assert!(write_within(&mut data, &one("us-east-1"), room).is_empty());
+    assert!(!data.contains_key(&data_key(&dead)) && data.contains_key(&data_key(&impossible)));
+    assert!(write_within(&mut data, &one("us-east-2"), room).is_empty());
+    assert!(!data.contains_key(&data_key(&impossible)));
+    assert_eq!(
+        write_within(&mut data, &one("us-west-1"), room),
+        [key("us-west-1")]
+    );
+    assert_eq!(data.len(), 2);
 }
 
 #[test]
@@ -234,8 +303,10 @@ fn deleted_token_goes_back_into_the_store() {
 #[test]
 fn only_later_expiry_replaces_stored_token() {
     let lacks = |stored: Token| {
-        let stored = BTreeMap::from([(key("eu-central-1"), Lifetime::from(&stored))]);
-        let held = [(key("eu-central-1"), token("held", 0, 60))];
+        let key = || key("eu-central-1");
+        let one = key();
+        let stored = BTreeMap::from([(&one, Lifetime::from(&stored))]);
+        let held = [(key(), token("held", 0, 60))];
         !lacking(&stored, held, now()).is_empty()
     };
     assert!(lacks(token("sooner", 0, 59)));

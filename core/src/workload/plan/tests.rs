@@ -5,7 +5,8 @@ mod laws;
 
 use super::*;
 use crate::identity::Identity;
-use crate::selection::Selection;
+use crate::image::Registry;
+use crate::selection::{Selection, Wish};
 
 use serde_json::{Value, json};
 
@@ -22,7 +23,6 @@ fn config(selection: Selection) -> Config {
 
 fn known(namespace: NamespaceFact, account: AccountFact) -> Facts {
     Facts {
-        is_asked: true,
         namespace: Some(namespace),
         account: Some(account),
     }
@@ -122,6 +122,22 @@ fn registries_are_sorted_and_each_once() {
         "volumes": [{"image": {"reference": image(OTHER)}}],
     }});
     assert_eq!(planned(&pod), serve(PullReference::Create, &[HOST, OTHER]));
+}
+
+#[test]
+fn registries_beyond_those_of_a_secret_get_a_cause() {
+    let hosts = (0..110).map(|number| format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com"));
+    let images: Vec<Value> = hosts.map(|host| json!({ "image": image(&host) })).collect();
+    let of = |count: usize| planned(&pod_with("containers", json!(images[..count])));
+    assert_eq!(of(100).causes, []);
+    for count in [101, 110] {
+        let plan = of(count);
+        assert_eq!(plan.causes, [Cause::TooManyRegistries], "{count}");
+        assert_eq!(plan.grants.len(), 100, "{count}");
+        assert_eq!(plan.reference, PullReference::Create, "{count}");
+        let late = plan.settle(Some(Cause::TooManyRegistries));
+        assert_eq!(late.causes, [Cause::TooManyRegistries], "{count}");
+    }
 }
 
 #[test]

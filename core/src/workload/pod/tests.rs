@@ -2,6 +2,8 @@ use super::*;
 
 use serde_json::{Value, json};
 
+use crate::pull_secret::MAX_REGISTRIES;
+
 const NAME: &str = "ecr-registry-credentials";
 const HOST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 
@@ -69,23 +71,102 @@ fn element_that_cannot_decide_takes_no_memory() {
     let text = text.to_string();
     let pod = read(&text);
     let spec = pod.spec.unwrap();
-    for list in [
-        spec.containers,
-        spec.init_containers,
-        spec.ephemeral_containers,
-    ] {
-        assert_eq!(list.unwrap().capacity(), 0);
-    }
-    assert_eq!(spec.volumes.unwrap().capacity(), 0);
+    assert_eq!(spec.registries.capacity(), 0);
     assert_eq!(spec.image_pull_secrets.unwrap().capacity(), 0);
 }
 
 #[test]
 fn registry_of_many_containers_is_kept_once() {
     let containers = vec![json!({ "image": image(HOST) }); 1000];
-    let text = json!({ "spec": { "containers": containers } }).to_string();
+    let text = json!({ "spec": { "containers": containers, "initContainers": containers } });
+    assert_eq!(read(&text.to_string()).registries().len(), 1);
+}
+
+/// Images of this many different registries.
+fn images(count: u64) -> Vec<Value> {
+    let hosts = (0..count).map(|number| format!("{number:012}.dkr.ecr.eu-west-1.amazonaws.com"));
+    hosts.map(|host| json!({ "image": image(&host) })).collect()
+}
+
+/// The fault: one review of 7 MiB was answered after 15 s, and held a core meanwhile.
+#[test]
+fn registries_beyond_the_limit_are_not_collected() {
+    let text = json!({ "spec": { "containers": images(111_291) } }).to_string();
     let pod = read(&text);
-    assert_eq!(pod.spec.unwrap().containers.unwrap().len(), 1);
+    assert!(pod.has_too_many_registries());
+    assert_eq!(pod.registries().len(), MAX_REGISTRIES + 1);
+    assert!(pod.registries().is_sorted());
+    let registries = pod.spec.unwrap().registries;
+    assert!(
+        registries.capacity() <= 2 * MAX_REGISTRIES,
+        "{}",
+        registries.capacity()
+    );
+}
+
+#[test]
+fn images_are_not_parsed_once_there_are_too_many_registries() {
+    // A number in place of an image is an error, where it is parsed.
+    let odd = json!({ "image": 5 });
+    for (count, is_read) in [(99, false), (100, false), (101, true)] {
+        let mut containers = images(count);
+        containers.push(odd.clone());
+        let all = json!({ "spec": { "containers": containers, "initContainers": [odd] } });
+        let text = all.to_string();
+        assert_eq!(
+            serde_json::from_str::<Pod<'_>>(&text).is_ok(),
+            is_read,
+            "{count}"
+        );
+    }
+}
+
+#[test]
+fn all_lists_share_the_limit_of_registries() {
+    let all = images(101);
+    let (one, rest) = all.split_at(40);
+    let (two, three) = rest.split_at(40);
+    let volumes: Vec<Value> = three
+        .iter()
+        .map(|volume| json!({ "image": { "reference": volume["image"] } }))
+        .collect();
+    let spec = |volumes: &[Value]| {
+        json!({ "spec": { "containers": one, "initContainers": two, "ephemeralContainers": one, "volumes": volumes } })
+            .to_string()
+    };
+    let text = spec(&volumes);
+    assert!(read(&text).has_too_many_registries());
+    let text = spec(&volumes[1..]);
+    let pod = read(&text);
+    assert!(!pod.has_too_many_registries());
+    assert_eq!(pod.registries().len(), 100);
+}
+
+#[test]
+fn repeated_field_of_the_spec_is_refused() {
+    for field in ["imagePullSecrets", "containers", "volumes"] {
+        let text = format!("{{\"spec\": {{\"{field}\": [], \"{field}\": []}}}}");
+        assert!(serde_json::from_str::<Pod<'_>>(&text).is_err(), "{field}");
+    }
+    read("{\"spec\": {\"future\": 1, \"future\": 2}}");
+}
+
+#[test]
+fn other_names_are_forgotten_on_request() {
+    let many = vec![json!({ "name": "other" }); 1000];
+    let with_ours = [many.clone(), vec![json!({ "name": NAME })]].concat();
+    for (names, wanted) in [
+        (json!(null), ReferenceList::Absent),
+        (json!(many), ReferenceList::Present),
+        (json!(with_ours), ReferenceList::Named),
+    ] {
+        let text = json!({ "spec": { "imagePullSecrets": names } }).to_string();
+        let mut pod = read(&text);
+        pod.forget_other_names(NAME);
+        assert_eq!(pod.reference_list(NAME), wanted);
+        let names = pod.spec.unwrap().image_pull_secrets;
+        assert!(names.is_none_or(|names| names.capacity() < 100));
+    }
 }
 
 #[test]
@@ -130,4 +211,18 @@ fn service_account_is_default_unless_the_pod_names_one() {
         assert_eq!(pod.into_owned().service_account(), wanted, "{text}");
     }
     assert_eq!(Pod::default().service_account(), "default");
+}
+
+#[test]
+fn long_texts_are_truncated() {
+    let long = "x".repeat(100_000);
+    let text = json!({
+        "metadata": { "labels": { "ecr-pull-secrets.dev/inject": format!("true{long}") } },
+        "spec": { "serviceAccountName": long },
+    });
+    let text = text.to_string();
+    let pod = read(&text);
+    assert_eq!(pod.service_account().len(), 256);
+    assert!(!crate::names::is_dns_subdomain(pod.service_account()));
+    assert_eq!(pod.wish(), Wish::of_label(Some("trues")));
 }

@@ -64,8 +64,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         1 => Just(NamespaceFact::Unknown),
     ];
     let account = select(vec![AccountFact::Unrestricted, AccountFact::Restricted]);
-    (namespace, account, any::<bool>()).prop_map(|(namespace, account, is_asked)| Facts {
-        is_asked,
+    (namespace, account).prop_map(|(namespace, account)| Facts {
         namespace: Some(namespace),
         account: Some(account),
     })
@@ -100,7 +99,7 @@ proptest! {
     fn leader_and_admission_agree(
         pod in pods(),
         facts in facts(),
-        namespace in select(vec!["closed", "team-a", "web"]),
+        namespace in select(vec!["closed", "team-a", "web", "kube-system"]),
         selection in select(vec![Selection::OptOut, Selection::OptIn]),
         phase in select(vec![PodPhase::Pending, PodPhase::Running]),
     ) {
@@ -127,28 +126,59 @@ proptest! {
 
     #[test]
     fn ended_pod_is_fine_without_any_fact(pod in pods()) {
-        let nothing = Facts { is_asked: true, namespace: None, account: None };
+        let nothing = Facts { namespace: None, account: None };
         let standing = about(&pod, "web", |workload| standing(workload, PodPhase::Ended, &nothing, &Config::default()));
         prop_assert_eq!(standing, Ok(PodStanding::Fine));
     }
 }
 
 #[test]
-fn pod_of_our_own_namespace_is_never_missed() {
+fn pod_of_excluded_namespace_is_left_alone() {
     let facts = Facts {
-        is_asked: false,
-        namespace: Some(NamespaceFact::Active(Wish::None)),
+        namespace: Some(NamespaceFact::Active(Wish::In)),
         account: None,
     };
-    let judge = |pod: &Value| {
-        about(pod, "ecr-pull-secrets", |workload| {
-            standing(workload, PodPhase::Pending, &facts, &Config::default())
+    let config = Config::default().installed_in("ours");
+    let pod = json!({"spec": {"containers": [{"image": IMAGES[0]}]}});
+    for namespace in ["ours", "kube-system"] {
+        for pod in [pod.clone(), patched(&pod)] {
+            let judged = about(&pod, namespace, |workload| {
+                standing(workload, PodPhase::Pending, &facts, &config)
+            });
+            assert_eq!(judged, Ok(PodStanding::Fine), "{pod} in {namespace}");
+        }
+    }
+}
+
+#[test]
+fn stored_pod_wants_its_registries_unless_it_ended_or_opted_out() {
+    let pod = |label: &str| {
+        json!({
+            "metadata": {"labels": {Wish::LABEL: label}},
+            "spec": {"containers": IMAGES.map(|image| json!({"image": image}))},
         })
     };
-    let pod = json!({"spec": {"containers": [{"image": IMAGES[0]}]}});
-    assert_eq!(judge(&pod), Ok(PodStanding::Fine));
-    assert!(matches!(
-        judge(&patched(&pod)),
-        Ok(PodStanding::Served(grants)) if grants.len() == 1
-    ));
+    let wants = |pod: &Value, phase| {
+        about(pod, "team", |workload| {
+            let (wish, registries) = wanted(workload.pod, phase)?;
+            let hosts: Vec<String> = registries.map(|one| one.host().to_owned()).collect();
+            Some((wish, hosts))
+        })
+    };
+    let hosts = || {
+        IMAGES[..2]
+            .iter()
+            .map(|image| image.trim_end_matches("/app").to_owned())
+    };
+    for (label, wish) in [("", Wish::None), ("true", Wish::In)] {
+        for phase in [PodPhase::Pending, PodPhase::Running] {
+            let got = wants(&pod(label), phase);
+            assert_eq!(got, Some((wish, hosts().collect())), "{label} {phase:?}");
+        }
+        assert_eq!(wants(&pod(label), PodPhase::Ended), None);
+    }
+    assert_eq!(wants(&pod("false"), PodPhase::Running), None);
+    let mut mirror = pod("");
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert_eq!(wants(&mirror, PodPhase::Running), None);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_stand_in::spec::{Action, Fault, FaultRule, Verdict};
+use aws_stand_in::spec::{Action, Fault, FaultRule, HostileAnswer, Verdict};
 use tokio::time::timeout;
 
 use crate::support::{Answer, Caller, REGION, ROLE, USER, World, now, role, try_send, world};
@@ -258,4 +258,14 @@ async fn fault_does_not_hide_a_wrong_signature() {
         caller.mint(&world).await.ecr_error().1,
         "InvalidSignatureException"
     );
+}
+
+#[tokio::test]
+async fn quoting_refusal_holds_the_token_that_was_due() {
+    let world = world().await;
+    let answer = HostileAnswer::Quoting;
+    let refusal = minted_under(&world, Fault::Hostile { answer }).await;
+    let secrets = world.client.secrets().await.unwrap();
+    let token = secrets.authorization_tokens.last().unwrap();
+    assert!(refusal.text().contains(token.as_str()));
 }

@@ -36,7 +36,6 @@ fn ask(pod: &str, is_running: bool, facts: Facts, config: &Config) -> Result<Pla
 }
 
 const NOTHING: Facts = Facts {
-    is_asked: true,
     namespace: None,
     account: None,
 };
@@ -130,13 +129,11 @@ fn each_combination_of_facts_has_its_plan() {
             Missing,
             Unknown,
         ] {
-            for (account, is_asked, is_running) in [
-                (AccountFact::Unrestricted, true, false),
-                (AccountFact::Unrestricted, false, false),
-                (AccountFact::Unrestricted, true, true),
-                (AccountFact::Restricted, true, false),
-                (AccountFact::Restricted, false, false),
-                (AccountFact::Restricted, true, true),
+            for (account, is_running) in [
+                (AccountFact::Unrestricted, false),
+                (AccountFact::Unrestricted, true),
+                (AccountFact::Restricted, false),
+                (AccountFact::Restricted, true),
             ] {
                 let wanted = match namespace {
                     Active(Wish::Out) | Terminating(Wish::Out) => Plan::skip(Skip::OptedOut),
@@ -147,16 +144,31 @@ fn each_combination_of_facts_has_its_plan() {
                     Terminating(_) => terminating(reference),
                     Active(_) | Unknown if is_named => served(reference),
                     Active(_) | Unknown if is_running => lacks.clone(),
-                    Active(_) | Unknown if !is_asked => Plan::skip(Skip::NamespaceExempt),
                     Active(_) | Unknown if account == AccountFact::Restricted => restricted.clone(),
                     Active(_) | Unknown => served(reference),
                 };
-                let facts = Facts {
-                    is_asked,
-                    ..known(namespace, account)
-                };
+                let facts = known(namespace, account);
                 let got = ask(&pod, is_running, facts, &Config::default());
                 assert_eq!(got, Ok(wanted), "{pod} {is_running} {facts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn excluded_namespace_gets_nothing_for_any_pod() {
+    let config = Config::parse(
+        "{apiVersion: ecr-pull-secrets.dev/v1, kind: Config, scope: {excludedNamespaces: [team]}}",
+    );
+    let excluded = config.unwrap();
+    let ours = Config::default().installed_in("team");
+    for config in [excluded, ours] {
+        for secrets in [json!(null), json!([]), json!([{"name": NAME}])] {
+            for label in ["", "true"] {
+                let pod = pod(&[HOST], &secrets, label);
+                let exempt = Ok(Plan::skip(Skip::NamespaceExempt));
+                assert_eq!(ask(&pod, false, NOTHING, &config), exempt, "{pod}");
+                assert_eq!(ask(&pod, true, NOTHING, &config), exempt, "{pod}");
             }
         }
     }
@@ -204,14 +216,6 @@ fn denied_registry_is_left_out_with_a_cause() {
             assert_eq!(none, Ok(denied), "{secrets}");
         }
     }
-}
-
-#[test]
-fn unknown_namespace_keeps_no_reference_from_a_pod() {
-    assert_eq!(Unknown.wish(), Wish::In);
-    assert_eq!(Missing.wish(), Wish::None);
-    assert_eq!(Active(Wish::Out).wish(), Wish::Out);
-    assert_eq!(Terminating(Wish::In).wish(), Wish::In);
 }
 
 #[test]

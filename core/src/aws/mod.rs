@@ -1,0 +1,6 @@
+//! What AWS and its environment may hand over: values of keys and variables, addresses, answers.
+
+pub mod address;
+pub mod answer;
+pub mod value;
+pub mod variables;

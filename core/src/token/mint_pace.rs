@@ -1,0 +1,150 @@
+//! How fast a replica calls AWS, so that the quotas of ECR and STS are never near. AWS documents a
+//! bucket of 200 calls of `GetAuthorizationToken` for each account and region, which refills at 20 a
+//! second. Two replicas make at most ten calls a second: only one of them has a schedule.
+//!
+//! First calls for pods that wait have a share of their own. The other share is for the schedule of
+//! rotation, and for keys whose last call failed: a pod author who invents regions causes calls that
+//! fail, again and again.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The period of the limits.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The most calls in any period.
+const MAX_CALLS: usize = 6;
+/// The most of them for pods: two are left to all others.
+const MAX_CALLS_FOR_PODS: usize = 4;
+/// The most of all others: two are left to pods. A thousand keys take 250 s.
+const MAX_OTHER_CALLS: usize = 4;
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MintReason {
+    /// A pod, or a namespace that gets its Secret.
+    Pod,
+    /// The same, after a call that failed.
+    Retry,
+    /// The next token of a key whose old one works.
+    Schedule,
+}
+
+impl MintReason {
+    fn limit(self) -> usize {
+        match self {
+            Self::Pod => MAX_CALLS_FOR_PODS,
+            Self::Retry | Self::Schedule => MAX_OTHER_CALLS,
+        }
+    }
+
+    fn shares_with(self, other: Self) -> bool {
+        (self == Self::Pod) == (other == Self::Pod)
+    }
+}
+
+/// The calls of the last second. All times are durations since one start.
+#[derive(Debug, Default)]
+pub struct MintPace(VecDeque<(Duration, MintReason)>);
+
+impl MintPace {
+    /// Counts a call that starts now.
+    ///
+    /// # Errors
+    ///
+    /// The earliest time at which it may start, when it may not start now.
+    pub fn start(&mut self, reason: MintReason, now: Duration) -> Result<(), Duration> {
+        while self.0.front().is_some_and(|(at, _)| *at + PERIOD <= now) {
+            self.0.pop_front();
+        }
+        let sharing = || {
+            self.0
+                .iter()
+                .filter(|(_, other)| reason.shares_with(*other))
+        };
+        let first = if self.0.len() >= MAX_CALLS {
+            self.0.front()
+        } else if sharing().count() >= reason.limit() {
+            sharing().next()
+        } else {
+            None
+        };
+        match first {
+            Some((at, _)) => Err(*at + PERIOD),
+            None => {
+                self.0.push_back((now, reason));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The number of calls that start while all of these wait, from `now`.
+    fn started(pace: &mut MintPace, reason: MintReason, now: Duration) -> usize {
+        std::iter::from_fn(|| pace.start(reason, now).ok()).count()
+    }
+
+    #[test]
+    fn each_reason_has_a_share_of_its_own() {
+        for (first, second) in [
+            (MintReason::Pod, MintReason::Schedule),
+            (MintReason::Schedule, MintReason::Pod),
+            (MintReason::Retry, MintReason::Pod),
+        ] {
+            let mut pace = MintPace::default();
+            let now = Duration::from_secs(1000);
+            let one = started(&mut pace, first, now);
+            let other = started(&mut pace, second, now);
+            assert_eq!(one + other, MAX_CALLS, "{first:?} {second:?}");
+            assert!(other >= 2);
+        }
+    }
+
+    #[test]
+    fn refusal_says_when_the_first_call_leaves() {
+        let mut pace = MintPace::default();
+        let start = Duration::from_secs(1000);
+        for call in 0..4_u32 {
+            let now = start + Duration::from_millis(100) * call;
+            assert_eq!(pace.start(MintReason::Schedule, now), Ok(()));
+        }
+        let now = start + Duration::from_millis(900);
+        let opens_at = pace.start(MintReason::Schedule, now).unwrap_err();
+        assert_eq!(opens_at, start + PERIOD);
+        assert_eq!(pace.start(MintReason::Schedule, opens_at), Ok(()));
+    }
+
+    #[test]
+    fn retries_share_with_the_schedule() {
+        let mut pace = MintPace::default();
+        let now = Duration::from_secs(1000);
+        assert_eq!(started(&mut pace, MintReason::Retry, now), MAX_OTHER_CALLS);
+        assert_eq!(started(&mut pace, MintReason::Schedule, now), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_second_has_more_than_six_calls(waits in proptest::collection::vec((any::<bool>(), 0..400_u64), 1..200)) {
+            let (mut pace, mut now) = (MintPace::default(), Duration::ZERO);
+            let mut starts = Vec::new();
+            for (is_pod, wait) in waits {
+                now += Duration::from_millis(wait);
+                let reason = if is_pod { MintReason::Pod } else { MintReason::Schedule };
+                while let Err(opens_at) = pace.start(reason, now) {
+                    prop_assert!(opens_at > now);
+                    now = opens_at;
+                }
+                starts.push(now);
+            }
+            for first in &starts {
+                let within = starts.iter().filter(|at| *at >= first && **at < *first + PERIOD);
+                prop_assert!(within.count() <= MAX_CALLS);
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a caller of the supply gets: a token, or why there is none.
+
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::token::Token;
+use ecr_pull_secrets_core::token::quota::TooManyNewKeys;
+use ecr_pull_secrets_core::token::table::TooManyKeys;
+
+use crate::aws::failure::MintFailure;
+
+/// A token, and what stands in the way of a better one.
+#[derive(Clone, Debug)]
+pub(crate) struct Supplied {
+    /// A token that works now.
+    pub(crate) token: Token,
+    /// Why there is no next token yet, although this one expires soon.
+    pub(crate) failure: Option<TokenFailure>,
+}
+
+impl From<Token> for Supplied {
+    fn from(token: Token) -> Self {
+        Self {
+            token,
+            failure: None,
+        }
+    }
+}
+
+/// Why a caller gets no token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum TokenFailure {
+    #[error(transparent)]
+    Mint(#[from] MintFailure),
+    #[error(transparent)]
+    Quota(#[from] TooManyNewKeys),
+    #[error(transparent)]
+    Limit(#[from] TooManyKeys),
+    #[error("the task that mints tokens panicked")]
+    Panicked,
+}
+
+impl TokenFailure {
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Mint(failure) => failure.cause,
+            Self::Quota(_) => Cause::TooManyTokens,
+            Self::Limit(_) => Cause::TokenLimitReached,
+            Self::Panicked => Cause::MintPanicked,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A hostile tenant: a user with the stock role `edit` in one namespace, and the largest objects that
+//! the API server takes from it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+
+use super::namespace::{Namespace, SECRET, pod};
+use super::{LIMIT, World, eventually};
+
+/// Bytes of a text that etcd still takes.
+const TEXT: usize = 1_400_000;
+/// Containers without a name that fit into a request.
+const CONTAINERS: usize = 40_000;
+
+/// How long the tenant waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The user, and its namespace.
+pub struct Tenant {
+    /// The namespace, as an administrator sees it.
+    pub namespace: Namespace,
+}
+
+impl Tenant {
+    /// Creates the namespace, and gives the user its role there.
+    pub async fn new(world: &World) -> Self {
+        let mut namespace = Namespace::new(world).await;
+        let name = &namespace.name;
+        world.run_kubectl(&format!(
+            "create rolebinding tenant --clusterrole=edit --user=tenant-of-{name} --namespace={name}"
+        ));
+        let kubeconfig = Kubeconfig::read_from(&world.cluster.kubeconfig).expect("a kubeconfig");
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a kubeconfig");
+        config.auth_info.impersonate = Some(format!("tenant-of-{name}"));
+        namespace.client = Client::try_from(config).expect("a client");
+        let this = Self { namespace };
+        let secrets = this.namespace.api::<Secret>();
+        eventually("the rights of the tenant", LIMIT, || async {
+            secrets.get_opt("none").await.ok()
+        })
+        .await;
+        this
+    }
+
+    /// Makes ServiceAccounts, pods, a Secret of our name and Events, each as large as can be.
+    pub async fn make_large_objects(&self) {
+        let names = vec![json!({ "name": "aaa" }); 200_000];
+        for number in 0..10 {
+            let metadata = json!({ "name": format!("fat-{number}") });
+            let account = json!({ "metadata": metadata, "imagePullSecrets": names });
+            self.create::<ServiceAccount>(account).await;
+        }
+        // The API server writes `<` as six bytes.
+        for (number, text) in ["<", "x", "<", "x", "<", "x"].into_iter().enumerate() {
+            let mut fat = pod(&format!("fat-{number}"), &self.namespace.image("app"));
+            let env = json!([{ "name": "FAT", "value": text.repeat(TEXT) }]);
+            fat["spec"]["containers"][0]["env"] = env;
+            self.create::<Pod>(fat).await;
+        }
+        for number in 0..10 {
+            let about = json!({ "kind": "Pod", "namespace": self.namespace.name, "name": "fat-0" });
+            let metadata = json!({ "name": format!("fat.{number}"), "annotations": annotations() });
+            let event = json!({ "metadata": metadata, "involvedObject": about, "reason": "Fat", "message": "fat" });
+            self.create::<k8s_openapi::api::core::v1::Event>(event)
+                .await;
+        }
+        self.forge_secret().await;
+    }
+
+    /// A pod with images of more registries than a pull Secret has room for.
+    pub async fn pod_of_many_registries(&self) -> Pod {
+        let mut many = pod("many", "busybox");
+        let containers = (0..150)
+            .map(|number| json!({ "name": format!("c{number}"), "image": self.image(number) }));
+        many["spec"]["containers"] = containers.collect();
+        self.namespace.create(many).await.expect("a pod")
+    }
+
+    /// Tries what needs no object: images of tens of thousands of registries, labels that flip, Secrets
+    /// that come and go.
+    pub async fn disturb(&self) {
+        let containers = (0..CONTAINERS).map(|number| json!({ "image": self.image(number) }));
+        let mut many = pod("nameless", "busybox");
+        many["spec"]["containers"] = containers.collect();
+        let pods = self.namespace.api::<Pod>();
+        let many: Pod = serde_json::from_value(many).expect("a pod");
+        // The API server calls the webhook first, and then refuses the pod: its containers have no
+        // name. It may take long over that, and the tenant does not wait.
+        let params = PostParams::default();
+        let refused = timeout(PATIENCE, pods.create(&params, &many)).await;
+        assert!(!matches!(refused, Ok(Ok(_))), "containers have no name");
+        for value in ["true", "false", "true"] {
+            let label =
+                json!({ "metadata": { "labels": { "ecr-pull-secrets.dev/inject": value } } });
+            let params = PatchParams::default();
+            pods.patch("fat-1", &params, &Patch::Merge(&label))
+                .await
+                .expect("a label");
+        }
+        let secrets = self.namespace.api::<Secret>();
+        let _ = secrets.delete(SECRET, &DeleteParams::default()).await;
+        self.forge_secret().await;
+    }
+
+    /// A Secret of our name and with our label, which describes a hundred registries of invented
+    /// regions, and has as much in it as can be.
+    async fn forge_secret(&self) {
+        let hosts: Vec<String> = (0..100)
+            .map(|number| format!("123456789012.dkr.ecr.xx-land-{number}.amazonaws.com"))
+            .collect();
+        let mut annotations = annotations();
+        annotations["ecr-pull-secrets.dev/format"] = json!("1");
+        annotations["ecr-pull-secrets.dev/registries"] = json!(hosts.join(","));
+        let lifetimes = vec!["2026-01-01T00:00:00Z/2026-01-01T12:00:00Z"; 100];
+        annotations["ecr-pull-secrets.dev/lifetimes"] = json!(lifetimes.join(","));
+        annotations["ecr-pull-secrets.dev/identity"] = json!("ambient");
+        let mut labels: Map<String, Value> = (0..2000)
+            .map(|number| (format!("l{number}"), json!("x")))
+            .collect();
+        labels.insert(
+            "app.kubernetes.io/managed-by".to_owned(),
+            json!("ecr-pull-secrets"),
+        );
+        let entries: Map<String, Value> = (0..40_000)
+            .map(|number| (number.to_string(), json!({})))
+            .collect();
+        let secret = json!({
+            "metadata": { "name": SECRET, "labels": labels, "annotations": annotations },
+            "type": "kubernetes.io/dockerconfigjson",
+            "stringData": { ".dockerconfigjson": json!({ "auths": entries }).to_string() },
+        });
+        let secret: Secret = serde_json::from_value(secret).expect("a Secret");
+        let secrets: Api<Secret> = self.namespace.api();
+        // We may have written it meanwhile.
+        let _ = secrets.create(&PostParams::default(), &secret).await;
+    }
+
+    fn image(&self, number: usize) -> String {
+        let host = self
+            .namespace
+            .region
+            .host(&format!("{:012}", 600_000_000_000_u64 + number as u64));
+        format!("{host}/a")
+    }
+
+    async fn create<K>(&self, object: Value)
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: serde::de::DeserializeOwned + serde::Serialize + Clone + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        self.namespace
+            .create::<K>(object)
+            .await
+            .expect("the API server takes it");
+    }
+}
+
+/// As many bytes of annotations as an object may have, beside ours.
+fn annotations() -> Value {
+    json!({ "fat": "<".repeat(240 * 1024) })
+}

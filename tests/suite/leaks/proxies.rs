@@ -1,0 +1,148 @@
+//! A proxy that records what it is sent: tokens for this machine never reach it, calls of AWS do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use aws_stand_in::spec::Action;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{ask, assert_nothing_leaks, file, web_identity, without_keys};
+use crate::frame::trials;
+use crate::harness::launch::Launch;
+use crate::harness::namespace::Namespace;
+use crate::harness::{Outcome, World, review};
+
+trials!(
+    container_token_takes_no_proxy,
+    instance_metadata_takes_no_proxy,
+);
+
+/// A proxy for plain HTTP in front of the stand-in. Every name leads to the stand-in.
+struct Recorder {
+    address: SocketAddr,
+    sent: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Recorder {
+    async fn start(stand_in: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let sent = Arc::<Mutex<Vec<u8>>>::default();
+        let (record, target) = (
+            sent.clone(),
+            stand_in.trim_start_matches("http://").to_owned(),
+        );
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay(client, target.clone(), record.clone()));
+            }
+        });
+        Ok(Self { address, sent })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All that was sent, as text.
+    fn sent(&self) -> String {
+        let sent = self.sent.lock().expect("no panic");
+        String::from_utf8_lossy(&sent).into_owned()
+    }
+}
+
+/// Hands bytes through in both directions. A server takes the whole URL of a request to a proxy, too.
+async fn relay(client: TcpStream, target: String, record: Arc<Mutex<Vec<u8>>>) -> io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = TcpStream::connect(target).await?.into_split();
+    let up = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let count = from_client.read(&mut buffer).await?;
+            if count == 0 {
+                return to_server.shutdown().await;
+            }
+            record
+                .lock()
+                .expect("no panic")
+                .extend_from_slice(&buffer[..count]);
+            to_server.write_all(&buffer[..count]).await?;
+        }
+    };
+    let down = tokio::io::copy(&mut from_server, &mut to_client);
+    tokio::try_join!(up, async { down.await.map(drop) }).map(drop)
+}
+
+/// Mints with credentials from this machine while a proxy is set for all else.
+async fn mint_behind_a_proxy(
+    world: &Arc<World>,
+    name: &str,
+    change: impl Fn(Launch) -> Launch,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    let proxy = Recorder::start(world.aws.url()).await?;
+    let launch = without_keys(world.replica(name))
+        .env("AWS_ENDPOINT_URL", "http://aws.example.com")
+        .env("HTTP_PROXY", proxy.url())
+        // Leaves nothing out.
+        .env("NO_PROXY", "none.example.com");
+    let replica = change(launch).start();
+    replica.ready().await;
+    let namespace = Namespace::new(world).await;
+    let answer = ask(&replica, &namespace, namespace.region.name()).await;
+    assert_eq!(review::warnings(&answer), "");
+    namespace.assert_opens().await;
+    let minted = namespace
+        .region
+        .total(Action::GetAuthorizationToken)
+        .await?;
+    assert!(minted.succeeded >= 1);
+    assert_nothing_leaks(world, &[replica], &[]).await;
+    let sent = proxy.sent();
+    assert!(
+        sent.contains("http://aws.example.com/"),
+        "the proxy was not asked: {sent}"
+    );
+    Ok(sent)
+}
+
+async fn container_token_takes_no_proxy(world: Arc<World>) -> Outcome {
+    let token = web_identity("proxy");
+    let path = file(&world, "proxied-token", &token);
+    let url = format!("{}/credentials/proxied", world.aws.url());
+    let sent = mint_behind_a_proxy(&world, "proxied-container", |launch| {
+        launch
+            .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())
+            .env(
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                path.display().to_string(),
+            )
+    });
+    let sent = sent.await?;
+    assert!(!sent.contains(&token[..40]), "the proxy has the token");
+    assert!(
+        !sent.contains("/credentials/"),
+        "the proxy was asked for credentials"
+    );
+    Ok(())
+}
+
+async fn instance_metadata_takes_no_proxy(world: Arc<World>) -> Outcome {
+    let url = format!("{}/metadata/proxied", world.aws.url());
+    let sent = mint_behind_a_proxy(&world, "proxied-metadata", |launch| {
+        launch
+            .env("AWS_EC2_METADATA_DISABLED", "false")
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", url.as_str())
+    });
+    let sent = sent.await?;
+    assert!(
+        !sent.contains("/metadata/"),
+        "the proxy was asked for metadata"
+    );
+    assert!(
+        !sent.contains("x-aws-ec2-metadata-token"),
+        "the proxy has the token"
+    );
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Attempts to make another owner's pull Secret ours, which its replacement or deletion would follow.
+
+use serde_json::{Value, json};
+
+use super::request::{Row, SECRETS, force_apply, lay_over, merge_patch};
+use super::scene::{Scene, pull_secret};
+use super::secrets::{ANNOTATION, MARK, TYPE, path};
+use crate::harness::namespace::SECRET;
+
+/// Annotation by which a user asks for adoption.
+pub const WISH: &str = "ecr-pull-secrets.dev/adopt";
+/// End of the guard's sentence for another owner's Secret.
+const ADOPT: &str = "adopts no Secret but as secret.adopt says";
+
+/// Attempts beside `secret.adopt: ecr-only`.
+pub fn rows(scene: &Scene) -> Vec<Row> {
+    let Scene {
+        managed,
+        foreign,
+        opaque,
+        wider,
+        ..
+    } = scene;
+    let wish = json!({ "metadata": { "annotations": { WISH: "true" } } });
+    let mut labelled_wish = wish.clone();
+    lay_over(&mut labelled_wish, &label());
+    let (foreign, wider) = (path(foreign, SECRET), path(wider, SECRET));
+    vec![
+        merge_patch("label one with another key", &wider, label()).guarded(SECRETS, ADOPT),
+        force_apply("adopt one with another key", &wider, pull_secret()).guarded(SECRETS, ADOPT),
+        merge_patch("label one of another type", &path(opaque, SECRET), label())
+            .guarded(SECRETS, TYPE),
+        merge_patch(
+            "ask for adoption in the user's name",
+            &foreign,
+            wish.clone(),
+        )
+        .guarded(SECRETS, MARK),
+        merge_patch("the same, with our label", &foreign, labelled_wish)
+            .guarded(SECRETS, ANNOTATION),
+        merge_patch("the same of ours", &path(managed, SECRET), wish).guarded(SECRETS, ANNOTATION),
+    ]
+}
+
+/// Attempts with `secret.adopt: annotated`, and what a user asked for. The guard has this name.
+pub fn annotated(scene: &Scene, guard: &'static str) -> Vec<Row> {
+    let (foreign, offered) = (path(&scene.foreign, SECRET), path(&scene.offered, SECRET));
+    vec![
+        merge_patch("label another owner's", &foreign, label()).guarded(guard, ADOPT),
+        force_apply("write over another owner's", &foreign, pull_secret()).guarded(guard, ADOPT),
+        merge_patch("label one that is offered", &offered, label()).allowed(),
+        force_apply("adopt one that is offered", &offered, pull_secret()).allowed(),
+    ]
+}
+
+fn label() -> Value {
+    json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "ecr-pull-secrets" } } })
+}
