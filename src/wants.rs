@@ -96,8 +96,7 @@ impl Wants {
     }
 
     /// Notes what these pods want.
-    pub(crate) fn note(&self, pods: &[ObservedPod]) {
-        let config = self.live.snapshot();
+    pub(crate) fn note(&self, config: &InForce, pods: &[ObservedPod]) {
         let mut seen = self.seen.lock();
         for pod in pods {
             if !pod.pod.names(&config.secret.name) {

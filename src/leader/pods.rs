@@ -53,8 +53,9 @@ async fn watch(term: &Term) {
     events
         .for_each_concurrent(MAX_PODS, |pod: ObservedPod| {
             async move {
-                term.engine.wants.note(std::slice::from_ref(&pod));
                 let config = term.engine.live.snapshot();
+                let wants = &term.engine.wants;
+                wants.note(&config, std::slice::from_ref(&pod));
                 if let Some(registries) = attend(term, &config, &pod).await {
                     // The work goes on by itself, once for each namespace. The pod's owner may have
                     // to remove the obstacle.

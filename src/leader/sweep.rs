@@ -75,8 +75,8 @@ async fn sweep(term: &Term) -> Result<(), Refusal> {
     let mut count = 0_usize;
     while let Some(pods) = pages.next().await? {
         count = count.saturating_add(pods.len());
-        term.engine.wants.note(&pods);
         let config = &term.engine.live.snapshot();
+        term.engine.wants.note(config, &pods);
         futures::stream::iter(&pods)
             .for_each_concurrent(MAX_PODS, |pod| {
                 let wanting = &wanting;
