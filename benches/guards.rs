@@ -77,7 +77,8 @@ impl Guards {
         .await;
     }
 
-    /// Creates them again, and waits until they deny.
+    /// Creates them again, and waits until they deny and the controller manager has checked their
+    /// expressions: that work would fall into the turn that is measured.
     pub async fn restore(&self) {
         let params = PostParams::default();
         for policy in &self.policies {
@@ -90,6 +91,16 @@ impl Guards {
         }
         eventually("the guards deny", LIMIT, || async {
             self.deny().await.then_some(())
+        })
+        .await;
+        let all: Api<ValidatingAdmissionPolicy> = Api::all(self.client.clone());
+        eventually("the guards are checked", LIMIT, || async {
+            let list = all.list(&ListParams::default()).await.ok()?;
+            let is_checked = |policy: &ValidatingAdmissionPolicy| {
+                let status = policy.status.as_ref();
+                status.is_some_and(|status| status.observed_generation.is_some())
+            };
+            list.items.iter().all(is_checked).then_some(())
         })
         .await;
     }

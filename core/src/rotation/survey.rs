@@ -1,5 +1,6 @@
 //! One pass over all pull Secrets of ours: which keys are in use, and which Secrets hold an entry
-//! that is older than the token that this process holds.
+//! that is older than the token that this process holds. Two replicas may mint at the same moment:
+//! such tokens are equally good, and no Secret is written because of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -114,7 +115,12 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                     identity: IdentityMark::of(&key.identity.to_string()),
                 });
             let next = match &tokens.held {
-                Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
+                Some(token)
+                    if token.expires_at > now
+                        && lifetime.yields_to(token, now)
+                        && !(owner == Some(tokens.identity)
+                            && is_as_good(lifetime, token, now)) =>
+                {
                     expires_at = expires_at.min(lifetime.expires_at);
                     self.newer.push(key);
                     Lifetime::from(token)
@@ -173,6 +179,14 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
     pub fn finish(self) -> SurveyFindings {
         self.found
     }
+}
+
+/// Whether an entry's token works for as long as a held one of its identity, within a hundredth of
+/// the latter's lifetime. Near its expiry each moment counts, and it is not.
+fn is_as_good(lifetime: Lifetime, held: &Token, now: Timestamp) -> bool {
+    let earlier = held.expires_at.duration_since(lifetime.expires_at);
+    let length = Lifetime::from(held).length();
+    lifetime.is_usable(now) && lifetime.serves(now) && earlier.unsigned_abs() <= length / 100
 }
 
 #[cfg(test)]

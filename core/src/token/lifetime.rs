@@ -73,7 +73,7 @@ impl Lifetime {
     }
 
     /// The time between minting and expiry.
-    pub(super) fn length(self) -> Duration {
+    pub(crate) fn length(self) -> Duration {
         self.expires_at
             .duration_since(self.minted_at)
             .unsigned_abs()

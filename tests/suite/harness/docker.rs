@@ -38,3 +38,22 @@ pub fn hosts(secret: &Secret) -> Vec<String> {
         .cloned()
         .collect()
 }
+
+/// Asserts that a Secret was not written since `before`. On failure says who did so, and when.
+#[track_caller]
+pub fn assert_unwritten(before: &Secret, after: &Secret) {
+    // Neither part holds a token.
+    let told = |secret: &Secret| {
+        let managers = secret.metadata.managed_fields.clone();
+        let managers: Vec<_> = managers.into_iter().flatten().collect();
+        let writers = managers.iter().map(|one| (&one.manager, &one.time));
+        let writers = format!("{:?}", writers.collect::<Vec<_>>());
+        let metadata = &secret.metadata;
+        (
+            metadata.resource_version.clone(),
+            metadata.annotations.clone(),
+            writers,
+        )
+    };
+    assert_eq!(told(after), told(before), "the Secret was written");
+}

@@ -90,6 +90,42 @@ fn secret_with_older_token_is_stale() {
     assert!(found.uses[&key(WEST)].held.is_none());
 }
 
+/// Two replicas minted in the same moment.
+#[test]
+fn token_of_the_same_moment_makes_no_secret_stale() {
+    let life = 10_000;
+    for (expiry, is_stale) in [
+        (life, false),
+        (life - 100, false),
+        (life - 101, true),
+        // It does not serve the next pod, so each second counts.
+        (550, true),
+    ] {
+        let secrets = [secret("team", &[(EAST, expiry)])];
+        let end = if expiry == 550 { 551 } else { life };
+        let found = look(&secrets, &Rules::default(), &[(EAST, token(0, end))]);
+        assert_eq!(found.stale.len(), usize::from(is_stale), "{expiry}");
+    }
+}
+
+/// A role was changed a moment after the minting.
+#[test]
+fn token_of_another_identity_is_stale_at_once() {
+    let held = token(0, 10_000);
+    let entry = Lifetime {
+        minted_at: at(0),
+        expires_at: at(9_999),
+    };
+    for (owner, is_stale) in [("ambient", false), ("another", true)] {
+        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
+        let entries = [(Arc::new(key(EAST)), entry)];
+        let target = Target::new("team", "pull");
+        let owner = Some(IdentityMark::of(owner));
+        survey.visit(&target, owner, entries.into_iter());
+        assert_eq!(survey.finish().stale.len(), usize::from(is_stale));
+    }
+}
+
 /// AWS has been down for long: a write would help no pod.
 #[test]
 fn expired_held_token_makes_no_secret_stale() {
