@@ -115,16 +115,16 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                     identity: IdentityMark::of(&key.identity.to_string()),
                 });
             let next = match &tokens.held {
-                Some(token)
-                    if token.expires_at > now
-                        && lifetime.yields_to(token, now)
-                        && !(owner == Some(tokens.identity)
-                            && is_as_good(lifetime, token, now)) =>
-                {
-                    expires_at = expires_at.min(lifetime.expires_at);
-                    self.newer.push(key);
+                Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
+                    if owner != Some(tokens.identity) || !is_as_good(lifetime, token, now) {
+                        expires_at = expires_at.min(lifetime.expires_at);
+                        self.newer.push(key);
+                    }
+                    // Whatever the entry says of itself: a tenant can write it, and the key is not
+                    // its alone.
                     Lifetime::from(token)
                 }
+                Some(token) if lifetime.expires_at == token.expires_at => Lifetime::from(token),
                 None if !lifetime.is_plausible(now) => UNKNOWN,
                 // The rules have changed, and the new identity has no token yet.
                 None if lifetime.minted_at < self.since
@@ -181,12 +181,17 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
     }
 }
 
-/// Whether an entry's token works for as long as a held one of its identity, within a hundredth of
-/// the latter's lifetime. Near its expiry each moment counts, and it is not.
+/// Whether an entry's token was minted and expires in the same moment as a held one of its identity:
+/// within a hundredth of the latter's lifetime. Near its expiry each moment counts, and it is not.
 fn is_as_good(lifetime: Lifetime, held: &Token, now: Timestamp) -> bool {
-    let earlier = held.expires_at.duration_since(lifetime.expires_at);
-    let length = Lifetime::from(held).length();
-    lifetime.is_usable(now) && lifetime.serves(now) && earlier.unsigned_abs() <= length / 100
+    let held = Lifetime::from(held);
+    let is_near = |one: Timestamp, other: Timestamp| {
+        one.duration_since(other).unsigned_abs() <= held.length() / 100
+    };
+    lifetime.is_usable(now)
+        && lifetime.serves(now)
+        && is_near(lifetime.minted_at, held.minted_at)
+        && is_near(lifetime.expires_at, held.expires_at)
 }
 
 #[cfg(test)]

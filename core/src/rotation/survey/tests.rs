@@ -126,6 +126,26 @@ fn token_of_another_identity_is_stale_at_once() {
     }
 }
 
+/// A tenant edits the annotation of its Secret. The key belongs to others, too.
+#[test]
+fn forged_minting_postpones_no_renewal() {
+    let held = token(0, 10_000);
+    for (minted_at, expires_at, is_stale) in [(400, 9_999, true), (400, 10_000, false)] {
+        let entry = Lifetime {
+            minted_at: at(minted_at),
+            expires_at: at(expires_at),
+        };
+        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
+        let key = Arc::new(key(EAST));
+        let target = Target::new("tenant", "pull");
+        let owner = Some(IdentityMark::of("ambient"));
+        survey.visit(&target, owner, [(key.clone(), entry)].into_iter());
+        let found = survey.finish();
+        assert_eq!(found.uses[&key].oldest, Lifetime::from(&held));
+        assert_eq!(found.stale.len(), usize::from(is_stale));
+    }
+}
+
 /// AWS has been down for long: a write would help no pod.
 #[test]
 fn expired_held_token_makes_no_secret_stale() {
