@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 
 /// Candidates that may wait; the next sweep sees the others again.
 const MAX_CANDIDATES: usize = 4096;
+/// Those of one namespace.
+const MAX_OF_NAMESPACE: usize = 1024;
 
 /// A pod that may be deleted.
 #[derive(Debug)]
@@ -28,10 +30,16 @@ pub(super) struct Candidate {
 pub(super) struct Candidates(Mutex<VecDeque<Candidate>>);
 
 impl Candidates {
-    /// Adds one, if there is room.
+    /// Adds one, if there is room. What waits for its pod already is replaced.
     pub(super) fn add(&self, candidate: Candidate) {
         let mut all = self.0.lock();
-        if all.len() < MAX_CANDIDATES {
+        let about = &candidate.about;
+        if let Some(waiting) = all.iter_mut().find(|one| one.about.uid == about.uid) {
+            *waiting = candidate;
+            return;
+        }
+        let is_beside = |one: &&Candidate| one.about.namespace == about.namespace;
+        if all.len() < MAX_CANDIDATES && all.iter().filter(is_beside).count() < MAX_OF_NAMESPACE {
             all.push_back(candidate);
         }
     }
@@ -41,5 +49,46 @@ impl Candidates {
         let mut all = self.0.lock();
         let index = all.iter().position(is_due)?;
         all.remove(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(namespace: &str, uid: usize) -> Candidate {
+        Candidate {
+            about: ObjectReference {
+                namespace: Some(namespace.to_owned()),
+                uid: Some(uid.to_string()),
+                ..ObjectReference::default()
+            },
+            version: ObjectVersion {
+                uid: uid.to_string(),
+                version: "1".to_owned(),
+            },
+            wish: Wish::None,
+            controller: "set".to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn one_namespace_leaves_room_for_others() {
+        let candidates = Candidates::default();
+        for uid in 0..2 * MAX_OF_NAMESPACE {
+            // The watch shows a pod again with each of its changes.
+            candidates.add(candidate("tenant", uid / 2));
+            candidates.add(candidate("tenant", MAX_CANDIDATES + uid));
+        }
+        candidates.add(candidate("team", 2 * MAX_CANDIDATES));
+        let mut taken = Vec::new();
+        while let Some(one) = candidates.take(|_| true) {
+            taken.push(one.about);
+        }
+        assert_eq!(taken.len(), MAX_OF_NAMESPACE + 1);
+        assert_eq!(taken.last().unwrap().namespace.as_deref(), Some("team"));
+        let uids: std::collections::HashSet<_> = taken.iter().map(|about| &about.uid).collect();
+        assert_eq!(uids.len(), taken.len());
     }
 }

@@ -96,7 +96,11 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let is_served = SecretClaim::Pods(*wish).counts(&config, &namespace, fact);
     // Admission leaves the reference out where the Secret would break the pod's keyring.
     let is_doubtful = || engine.ledger.read().is_doubtful(&config.target(&namespace));
-    if !is_served || is_doubtful() || !term.reports.may_recreate(controller, *created, now) {
+    let may_go = || {
+        let reports = &term.reports;
+        reports.may_recreate(&namespace, controller, *created, now)
+    };
+    if !is_served || is_doubtful() || !may_go() {
         return Deletion::Over;
     }
     let Claimed::Ours(claim) = term.reports.claim(&uid, "recreated") else {

@@ -100,19 +100,25 @@ impl Reports {
     }
 
     /// Whether a pod of this controller may be deleted: it is older than our first deletion. If newer
-    /// pods lack the reference as well, deleting them does not help.
+    /// pods lack the reference as well, deleting them does not help. A pod names its controller
+    /// itself, so a controller counts in each namespace alone.
     pub(crate) fn may_recreate(
         &self,
+        namespace: &str,
         controller: &str,
         created: Timestamp,
         now: Timestamp,
     ) -> bool {
-        let key = self.key(controller);
+        let key = self.key((namespace, controller));
         let mut memory = self.memory.lock();
-        if memory.recreated.len() >= MAX_ENTRIES {
+        if memory.recreated.len() >= MAX_ENTRIES && !memory.recreated.contains_key(&key) {
             memory
                 .recreated
                 .retain(|_, first| now.duration_since(*first) < RECREATE_INTERVAL);
+            // The next sweep sees the pod again.
+            if memory.recreated.len() >= MAX_ENTRIES {
+                return false;
+            }
         }
         let first = memory.recreated.entry(key).or_insert(now);
         // The API server gives creation times in whole seconds.
@@ -168,14 +174,15 @@ mod tests {
     fn pods_after_a_deletion_stay_for_an_hour() {
         let reports = Reports::default();
         let at = |seconds: i64| Timestamp::new(1_000_000 + seconds, 0).unwrap();
-        assert!(reports.may_recreate("set", at(0), at(10)));
-        assert!(reports.may_recreate("set", at(9), at(11)));
+        assert!(reports.may_recreate("team", "set", at(0), at(10)));
+        assert!(reports.may_recreate("team", "set", at(9), at(11)));
         // In the second of the deletion: what it is cannot be told.
-        assert!(!reports.may_recreate("set", at(10), at(12)));
-        assert!(!reports.may_recreate("set", at(11), at(12)));
-        assert!(reports.may_recreate("other", at(10), at(12)));
-        assert!(!reports.may_recreate("set", at(11), at(3609)));
-        assert!(reports.may_recreate("set", at(11), at(3610)));
-        assert!(!reports.may_recreate("set", at(3610), at(3612)));
+        assert!(!reports.may_recreate("team", "set", at(10), at(12)));
+        assert!(!reports.may_recreate("team", "set", at(11), at(12)));
+        assert!(reports.may_recreate("team", "other", at(10), at(12)));
+        assert!(reports.may_recreate("tenant", "set", at(10), at(12)));
+        assert!(!reports.may_recreate("team", "set", at(11), at(3609)));
+        assert!(reports.may_recreate("team", "set", at(11), at(3610)));
+        assert!(!reports.may_recreate("team", "set", at(3610), at(3612)));
     }
 }

@@ -195,8 +195,13 @@ pub fn merge(
     {
         let host = registry.host();
         if !held.contains(host) && held.len() >= MAX_REGISTRIES {
-            refused.push(registry.clone());
-            continue;
+            let Some(expired) = expired(&described, grants, now) else {
+                refused.push(registry.clone());
+                continue;
+            };
+            config.remove(&expired);
+            held.remove(&expired);
+            described.0.remove(&expired);
         }
         let lifetime = Lifetime::from(token);
         let stays = |entry: &DescribedEntry| {
@@ -221,6 +226,18 @@ pub fn merge(
         content: Content::of(&config, described),
         refused,
     }
+}
+
+/// The entry that makes room in a full Secret: an expired one opens nothing, so no pod loses it. The
+/// longest expired one of those that no grant renews.
+fn expired(described: &Described, grants: &[Grant], now: Timestamp) -> Option<String> {
+    let is_renewed = |host: &str| grants.iter().any(|grant| grant.registry.host() == host);
+    let expired = described.0.iter().filter(|(host, entry)| {
+        let expires_at = entry.lifetime.expires_at;
+        expires_at <= now && !is_renewed(host)
+    });
+    let longest = expired.min_by_key(|(_, entry)| entry.lifetime.expires_at);
+    longest.map(|(host, _)| host.clone())
 }
 
 impl Content {

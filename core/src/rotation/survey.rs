@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -120,7 +121,7 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                         expires_at = expires_at.min(lifetime.expires_at);
                         self.newer.push(key);
                     }
-                    // Whatever the entry says of itself: a tenant can write it, and the key is not
+                    // Whatever the entry states: a tenant can write it, and the key is not
                     // its alone.
                     Lifetime::from(token)
                 }
@@ -181,13 +182,17 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
     }
 }
 
+/// The longest time between two mintings of the same moment.
+const MOMENT: Duration = Duration::from_secs(30);
+
 /// Whether an entry's token was minted and expires in the same moment as a held one of its identity:
-/// within a hundredth of the latter's lifetime. Near its expiry each moment counts, and it is not.
+/// within [`MOMENT`], and a hundredth of the latter's lifetime. A token that replaces one that ECR
+/// refused is minted later. Near the expiry each moment counts, and no two are the same.
 fn is_as_good(lifetime: Lifetime, held: &Token, now: Timestamp) -> bool {
     let held = Lifetime::from(held);
-    let is_near = |one: Timestamp, other: Timestamp| {
-        one.duration_since(other).unsigned_abs() <= held.length() / 100
-    };
+    let moment = MOMENT.min(held.length() / 100);
+    let is_near =
+        |one: Timestamp, other: Timestamp| one.duration_since(other).unsigned_abs() <= moment;
     lifetime.is_usable(now)
         && lifetime.serves(now)
         && is_near(lifetime.minted_at, held.minted_at)

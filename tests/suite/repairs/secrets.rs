@@ -63,10 +63,15 @@ async fn deleted_secret_is_recreated_for_its_pods(site: Arc<Site>) -> Outcome {
     .await;
     let repaired = repairs(&leader).await;
     delete(&namespace).await;
-    let after = namespace.assert_opens().await;
+    let after = eventually("both registries again", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        (docker::hosts(&secret) == docker::hosts(&before)).then_some(secret)
+    })
+    .await;
     assert_ne!(after.metadata.uid, before.metadata.uid);
-    assert_eq!(docker::hosts(&after), docker::hosts(&before));
-    assert_eq!(repairs(&leader).await - repaired, 1.0);
+    // Two writes where the leader was notified of the second pod only after the deletion.
+    let repaired = repairs(&leader).await - repaired;
+    assert!((1.0..=2.0).contains(&repaired), "{repaired}");
     // A later deletion is repaired, too, after a longer pause each time.
     for _ in 0..2 {
         delete(&namespace).await;

@@ -90,21 +90,34 @@ fn secret_with_older_token_is_stale() {
     assert!(found.uses[&key(WEST)].held.is_none());
 }
 
-/// Two replicas minted in the same moment.
+/// Two replicas minted in the same moment; or a token was refused and replaced.
 #[test]
 fn token_of_the_same_moment_makes_no_secret_stale() {
     let life = 10_000;
-    for (expiry, is_stale) in [
-        (life, false),
-        (life - 100, false),
-        (life - 101, true),
+    for (minted_at, expiry, is_stale) in [
+        (0, life, false),
+        (0, life - 30, false),
+        (30, life - 1, false),
+        (31, life - 1, true),
+        (0, life - 31, true),
         // It does not serve the next pod, so each second counts.
-        (550, true),
+        (0, 550, true),
     ] {
-        let secrets = [secret("team", &[(EAST, expiry)])];
-        let end = if expiry == 550 { 551 } else { life };
-        let found = look(&secrets, &Rules::default(), &[(EAST, token(0, end))]);
-        assert_eq!(found.stale.len(), usize::from(is_stale), "{expiry}");
+        let entry = Lifetime {
+            minted_at: at(minted_at),
+            expires_at: at(expiry),
+        };
+        let held = token(0, if expiry == 550 { 551 } else { life });
+        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
+        let owner = Some(IdentityMark::of("ambient"));
+        let entries = [(Arc::new(key(EAST)), entry)];
+        survey.visit(&Target::new("team", "pull"), owner, entries.into_iter());
+        let found = survey.finish();
+        assert_eq!(
+            found.stale.len(),
+            usize::from(is_stale),
+            "{minted_at} {expiry}"
+        );
     }
 }
 
