@@ -1,7 +1,8 @@
 //! A list that is read in batches, so that one batch of sifted objects at a time is in memory.
 //!
 //! Most lists come in pages. A page that does not arrive in time is asked for again with fewer
-//! objects: they may be large. A long list is streamed by an API server that can.
+//! objects: they may be large. A long list is streamed by an API server that can. A stream that does
+//! not reach its end is followed by the whole list in pages, so some objects come twice.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::call::{call_once, call_within};
 use super::refusal::Refusal;
@@ -36,10 +38,17 @@ pub(crate) struct Pages<K> {
 enum Source<K> {
     /// Not asked yet: a stream, or else pages.
     Unknown(ListParams),
-    Stream(BoxStream<'static, kube::Result<WatchEvent<K>>>),
+    /// And the request of the list in pages.
+    Stream(BoxStream<'static, kube::Result<WatchEvent<K>>>, ListParams),
     /// The request of the next page.
     Page(ListParams),
     Over,
+}
+
+/// A part of a stream.
+enum Batch<K> {
+    Full(Vec<K>),
+    Last(Vec<K>),
 }
 
 impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
@@ -66,7 +75,20 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
                 Source::Unknown(params) => {
                     self.source = Self::open(self.api.clone(), params, self.limit).await?;
                 }
-                Source::Stream(stream) => return self.batch(stream).await,
+                Source::Stream(mut stream, params) => {
+                    match Self::batch(&mut stream, self.limit).await {
+                        Ok(Batch::Full(batch)) => {
+                            self.source = Source::Stream(stream, params);
+                            return Ok(Some(batch));
+                        }
+                        Ok(Batch::Last(batch)) => return Ok((!batch.is_empty()).then_some(batch)),
+                        Err(refusal) if refusal.is_transient() => {
+                            debug!(%refusal, "a streamed list broke off: it comes in pages");
+                            self.source = Source::Page(params);
+                        }
+                        Err(refusal) => return Err(refusal),
+                    }
+                }
                 Source::Page(params) => return self.page(params).await.map(Some),
                 Source::Over => return Ok(None),
             }
@@ -84,35 +106,39 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
         };
         let request = async {
             match api.watch(&wanted, "0").await {
-                Ok(stream) => Ok(Source::Stream(stream.boxed())),
-                Err(error) if is_unknown(&error) => Ok(Source::Page(params)),
+                Ok(stream) => Ok(Some(stream.boxed())),
+                Err(error) if is_unknown(&error) => Ok(None),
                 Err(error) => Err(error),
             }
         };
-        call_once(limit, request).await
+        Ok(match call_once(limit, request).await {
+            Ok(Some(stream)) => Source::Stream(stream, params),
+            Ok(None) => Source::Page(params),
+            Err(refusal) if refusal.is_transient() => Source::Page(params),
+            Err(refusal) => return Err(refusal),
+        })
     }
 
     async fn batch(
-        &mut self,
-        mut stream: BoxStream<'static, kube::Result<WatchEvent<K>>>,
-    ) -> Result<Option<Vec<K>>, Refusal> {
+        stream: &mut BoxStream<'static, kube::Result<WatchEvent<K>>>,
+        limit: Duration,
+    ) -> Result<Batch<K>, Refusal> {
         let mut batch = Vec::new();
         loop {
-            let Ok(event) = timeout(self.limit, stream.next()).await else {
-                return Err(Refusal::no_answer(self.limit));
+            let Ok(event) = timeout(limit, stream.next()).await else {
+                return Err(Refusal::no_answer(limit));
             };
             match event.transpose().map_err(|error| Refusal::of(&error))? {
                 Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     batch.push(object);
                     if batch.len() == BATCH {
-                        self.source = Source::Stream(stream);
-                        return Ok(Some(batch));
+                        return Ok(Batch::Full(batch));
                     }
                 }
                 Some(WatchEvent::Bookmark(mark))
                     if mark.metadata.annotations.contains_key(LIST_END) =>
                 {
-                    return Ok((!batch.is_empty()).then_some(batch));
+                    return Ok(Batch::Last(batch));
                 }
                 Some(WatchEvent::Bookmark(_) | WatchEvent::Deleted(_)) => {}
                 Some(WatchEvent::Error(status)) => {
@@ -229,10 +255,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn stream_without_an_end_is_no_list() {
-        let (client, _) = client(vec![events(&["a"], false)]);
-        let pages = Pages::streamed(Api::all(client), params(), LIMIT);
-        assert_eq!(read(pages).await, Err(Refusal::broken_off()));
+    async fn stream_without_an_end_is_followed_by_pages() {
+        let error = r#"{"type":"ERROR","object":{"kind":"Status","code":504}}"#;
+        let broken = (200, format!("{}{error}\n", events(&["a"], false).1));
+        for stream in [events(&["a"; 120], false), broken, refusal(503)] {
+            let size = stream.1.len();
+            let (client, queries) = client(vec![stream, page(&["a", "b"], "")]);
+            let pages = Pages::streamed(Api::all(client), params(), LIMIT);
+            let sizes = read(pages).await.expect("a list");
+            assert_eq!(sizes.last(), Some(&2), "{size}");
+            assert_eq!(queries.lock().len(), 2);
+        }
     }
 
     #[tokio::test]

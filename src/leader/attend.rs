@@ -150,7 +150,8 @@ async fn diagnose(term: &Term, config: &InForce, pod: &ObservedPod, registries: 
             // ECR refused one of these tokens. A key without one has nothing to replace.
             for key in registries.iter().map(Access::token_key) {
                 if term.engine.supply.held(&key).is_some() {
-                    term.engine.supply.distrust(key, config);
+                    let namespace = pod.namespace();
+                    term.engine.supply.distrust(key, namespace, config);
                 }
             }
         }

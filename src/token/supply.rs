@@ -58,8 +58,11 @@ struct KeySlot {
 
 /// The caller that asks for a token.
 enum Asker {
-    /// A namespace, for a pod or its Secret; `None` where a token is replaced for all.
-    Namespace(Option<Arc<str>>),
+    /// A namespace, for a pod or its Secret.
+    Namespace(Arc<str>),
+    /// The same, in place of a token that works for all that this process knows. It waits behind
+    /// pods without one.
+    Distrust(Arc<str>),
     /// The schedule of rotation, which has waited for its turn already.
     Schedule,
 }
@@ -99,7 +102,7 @@ impl Supply {
         config: &Config,
     ) -> Result<Supplied, TokenFailure> {
         let slot = self.slot(key, Some(namespace), config)?;
-        let asker = Asker::Namespace(Some(namespace.into()));
+        let asker = Asker::Namespace(namespace.into());
         let serves = |token: &Token, now| Lifetime::from(token).serves(now);
         let offer = slot.holding.lock().offer(clock::now());
         match offer {
@@ -177,8 +180,9 @@ impl Supply {
     }
 
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
-    /// been revoked. Asks AWS in the background, at most once in six hours for a key.
-    pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, config: &Config) {
+    /// been revoked. Asks AWS in the background, at most once in six hours for a key, and in the place
+    /// of the namespace whose pod was refused.
+    pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, namespace: &str, config: &Config) {
         // No key enters here: what this process does not hold, it has not given out.
         let Some(slot) = self.slots.lock().ask(&key, self.elapsed()).cloned() else {
             return;
@@ -188,10 +192,11 @@ impl Supply {
             return;
         }
         let (this, endpoints) = (self.clone(), endpoints(config, &key));
+        let asker = Asker::Distrust(namespace.into());
         tokio::spawn(async move {
             // The credentials that minted the token are what was revoked.
             this.mint.forget().await;
-            let renewed = this.renew(&key, &slot, endpoints, Asker::Namespace(None), is_young);
+            let renewed = this.renew(&key, &slot, endpoints, asker, is_young);
             renewed.await.map(drop)
         });
     }
@@ -282,16 +287,19 @@ impl Supply {
         if let Some(known) = known() {
             return known;
         }
-        if let Asker::Namespace(namespace) = asker {
-            let has_failed = slot.holding.lock().has_failed();
-            let reason = if has_failed {
-                MintReason::Retry
-            } else {
-                MintReason::Pod
-            };
+        let waits = match asker {
+            Asker::Namespace(namespace) if !slot.holding.lock().has_failed() => {
+                Some((MintReason::Pod, namespace))
+            }
+            Asker::Namespace(namespace) | Asker::Distrust(namespace) => {
+                Some((MintReason::Retry, namespace))
+            }
+            Asker::Schedule => None,
+        };
+        if let Some((reason, namespace)) = waits {
             // Each namespace waits in its own place: whichever comes first mints for all.
             let is_needed = || known().is_none() && slot.minting.try_lock().is_ok();
-            self.turns.turn(reason, namespace.as_ref(), is_needed).await;
+            self.turns.turn(reason, Some(&namespace), is_needed).await;
         }
         let _minting = slot.minting.lock().await;
         // Another caller or replica may have minted meanwhile.

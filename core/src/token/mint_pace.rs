@@ -23,7 +23,7 @@ const MAX_OTHER_CALLS: usize = 4;
 pub enum MintReason {
     /// A pod, or a namespace that gets its Secret.
     Pod,
-    /// The same, after a call that failed.
+    /// The same, after a call that failed; or in place of a token that a registry refused.
     Retry,
     /// The next token of a key whose old one works.
     Schedule,
