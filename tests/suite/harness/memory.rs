@@ -33,6 +33,14 @@ impl MemoryGroup {
         let limit = limits.iter().map(|file| group.0.join(file));
         let limit = limit.into_iter().find(|file| file.exists())?;
         fs::write(limit, LIMIT_BYTES.to_string()).ok()?;
+        // Without swap, as on a node. A kernel that counts no swap has no such file.
+        let swap = [
+            ("memory.memsw.limit_in_bytes", LIMIT_BYTES),
+            ("memory.swap.max", 0),
+        ];
+        for (file, bytes) in swap {
+            let _ = fs::write(group.0.join(file), bytes.to_string());
+        }
         Some(group)
     }
 

@@ -72,7 +72,7 @@ impl Tenant {
             self.create::<k8s_openapi::api::core::v1::Event>(event)
                 .await;
         }
-        self.forge_secret().await;
+        assert!(self.forge_secret().await, "the API server takes it");
     }
 
     /// A pod with images of more registries than a pull Secret has room for.
@@ -107,12 +107,13 @@ impl Tenant {
         }
         let secrets = self.namespace.api::<Secret>();
         let _ = secrets.delete(SECRET, &DeleteParams::default()).await;
+        // We may have written it meanwhile.
         self.forge_secret().await;
     }
 
     /// A Secret of our name and with our label, which describes a hundred registries of invented
-    /// regions, and has as much in it as can be.
-    async fn forge_secret(&self) {
+    /// regions, and has as much in it as can be. Returns whether it was created.
+    async fn forge_secret(&self) -> bool {
         let hosts: Vec<String> = (0..100)
             .map(|number| format!("123456789012.dkr.ecr.xx-land-{number}.amazonaws.com"))
             .collect();
@@ -129,7 +130,7 @@ impl Tenant {
             "app.kubernetes.io/managed-by".to_owned(),
             json!("ecr-pull-secrets"),
         );
-        let entries: Map<String, Value> = (0..40_000)
+        let entries: Map<String, Value> = (0..80_000)
             .map(|number| (number.to_string(), json!({})))
             .collect();
         let secret = json!({
@@ -139,8 +140,8 @@ impl Tenant {
         });
         let secret: Secret = serde_json::from_value(secret).expect("a Secret");
         let secrets: Api<Secret> = self.namespace.api();
-        // We may have written it meanwhile.
-        let _ = secrets.create(&PostParams::default(), &secret).await;
+        let created = secrets.create(&PostParams::default(), &secret).await;
+        created.is_ok()
     }
 
     fn image(&self, number: usize) -> String {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aws_stand_in::spec::Action;
 use ecr_pull_secrets_core::cause::Cause;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
@@ -12,7 +13,7 @@ use crate::frame::trial;
 use crate::harness::memory::MemoryGroup;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::tenant::Tenant;
-use crate::harness::{LIMIT, Outcome, World, eventually};
+use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 
 /// The tests of this module. They need a control group, and are ignored where there is none to make.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -34,11 +35,19 @@ async fn is_told(tenant: &Namespace, cause: Cause) -> bool {
     !events.items.is_empty()
 }
 
+/// The tenant does its worst, again and again.
+async fn disturb(tenant: &Tenant) {
+    for _ in 0..3 {
+        tenant.disturb().await;
+    }
+}
+
 async fn hostile_tenant_hurts_only_itself(world: Arc<World>) -> Outcome {
     let group = MemoryGroup::new().expect("a control group");
     let tenant = Tenant::new(&world).await;
     let honest = Namespace::new(&world).await;
     tenant.make_large_objects().await;
+    let mut served = None;
     for restart in 0..2 {
         let replica = world.add_replica(|launch| launch.memory(&group));
         world.route().await;
@@ -52,9 +61,11 @@ async fn hostile_tenant_hurts_only_itself(world: Arc<World>) -> Outcome {
             tenant.pod_of_many_registries().await;
         }
         let (name, image) = (format!("honest-{restart}"), honest.image("app"));
-        let (pod, ()) = tokio::join!(honest.pod(&name, &image), tenant.disturb());
+        let (pod, ()) = tokio::join!(honest.pod(&name, &image), disturb(&tenant));
         assert_eq!(references(&pod), [SECRET]);
-        honest.assert_opens().await;
+        // One token and one write for all of it, as without the tenant.
+        let secret = honest.assert_opens().await;
+        docker::assert_unwritten(served.get_or_insert(secret.clone()), &secret);
         eventually("an Event that names the cause", LIMIT, || async {
             is_told(&tenant.namespace, Cause::TooManyRegistries)
                 .await
@@ -64,6 +75,8 @@ async fn hostile_tenant_hurts_only_itself(world: Arc<World>) -> Outcome {
         assert_eq!(group.kills(), 0, "restart {restart}");
         world.kill(&replica);
     }
+    let calls = honest.region.total(Action::GetAuthorizationToken).await?;
+    assert_eq!(calls.total, 1);
     world.stop();
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Hostile answers, misspelt variables and proxies: what reaches a log, an Event or a proxy of the credentials that are
-//! sent and received meanwhile. Each credential has the length and the look of a real one.
+//! Hostile answers, misspelt variables and proxies: what reaches a log or a proxy of the credentials that are sent and
+//! received meanwhile. Each credential has the length and the look of a real one.
 
 pub mod answers;
 pub mod proxies;

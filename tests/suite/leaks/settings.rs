@@ -6,7 +6,9 @@ use ecr_pull_secrets_core::cause::Cause;
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{ask, assert_nothing_leaks, file, in_each_way, log, web_identity, without_keys};
+use super::{
+    LOGGINGS, ask, assert_nothing_leaks, file, in_each_way, log, web_identity, without_keys,
+};
 use crate::frame::trials;
 use crate::harness::launch::Launch;
 use crate::harness::namespace::Namespace;
@@ -88,11 +90,18 @@ async fn misspelt_variable_is_named_at_once(world: Arc<World>) -> Outcome {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI",
             "\"http://169.254.170.23/v1/credentials\"".to_owned(),
         ),
+        (
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            "169.254.169.254".to_owned(),
+        ),
     ];
-    let replicas = cases.map(|(name, value)| {
+    let replicas = cases.into_iter().zip(LOGGINGS.into_iter().cycle());
+    let replicas = replicas.map(|((name, value), (level, format))| {
         let launch = world.replica(&format!("misspelt-{name}"));
-        (name, identified(launch).env(name, value).start())
+        let launch = identified(launch).log(level, format);
+        (name, launch.env(name, value).start())
     });
+    let replicas: Vec<_> = replicas.collect();
     let trials = replicas.into_iter().map(|(name, replica)| async {
         replica.ready().await;
         let cause = Cause::AwsSettingsInvalid;
