@@ -45,12 +45,6 @@ enum Source<K> {
     Over,
 }
 
-/// A part of a stream.
-enum Batch<K> {
-    Full(Vec<K>),
-    Last(Vec<K>),
-}
-
 impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
     /// A list in pages.
     pub(crate) fn new(api: Api<K>, params: ListParams, limit: Duration) -> Self {
@@ -77,11 +71,11 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
                 }
                 Source::Stream(mut stream, params) => {
                     match Self::batch(&mut stream, self.limit).await {
-                        Ok(Batch::Full(batch)) => {
+                        Ok(batch) if batch.len() == BATCH => {
                             self.source = Source::Stream(stream, params);
                             return Ok(Some(batch));
                         }
-                        Ok(Batch::Last(batch)) => return Ok((!batch.is_empty()).then_some(batch)),
+                        Ok(batch) => return Ok((!batch.is_empty()).then_some(batch)),
                         Err(refusal) if refusal.is_transient() => {
                             debug!(%refusal, "a streamed list broke off: it comes in pages");
                             self.source = Source::Page(params);
@@ -119,10 +113,11 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
         })
     }
 
+    /// The next batch of a stream. One that is not full is the last.
     async fn batch(
         stream: &mut BoxStream<'static, kube::Result<WatchEvent<K>>>,
         limit: Duration,
-    ) -> Result<Batch<K>, Refusal> {
+    ) -> Result<Vec<K>, Refusal> {
         let mut batch = Vec::new();
         loop {
             let Ok(event) = timeout(limit, stream.next()).await else {
@@ -132,13 +127,13 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
                 Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     batch.push(object);
                     if batch.len() == BATCH {
-                        return Ok(Batch::Full(batch));
+                        return Ok(batch);
                     }
                 }
                 Some(WatchEvent::Bookmark(mark))
                     if mark.metadata.annotations.contains_key(LIST_END) =>
                 {
-                    return Ok(Batch::Last(batch));
+                    return Ok(batch);
                 }
                 Some(WatchEvent::Bookmark(_) | WatchEvent::Deleted(_)) => {}
                 Some(WatchEvent::Error(status)) => {
