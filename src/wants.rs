@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
-use ecr_pull_secrets_core::pull_secret::MAX_REGISTRIES;
+use ecr_pull_secrets_core::pull_secret::flight;
 use ecr_pull_secrets_core::rotation::fate::{EntryFate, fate};
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rotation::wanted::{Sweep, WantedRegistries};
@@ -32,10 +32,6 @@ use crate::cluster::pages::Pages;
 use crate::cluster::pods::ObservedPod;
 use crate::cluster::refusal::Refusal;
 use crate::config::{InForce, Live};
-
-/// Registries that are collected of one namespace: a Secret has room for half of them, and a tenant can
-/// create any number of pods.
-const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 
 /// The one place that says what is wanted.
 pub(crate) struct Wants {
@@ -167,8 +163,7 @@ impl Wants {
                         let pods = SecretClaim::Pods(pod.pod.wish());
                         claim = Some(claim.map_or(pods, |claim| claim.or(pods)));
                     }
-                    let room = MAX_WANTED.saturating_sub(all.len());
-                    all.extend(registries.into_iter().take(room));
+                    flight::collect(&mut all, registries);
                 }
             }
         }

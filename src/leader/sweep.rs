@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::identity::Access;
-use ecr_pull_secrets_core::pull_secret::MAX_REGISTRIES;
+use ecr_pull_secrets_core::pull_secret::flight;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
@@ -35,9 +35,6 @@ const UNFINISHED_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait for one Secret before the next, so that not all of them start at once.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Registries that are collected of one namespace: a Secret has room for half of them.
-const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
@@ -88,8 +85,7 @@ async fn sweep(term: &Term) -> Result<(), Refusal> {
                         let (claim, known) =
                             wanting.entry(target).or_insert((pods, BTreeSet::new()));
                         *claim = claim.or(pods);
-                        let room = MAX_WANTED.saturating_sub(known.len());
-                        known.extend(registries.into_iter().take(room));
+                        flight::collect(known, registries);
                     }
                 }
             })

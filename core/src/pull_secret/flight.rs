@@ -3,7 +3,7 @@
 //! A [`FlightLog`] knows which registries are wanted and how far the work on each is. A caller waits
 //! for its own registries only. Time is the [`Duration`] since the flight began.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::MAX_REGISTRIES;
@@ -12,12 +12,18 @@ use crate::cause::{Cause, Retry};
 use crate::identity::{Access, Identity};
 use crate::image::Registry;
 
-/// Registries of one flight. A Secret has room for half of them: pods come and go, and each may want
-/// others.
+/// Registries of one flight, and of what is collected for one. A Secret has room for half of them: pods
+/// come and go, and each may want others. A tenant can create any number of pods.
 const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 /// Time after the last caller at which the work ends: the pods may be gone, and the Secret may have
 /// been cleaned up. For pods that exist the leader asks every day.
 const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
+
+/// Adds registries to those that are collected for one Secret, as far as a flight has room for them.
+pub fn collect(known: &mut BTreeSet<Access>, more: impl IntoIterator<Item = Access>) {
+    let room = MAX_WANTED.saturating_sub(known.len());
+    known.extend(more.into_iter().take(room));
+}
 
 /// What the work does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,6 +67,19 @@ fn look(secrets: &[Secret], rules: &Rules, held: &[(&str, Token)]) -> SurveyFind
     found
 }
 
+/// Surveys one Secret with one entry of EAST, whose token has this owner; `held` is the key's.
+fn look_at(owner: &str, [minted_at, expires_at]: [i64; 2], held: &Token) -> SurveyFindings {
+    let entry = Lifetime {
+        minted_at: at(minted_at),
+        expires_at: at(expires_at),
+    };
+    let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
+    let owner = Some(IdentityMark::of(owner));
+    let entries = [(Arc::new(key(EAST)), entry)];
+    survey.visit(&Target::new("team", "pull"), owner, entries.into_iter());
+    survey.finish()
+}
+
 fn namespaces(stale: &[StaleSecret]) -> Vec<&str> {
     stale.iter().map(|one| &*one.target.namespace).collect()
 }
@@ -103,16 +116,8 @@ fn token_of_the_same_moment_makes_no_secret_stale() {
         // It does not serve the next pod, so each second counts.
         (0, 550, true),
     ] {
-        let entry = Lifetime {
-            minted_at: at(minted_at),
-            expires_at: at(expiry),
-        };
         let held = token(0, if expiry == 550 { 551 } else { life });
-        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
-        let owner = Some(IdentityMark::of("ambient"));
-        let entries = [(Arc::new(key(EAST)), entry)];
-        survey.visit(&Target::new("team", "pull"), owner, entries.into_iter());
-        let found = survey.finish();
+        let found = look_at("ambient", [minted_at, expiry], &held);
         assert_eq!(
             found.stale.len(),
             usize::from(is_stale),
@@ -124,18 +129,9 @@ fn token_of_the_same_moment_makes_no_secret_stale() {
 /// A role was changed a moment after the minting.
 #[test]
 fn token_of_another_identity_is_stale_at_once() {
-    let held = token(0, 10_000);
-    let entry = Lifetime {
-        minted_at: at(0),
-        expires_at: at(9_999),
-    };
     for (owner, is_stale) in [("ambient", false), ("another", true)] {
-        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
-        let entries = [(Arc::new(key(EAST)), entry)];
-        let target = Target::new("team", "pull");
-        let owner = Some(IdentityMark::of(owner));
-        survey.visit(&target, owner, entries.into_iter());
-        assert_eq!(survey.finish().stale.len(), usize::from(is_stale));
+        let found = look_at(owner, [0, 9_999], &token(0, 10_000));
+        assert_eq!(found.stale.len(), usize::from(is_stale));
     }
 }
 
@@ -144,17 +140,8 @@ fn token_of_another_identity_is_stale_at_once() {
 fn forged_minting_postpones_no_renewal() {
     let held = token(0, 10_000);
     for (minted_at, expires_at, is_stale) in [(400, 9_999, true), (400, 10_000, false)] {
-        let entry = Lifetime {
-            minted_at: at(minted_at),
-            expires_at: at(expires_at),
-        };
-        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
-        let key = Arc::new(key(EAST));
-        let target = Target::new("tenant", "pull");
-        let owner = Some(IdentityMark::of("ambient"));
-        survey.visit(&target, owner, [(key.clone(), entry)].into_iter());
-        let found = survey.finish();
-        assert_eq!(found.uses[&key].oldest, Lifetime::from(&held));
+        let found = look_at("ambient", [minted_at, expires_at], &held);
+        assert_eq!(found.uses[&key(EAST)].oldest, Lifetime::from(&held));
         assert_eq!(found.stale.len(), usize::from(is_stale));
     }
 }
