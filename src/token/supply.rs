@@ -20,7 +20,7 @@ use ecr_pull_secrets_core::token::mint_pace::MintReason;
 use ecr_pull_secrets_core::token::quota::KeyQuota;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use ecr_pull_secrets_core::token::spread::RenewalPhase;
-use ecr_pull_secrets_core::token::table::{KeyStanding, KeyTable, TooManyKeys};
+use ecr_pull_secrets_core::token::table::{KeyTable, TooManyKeys};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -377,17 +377,8 @@ impl Supply {
         key: &TokenKey,
     ) -> Result<Arc<KeySlot>, TooManyKeys> {
         let (slot, wall) = (Arc::<KeySlot>::default(), clock::now());
-        slots.enter(key, slot.clone(), self.elapsed(), |slot| {
-            let holding = slot.holding.lock();
-            let token = holding.token().map(Lifetime::from);
-            token.map_or(KeyStanding::Unanswered, |token| {
-                if token.is_usable(wall) {
-                    KeyStanding::Working
-                } else {
-                    KeyStanding::Expired
-                }
-            })
-        })?;
+        let standing = |slot: &Arc<KeySlot>| slot.holding.lock().standing(wall);
+        slots.enter(key, slot.clone(), self.elapsed(), standing)?;
         self.changed();
         Ok(slot)
     }

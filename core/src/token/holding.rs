@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Token;
 use super::lifetime::Lifetime;
+use super::table::KeyStanding;
 use crate::cause::{Cause, Retry};
 
 /// The age up to which a token is as good as the next one, even where a registry refuses it.
@@ -97,6 +98,15 @@ impl<F> Holding<F> {
     /// Remembers why no token could be minted.
     pub fn fail(&mut self, cause: Cause, failure: F, now: Duration) {
         self.failure = Some((now, cause, failure));
+    }
+
+    /// What a table of keys knows of this one, when it looks for room.
+    pub fn standing(&self, now: Timestamp) -> KeyStanding {
+        match &self.token {
+            None => KeyStanding::Unanswered,
+            Some(held) if Lifetime::from(held).is_usable(now) => KeyStanding::Working,
+            Some(_) => KeyStanding::Expired,
+        }
     }
 
     /// Whether a token that a registry refuses is to be replaced before its time. The answer is yes
