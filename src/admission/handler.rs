@@ -12,10 +12,10 @@ use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use ecr_pull_secrets_core::workload::plan::{Plan, Workload, plan};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
 
+use super::slots::{NoSlot, Slot, Slots};
 use crate::config::InForce;
 use crate::engine::Engine;
 use crate::facts;
@@ -28,20 +28,19 @@ const AWS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait after a write for a running pod. Its kubelet receives the container and the Secret by
 /// two watches, and pulls at once: the Secret must arrive first.
 const HEAD_START: Duration = Duration::from_millis(300);
-/// Reviews that wait at the same time. Fewer than connections, because one that waits for AWS
-/// waits for 2 s.
-const MAX_WAITING: usize = 384;
 
-/// A review would have to wait, and there is no slot. Nothing was started for it.
+/// A review needs a fact that it would have to wait for, and the replica has no slot. Nothing was
+/// started for it.
 #[derive(Debug, thiserror::Error)]
 #[error("too many reviews wait")]
 pub(crate) struct Overloaded;
 
-/// Answers reviews. Only a review that waits takes a slot, so waiting reviews hold up no others.
+/// Answers reviews. Only a review that waits takes a slot, so waiting reviews hold up no others. One
+/// that finds none is answered without waiting: what it wants is begun all the same.
 pub(crate) struct Admission {
     engine: Arc<Engine>,
     ration: Ration,
-    slots: Semaphore,
+    slots: Slots,
 }
 
 impl Admission {
@@ -50,7 +49,7 @@ impl Admission {
         Self {
             engine,
             ration: Ration::default(),
-            slots: Semaphore::new(MAX_WAITING),
+            slots: Slots::default(),
         }
     }
 
@@ -63,7 +62,7 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// [`Overloaded`] if the review would have to wait, and there is no slot.
+    /// [`Overloaded`] if the review would have to wait for a fact, and the replica has no slot.
     pub(crate) async fn admit<'a>(
         &self,
         review: &'a Review<'_>,
@@ -76,21 +75,26 @@ impl Admission {
         let planned = loop {
             match plan(&workload, &facts, config) {
                 Ok(planned) => break planned,
-                Err(fact) => {
-                    self.take(&mut slot)?;
-                    let look_up = facts::look_up(&self.engine, config, fact, &workload, &mut facts);
-                    if timeout_at(deadline, look_up).await.is_err() {
-                        facts.give_up(fact);
+                Err(fact) => match self.take(&mut slot, workload.namespace) {
+                    Ok(()) => {
+                        let look_up =
+                            facts::look_up(&self.engine, config, fact, &workload, &mut facts);
+                        if timeout_at(deadline, look_up).await.is_err() {
+                            facts.give_up(fact);
+                        }
                     }
-                }
+                    Err(NoSlot::Namespace) => facts.give_up(fact),
+                    // Another replica may have the fact.
+                    Err(NoSlot::Replica) => return Err(Overloaded),
+                },
             }
         };
         let late = if review.dry_run || planned.grants.is_empty() {
             None
         } else {
             let target = config.target(workload.namespace);
-            let ensured = self.ensure(&workload, &target, &planned.grants, deadline, &mut slot);
-            ensured.await?
+            self.ensure(&workload, &target, &planned.grants, deadline, &mut slot)
+                .await
         };
         let planned = planned.settle(late);
         let answer = Answer::of_plan(&review.uid, &planned, &config.patches);
@@ -101,40 +105,42 @@ impl Admission {
     /// Makes the pull Secret open the registries, or says what it is late for.
     async fn ensure<'a>(
         &'a self,
-        workload: &Workload<'_>,
+        workload: &Workload<'a>,
         target: &Target,
         registries: &[Access],
         deadline: Instant,
-        slot: &mut Option<SemaphorePermit<'a>>,
-    ) -> Result<Option<Cause>, Overloaded> {
+        slot: &mut Option<Slot<'a>>,
+    ) -> Option<Cause> {
         if self.engine.pull_secrets.are_fresh(target, registries) {
-            return Ok(None);
+            return None;
         }
-        self.take(slot)?;
+        let has_slot = self.take(slot, workload.namespace).is_ok();
+        let now = Instant::now();
+        let deadline = if has_slot { deadline } else { now };
         let wanted = Wanted {
             target,
             registries,
             claim: SecretClaim::Pods(workload.pod.wish()),
-            mint_by: Instant::now() + AWS_TIMEOUT,
+            mint_by: now + AWS_TIMEOUT,
             done_by: deadline,
             trigger: Trigger::admission,
         };
         match self.engine.pull_secrets.ensure(wanted).await {
-            Ensured::Fresh => Ok(None),
+            Ensured::Fresh => None,
             Ensured::Written => {
                 if workload.is_running {
                     sleep_until(deadline.min(Instant::now() + HEAD_START)).await;
                 }
-                Ok(None)
+                None
             }
-            Ensured::Late(cause) => Ok(Some(cause)),
+            Ensured::Late(cause) => Some(cause),
         }
     }
 
     /// Takes a slot for a review that has none.
-    fn take<'a>(&'a self, slot: &mut Option<SemaphorePermit<'a>>) -> Result<(), Overloaded> {
+    fn take<'a>(&'a self, slot: &mut Option<Slot<'a>>, namespace: &'a str) -> Result<(), NoSlot> {
         if slot.is_none() {
-            *slot = Some(self.slots.try_acquire().map_err(|_| Overloaded)?);
+            *slot = Some(self.slots.take(namespace)?);
         }
         Ok(())
     }

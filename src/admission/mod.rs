@@ -2,3 +2,4 @@
 
 pub(crate) mod handler;
 pub(crate) mod http;
+mod slots;

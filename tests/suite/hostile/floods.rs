@@ -24,7 +24,8 @@ trials!(
     partial_headers_on_probe_port_exhaust_no_files,
     unread_answers_are_small,
     file_limit_is_logged_once_and_survived,
-    overloaded_replica_sheds_the_next_client,
+    crowd_of_one_namespace_delays_no_other,
+    overloaded_replica_sheds_only_what_it_must_look_up,
     invalid_requests_evict_no_known_client,
     drain_does_not_wait_for_idle_clients,
 );
@@ -246,34 +247,79 @@ async fn file_limit_is_logged_once_and_survived(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-async fn overloaded_replica_sheds_the_next_client(world: Arc<World>) -> Outcome {
-    const FLOOD: usize = 450;
-    let namespace = Namespace::new(&world).await;
-    namespace.region.fault(Fault::Hang).await?;
-    let (replica, files) = quiet(&world, "flooded").await;
+/// A namespace whose registry AWS does not answer for, and the request of a review that waits for it.
+async fn waiting(world: &World) -> (Namespace, String) {
+    let namespace = Namespace::new(world).await;
+    let fault = namespace.region.fault(Fault::Hang).await;
+    fault.expect("the stand-in listens");
     let pod = pod("pod", &namespace.image("app"));
-    let request = request(&reviews::of_pod(&namespace.name, &pod).to_string());
+    let body = reviews::of_pod(&namespace.name, &pod).to_string();
+    (namespace, request(&body))
+}
+
+async fn crowd_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
+    // More than there are slots.
+    const FLOOD: usize = 450;
+    let (crowded, request) = waiting(&world).await;
+    let honest = Namespace::new(&world).await;
+    let review = reviews::of_pod(&honest.name, &pod("pod", &honest.image("app")));
+    let (replica, files) = quiet(&world, "crowded").await;
+    let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
+    at_once(&replica, &mut streams, &request).await;
+    // It has a slot to wait in.
+    let answered = reviews::answer(&replica, &review).await;
+    assert_eq!(reviews::warnings(&answered), "");
+    honest.assert_opens().await;
+    for answer in join_all(streams.iter_mut().map(answer)).await {
+        assert_eq!(status(&answer), "200", "{answer}");
+        assert!(answer.contains("\"patch\":"), "{answer}");
+    }
+    drop(streams);
+    alone(&replica).await;
+    as_before(&replica, files).await;
+    crowded.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn overloaded_replica_sheds_only_what_it_must_look_up(world: Arc<World>) -> Outcome {
+    // Their shares are all slots.
+    const CROWDS: usize = 4;
+    const FLOOD: usize = 100;
+    let crowds = join_all((0..CROWDS).map(|_| waiting(&world))).await;
+    let (replica, files) = quiet(&world, "flooded").await;
+    let unknown = reviews::of_pod("unknown", &pod("pod", &crowds[0].0.image("app"))).to_string();
     let metric = "ecr_pull_secrets_admission_shed_total";
     // A busy machine may deliver the requests so slowly that the first are already answered.
-    eventually("some requests are shed", LIMIT, || async {
+    eventually("a request is shed", LIMIT, || async {
         let before = replica.metric(metric, &[]).await;
-        let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
-        at_once(&replica, &mut streams, &request).await;
-        // A review that waits for nothing needs none of their slots.
+        let mut streams = join_all((0..CROWDS * FLOOD).map(|_| known(&replica))).await;
+        let mut late = known(&replica).await;
+        for (streams, (_, request)) in streams.chunks_mut(FLOOD).zip(&crowds) {
+            at_once(&replica, streams, request).await;
+        }
+        at_once(
+            &replica,
+            std::slice::from_mut(&mut late),
+            &request(&unknown),
+        )
+        .await;
+        // A review that waits for nothing needs no slot.
         let (status, _) = replica.post(review()).await?;
         assert_eq!(status, StatusCode::OK);
+        let is_late_shed = is_shed(&answer(&mut late).await);
         let answers = join_all(streams.iter_mut().map(answer)).await;
-        let shed = answers.iter().filter(|answer| is_shed(answer)).count();
-        assert!(shed < 100, "{shed} of {FLOOD}");
+        assert!(!answers.iter().any(|answer| is_shed(answer)));
         let told = replica.metric(metric, &[]).await - before;
-        assert_eq!(told, f64::from(u32::try_from(shed).unwrap()));
-        drop(streams);
+        assert_eq!(told, f64::from(u8::from(is_late_shed)));
+        drop((streams, late));
         alone(&replica).await;
-        (shed > 0).then_some(())
+        is_late_shed.then_some(())
     })
     .await;
     as_before(&replica, files).await;
-    namespace.region.clear_faults().await?;
+    for (namespace, _) in crowds {
+        namespace.region.clear_faults().await?;
+    }
     Ok(())
 }
 
