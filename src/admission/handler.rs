@@ -133,6 +133,8 @@ impl Admission {
                 }
                 None
             }
+            // It did not wait for AWS.
+            Ensured::Late(Cause::AwsTimeout) if !has_slot => Some(Cause::StillWorking),
             Ensured::Late(cause) => Some(cause),
         }
     }

@@ -266,6 +266,11 @@ async fn crowd_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     let (replica, files) = quiet(&world, "crowded").await;
     let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
     at_once(&replica, &mut streams, &request).await;
+    eventually("the crowd waits", LIMIT, || async {
+        let metric = "ecr_pull_secrets_admission_in_flight";
+        (replica.metric(metric, &[]).await >= 90.0).then_some(())
+    })
+    .await;
     // It has a slot to wait in.
     let answered = reviews::answer(&replica, &review).await;
     assert_eq!(reviews::warnings(&answered), "");
