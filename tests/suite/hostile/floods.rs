@@ -24,7 +24,7 @@ trials!(
     partial_headers_on_probe_port_exhaust_no_files,
     unread_answers_are_small,
     file_limit_is_logged_once_and_survived,
-    crowd_of_one_namespace_delays_no_other,
+    flood_of_one_namespace_delays_no_other,
     overloaded_replica_sheds_only_what_it_must_look_up,
     invalid_requests_evict_no_known_client,
     drain_does_not_wait_for_idle_clients,
@@ -257,16 +257,16 @@ async fn waiting(world: &World) -> (Namespace, String) {
     (namespace, request(&body))
 }
 
-async fn crowd_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
+async fn flood_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     // More than there are slots.
     const FLOOD: usize = 450;
-    let (crowded, request) = waiting(&world).await;
+    let (flooding, request) = waiting(&world).await;
     let honest = Namespace::new(&world).await;
     let review = reviews::of_pod(&honest.name, &pod("pod", &honest.image("app")));
-    let (replica, files) = quiet(&world, "crowded").await;
+    let (replica, files) = quiet(&world, "flooding").await;
     let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
     at_once(&replica, &mut streams, &request).await;
-    eventually("the crowd waits", LIMIT, || async {
+    eventually("the flood waits", LIMIT, || async {
         let metric = "ecr_pull_secrets_admission_in_flight";
         (replica.metric(metric, &[]).await >= 90.0).then_some(())
     })
@@ -282,24 +282,24 @@ async fn crowd_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     drop(streams);
     alone(&replica).await;
     as_before(&replica, files).await;
-    crowded.region.clear_faults().await?;
+    flooding.region.clear_faults().await?;
     Ok(())
 }
 
 async fn overloaded_replica_sheds_only_what_it_must_look_up(world: Arc<World>) -> Outcome {
     // Their shares are all slots.
-    const CROWDS: usize = 4;
+    const FLOODS: usize = 4;
     const FLOOD: usize = 100;
-    let crowds = join_all((0..CROWDS).map(|_| waiting(&world))).await;
+    let floods = join_all((0..FLOODS).map(|_| waiting(&world))).await;
     let (replica, files) = quiet(&world, "flooded").await;
-    let unknown = reviews::of_pod("unknown", &pod("pod", &crowds[0].0.image("app"))).to_string();
+    let unknown = reviews::of_pod("unknown", &pod("pod", &floods[0].0.image("app"))).to_string();
     let metric = "ecr_pull_secrets_admission_shed_total";
     // A busy machine may deliver the requests so slowly that the first are already answered.
     eventually("a request is shed", LIMIT, || async {
         let before = replica.metric(metric, &[]).await;
-        let mut streams = join_all((0..CROWDS * FLOOD).map(|_| known(&replica))).await;
+        let mut streams = join_all((0..FLOODS * FLOOD).map(|_| known(&replica))).await;
         let mut late = known(&replica).await;
-        for (streams, (_, request)) in streams.chunks_mut(FLOOD).zip(&crowds) {
+        for (streams, (_, request)) in streams.chunks_mut(FLOOD).zip(&floods) {
             at_once(&replica, streams, request).await;
         }
         at_once(
@@ -322,7 +322,7 @@ async fn overloaded_replica_sheds_only_what_it_must_look_up(world: Arc<World>) -
     })
     .await;
     as_before(&replica, files).await;
-    for (namespace, _) in crowds {
+    for (namespace, _) in floods {
         namespace.region.clear_faults().await?;
     }
     Ok(())
