@@ -80,12 +80,12 @@ mod tests {
     fn namespace_leaves_slots_to_others() {
         let slots = Slots::default();
         let mut share: Vec<_> = (0..MAX_OF_NAMESPACE)
-            .map(|_| slots.take("crowded").unwrap())
+            .map(|_| slots.take("flooding").unwrap())
             .collect();
-        assert_eq!(slots.take("crowded").unwrap_err(), NoSlot::Namespace);
+        assert_eq!(slots.take("flooding").unwrap_err(), NoSlot::Namespace);
         slots.take("other").unwrap();
         share.pop();
-        slots.take("crowded").unwrap();
+        slots.take("flooding").unwrap();
     }
 
     #[test]
