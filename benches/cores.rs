@@ -25,6 +25,48 @@ pub fn yield_to_others(nice: i32) {
     run(command.args(["-n", &nice.to_string(), "-p", &thread()]));
 }
 
+/// This process and others on the clients' core, until it is dropped. Threads that exist already yield
+/// there to those of [`crate::hostile::clients`] that come later. The measured process has its own core
+/// meanwhile.
+pub struct Confined {
+    everywhere: String,
+}
+
+impl Confined {
+    /// Moves all threads.
+    pub fn new(others: &[u32]) -> Self {
+        let everywhere = pin(None);
+        let core = CLIENT.min(last(&everywhere)).to_string();
+        for process in others.iter().copied().chain([std::process::id()]) {
+            set_cores(process, &core);
+            set_niceness(process, 19);
+        }
+        Self { everywhere }
+    }
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        set_cores(std::process::id(), &self.everywhere);
+        set_niceness(std::process::id(), 0);
+    }
+}
+
+/// Moves all threads of a process to these cores.
+fn set_cores(process: u32, cores: &str) {
+    let mut command = Command::new("taskset");
+    command.args(["--all-tasks", "--cpu-list", "--pid", cores]);
+    run(command.arg(process.to_string()));
+}
+
+/// Sets the niceness of all threads of a process.
+fn set_niceness(process: u32, nice: i32) {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let threads = threads.flatten().map(|thread| thread.file_name());
+    let mut command = Command::new("renice");
+    run(command.args(["-n", &nice.to_string(), "-p"]).args(threads));
+}
+
 /// Id of this thread.
 fn thread() -> String {
     let thread = fs::read_link("/proc/thread-self").expect("/proc");

@@ -71,22 +71,25 @@ pub async fn ready_ms(replica: &Replica) -> f64 {
     }
 }
 
-/// Seconds of CPU that a process and its descendants have used so far.
-pub fn cpu_seconds(process: u32) -> f64 {
+/// A process and its descendants.
+pub fn tree(process: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
-    let all: Vec<u32> = processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let all = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let parent = |process: u32| -> Option<u32> { Process(process).stat(3)?.parse().ok() };
     let is_below = |&one: &u32| {
         let mut ancestors = std::iter::successors(Some(one), |one| parent(*one));
         ancestors.any(|ancestor| ancestor == process)
     };
+    all.filter(is_below).collect()
+}
+
+/// Seconds of CPU that a process and its descendants have used so far.
+pub fn cpu_seconds(process: u32) -> f64 {
     let ticks = |one: u32, field| -> f64 {
         let text = Process(one).stat(field);
         text.and_then(|text| text.parse().ok()).unwrap_or(0.0)
     };
-    let used = all.into_iter().filter(is_below);
+    let used = tree(process).into_iter();
     used.map(|one| (ticks(one, 13) + ticks(one, 14)) / TICKS)
         .sum()
 }
