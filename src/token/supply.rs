@@ -308,7 +308,8 @@ impl Supply {
         }
         let (identity, region) = (key.identity.to_string(), &*key.region);
         // In a box: callers that wait for their turn take no memory for the call.
-        match Box::pin(self.mint.mint(key, endpoints)).await {
+        let has_worked = slot.holding.lock().has_worked();
+        match Box::pin(self.mint.mint(key, endpoints, has_worked)).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
                 info!(identity, region, expires_at = %token.expires_at, "token minted");

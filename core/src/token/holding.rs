@@ -77,6 +77,11 @@ impl<F> Holding<F> {
         self.failure.is_some()
     }
 
+    /// Whether there is a token, and no call of AWS has failed since it came.
+    pub fn has_worked(&self) -> bool {
+        self.token.is_some() && self.failure.is_none()
+    }
+
     /// Takes a token that this process minted.
     pub fn keep(&mut self, token: Token) {
         self.token = Some(token);

@@ -55,11 +55,14 @@ fn failure_is_remembered_for_seconds() {
 
 #[test]
 fn token_clears_failure_and_failure_keeps_token() {
+    assert!(!Holding::<&str>::default().has_worked());
     let mut holding = holding(token(0, HOUR));
+    assert!(holding.has_worked());
     holding.fail(Cause::AwsTimeout, "why", seconds(1));
-    assert!(holding.token().is_some());
+    assert!(holding.token().is_some() && !holding.has_worked());
     holding.keep(token(1, HOUR));
     assert_eq!(holding.recent_failure(seconds(1)), None);
+    assert!(holding.has_worked());
 }
 
 #[test]
