@@ -180,14 +180,17 @@ impl Supply {
     }
 
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
-    /// been revoked. Asks AWS in the background, at most once in six hours for a key, and in the place
-    /// of the namespace whose pod was refused.
+    /// been revoked. Asks AWS in the background, as often as [`Holding::distrust`] allows the
+    /// namespace whose pod was refused, and in its place.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, namespace: &str, config: &Config) {
         // No key enters here: what this process does not hold, it has not given out.
         let Some(slot) = self.slots.lock().ask(&key, self.elapsed()).cloned() else {
             return;
         };
-        let is_replaced = slot.holding.lock().distrust(clock::now(), self.elapsed());
+        let is_replaced = slot
+            .holding
+            .lock()
+            .distrust(namespace, clock::now(), self.elapsed());
         if !is_replaced {
             return;
         }
