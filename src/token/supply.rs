@@ -187,11 +187,8 @@ impl Supply {
         let Some(slot) = self.slots.lock().ask(&key, self.elapsed()).cloned() else {
             return;
         };
-        let is_replaced = slot
-            .holding
-            .lock()
-            .distrust(namespace, clock::now(), self.elapsed());
-        if !is_replaced {
+        let (now, elapsed) = (clock::now(), self.elapsed());
+        if !slot.holding.lock().distrust(namespace, now, elapsed) {
             return;
         }
         let (this, endpoints) = (self.clone(), endpoints(config, &key));
