@@ -1,10 +1,37 @@
-//! The cause of a failed pull, read from the message in the pod's status.
+//! The cause of a failed pull, read from the message in the pod's status, and the token that is to
+//! blame for it.
 //!
 //! The kubelet passes on the container runtime's message, which mostly quotes the registry. The
 //! message also names the image, and a tenant chooses that name. So every pattern holds a space,
 //! because an image name holds none.
 
 use crate::cause::Cause;
+use crate::identity::{Access, TokenKey};
+use crate::image::Registry;
+
+/// A pull that a private registry of ECR refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusedPull {
+    /// Why.
+    pub cause: Cause,
+    /// The registry of the image.
+    pub registry: Registry,
+}
+
+impl RefusedPull {
+    /// Whether the registry refused the token itself, rather than the pull.
+    pub fn is_of_token(&self) -> bool {
+        matches!(self.cause, Cause::TokenExpired | Cause::TokenInvalid)
+    }
+
+    /// The key of the token that the registry refused, if it is one of those that the pod's Secret
+    /// must open. The tokens of the pod's other registries are not to blame.
+    pub fn refused_key(&self, registries: &[Access]) -> Option<TokenKey> {
+        let mut opened = registries.iter().filter(|_| self.is_of_token());
+        let access = opened.find(|access| access.registry == self.registry)?;
+        Some(access.token_key())
+    }
+}
 
 /// Patterns in lower case and their causes. A message may match several: the first one wins. `None`
 /// marks a failure that no cause describes.
@@ -47,8 +74,39 @@ pub fn of_pull(message: &str) -> Option<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
 
     const IMAGE: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/denied:not-found";
+
+    #[test]
+    fn only_key_of_refusing_registry_is_refused() {
+        let access = |region: &str| Access {
+            registry: Registry::of_host(&format!("123456789012.dkr.ecr.{region}.amazonaws.com"))
+                .unwrap(),
+            identity: Identity::Ambient,
+        };
+        let (refusing, other) = (access("us-east-1"), access("eu-west-1"));
+        let registries = [other.clone(), refusing.clone()];
+        for (cause, is_of_token) in [
+            (Cause::TokenExpired, true),
+            (Cause::TokenInvalid, true),
+            (Cause::PullDenied, false),
+            (Cause::PullUnauthenticated, false),
+        ] {
+            let pull = RefusedPull {
+                cause,
+                registry: refusing.registry.clone(),
+            };
+            let key = is_of_token.then(|| refusing.token_key());
+            assert_eq!(pull.refused_key(&registries), key, "{cause}");
+            // An image of a registry that the Secret need not open, such as one that a rule denies.
+            assert_eq!(
+                pull.refused_key(std::slice::from_ref(&other)),
+                None,
+                "{cause}"
+            );
+        }
+    }
 
     /// An error of containerd 2.
     fn resolve(rest: &str) -> String {

@@ -15,12 +15,14 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecr::config::IdentityCache;
 use aws_sdk_ecr::config::retry::RetryConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use ecr_pull_secrets_core::aws::reloads::CredentialReloads;
 use ecr_pull_secrets_core::aws::variables::Use;
 use ecr_pull_secrets_core::config::Endpoints;
 use ecr_pull_secrets_core::identity::{AssumeRole, Identity, TokenKey};
 use ecr_pull_secrets_core::image::Endpoint;
 use lru::LruCache;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::checked::CheckedKeys;
 use super::environment::{InvalidSetting, check, http_client, variable};
@@ -47,6 +49,7 @@ pub(crate) struct EcrClients {
     endpoint_from_environment: bool,
     /// All clients share its connections.
     http: SharedHttpClient,
+    started: Instant,
     kept: Mutex<KeptClients>,
 }
 
@@ -54,6 +57,7 @@ pub(crate) struct EcrClients {
 struct KeptClients {
     /// How often it was dropped.
     generation: u64,
+    reloads: CredentialReloads,
     /// Settings with the ambient credentials, by region of STS.
     ambient: LruCache<String, SdkConfig>,
     /// Clients that sign with ambient credentials.
@@ -79,8 +83,10 @@ impl EcrClients {
             endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
                 || variable("AWS_ENDPOINT_URL_ECR").is_some(),
             http: SharedHttpClient::new(http_client()),
+            started: Instant::now(),
             kept: Mutex::new(KeptClients {
                 generation: 0,
+                reloads: CredentialReloads::default(),
                 ambient: LruCache::new(MAX_KEPT),
                 clients: LruCache::new(MAX_KEPT),
             }),
@@ -138,11 +144,13 @@ impl EcrClients {
         Ok((client, generation))
     }
 
-    /// Drops the ambient credentials, and the clients that use them; only once for all the calls that
-    /// used the same. `None` drops whatever there is.
-    pub(crate) async fn forget(&self, used: Option<ClientGeneration>) {
+    /// Drops the ambient credentials, and the clients that use them, as often as
+    /// [`CredentialReloads`] allows; only once for all the calls that used the same. `None` stands
+    /// for whatever there is.
+    pub(crate) async fn forget(&self, used: Option<ClientGeneration>, has_worked: bool) {
         let mut kept = self.kept.lock().await;
-        if used.is_none_or(|used| used == ClientGeneration(kept.generation)) {
+        let is_current = used.is_none_or(|used| used == ClientGeneration(kept.generation));
+        if is_current && kept.reloads.reload(has_worked, self.started.elapsed()) {
             kept.generation += 1;
             kept.ambient.clear();
             kept.clients.clear();
@@ -279,7 +287,7 @@ mod tests {
             .client(&of_role(1), &Endpoints::default())
             .await
             .unwrap();
-        clients.forget(Some(used)).await;
+        clients.forget(Some(used), true).await;
         assert_eq!(clients.kept.lock().await.ambient.len(), 0);
         let (_, next) = clients
             .client(&of_role(2), &Endpoints::default())
@@ -287,9 +295,12 @@ mod tests {
             .unwrap();
         assert_ne!(next, used);
         // A call that failed with the ones before.
-        clients.forget(Some(used)).await;
+        clients.forget(Some(used), true).await;
         assert_eq!(clients.kept.lock().await.ambient.len(), 1);
-        clients.forget(None).await;
+        // A key that has never worked, a moment later.
+        clients.forget(Some(next), false).await;
+        assert_eq!(clients.kept.lock().await.ambient.len(), 1);
+        clients.forget(None, true).await;
         assert_eq!(clients.kept.lock().await.ambient.len(), 0);
     }
 

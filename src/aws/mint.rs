@@ -30,20 +30,23 @@ impl Mint {
         }
     }
 
-    /// Loads the credentials again for the next token.
+    /// Loads the credentials again for the next token: a registry refuses what they minted.
     pub(crate) async fn forget(&self) {
-        self.clients.forget(None).await;
+        self.clients.forget(None, true).await;
     }
 
-    /// Mints a token within 4 s. `endpoints` are those of the key's region.
+    /// Mints a token within 4 s. `endpoints` are those of the key's region; `has_worked` says whether
+    /// the last call for the key was a success.
     ///
     /// # Errors
     ///
-    /// [`MintFailure`]. After a refusal of the credentials, the next call loads them again.
+    /// [`MintFailure`]. After a refusal of the credentials, the next call may load them again
+    /// ([`CredentialReloads`](ecr_pull_secrets_core::aws::reloads::CredentialReloads)).
     pub(crate) async fn mint(
         &self,
         key: &TokenKey,
         endpoints: &Endpoints,
+        has_worked: bool,
     ) -> Result<Token, MintFailure> {
         // The SDK has panicked on values that it did not expect.
         let minted = AssertUnwindSafe(self.call(key, endpoints))
@@ -61,7 +64,7 @@ impl Mint {
             )
         });
         if needs_new_client {
-            self.clients.forget(used).await;
+            self.clients.forget(used, has_worked).await;
         }
         minted
     }

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::diagnosis;
+use ecr_pull_secrets_core::diagnosis::{self, RefusedPull};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::version::ObjectVersion;
 use ecr_pull_secrets_core::workload::plan::Workload;
@@ -56,8 +55,8 @@ pub(crate) struct ObservedPod {
     pub(crate) phase: PodPhase,
     /// Whether a container of it runs or has run.
     pub(crate) has_started: bool,
-    /// The causes of failed pulls from ECR, as far as the kubelet's message tells them.
-    pub(crate) refusals: Vec<Cause>,
+    /// The pulls that ECR refused, as far as the kubelet's message tells; sorted, each once.
+    pub(crate) refusals: Vec<RefusedPull>,
 }
 
 impl ObservedPod {
@@ -280,14 +279,14 @@ impl<'a> RawStatus<'a> {
         all.into_iter().flatten().flatten()
     }
 
-    fn refusals(&self) -> Vec<Cause> {
-        let mut causes: Vec<Cause> = self
+    fn refusals(&self) -> Vec<RefusedPull> {
+        let mut pulls: Vec<RefusedPull> = self
             .containers()
             .filter_map(RawContainer::refusal)
             .collect();
-        causes.sort_unstable();
-        causes.dedup();
-        causes
+        pulls.sort_unstable();
+        pulls.dedup();
+        pulls
     }
 }
 
@@ -298,7 +297,7 @@ impl RawContainer<'_> {
             || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     }
 
-    fn refusal(&self) -> Option<Cause> {
+    fn refusal(&self) -> Option<RefusedPull> {
         let waiting = self.state.as_ref()?.waiting.as_ref()?;
         if !matches!(
             waiting.reason.as_deref(),
@@ -306,8 +305,9 @@ impl RawContainer<'_> {
         ) {
             return None;
         }
-        Registry::of_image(&self.image).filter(|registry| !registry.is_public())?;
-        diagnosis::of_pull(waiting.message.as_deref()?)
+        let registry = Registry::of_image(&self.image).filter(|registry| !registry.is_public())?;
+        let cause = diagnosis::of_pull(waiting.message.as_deref()?)?;
+        Some(RefusedPull { cause, registry })
     }
 }
 

@@ -140,22 +140,18 @@ async fn report(term: &Term, config: &InForce, pod: &ObservedPod) -> bool {
 /// Reports why ECR refused a pull of the pod. A token that ECR rejects before its expiry is replaced.
 async fn diagnose(term: &Term, config: &InForce, pod: &ObservedPod, registries: &[Access]) {
     let is_old = |created| clock::now().duration_since(created) > CREDENTIALS_GRACE;
-    for cause in &pod.refusals {
-        let is_of_token = matches!(cause, Cause::TokenExpired | Cause::TokenInvalid);
-        let is_of_credentials = is_of_token || *cause == Cause::PullUnauthenticated;
+    for pull in &pod.refusals {
+        let is_of_credentials = pull.is_of_token() || pull.cause == Cause::PullUnauthenticated;
         if is_of_credentials && !pod.created.is_some_and(is_old) {
             continue;
         }
-        if is_of_token {
-            // ECR refused one of these tokens. A key without one has nothing to replace.
-            for key in registries.iter().map(Access::token_key) {
-                if term.engine.supply.held(&key).is_some() {
-                    let namespace = pod.namespace();
-                    term.engine.supply.distrust(key, namespace, config);
-                }
-            }
+        // A key without a token has nothing to replace.
+        if let Some(key) = pull.refused_key(registries)
+            && term.engine.supply.held(&key).is_some()
+        {
+            term.engine.supply.distrust(key, pod.namespace(), config);
         }
-        once(term, pod, *cause, "a pull was refused").await;
+        once(term, pod, pull.cause, "a pull was refused").await;
     }
 }
 

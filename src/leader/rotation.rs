@@ -23,7 +23,7 @@ use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::rotation::pace::{Pace, PaceTicket};
 use ecr_pull_secrets_core::rotation::pauses::TargetPauses;
 use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
-use ecr_pull_secrets_core::rotation::survey::{StaleSecret, Survey, SurveyFindings};
+use ecr_pull_secrets_core::rotation::survey::{RenewedEntry, StaleSecret, Survey, SurveyFindings};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::workload::claim::SecretClaim;
@@ -302,7 +302,11 @@ pub(super) fn survey(
             let entries = holds.filter_map(|(host, lifetime)| match renewals.of(&target, host) {
                 Entry::Renewed(Renewal { key, claim, .. }) => {
                     let is_wanted = held(&key).is_some() || is_welcome(namespace, &key, claim);
-                    is_wanted.then_some((key, lifetime))
+                    is_wanted.then_some(RenewedEntry {
+                        key,
+                        lifetime,
+                        claim,
+                    })
                 }
                 Entry::Left(key) => {
                     left.push(key);

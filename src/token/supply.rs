@@ -180,15 +180,15 @@ impl Supply {
     }
 
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
-    /// been revoked. Asks AWS in the background, at most once in six hours for a key, and in the place
-    /// of the namespace whose pod was refused.
+    /// been revoked. Asks AWS in the background, as often as [`Holding::distrust`] allows the
+    /// namespace whose pod was refused, and in its place.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, namespace: &str, config: &Config) {
         // No key enters here: what this process does not hold, it has not given out.
         let Some(slot) = self.slots.lock().ask(&key, self.elapsed()).cloned() else {
             return;
         };
-        let is_replaced = slot.holding.lock().distrust(clock::now(), self.elapsed());
-        if !is_replaced {
+        let (now, elapsed) = (clock::now(), self.elapsed());
+        if !slot.holding.lock().distrust(namespace, now, elapsed) {
             return;
         }
         let (this, endpoints) = (self.clone(), endpoints(config, &key));
@@ -308,7 +308,8 @@ impl Supply {
         }
         let (identity, region) = (key.identity.to_string(), &*key.region);
         // In a box: callers that wait for their turn take no memory for the call.
-        match Box::pin(self.mint.mint(key, endpoints)).await {
+        let has_worked = slot.holding.lock().has_worked();
+        match Box::pin(self.mint.mint(key, endpoints, has_worked)).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
                 info!(identity, region, expires_at = %token.expires_at, "token minted");

@@ -24,6 +24,7 @@ trials!(
     denied_call_is_named_and_recovers_with_policy,
     unreachable_aws_is_named,
     missing_credentials_are_named,
+    refused_regions_reload_credentials_once_a_minute,
     past_expiry_means_unknown_lifetime,
     failing_region_does_not_block_the_other,
     pod_does_not_wait_for_another_pods_region,
@@ -172,6 +173,48 @@ async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
         review::warnings(&answer),
         Cause::AwsCredentialsMissing.warning()
     );
+    Ok(())
+}
+
+/// An account has not enabled the regions that a pod author chooses.
+async fn refused_regions_reload_credentials_once_a_minute(world: Arc<World>) -> Outcome {
+    let source = world.aws.region("reloaded-credentials");
+    let loads = async || {
+        let calls = source.total(Action::ContainerCredentials).await;
+        calls.expect("a count").total
+    };
+    let uri = format!("{}/credentials/{}", world.aws.url(), source.name());
+    let replica = world.replica("reloads");
+    let replica = replica
+        .without_env("AWS_ACCESS_KEY_ID")
+        .without_env("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)
+        .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "pod-identity")
+        .start();
+    replica.ready().await;
+    let start = Instant::now();
+    let ask = async |namespace: &Namespace| {
+        let review = review::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
+        review::warnings(&review::answer(&replica, &review).await)
+    };
+    assert_eq!(ask(&Namespace::new(&world).await).await, "");
+    assert_eq!(loads().await, 1);
+    for _ in 0..8 {
+        let refused = Namespace::new(&world).await;
+        let fault = Fault::Error {
+            code: "UnrecognizedClientException".to_owned(),
+            status: 400,
+            message: "The security token included in the request is invalid.".to_owned(),
+        };
+        refused.region.fault(fault).await?;
+        let warning = ask(&refused).await;
+        assert_eq!(warning, Cause::AwsCredentialsRefused.warning());
+    }
+    assert_eq!(ask(&Namespace::new(&world).await).await, "");
+    let minutes = start.elapsed().as_secs() / 60;
+    let loads = loads().await;
+    assert!(loads <= 2 + minutes, "{loads} in {minutes} min");
     Ok(())
 }
 

@@ -2,5 +2,6 @@
 
 pub mod address;
 pub mod answer;
+pub mod reloads;
 pub mod value;
 pub mod variables;

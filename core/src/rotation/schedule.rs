@@ -2,7 +2,8 @@
 //!
 //! A key is due when its oldest token is: the oldest that Secrets hold, or will hold once they have
 //! what this process holds. So a token that another replica minted a moment ago, and that has not
-//! arrived here yet, is not minted twice.
+//! arrived here yet, is not minted twice. What a Secret claims can make a key due early, and once: from
+//! then on, this process holds its token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,18 +63,22 @@ impl RenewalSchedule {
         self.0.extend(new);
     }
 
-    /// The keys to renew now. Each is returned once, until its renewal [ended](Self::ended).
+    /// The keys to renew now, in their order. Each is returned once, until its renewal
+    /// [ended](Self::ended).
     pub fn start_due(&mut self, max_age: Duration, at: Moment) -> Vec<Arc<TokenKey>> {
         let due = self.0.iter_mut().filter(|(_, renewal)| {
             !renewal.is_running
                 && at.elapsed >= renewal.not_before
                 && renewal.due_in(max_age, at.wall).is_zero()
         });
-        due.map(|(key, renewal)| {
-            renewal.is_running = true;
-            key.clone()
-        })
-        .collect()
+        let mut due: Vec<_> = due
+            .map(|(key, renewal)| {
+                renewal.is_running = true;
+                (renewal.turn(), key.clone())
+            })
+            .collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, key)| key).collect()
     }
 
     /// The time until a key is due, if no clock is set meanwhile; `None` without a key that waits.
@@ -110,16 +115,29 @@ impl RenewalSchedule {
             return;
         }
         renewal.failures = renewal.failures.saturating_add(1);
-        let token = token.or(renewal.tokens.held.as_ref());
-        let expires_at = token
-            .map(|token| token.expires_at)
-            .or(renewal.tokens.meanwhile);
-        let pause = renewal::retry_in(expires_at, renewal.failures, at.wall, jitter);
+        let KeyUse {
+            held,
+            meanwhile,
+            is_configured,
+            ..
+        } = &renewal.tokens;
+        let longest = match token.or(held.as_ref()) {
+            Some(token) => renewal::longest_retry(token.expires_at, at.wall),
+            None => renewal::longest_first_retry(*is_configured, *meanwhile, at.wall),
+        };
+        let pause = renewal::retry_in(longest, renewal.failures, jitter);
         renewal.not_before = at.elapsed + pause;
     }
 }
 
 impl KeyRenewal {
+    /// The order of renewals: the earliest expiry first, and after all others the keys that only pods
+    /// want and that never had a token. Their regions may be inventions.
+    fn turn(&self) -> (bool, Timestamp) {
+        let is_doubtful = self.tokens.held.is_none() && !self.tokens.is_configured;
+        (is_doubtful, self.tokens.oldest.expires_at)
+    }
+
     fn due_in(&self, max_age: Duration, wall: Timestamp) -> Duration {
         let stage = |lifetime: Lifetime| renewal::stage(lifetime, max_age, self.phase, wall);
         // While the held token is fresh, AWS has no better one.

@@ -12,11 +12,14 @@ use crate::identity::{IdentityMark, TokenKey};
 use crate::target::Target;
 use crate::token::Token;
 use crate::token::lifetime::Lifetime;
+use crate::workload::claim::SecretClaim;
 
 /// What is known of the tokens of a key in use.
 #[derive(Clone, Debug)]
 pub struct KeyUse {
-    /// Lifetime of the oldest one, as it will be once every Secret holds what this process holds.
+    /// The earliest minting and the earliest expiry, as they will be once every Secret holds what this
+    /// process holds. A tenant can write both times into its Secret, but only for its own entry: so
+    /// it postpones the renewal of no other.
     pub oldest: Lifetime,
     /// The token that this process holds.
     pub held: Option<Token>,
@@ -24,6 +27,19 @@ pub struct KeyUse {
     pub meanwhile: Option<Timestamp>,
     /// The identity of the key.
     pub identity: IdentityMark,
+    /// Whether the configuration wants it in some namespace, and not pods alone.
+    pub is_configured: bool,
+}
+
+/// An entry of a Secret that is to be renewed.
+#[derive(Clone, Debug)]
+pub struct RenewedEntry {
+    /// The key of its next token.
+    pub key: Arc<TokenKey>,
+    /// The lifetime of its token, as the Secret states it.
+    pub lifetime: Lifetime,
+    /// What wants it.
+    pub claim: SecretClaim,
 }
 
 /// A Secret that is to be written.
@@ -94,16 +110,21 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
     }
 
     /// Takes in one Secret of ours. `owner` is the identity of its tokens, where all share one;
-    /// `entries` are those that are to be renewed, each with its key.
+    /// `entries` are those that are to be renewed.
     pub fn visit(
         &mut self,
         target: &Target,
         owner: Option<IdentityMark>,
-        entries: impl Iterator<Item = (Arc<TokenKey>, Lifetime)>,
+        entries: impl Iterator<Item = RenewedEntry>,
     ) {
         let now = self.now;
         let mut expires_at = Timestamp::MAX;
-        for (key, lifetime) in entries {
+        for RenewedEntry {
+            key,
+            lifetime,
+            claim,
+        } in entries
+        {
             let held = &self.held;
             let tokens = self
                 .found
@@ -114,7 +135,9 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                     held: held(&key),
                     meanwhile: None,
                     identity: IdentityMark::of(&key.identity.to_string()),
+                    is_configured: false,
                 });
+            tokens.is_configured |= claim == SecretClaim::Configuration;
             let next = match &tokens.held {
                 Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
                     if owner != Some(tokens.identity) || !is_as_good(lifetime, token, now) {
@@ -137,9 +160,7 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                 }
                 Some(_) | None => lifetime,
             };
-            if next.expires_at < tokens.oldest.expires_at {
-                tokens.oldest = next;
-            }
+            tokens.take_in(next);
         }
         if self.newer.is_empty() {
             return;
@@ -158,27 +179,42 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
     /// of it that works: so the next pod of the namespace finds a fresh token. The entry brings no key
     /// of its own, because a tenant can write any entry into a Secret.
     pub fn keep(&mut self, key: &Arc<TokenKey>) {
-        if let Some(tokens) = self.found.uses.get(key)
-            && tokens.held.is_some()
-        {
+        let held = match self.found.uses.get(key) {
+            Some(tokens) => tokens.held.clone(),
+            None => (self.held)(key),
+        };
+        let Some(token) = held.filter(|token| token.expires_at > self.now) else {
             return;
-        }
-        let held = (self.held)(key).filter(|token| token.expires_at > self.now);
-        if let Some(token) = held {
-            let identity = IdentityMark::of(&key.identity.to_string());
-            let tokens = KeyUse {
-                oldest: Lifetime::from(&token),
+        };
+        let lifetime = Lifetime::from(&token);
+        let tokens = self
+            .found
+            .uses
+            .entry(key.clone())
+            .or_insert_with(|| KeyUse {
+                oldest: lifetime,
                 held: Some(token),
                 meanwhile: None,
-                identity,
-            };
-            self.found.uses.entry(key.clone()).or_insert(tokens);
-        }
+                identity: IdentityMark::of(&key.identity.to_string()),
+                is_configured: false,
+            });
+        tokens.take_in(lifetime);
     }
 
     /// Ends the pass.
     pub fn finish(self) -> SurveyFindings {
         self.found
+    }
+}
+
+impl KeyUse {
+    fn take_in(&mut self, next: Lifetime) {
+        let Lifetime {
+            minted_at,
+            expires_at,
+        } = &mut self.oldest;
+        *minted_at = next.minted_at.min(*minted_at);
+        *expires_at = next.expires_at.min(*expires_at);
     }
 }
 

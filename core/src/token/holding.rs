@@ -4,6 +4,7 @@
 //! Points in time on the wall clock are compared with what AWS says. All other times are durations
 //! since one start, by a clock that is never set.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,15 +16,19 @@ use crate::cause::{Cause, Retry};
 
 /// The age up to which a token is as good as the next one, even where a registry refuses it.
 const YOUNG: SignedDuration = SignedDuration::from_mins(10);
-/// The time between two replacements of refused tokens of one key.
+/// The time between two replacements of refused tokens of one key for the same namespace.
 const DISTRUST_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+/// The most such replacements of one key in that time, for all namespaces. One namespace takes one of
+/// them.
+const MAX_DISTRUSTS: usize = 4;
 
 /// The memory of one key; `F` is why no token could be minted.
 #[derive(Clone, Debug)]
 pub struct Holding<F> {
     token: Option<Token>,
     failure: Option<(Duration, Cause, F)>,
-    distrusted_at: Option<Duration>,
+    /// The namespaces for whose pods it was replaced, in the order of time.
+    distrusted: Vec<(Duration, Arc<str>)>,
 }
 
 /// What a caller that needs a token gets.
@@ -42,7 +47,7 @@ impl<F> Default for Holding<F> {
         Self {
             token: None,
             failure: None,
-            distrusted_at: None,
+            distrusted: Vec::new(),
         }
     }
 }
@@ -77,6 +82,11 @@ impl<F> Holding<F> {
         self.failure.is_some()
     }
 
+    /// Whether there is a token, and no call of AWS has failed since it came.
+    pub fn has_worked(&self) -> bool {
+        self.token.is_some() && self.failure.is_none()
+    }
+
     /// Takes a token that this process minted.
     pub fn keep(&mut self, token: Token) {
         self.token = Some(token);
@@ -109,16 +119,22 @@ impl<F> Holding<F> {
         }
     }
 
-    /// Whether a token that a registry refuses is to be replaced before its time. The answer is yes
-    /// at most once in six hours: where the next token is refused as well, the token was not to
-    /// blame.
-    pub fn distrust(&mut self, now: Timestamp, elapsed: Duration) -> bool {
+    /// Whether a token that a registry refuses a pod of this namespace is to be replaced before its
+    /// time. The answer is yes at most once in six hours for a namespace: where the next token is
+    /// refused as well, the token was not to blame. A tenant can make a registry refuse its pods, so
+    /// it uses up no answer of other namespaces.
+    pub fn distrust(&mut self, namespace: &str, now: Timestamp, elapsed: Duration) -> bool {
         let is_held_young = self.token.as_ref().is_some_and(|held| is_young(held, now));
-        let is_recent = |at: Duration| elapsed.saturating_sub(at) < DISTRUST_INTERVAL;
-        if is_held_young || self.distrusted_at.is_some_and(is_recent) {
+        self.distrusted
+            .retain(|(at, _)| elapsed.saturating_sub(*at) < DISTRUST_INTERVAL);
+        let is_charged = self
+            .distrusted
+            .iter()
+            .any(|(_, other)| **other == *namespace);
+        if is_held_young || is_charged || self.distrusted.len() >= MAX_DISTRUSTS {
             return false;
         }
-        self.distrusted_at = Some(elapsed);
+        self.distrusted.push((elapsed, namespace.into()));
         true
     }
 }

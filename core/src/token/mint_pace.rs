@@ -4,7 +4,7 @@
 //!
 //! First calls for pods that wait have a share of their own. The other share is for the schedule of
 //! rotation, and for keys whose last call failed: a pod author who invents regions causes calls that
-//! fail, again and again.
+//! fail, again and again. So one call is left to the schedule.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +17,8 @@ const MAX_CALLS: usize = 6;
 const MAX_CALLS_FOR_PODS: usize = 4;
 /// The most of all others: two are left to pods. A thousand keys take 250 s.
 const MAX_OTHER_CALLS: usize = 4;
+/// The most of them that are retries.
+const MAX_RETRIES: usize = MAX_OTHER_CALLS - 1;
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +31,42 @@ pub enum MintReason {
     Schedule,
 }
 
-impl MintReason {
-    fn limit(self) -> usize {
-        match self {
-            Self::Pod => MAX_CALLS_FOR_PODS,
-            Self::Retry | Self::Schedule => MAX_OTHER_CALLS,
-        }
-    }
+/// A limit of calls within a period.
+struct CallLimit {
+    /// Which calls count.
+    counts: fn(MintReason) -> bool,
+    most: usize,
+}
 
-    fn shares_with(self, other: Self) -> bool {
-        (self == Self::Pod) == (other == Self::Pod)
+const ALL: CallLimit = CallLimit {
+    counts: |_| true,
+    most: MAX_CALLS,
+};
+const PODS: CallLimit = CallLimit {
+    counts: |reason| reason == MintReason::Pod,
+    most: MAX_CALLS_FOR_PODS,
+};
+const OTHERS: CallLimit = CallLimit {
+    counts: |reason| reason != MintReason::Pod,
+    most: MAX_OTHER_CALLS,
+};
+const RETRIES: CallLimit = CallLimit {
+    counts: |reason| reason == MintReason::Retry,
+    most: MAX_RETRIES,
+};
+/// Pods and retries together.
+const UNSCHEDULED: CallLimit = CallLimit {
+    counts: |reason| reason != MintReason::Schedule,
+    most: MAX_CALLS - 1,
+};
+
+impl MintReason {
+    fn limits(self) -> &'static [CallLimit] {
+        match self {
+            Self::Pod => &[ALL, PODS],
+            Self::Schedule => &[ALL, OTHERS],
+            Self::Retry => &[ALL, OTHERS, RETRIES, UNSCHEDULED],
+        }
     }
 }
 
@@ -56,25 +84,16 @@ impl MintPace {
         while self.0.front().is_some_and(|(at, _)| *at + PERIOD <= now) {
             self.0.pop_front();
         }
-        let sharing = || {
-            self.0
-                .iter()
-                .filter(|(_, other)| reason.shares_with(*other))
-        };
-        let first = if self.0.len() >= MAX_CALLS {
-            self.0.front()
-        } else if sharing().count() >= reason.limit() {
-            sharing().next()
-        } else {
-            None
-        };
-        match first {
-            Some((at, _)) => Err(*at + PERIOD),
-            None => {
-                self.0.push_back((now, reason));
-                Ok(())
+        for CallLimit { counts, most } in reason.limits() {
+            let mut counted = self.0.iter().filter(|(_, other)| counts(*other));
+            if let Some((first, _)) = counted.next()
+                && counted.count() + 1 >= *most
+            {
+                return Err(*first + PERIOD);
             }
         }
+        self.0.push_back((now, reason));
+        Ok(())
     }
 }
 
@@ -123,8 +142,24 @@ mod tests {
     fn retries_share_with_the_schedule() {
         let mut pace = MintPace::default();
         let now = Duration::from_secs(1000);
-        assert_eq!(started(&mut pace, MintReason::Retry, now), MAX_OTHER_CALLS);
-        assert_eq!(started(&mut pace, MintReason::Schedule, now), 0);
+        assert_eq!(
+            started(&mut pace, MintReason::Schedule, now),
+            MAX_OTHER_CALLS
+        );
+        assert_eq!(started(&mut pace, MintReason::Retry, now), 0);
+    }
+
+    #[test]
+    fn retries_leave_a_call_to_the_schedule() {
+        for (pods, retries, scheduled) in [(0, 3, 1), (1, 3, 1), (2, 3, 1), (4, 1, 1)] {
+            let mut pace = MintPace::default();
+            let now = Duration::from_secs(1000);
+            for _ in 0..pods {
+                assert_eq!(pace.start(MintReason::Pod, now), Ok(()));
+            }
+            assert_eq!(started(&mut pace, MintReason::Retry, now), retries);
+            assert_eq!(started(&mut pace, MintReason::Schedule, now), scheduled);
+        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::lifetime::{Lifetime, later};
 use super::spread::RenewalPhase;
@@ -12,9 +12,10 @@ use crate::backoff::{Backoff, jittered};
 
 /// The first pause after a failure, and the lower limit of the longest pause.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause while the old token is valid.
+/// The longest pause while the old token is valid, and for a key of pods that never had one.
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
-/// The longest pause without a valid token: short, because pods wait.
+/// The longest pause after the old token has expired, and for a key of the configuration that never
+/// had one: short, because pods wait.
 const LONGEST_RETRY_WITHOUT_TOKEN: Duration = Duration::from_secs(15);
 
 /// The shortest time before a token is overdue: enough for the leader and, if it dies, the next.
@@ -69,25 +70,49 @@ pub fn is_overdue(lifetime: Lifetime, max_age: Duration, now: Timestamp, jitter:
     (overdue_at..lifetime.expires_at).contains(&now)
 }
 
-/// The pause before the next call of AWS, after this number of failures in a row (1 or more).
-/// `expires_at` is the expiry of the old token, if there is one; `jitter` is between 0 and 1.
+/// The pause before the next call of AWS, after this number of failures in a row (1 or more);
+/// `jitter` is between 0 and 1.
 ///
-/// Pauses double from 1 s. Before the expiry, a pause is at most an eighth of the remaining time. A
-/// pause is never below half a second, so that an expired token or a wrong clock causes no tight
-/// loop.
-pub fn retry_in(
-    expires_at: Option<Timestamp>,
-    failures: u32,
-    now: Timestamp,
-    jitter: f64,
-) -> Duration {
-    let left = expires_at
-        .map(|expires_at| expires_at.duration_since(now))
-        .filter(SignedDuration::is_positive);
-    let longest = left.map_or(LONGEST_RETRY_WITHOUT_TOKEN, |left| {
-        (left.unsigned_abs() / 8).clamp(FIRST_RETRY, LONGEST_RETRY)
-    });
+/// Pauses double from 1 s to the `longest`. A pause is never below half a second, so that an expired
+/// token or a wrong clock causes no tight loop.
+pub fn retry_in(longest: Duration, failures: u32, jitter: f64) -> Duration {
     jittered(Backoff::new(FIRST_RETRY, longest).nth(failures), jitter)
+}
+
+/// The longest pause between two attempts to replace a token with this expiry. Before the expiry, it
+/// is an eighth of the remaining time.
+pub fn longest_retry(expires_at: Timestamp, now: Timestamp) -> Duration {
+    an_eighth_of_the_rest(expires_at, now).map_or(LONGEST_RETRY_WITHOUT_TOKEN, |eighth| {
+        eighth.clamp(FIRST_RETRY, LONGEST_RETRY)
+    })
+}
+
+/// The longest pause between two attempts to get the first token of a key.
+///
+/// AWS may not know the region of a key that only pods want: a pod author has invented it. Its
+/// attempts are minutes apart, so that they take no turns from other keys. No pod waits for them: the
+/// admission of a pod, and the leader for a pod that waits, ask AWS on their own.
+///
+/// A key of the configuration is tried often, unless pods pull with tokens of another identity
+/// `meanwhile`, until this time. A tenant can write that time, so it makes no pause shorter.
+pub fn longest_first_retry(
+    is_configured: bool,
+    meanwhile: Option<Timestamp>,
+    now: Timestamp,
+) -> Duration {
+    if !is_configured {
+        return LONGEST_RETRY;
+    }
+    let eighth = meanwhile.and_then(|expires_at| an_eighth_of_the_rest(expires_at, now));
+    eighth.map_or(LONGEST_RETRY_WITHOUT_TOKEN, |eighth| {
+        eighth.clamp(LONGEST_RETRY_WITHOUT_TOKEN, LONGEST_RETRY)
+    })
+}
+
+/// An eighth of the time until an expiry; `None` after it.
+fn an_eighth_of_the_rest(expires_at: Timestamp, now: Timestamp) -> Option<Duration> {
+    let left = expires_at.duration_since(now);
+    left.is_positive().then(|| left.unsigned_abs() / 8)
 }
 
 #[cfg(test)]

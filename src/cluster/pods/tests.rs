@@ -1,5 +1,6 @@
 //! What is read of a pod.
 
+use ecr_pull_secrets_core::cause::Cause;
 use serde_json::{Value, json};
 
 use super::*;
@@ -48,7 +49,11 @@ fn pod_outlives_the_bytes_it_is_read_from() {
     );
     assert_eq!(seen.version().version, "7");
     assert_eq!(seen.controller.as_deref(), Some("yes"));
-    assert_eq!(seen.refusals, [Cause::PullDenied]);
+    let denied = RefusedPull {
+        cause: Cause::PullDenied,
+        registry: Registry::of_image(image).unwrap(),
+    };
+    assert_eq!(seen.refusals, [denied]);
     assert_eq!(seen.phase, PodPhase::Pending);
     assert_eq!(seen.created, "2026-01-01T00:00:00Z".parse().ok());
     assert!(!seen.has_started);

@@ -31,6 +31,25 @@ fn token(minted_at: i64, expires_at: i64) -> Token {
     Token::new(text, at(minted_at), Some(at(expires_at))).unwrap()
 }
 
+/// The tokens of a key that only pods want.
+fn tokens_of(oldest: &Token, held: Option<&Token>) -> KeyUse {
+    KeyUse {
+        identity: IdentityMark::of("ambient"),
+        meanwhile: None,
+        oldest: oldest.into(),
+        held: held.cloned(),
+        is_configured: false,
+    }
+}
+
+fn key_of(region: &str) -> Arc<TokenKey> {
+    let region = region.into();
+    Arc::new(TokenKey {
+        region,
+        ..TokenKey::clone(&key())
+    })
+}
+
 /// One key in use, with an oldest token and a held one.
 fn schedule(oldest: &Token, held: Option<&Token>) -> RenewalSchedule {
     let mut schedule = RenewalSchedule::default();
@@ -39,12 +58,7 @@ fn schedule(oldest: &Token, held: Option<&Token>) -> RenewalSchedule {
 }
 
 fn update(schedule: &mut RenewalSchedule, oldest: &Token, held: Option<&Token>) {
-    let tokens = KeyUse {
-        identity: IdentityMark::of("ambient"),
-        meanwhile: None,
-        oldest: oldest.into(),
-        held: held.cloned(),
-    };
+    let tokens = tokens_of(oldest, held);
     schedule.update(HashMap::from([(key(), tokens)]), wall(0));
 }
 
@@ -102,6 +116,47 @@ fn failed_renewal_is_retried_after_growing_pauses() {
         schedule.ended(&key(), None, MAX_AGE, now, jitter);
         assert!(schedule.idle(MAX_AGE, now).unwrap() <= Duration::from_secs(1));
     }
+}
+
+/// AWS does not know the region of a forged Secret.
+#[test]
+fn key_that_only_pods_want_takes_few_calls() {
+    let forged = token(0, 1);
+    for (is_configured, most) in [(false, 20), (true, 250)] {
+        let mut tokens = tokens_of(&forged, None);
+        (tokens.is_configured, tokens.meanwhile) = (is_configured, Some(at(3601)));
+        let mut schedule = RenewalSchedule::default();
+        schedule.update(HashMap::from([(key(), tokens.clone())]), wall(3600));
+        let (mut calls, mut now) = (0, wall(3600));
+        while now.elapsed < START + Duration::from_secs(3600) {
+            calls += schedule.start_due(MAX_AGE, now).len();
+            schedule.ended(&key(), None, MAX_AGE, now, 1.0);
+            // The tenant writes its Secret again.
+            tokens.meanwhile = Some(now.wall + jiff::SignedDuration::from_secs(1));
+            schedule.update(HashMap::from([(key(), tokens.clone())]), now);
+            now.elapsed += schedule.idle(MAX_AGE, now).unwrap();
+        }
+        assert!((most / 2..=most).contains(&calls), "{calls}");
+    }
+}
+
+/// Calls of AWS have one queue: what comes last in it delays no other.
+#[test]
+fn doubtful_keys_are_renewed_last() {
+    let [early, late, expired] = [token(0, 20), token(0, 30), token(0, 1)];
+    let mut configured = tokens_of(&late, None);
+    configured.is_configured = true;
+    let uses = HashMap::from([
+        (key_of("doubtful"), tokens_of(&expired, None)),
+        (key_of("late"), configured),
+        (key_of("early"), tokens_of(&early, Some(&early))),
+        (key_of("expired"), tokens_of(&expired, Some(&expired))),
+    ]);
+    let mut schedule = RenewalSchedule::default();
+    schedule.update(uses, wall(15));
+    let due = start_due(&mut schedule, 15);
+    let regions: Vec<&str> = due.iter().map(|key| &*key.region).collect();
+    assert_eq!(regions, ["expired", "early", "late", "doubtful"]);
 }
 
 /// AWS gave it out before, or it lives for a second.
@@ -171,17 +226,8 @@ fn unused_key_is_not_renewed() {
 fn keys_of_one_age_are_due_one_after_another() {
     let held = token(0, 12 * 3600);
     let uses = (0..1000).map(|number| {
-        let key = TokenKey {
-            region: format!("land-{number}").into(),
-            ..TokenKey::clone(&key())
-        };
-        let tokens = KeyUse {
-            identity: IdentityMark::of("ambient"),
-            meanwhile: None,
-            oldest: Lifetime::from(&held),
-            held: Some(held.clone()),
-        };
-        (Arc::new(key), tokens)
+        let key = key_of(&format!("land-{number}"));
+        (key, tokens_of(&held, Some(&held)))
     });
     let mut schedule = RenewalSchedule::default();
     schedule.update(uses.collect(), wall(0));

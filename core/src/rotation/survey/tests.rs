@@ -7,6 +7,7 @@ use crate::identity::{AssumeRole, Identity, Subject};
 use crate::image::Registry;
 use crate::rotation::keys::TokenKeys;
 use crate::rules::{Glob, Rules};
+use crate::selection::Wish;
 
 const EAST: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
 const WEST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
@@ -45,6 +46,14 @@ fn secret(namespace: &str, entries: &[(&str, i64)]) -> Secret {
     }
 }
 
+fn entry(key: Arc<TokenKey>, lifetime: Lifetime) -> RenewedEntry {
+    RenewedEntry {
+        key,
+        lifetime,
+        claim: SecretClaim::Pods(Wish::None),
+    }
+}
+
 fn look(secrets: &[Secret], rules: &Rules, held: &[(&str, Token)]) -> SurveyFindings {
     let held = |wanted: &TokenKey| {
         let found = held.iter().find(|(host, _)| key(host) == *wanted);
@@ -56,7 +65,7 @@ fn look(secrets: &[Secret], rules: &Rules, held: &[(&str, Token)]) -> SurveyFind
         let subject = Subject::of_namespace(&target.namespace);
         let entries = entries.iter().filter_map(|(host, lifetime)| {
             let (_, key) = keys.of(rules, host, subject)?;
-            Some((key, *lifetime))
+            Some(entry(key, *lifetime))
         });
         survey.visit(target, Some(IdentityMark::of("ambient")), entries);
     }
@@ -69,13 +78,13 @@ fn look(secrets: &[Secret], rules: &Rules, held: &[(&str, Token)]) -> SurveyFind
 
 /// Surveys one Secret with one entry of EAST, whose token has this owner; `held` is the key's.
 fn look_at(owner: &str, [minted_at, expires_at]: [i64; 2], held: &Token) -> SurveyFindings {
-    let entry = Lifetime {
+    let lifetime = Lifetime {
         minted_at: at(minted_at),
         expires_at: at(expires_at),
     };
     let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
     let owner = Some(IdentityMark::of(owner));
-    let entries = [(Arc::new(key(EAST)), entry)];
+    let entries = [entry(Arc::new(key(EAST)), lifetime)];
     survey.visit(&Target::new("team", "pull"), owner, entries.into_iter());
     survey.finish()
 }
@@ -144,6 +153,78 @@ fn forged_minting_postpones_no_renewal() {
         assert_eq!(found.uses[&key(EAST)].oldest, Lifetime::from(&held));
         assert_eq!(found.stale.len(), usize::from(is_stale));
     }
+}
+
+/// The token store was lost, so this process holds no token to compare with.
+#[test]
+fn lost_store_leaves_earliest_times_of_all_secrets() {
+    let found = |forged: [i64; 2]| {
+        let mut survey = Survey::new(|_: &TokenKey| None, at(1), at(500));
+        for (namespace, [minted_at, expires_at]) in [
+            ("honest", [0, 10_000]),
+            ("hostile", forged),
+            ("honest-too", [100, 10_100]),
+        ] {
+            let lifetime = Lifetime {
+                minted_at: at(minted_at),
+                expires_at: at(expires_at),
+            };
+            let owner = Some(IdentityMark::of("ambient"));
+            let entries = [entry(Arc::new(key(EAST)), lifetime)];
+            survey.visit(&Target::new(namespace, "pull"), owner, entries.into_iter());
+        }
+        survey.finish().uses[&key(EAST)].oldest
+    };
+    for (forged, minted_at, expires_at) in [
+        ([499, 9_999], 0, 9_999),
+        ([499, 80_000], 0, 10_000),
+        ([-50, 20_000], -50, 10_000),
+    ] {
+        let oldest = found(forged);
+        assert_eq!(oldest.minted_at, at(minted_at), "{forged:?}");
+        assert_eq!(oldest.expires_at, at(expires_at), "{forged:?}");
+    }
+}
+
+/// No pod of an honest namespace wants the key now, but its next pod shall find a token.
+#[test]
+fn forged_entry_postpones_no_kept_key() {
+    let held = token(0, 10_000);
+    let forged = Lifetime {
+        minted_at: at(499),
+        expires_at: at(20_000),
+    };
+    let key = Arc::new(key(EAST));
+    for is_first in [true, false] {
+        let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
+        if is_first {
+            survey.keep(&key);
+        }
+        let target = Target::new("hostile", "pull");
+        survey.visit(&target, None, [entry(key.clone(), forged)].into_iter());
+        survey.keep(&key);
+        let found = survey.finish();
+        assert_eq!(found.uses[&key].oldest, Lifetime::from(&held));
+    }
+}
+
+#[test]
+fn one_claim_of_the_configuration_counts_for_key() {
+    let mut survey = Survey::new(|_: &TokenKey| None, at(1), at(500));
+    let lifetime = Lifetime::from(&token(0, 1000));
+    let entries = [
+        (EAST, SecretClaim::Configuration),
+        (EAST, SecretClaim::Pods(Wish::In)),
+        (WEST, SecretClaim::Pods(Wish::In)),
+    ];
+    let entries = entries.map(|(host, claim)| RenewedEntry {
+        claim,
+        ..entry(Arc::new(key(host)), lifetime)
+    });
+    survey.visit(&Target::new("team", "pull"), None, entries.into_iter());
+    let found = survey.finish();
+    assert!(found.uses[&key(EAST)].is_configured);
+    assert!(!found.uses[&key(WEST)].is_configured);
 }
 
 /// AWS has been down for long: a write would help no pod.
@@ -236,7 +317,7 @@ fn kept_key_changes_nothing_for_secrets_that_want_it() {
         let entries = wanted
             .entries
             .iter()
-            .map(|(_, lifetime)| (key.clone(), *lifetime));
+            .map(|(_, lifetime)| entry(key.clone(), *lifetime));
         survey.visit(&wanted.target, None, entries);
         survey.keep(&key);
         let found = survey.finish();

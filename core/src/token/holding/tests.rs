@@ -55,11 +55,14 @@ fn failure_is_remembered_for_seconds() {
 
 #[test]
 fn token_clears_failure_and_failure_keeps_token() {
+    assert!(!Holding::<&str>::default().has_worked());
     let mut holding = holding(token(0, HOUR));
+    assert!(holding.has_worked());
     holding.fail(Cause::AwsTimeout, "why", seconds(1));
-    assert!(holding.token().is_some());
+    assert!(holding.token().is_some() && !holding.has_worked());
     holding.keep(token(1, HOUR));
     assert_eq!(holding.recent_failure(seconds(1)), None);
+    assert!(holding.has_worked());
 }
 
 #[test]
@@ -75,13 +78,33 @@ fn better_token_of_another_replica_is_learned() {
 }
 
 #[test]
-fn token_is_distrusted_once_in_six_hours() {
+fn namespace_distrusts_token_once_in_six_hours() {
     let mut holding = holding(token(0, 12 * HOUR));
     let six_hours = seconds(6 * 60 * 60);
-    assert!(holding.distrust(at(HOUR), seconds(100)));
+    assert!(holding.distrust("team", at(HOUR), seconds(100)));
     let just_before = seconds(100) + six_hours - Duration::from_nanos(1);
-    assert!(!holding.distrust(at(2 * HOUR), just_before));
-    assert!(holding.distrust(at(2 * HOUR), seconds(100) + six_hours));
+    assert!(!holding.distrust("team", at(2 * HOUR), just_before));
+    assert!(holding.distrust("team", at(2 * HOUR), seconds(100) + six_hours));
+}
+
+#[test]
+fn one_namespace_uses_up_no_distrust_of_others() {
+    let mut holding = holding(token(0, 12 * HOUR));
+    let distrusts = |holding: &mut Holding<_>, namespace: &str, second| {
+        holding.distrust(namespace, at(HOUR), seconds(second))
+    };
+    for second in 0..100 {
+        let is_first = second == 0;
+        assert_eq!(distrusts(&mut holding, "hostile", second), is_first);
+    }
+    for namespace in ["one", "two", "three"] {
+        assert!(distrusts(&mut holding, namespace, 100), "{namespace}");
+    }
+    // All namespaces together have a limit, too.
+    assert!(!distrusts(&mut holding, "four", 100));
+    let six_hours = 6 * 60 * 60;
+    assert!(distrusts(&mut holding, "four", six_hours));
+    assert!(!distrusts(&mut holding, "five", six_hours));
 }
 
 #[test]
@@ -89,15 +112,15 @@ fn young_token_is_not_distrusted() {
     let mut holding = holding(token(HOUR, 12 * HOUR));
     for now in [HOUR - 599, HOUR, HOUR + 599] {
         assert!(is_young(holding.token().unwrap(), at(now)));
-        assert!(!holding.distrust(at(now), seconds(1)));
+        assert!(!holding.distrust("team", at(now), seconds(1)));
     }
-    assert!(holding.distrust(at(HOUR + 600), seconds(1)));
+    assert!(holding.distrust("team", at(HOUR + 600), seconds(1)));
 }
 
 #[test]
 fn new_token_does_not_reset_distrust() {
     let mut holding = holding(token(0, 12 * HOUR));
-    assert!(holding.distrust(at(HOUR), seconds(1)));
+    assert!(holding.distrust("team", at(HOUR), seconds(1)));
     holding.keep(token(HOUR, 13 * HOUR));
-    assert!(!holding.distrust(at(2 * HOUR), seconds(3600)));
+    assert!(!holding.distrust("team", at(2 * HOUR), seconds(3600)));
 }

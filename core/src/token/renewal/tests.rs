@@ -1,5 +1,6 @@
 use super::*;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use crate::token::moments::{HOUR, NANOSECOND, hours, noon};
@@ -13,6 +14,16 @@ fn seconds(count: i64) -> SignedDuration {
 /// The stage at any phase.
 fn stage(lifetime: Lifetime, max_age: Duration, now: Timestamp) -> Stage {
     super::stage(lifetime, max_age, RenewalPhase::ANY, now)
+}
+
+/// The pause after a failure to replace a token with this expiry, or to get the first one of a key of
+/// the configuration.
+fn retry_in(expires_at: Option<Timestamp>, failures: u32, now: Timestamp, jitter: f64) -> Duration {
+    let longest = match expires_at {
+        Some(expires_at) => longest_retry(expires_at, now),
+        None => longest_first_retry(true, None, now),
+    };
+    super::retry_in(longest, failures, jitter)
 }
 
 fn lifetime(minted_at: Timestamp, expires_at: Option<Timestamp>) -> Lifetime {
@@ -99,6 +110,25 @@ fn pauses_double_within_the_remaining_lifetime() {
         Duration::from_millis(500),
         "jitter shortens a pause by at most half"
     );
+}
+
+/// A tenant can write the expiry of the tokens that pods pull with meanwhile.
+#[test]
+fn first_token_for_pods_is_retried_after_minutes() {
+    let five_minutes = Duration::from_secs(300);
+    for (meanwhile, of_configuration) in [
+        (None, 15),
+        (Some(hours(12)), 300),
+        (Some(seconds(240)), 30),
+        (Some(seconds(1)), 15),
+        (Some(seconds(-1)), 15),
+    ] {
+        let meanwhile = meanwhile.map(|left| noon() + left);
+        let longest = |is_configured| longest_first_retry(is_configured, meanwhile, noon());
+        assert_eq!(longest(false), five_minutes, "{meanwhile:?}");
+        let of_configuration = Duration::from_secs(of_configuration);
+        assert_eq!(longest(true), of_configuration, "{meanwhile:?}");
+    }
 }
 
 /// The clock of a node without time service may jump, and jump back.
