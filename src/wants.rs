@@ -17,7 +17,6 @@ use ecr_pull_secrets_core::pull_secret::flight;
 use ecr_pull_secrets_core::rotation::fate::{EntryFate, fate};
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rotation::wanted::{Sweep, WantedRegistries};
-use ecr_pull_secrets_core::rules::{Rules, Verdict};
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim, Unserved};
@@ -195,12 +194,8 @@ impl Wants {
             return Vec::new();
         }
         let registries = config.provision.registries(name, labels);
-        allowed(
-            &config.rules,
-            Subject::of_namespace(name),
-            registries,
-            denied,
-        )
+        let subject = Subject::of_namespace(name);
+        config.rules.grants(subject, registries, denied)
     }
 
     async fn provisioned_in(
@@ -335,25 +330,4 @@ fn of_pod(config: &InForce, pod: &ObservedPod, namespace: NamespaceFact) -> Vec<
         Ok(PodStanding::Served(grants)) => grants,
         Ok(PodStanding::Fine | PodStanding::Missed) | Err(_) => Vec::new(),
     }
-}
-
-/// The registries that the rules allow the subject, each with its identity. The others go to
-/// `denied`.
-fn allowed(
-    rules: &Rules,
-    subject: Subject<'_>,
-    registries: impl IntoIterator<Item = Registry>,
-    mut denied: impl FnMut(Registry),
-) -> Vec<Access> {
-    let allowed =
-        registries
-            .into_iter()
-            .filter_map(|registry| match rules.verdict(&registry, subject) {
-                Verdict::Allow(identity) => Some(Access { registry, identity }),
-                Verdict::Deny(_) => {
-                    denied(registry);
-                    None
-                }
-            });
-    allowed.collect()
 }
