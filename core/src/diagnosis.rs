@@ -4,7 +4,13 @@
 //! message also names the image, and a tenant chooses that name. So every pattern holds a space,
 //! because an image name holds none.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::cause::Cause;
+
+/// The age from which a pod's missing credentials are reported: its node may have them at the next
+/// attempt.
+const CREDENTIALS_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Patterns in lower case and their causes. A message may match several: the first one wins. `None`
 /// marks a failure that no cause describes.
@@ -42,6 +48,25 @@ pub fn of_pull(message: &str) -> Option<Cause> {
         .iter()
         .find(|(pattern, _)| message.contains(pattern));
     known.and_then(|(_, cause)| *cause)
+}
+
+/// Whether ECR refused a pull because of the token itself, so that another one may help.
+pub fn blames_token(cause: Cause) -> bool {
+    matches!(cause, Cause::TokenExpired | Cause::TokenInvalid)
+}
+
+/// The causes to report now of those for which pulls of a pod fail. `created` is the time at which
+/// the API server stored the pod, where it says so.
+pub fn due(
+    refusals: &[Cause],
+    created: Option<Timestamp>,
+    now: Timestamp,
+) -> impl Iterator<Item = Cause> {
+    let is_old = created.is_some_and(|created| now.duration_since(created) > CREDENTIALS_GRACE);
+    let is_of_credentials =
+        |cause: Cause| blames_token(cause) || cause == Cause::PullUnauthenticated;
+    let all = refusals.iter().copied();
+    all.filter(move |cause| is_old || !is_of_credentials(*cause))
 }
 
 #[cfg(test)]
@@ -163,6 +188,31 @@ mod tests {
         for (pattern, _) in PATTERNS {
             assert!(pattern.contains(' '), "{pattern}");
             assert_eq!(*pattern, pattern.to_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn missing_credentials_are_due_after_a_minute() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let all = [
+            Cause::TokenExpired,
+            Cause::TokenInvalid,
+            Cause::PullUnauthenticated,
+            Cause::PullDenied,
+            Cause::ImageNotFound,
+        ];
+        let due = |created, now| due(&all, created, at(now)).collect::<Vec<_>>();
+        let others = [Cause::PullDenied, Cause::ImageNotFound];
+        assert_eq!(due(Some(at(0)), 60), others);
+        assert_eq!(due(None, 1000), others);
+        assert_eq!(due(Some(at(0)), 61), all);
+    }
+
+    #[test]
+    fn only_a_refused_token_is_replaced() {
+        assert!(blames_token(Cause::TokenExpired) && blames_token(Cause::TokenInvalid));
+        for cause in [Cause::PullUnauthenticated, Cause::PullDenied] {
+            assert!(!blames_token(cause), "{cause:?}");
         }
     }
 }
