@@ -303,17 +303,21 @@ impl Renewals<'_> {
         }
     }
 
-    /// Whether pods may pull with the entry, as far as this replica has seen: none, while it does not
-    /// lead; any, until it has seen all pods.
-    pub(crate) fn is_pulled_with(&mut self, target: &Target, host: &Arc<str>) -> bool {
+    /// The key of the entry if pods may pull with it, as far as this replica has seen: none, while it
+    /// does not lead; any, until it has seen all pods.
+    pub(crate) fn pulled_with(
+        &mut self,
+        target: &Target,
+        host: &Arc<str>,
+    ) -> Option<Arc<TokenKey>> {
         if !self.seen.is_leading {
-            return false;
+            return None;
         }
         let is_swept = self.seen.wanted.is_swept();
         match self.of(target, host) {
-            Entry::Renewed(_) => true,
-            Entry::Left(_) => !is_swept,
-            Entry::Withdrawn | Entry::Lost => false,
+            Entry::Renewed(renewal) => Some(renewal.key),
+            Entry::Left(key) => (!is_swept).then_some(key),
+            Entry::Withdrawn | Entry::Lost => None,
         }
     }
 }
