@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::pull_secret::expiry::is_obtainable;
 use jiff::Timestamp;
 
 use crate::aws::mint::Mint;
@@ -114,13 +115,21 @@ impl Engine {
         (Arc::new(engine), event_writer)
     }
 
-    /// The earliest expiry of any token that pods pull with. A token that no pod wants, or that the
-    /// rules deny, does not count: it expires where it is. `None` while this replica does not lead.
+    /// The earliest expiry of any token that pods pull with and that this installation can renew. A
+    /// token that no pod wants, or that the rules deny, does not count: it expires where it is. `None`
+    /// while this replica does not lead.
     pub(crate) fn earliest_expiry(&self) -> Option<Timestamp> {
         let config = self.live.snapshot();
+        let has_any = !self.supply.tokens().is_empty();
         let mut renewals = self.wants.renewals(&config);
         let book = self.ledger.read();
-        book.earliest_expiry(|target, host| renewals.is_pulled_with(target, host))
+        book.earliest_expiry(|target, host| {
+            let key = renewals.pulled_with(target, host);
+            key.is_some_and(|key| {
+                let has_token = self.supply.held(&key).is_some();
+                is_obtainable(&config, &key.region, has_token, has_any)
+            })
+        })
     }
 }
 

@@ -17,7 +17,6 @@ use ecr_pull_secrets_core::pull_secret::flight;
 use ecr_pull_secrets_core::rotation::fate::{EntryFate, fate};
 use ecr_pull_secrets_core::rotation::keys::TokenKeys;
 use ecr_pull_secrets_core::rotation::wanted::{Sweep, WantedRegistries};
-use ecr_pull_secrets_core::rules::{Rules, Verdict};
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim, Unserved};
@@ -195,12 +194,8 @@ impl Wants {
             return Vec::new();
         }
         let registries = config.provision.registries(name, labels);
-        allowed(
-            &config.rules,
-            Subject::of_namespace(name),
-            registries,
-            denied,
-        )
+        let subject = Subject::of_namespace(name);
+        config.rules.grants(subject, registries, denied)
     }
 
     async fn provisioned_in(
@@ -308,17 +303,21 @@ impl Renewals<'_> {
         }
     }
 
-    /// Whether pods may pull with the entry, as far as this replica has seen: none, while it does not
-    /// lead; any, until it has seen all pods.
-    pub(crate) fn is_pulled_with(&mut self, target: &Target, host: &Arc<str>) -> bool {
+    /// The key of the entry if pods may pull with it, as far as this replica has seen: none, while it
+    /// does not lead; any, until it has seen all pods.
+    pub(crate) fn pulled_with(
+        &mut self,
+        target: &Target,
+        host: &Arc<str>,
+    ) -> Option<Arc<TokenKey>> {
         if !self.seen.is_leading {
-            return false;
+            return None;
         }
         let is_swept = self.seen.wanted.is_swept();
         match self.of(target, host) {
-            Entry::Renewed(_) => true,
-            Entry::Left(_) => !is_swept,
-            Entry::Withdrawn | Entry::Lost => false,
+            Entry::Renewed(renewal) => Some(renewal.key),
+            Entry::Left(key) => (!is_swept).then_some(key),
+            Entry::Withdrawn | Entry::Lost => None,
         }
     }
 }
@@ -335,25 +334,4 @@ fn of_pod(config: &InForce, pod: &ObservedPod, namespace: NamespaceFact) -> Vec<
         Ok(PodStanding::Served(grants)) => grants,
         Ok(PodStanding::Fine | PodStanding::Missed) | Err(_) => Vec::new(),
     }
-}
-
-/// The registries that the rules allow the subject, each with its identity. The others go to
-/// `denied`.
-fn allowed(
-    rules: &Rules,
-    subject: Subject<'_>,
-    registries: impl IntoIterator<Item = Registry>,
-    mut denied: impl FnMut(Registry),
-) -> Vec<Access> {
-    let allowed =
-        registries
-            .into_iter()
-            .filter_map(|registry| match rules.verdict(&registry, subject) {
-                Verdict::Allow(identity) => Some(Access { registry, identity }),
-                Verdict::Deny(_) => {
-                    denied(registry);
-                    None
-                }
-            });
-    allowed.collect()
 }

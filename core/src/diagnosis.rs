@@ -5,6 +5,8 @@
 //! message also names the image, and a tenant chooses that name. So every pattern holds a space,
 //! because an image name holds none.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::cause::Cause;
 use crate::identity::{Access, TokenKey};
 use crate::image::Registry;
@@ -32,6 +34,10 @@ impl RefusedPull {
         Some(access.token_key())
     }
 }
+
+/// The age from which a pod's missing credentials are reported: its node may have them at the next
+/// attempt.
+const CREDENTIALS_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Patterns in lower case and their causes. A message may match several: the first one wins. `None`
 /// marks a failure that no cause describes.
@@ -69,6 +75,20 @@ pub fn of_pull(message: &str) -> Option<Cause> {
         .iter()
         .find(|(pattern, _)| message.contains(pattern));
     known.and_then(|(_, cause)| *cause)
+}
+
+/// The refused pulls of a pod that are to be reported now. `created` is the time at which the API
+/// server stored the pod, where it says so.
+pub fn due(
+    refusals: &[RefusedPull],
+    created: Option<Timestamp>,
+    now: Timestamp,
+) -> impl Iterator<Item = &RefusedPull> {
+    let is_old = created.is_some_and(|created| now.duration_since(created) > CREDENTIALS_GRACE);
+    let is_of_credentials =
+        |pull: &RefusedPull| pull.is_of_token() || pull.cause == Cause::PullUnauthenticated;
+    let all = refusals.iter();
+    all.filter(move |pull| is_old || !is_of_credentials(pull))
 }
 
 #[cfg(test)]
@@ -222,5 +242,30 @@ mod tests {
             assert!(pattern.contains(' '), "{pattern}");
             assert_eq!(*pattern, pattern.to_ascii_lowercase());
         }
+    }
+
+    #[test]
+    fn missing_credentials_are_due_after_a_minute() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let registry = Registry::of_host("123456789012.dkr.ecr.us-east-1.amazonaws.com").unwrap();
+        let all = [
+            Cause::TokenExpired,
+            Cause::TokenInvalid,
+            Cause::PullUnauthenticated,
+            Cause::PullDenied,
+            Cause::ImageNotFound,
+        ];
+        let pulls = all.map(|cause| RefusedPull {
+            cause,
+            registry: registry.clone(),
+        });
+        let due = |created, now| -> Vec<Cause> {
+            let due = due(&pulls, created, at(now));
+            due.map(|pull| pull.cause).collect()
+        };
+        let others = [Cause::PullDenied, Cause::ImageNotFound];
+        assert_eq!(due(Some(at(0)), 60), others);
+        assert_eq!(due(None, 1000), others);
+        assert_eq!(due(Some(at(0)), 61), all);
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wildmatch::WildMatch;
 
-use crate::identity::{Identity, Subject};
+use crate::identity::{Access, Identity, Subject};
 use crate::image::Registry;
 
 /// A pattern with `*` (any text) and `?` (one character).
@@ -141,6 +141,25 @@ impl Rules {
         let before = named.map_or(usize::MAX, |(index, _)| index);
         let verdict = first(&self.others, before).or(named);
         verdict.map_or(Verdict::Deny(None), |(_, verdict)| verdict.clone())
+    }
+
+    /// The registries that the rules allow the subject, each with its identity. The others go to
+    /// `denied`.
+    pub fn grants(
+        &self,
+        subject: Subject<'_>,
+        registries: impl IntoIterator<Item = Registry>,
+        mut denied: impl FnMut(Registry),
+    ) -> Vec<Access> {
+        let registries = registries.into_iter();
+        let mut grants = Vec::with_capacity(registries.size_hint().0);
+        for registry in registries {
+            match self.verdict(&registry, subject) {
+                Verdict::Allow(identity) => grants.push(Access { registry, identity }),
+                Verdict::Deny(_) => denied(registry),
+            }
+        }
+        grants
     }
 
     /// The index of the first rule that gives an identity.

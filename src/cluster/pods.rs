@@ -64,14 +64,6 @@ impl ObservedPod {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    pub(crate) fn name(&self) -> &str {
-        self.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    pub(crate) fn uid(&self) -> &str {
-        self.metadata.uid.as_deref().unwrap_or_default()
-    }
-
     /// What the plan and the standing decide about: the pod as it was created.
     pub(crate) fn workload(&self) -> Workload<'_> {
         Workload {

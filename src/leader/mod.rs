@@ -7,8 +7,10 @@
 //! changes that the ledger reports, but they act only while the replica leads.
 
 mod attend;
+mod backlog;
 mod candidates;
 mod cleanup;
+mod pod_reports;
 mod pods;
 mod provision;
 mod recreate;
@@ -26,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use self::backlog::Backlog;
 use self::candidates::Candidates;
 use self::reports::Reports;
 use self::term::Term;
@@ -37,6 +40,7 @@ fn start(term: &Arc<Term>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     loops.spawn(rotation::run(term.clone()));
     loops.spawn(pods::run(term.clone()));
+    loops.spawn(pod_reports::run(term.clone()));
     loops.spawn(sweep::run(term.clone()));
     loops.spawn(provision::run(term.clone()));
     loops.spawn(withdrawals::run(term.clone()));
@@ -55,6 +59,7 @@ pub(crate) async fn run(
             engine: engine.clone(),
             reports: reports.clone(),
             candidates: Candidates::default(),
+            backlog: Backlog::new(),
         });
         let is_leading = *leads.borrow_and_update();
         engine.wants.begin_term(is_leading);

@@ -1,15 +1,14 @@
 //! `repair.recreatePods`: deletes missed pods that wait, so that their controllers re-create them.
 //!
 //! A pod is deleted at most once, and only if its controller is of a kind that replaces it and none
-//! of its containers has ever run. The new pod may lack the reference as well, if the API server
-//! still cannot reach a replica. That pod stays for an hour, or the deletions would never end.
+//! of its containers has ever run. [`ecr_pull_secrets_core::workload::recreation`] decides.
 
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::workload::claim::SecretClaim;
-use ecr_pull_secrets_core::workload::standing::PodPhase;
-use jiff::{SignedDuration, Timestamp};
+use ecr_pull_secrets_core::workload::recreation;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -26,28 +25,22 @@ use crate::config::InForce;
 /// The time from the begin of a term to the first deletion. The leader may have started just now,
 /// and the API server calls it a little later.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
-/// The least age of a pod that is deleted. The API server gives ages in whole seconds, and a pod
-/// that comes after a deletion must be told from one that was there before.
-const MIN_AGE: SignedDuration = SignedDuration::from_secs(2);
 /// The time between two checks of the candidates.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Adds a missed pod to the candidates, if it may be deleted.
-pub(super) fn consider(term: &Term, config: &InForce, pod: &ObservedPod) {
-    let (Some(controller), Some(created)) = (&pod.controller, pod.created) else {
-        return;
-    };
-    if !config.repair.recreate_pods || pod.phase != PodPhase::Pending || pod.has_started {
-        return;
+/// The candidate that a missed pod is, if it may be deleted once it is reported.
+pub(super) fn candidate(config: &InForce, pod: &ObservedPod) -> Option<Candidate> {
+    let controller = pod.controller.as_deref();
+    if !recreation::is_candidate(&config.repair, pod.phase, pod.has_started, controller) {
+        return None;
     }
-    let candidate = Candidate {
+    Some(Candidate {
         about: pod.reference(),
         version: pod.version(),
         wish: pod.pod.wish(),
-        controller: controller.clone(),
-        created,
-    };
-    term.candidates.add(candidate);
+        controller: controller?.to_owned(),
+        created: pod.created?,
+    })
 }
 
 /// Runs until it is dropped.
@@ -58,7 +51,7 @@ pub(super) async fn run(term: &Term) {
     sleep_until(Instant::now() + SETTLE_TIME).await;
     loop {
         let now = clock::now();
-        let is_due = |candidate: &Candidate| now.duration_since(candidate.created) >= MIN_AGE;
+        let is_due = |candidate: &Candidate| recreation::is_due(candidate.created, now);
         match term.candidates.take(is_due) {
             Some(candidate) => {
                 if recreate(term, &candidate, now).await == Deletion::Unclear {
@@ -97,8 +90,8 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     // Admission leaves the reference out where the Secret would break the pod's keyring.
     let is_doubtful = || engine.ledger.read().is_doubtful(&config.target(&namespace));
     let may_go = || {
-        let reports = &term.reports;
-        reports.may_recreate(&namespace, controller, *created, now)
+        let mut recreated = term.reports.recreated.lock();
+        recreated.may_delete(&namespace, controller, *created, now)
     };
     if !is_served || is_doubtful() || !may_go() {
         return Deletion::Over;

@@ -7,14 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jiff::{SignedDuration, Timestamp};
+use ecr_pull_secrets_core::workload::recreation::RecreatedPods;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// The most entries in memory; the oldest makes way for the next.
 const MAX_ENTRIES: usize = 16_384;
-/// The time for which a controller's new pods stay, after the deletion of its first.
-const RECREATE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// The memory of one process.
 #[derive(Default)]
@@ -24,6 +22,8 @@ pub(crate) struct Reports {
     /// Notified when the watch of pods starts again: pods may have come and gone unseen.
     pub(crate) gap: Notify,
     unfinished: AtomicBool,
+    /// The controllers of which a pod was deleted.
+    pub(crate) recreated: Mutex<RecreatedPods>,
 }
 
 #[derive(Default)]
@@ -31,8 +31,6 @@ struct ReportMemory {
     /// False while in progress, true when done.
     done: HashMap<u64, bool>,
     order: VecDeque<u64>,
-    /// The time of the first deletion, by controller.
-    recreated: HashMap<u64, Timestamp>,
 }
 
 /// The answer to a claim.
@@ -70,7 +68,8 @@ impl Drop for ReportClaim<'_> {
 }
 
 impl Reports {
-    /// A pod could not be reported: the next sweep must come soon.
+    /// A pod could not be reported, and there was no room for it to wait: the next sweep must come
+    /// soon.
     pub(crate) fn sweep_soon(&self) {
         self.unfinished.store(true, Ordering::Relaxed);
     }
@@ -99,34 +98,9 @@ impl Reports {
         Claimed::Ours(ReportClaim { reports: self, key })
     }
 
-    /// Whether a pod of this controller may be deleted: it is older than our first deletion. If newer
-    /// pods lack the reference as well, deleting them does not help. A pod names its controller
-    /// itself, so a controller counts in each namespace alone.
-    pub(crate) fn may_recreate(
-        &self,
-        namespace: &str,
-        controller: &str,
-        created: Timestamp,
-        now: Timestamp,
-    ) -> bool {
-        let key = self.key((namespace, controller));
-        let mut memory = self.memory.lock();
-        if memory.recreated.len() >= MAX_ENTRIES && !memory.recreated.contains_key(&key) {
-            memory
-                .recreated
-                .retain(|_, first| now.duration_since(*first) < RECREATE_INTERVAL);
-            // The next sweep sees the pod again.
-            if memory.recreated.len() >= MAX_ENTRIES {
-                return false;
-            }
-        }
-        let first = memory.recreated.entry(key).or_insert(now);
-        // The API server gives creation times in whole seconds.
-        let is_older = |first: &Timestamp| created.as_second() < first.as_second();
-        if !is_older(first) && now.duration_since(*first) >= RECREATE_INTERVAL {
-            *first = now;
-        }
-        is_older(first)
+    /// Whether `what` was done about a pod.
+    pub(crate) fn is_done(&self, uid: &str, what: &str) -> bool {
+        self.memory.lock().done.get(&self.key((uid, what))) == Some(&true)
     }
 
     fn key(&self, of: impl Hash) -> u64 {
@@ -168,21 +142,5 @@ mod tests {
         assert_eq!(reports.memory.lock().order.len(), MAX_ENTRIES);
         assert!(matches!(reports.claim("1", "reported"), Claimed::Done));
         ours(&reports, "0", "reported").done();
-    }
-
-    #[test]
-    fn pods_after_a_deletion_stay_for_an_hour() {
-        let reports = Reports::default();
-        let at = |seconds: i64| Timestamp::new(1_000_000 + seconds, 0).unwrap();
-        assert!(reports.may_recreate("team", "set", at(0), at(10)));
-        assert!(reports.may_recreate("team", "set", at(9), at(11)));
-        // In the second of the deletion: what it is cannot be told.
-        assert!(!reports.may_recreate("team", "set", at(10), at(12)));
-        assert!(!reports.may_recreate("team", "set", at(11), at(12)));
-        assert!(reports.may_recreate("team", "other", at(10), at(12)));
-        assert!(reports.may_recreate("tenant", "set", at(10), at(12)));
-        assert!(!reports.may_recreate("team", "set", at(11), at(3609)));
-        assert!(reports.may_recreate("team", "set", at(11), at(3610)));
-        assert!(!reports.may_recreate("team", "set", at(3610), at(3612)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::backlog::Backlog;
 use super::candidates::Candidates;
 use super::reports::Reports;
 use crate::engine::Engine;
@@ -11,4 +12,5 @@ pub(super) struct Term {
     pub(super) engine: Arc<Engine>,
     pub(super) reports: Arc<Reports>,
     pub(super) candidates: Candidates,
+    pub(super) backlog: Backlog,
 }

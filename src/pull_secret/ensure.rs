@@ -15,7 +15,6 @@ use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{
     FlightLog, FlightPhase, FlightProgress, FlightStanding,
 };
-use ecr_pull_secrets_core::rules::Verdict;
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
@@ -218,13 +217,11 @@ impl PullSecrets {
     /// The others have failed.
     fn permitted(&self, config: &InForce, work: &Work, registries: Vec<Access>) -> Vec<Access> {
         let subject = Subject::of_namespace(&work.target.namespace);
-        let (mut permitted, mut denied) = (Vec::new(), Vec::new());
-        for Access { registry, .. } in registries {
-            match config.rules.verdict(&registry, subject) {
-                Verdict::Allow(identity) => permitted.push(Access { registry, identity }),
-                Verdict::Deny(_) => denied.push(registry),
-            }
-        }
+        let registries = registries.into_iter().map(|access| access.registry);
+        let mut denied = Vec::new();
+        let permitted = config
+            .rules
+            .grants(subject, registries, |registry| denied.push(registry));
         if !denied.is_empty() {
             let progress = FlightProgress::Failed(Cause::DeniedByRule);
             work.flight.update(|log| log.report(&denied, progress));

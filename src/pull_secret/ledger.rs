@@ -84,6 +84,12 @@ impl Ledger {
         self.0.write().missed(target);
     }
 
+    /// Enters that a live read found a Secret that is not ours to write.
+    pub(crate) fn refuses(&self, metadata: &ObjectMeta) {
+        let version = secret_metadata(metadata).version();
+        self.0.write().refuses(&target(metadata), version);
+    }
+
     /// Enters that content of another field manager serves the registries of these grants until
     /// then.
     pub(crate) fn tolerate(&self, metadata: &ObjectMeta, grants: &[Grant], until: Timestamp) {

@@ -349,6 +349,7 @@ impl SecretWriter {
 
     /// Reports to the owner of a Secret that it takes our place.
     fn foreign(&self, secret: &Secret, cause: Cause) -> Obstacle {
+        self.ledger.refuses(&secret.metadata);
         self.events.emit(reference(&secret.metadata), cause);
         let secret_type = secret.type_.as_deref().unwrap_or_default();
         Obstacle {

@@ -107,7 +107,7 @@ pub struct Metrics {
     /// Held while the expiries are replaced and written.
     scrape: Arc<Mutex<()>>,
     token_keys: Gauge,
-    /// The earliest end of any entry of any pull Secret.
+    /// The earliest end of an entry of a pull Secret that is wanted and can be renewed.
     pub(crate) secret_expiry: Time,
     /// The end of the serving certificate, or of the first of its intermediate ones to end.
     pub(crate) certificate_expiry: Time,
@@ -207,7 +207,7 @@ impl Default for Metrics {
         let secret_expiry = Time::default();
         registry.register(
             "secret_expiry_timestamp_seconds",
-            "Earliest end of any entry of any pull Secret",
+            "Earliest end of any entry of a pull Secret that is wanted and can be renewed",
             secret_expiry.clone(),
         );
         let certificate_expiry = Time::default();

@@ -69,7 +69,7 @@ pub(crate) async fn calls(region: &Region) -> u64 {
 }
 
 /// A Secret as ours, with dead tokens for these hosts.
-fn forged(hosts: &[String]) -> Value {
+pub(crate) fn forged(hosts: &[String]) -> Value {
     let auths = hosts
         .iter()
         .map(|host| (host.clone(), login("AWS")))

@@ -6,11 +6,19 @@ use std::sync::Arc;
 
 use aws_stand_in::client::Region;
 use aws_stand_in::spec::{Action, Verdict};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets_core::cause::Cause;
-use k8s_openapi::api::core::v1::Pod;
+use ecr_pull_secrets_core::identity::{Identity, TokenKey};
+use ecr_pull_secrets_core::image::Endpoint;
+use ecr_pull_secrets_core::token::{Token, shards, stored};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::frame::trials;
+use crate::harness::installation::Installation;
 use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, references};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
@@ -20,6 +28,7 @@ trials!(
     namespace_has_at_most_a_hundred_registries,
     namespace_adds_at_most_sixteen_regions,
     regions_of_other_namespaces_evict_no_token,
+    identity_with_512_tokens_gets_no_other,
     namespaces_of_one_region_share_one_token,
     every_cause_has_its_own_short_warning,
 );
@@ -138,6 +147,45 @@ async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcom
     }
     docker::assert_unwritten(&before, &namespace.secret_comes().await);
     assert_eq!(writes(&world, &namespace), 1);
+    Ok(())
+}
+
+/// A token store with tokens of this number of regions.
+fn store_of(regions: u32) -> Value {
+    let now = ecr_pull_secrets::clock::now();
+    let entry = |number| {
+        let key = TokenKey {
+            identity: Identity::Ambient,
+            region: format!("full-land-{number}").into(),
+            endpoint: Endpoint::Standard,
+        };
+        let text = BASE64_STANDARD.encode(format!("AWS:full-{number}"));
+        let end = now + SignedDuration::from_hours(12);
+        let token = Token::new(text, now, Some(end)).expect("a token");
+        let value = stored::encode(&key, &token);
+        let value = BASE64_STANDARD.encode(value.expose_secret());
+        (stored::data_key(&key), json!(value))
+    };
+    let data: serde_json::Map<String, Value> = (0..regions).map(entry).collect();
+    json!({ "metadata": { "name": shards::NAMES[0] }, "data": data })
+}
+
+async fn identity_with_512_tokens_gets_no_other(world: Arc<World>) -> Outcome {
+    let installation = Installation::new(&world, "").await;
+    let store = store_of(512);
+    installation.namespace.create::<Secret>(store).await?;
+    let replica = installation.replica("full");
+    replica.ready().await;
+    let keys = replica.metric("ecr_pull_secrets_token_keys", &[]).await;
+    assert_eq!(keys, 512.0);
+    let namespace = Namespace::new(&world).await;
+    let hosts = [namespace.host()];
+    answer(&replica, &namespace, &hosts, &[Cause::TokenLimitReached]).await;
+    let calls = namespace
+        .region
+        .total(Action::GetAuthorizationToken)
+        .await?;
+    assert_eq!(calls.total, 0);
     Ok(())
 }
 

@@ -75,16 +75,18 @@ impl Book {
 
     /// Whether the Secret exists and is another's, or another field manager wrote its content.
     pub fn is_doubtful(&self, target: &Target) -> bool {
-        self.held(target).is_some_and(|held| !held.intact)
+        self.held(target).is_some_and(|held| !held.is_intact())
     }
 
-    /// The earliest expiry of the entries of ours that count: `counts(target, host)`.
+    /// The earliest expiry of the entries of ours that count: `counts(target, host)`. A Secret that
+    /// another writer keeps from us does not count, because no renewal helps.
     pub fn earliest_expiry(
         &self,
         mut counts: impl FnMut(&Target, &Arc<str>) -> bool,
     ) -> Option<Timestamp> {
         let mut earliest = None;
-        for (secret, namespace, held) in self.all_held().filter(|(.., held)| held.intact) {
+        let renewable = self.all_held().filter(|(.., held)| held.is_renewable());
+        for (secret, namespace, held) in renewable {
             let target = Target::new(namespace, secret.clone());
             for Hold { host, lifetime } in &held.entries {
                 let is_earlier = earliest.is_none_or(|earliest| lifetime.expires_at < earliest);
@@ -98,7 +100,7 @@ impl Book {
 
     /// The number of Secrets of our names that are not ours.
     pub fn foreign(&self) -> usize {
-        self.all_held().filter(|(.., held)| !held.ours).count()
+        self.all_held().filter(|(.., held)| !held.is_ours()).count()
     }
 
     /// Visits every Secret of ours: its name, its namespace, the identity of its tokens where it is
@@ -113,7 +115,7 @@ impl Book {
             &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>,
         ),
     ) {
-        for (secret, namespace, held) in self.all_held().filter(|(.., held)| held.ours) {
+        for (secret, namespace, held) in self.all_held().filter(|(.., held)| held.is_ours()) {
             let mut holds = held.holds().map(|hold| (&hold.host, hold.lifetime));
             visit(secret, namespace, held.owner, &mut holds);
         }
@@ -121,7 +123,7 @@ impl Book {
 
     /// What one Secret of ours holds, as [`Book::for_each`] visits it.
     pub fn holds_of(&self, target: &Target) -> Vec<Hold> {
-        let held = self.held(target).filter(|held| held.ours);
+        let held = self.held(target).filter(|held| held.is_ours());
         held.map(|held| held.holds().cloned().collect())
             .unwrap_or_default()
     }
@@ -158,6 +160,17 @@ impl Book {
     pub fn missed(&mut self, target: &Target) {
         if let Some(version) = self.held(target).map(|held| held.version) {
             self.enter_gone(target, version);
+        }
+    }
+
+    /// Enters that the Secret is not ours to write at this version, although it has our label.
+    pub fn refuses(&mut self, target: &Target, version: u64) {
+        let rows = self.by_name.get_mut(&target.secret);
+        let row = rows.and_then(|rows| rows.by_namespace.get_mut(&*target.namespace));
+        if let Some(Row::Held(held)) = row
+            && held.version == version
+        {
+            held.is_unwritable = true;
         }
     }
 
@@ -250,10 +263,13 @@ impl Rows {
                 rows.insert(namespace.into(), row);
             }
         };
+        enter(&mut self.by_namespace, row.clone());
         if let Some(listed) = &mut self.listed {
-            enter(listed, row.clone());
+            // What was found out about this version stays.
+            let known = self.by_namespace.get(namespace).cloned();
+            let known = known.filter(|known| known.version() == row.version());
+            enter(listed, known.unwrap_or(row));
         }
-        enter(&mut self.by_namespace, row);
     }
 
     /// Forgets the oldest of many deleted Secrets: no news of them comes that late.

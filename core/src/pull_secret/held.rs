@@ -127,12 +127,11 @@ impl Row {
 pub(super) struct HeldSecret {
     pub(super) version: u64,
     uid: Option<Uid>,
-    /// It has our label.
-    pub(super) ours: bool,
-    /// It has our label, and no other field manager wrote its content since we did.
-    pub(super) intact: bool,
+    possession: Possession,
     /// Another field manager wrote our annotations.
     redescribed: bool,
+    /// A live read showed that it is not ours to write, whatever its metadata says.
+    pub(super) is_unwritable: bool,
     /// It is intact, its annotations are ours, and it holds `entries` and nothing else; `entries`
     /// is not empty.
     exclusive: bool,
@@ -140,6 +139,17 @@ pub(super) struct HeldSecret {
     pub(super) owner: Option<IdentityMark>,
     pub(super) entries: Box<[Hold]>,
     tolerated: Option<Box<Tolerated>>,
+}
+
+/// Whose a Secret is, from the least ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Possession {
+    /// It lacks our label.
+    Others,
+    /// It has our label, and another field manager wrote its content since we did.
+    Edited,
+    /// It has our label, and no other field manager wrote its content since we did.
+    Intact,
 }
 
 /// Content of another field manager that was found good enough at this version.
@@ -180,16 +190,19 @@ impl SecretReading {
         let entries: Vec<_> = entries
             .map(|(host, entry)| (host, entry.lifetime))
             .collect();
-        let ours = metadata.is_ours();
-        let intact = ours && !metadata.is_edited();
+        let possession = match (metadata.is_ours(), metadata.is_edited()) {
+            (false, _) => Possession::Others,
+            (true, true) => Possession::Edited,
+            (true, false) => Possession::Intact,
+        };
         let redescribed = metadata.is_redescribed();
         let held = HeldSecret {
             version: metadata.version(),
             uid: metadata.uid.and_then(Uid::parse),
-            ours,
-            intact,
+            possession,
             redescribed,
-            exclusive: intact
+            is_unwritable: false,
+            exclusive: possession == Possession::Intact
                 && !redescribed
                 && is_exclusive(annotation)
                 && !entries.is_empty()
@@ -219,11 +232,26 @@ impl HeldSecret {
     /// Rotation would never renew a Secret of ours whose annotations do not describe its tokens, so
     /// such a Secret counts as edited.
     pub(super) fn change(&self) -> SecretChange {
-        if self.intact && !self.redescribed && !self.entries.is_empty() {
+        if self.is_intact() && !self.redescribed && !self.entries.is_empty() {
             SecretChange::Written
         } else {
             SecretChange::Edited
         }
+    }
+
+    /// Whether it has our label.
+    pub(super) fn is_ours(&self) -> bool {
+        self.possession >= Possession::Edited
+    }
+
+    /// Whether it has our label, and no other field manager wrote its content since we did.
+    pub(super) fn is_intact(&self) -> bool {
+        self.possession == Possession::Intact
+    }
+
+    /// Whether its expiry is ours to postpone, and said by us.
+    pub(super) fn is_renewable(&self) -> bool {
+        self.is_intact() && !self.redescribed && !self.is_unwritable
     }
 
     /// Whether it serves a pod with images from this host.
@@ -238,7 +266,7 @@ impl HeldSecret {
                 now < tolerated.until && hosts.any(|hold| &*hold.host == host)
             })
         };
-        (self.intact && has_fresh_entry()) || is_tolerated()
+        (self.is_intact() && has_fresh_entry()) || is_tolerated()
     }
 
     /// What a newer token is compared with, host by host.

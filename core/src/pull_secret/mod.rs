@@ -3,6 +3,7 @@
 pub mod book;
 pub mod content;
 pub mod docker_config;
+pub mod expiry;
 pub mod flight;
 pub mod held;
 pub mod ownership;

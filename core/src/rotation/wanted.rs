@@ -116,7 +116,7 @@ impl WantedRegistries {
         for host in hosts {
             let key = (secret, self.hash_of_host(host));
             let is_full = || self.of_secret(secret).count() >= MAX_WANTED;
-            if !self.by_pods.contains_key(&key) && is_full() {
+            if !self.by_pods.contains_key(&key) && is_full() && !self.make_room(secret) {
                 return;
             }
             self.note(key, wish);
@@ -197,6 +197,14 @@ impl WantedRegistries {
         if is_news {
             self.edition += 1;
         }
+    }
+
+    /// Removes a registry of a Secret that no pod was seen to want since the last sweep began, if
+    /// there is one: while a sweep is under way, pods that are gone take no room.
+    fn make_room(&mut self, secret: u64) -> bool {
+        let mut all = self.by_pods.range((secret, NAMED + 1)..=(secret, u64::MAX));
+        let unseen = all.find(|(_, want)| !want.is_seen).map(|(key, _)| *key);
+        unseen.is_some_and(|key| self.by_pods.remove(&key).is_some())
     }
 
     /// The hosts that pods want of a Secret, as hashes.

@@ -63,6 +63,30 @@ fn rule_matches_by_account_region_and_namespace() {
     }
 }
 
+#[test]
+fn registries_are_granted_or_denied_one_by_one() {
+    let rules = Rules::new(vec![allow(RuleScope {
+        regions: only(&["us-*"]),
+        namespaces: only(&["team"]),
+        ..RuleScope::default()
+    })]);
+    let all =
+        ["us-west-2", "eu-west-1", "us-east-1"].map(|region| registry("123456789012", region));
+    let [west, europe, east] = all.clone();
+    let access = |registry| Access {
+        registry,
+        identity: Identity::Ambient,
+    };
+    let mut denied = Vec::new();
+    let team = Subject::of_namespace("team");
+    let grants = rules.grants(team, all.clone(), |registry| denied.push(registry));
+    assert_eq!(grants, [access(west), access(east)]);
+    assert_eq!(denied, [europe]);
+    let other = Subject::of_namespace("other");
+    let grants = rules.grants(other, all, |registry| denied.push(registry));
+    assert_eq!((grants.len(), denied.len()), (0, 4));
+}
+
 /// The definition of a glob, as slow as it may be.
 fn glob(pattern: &[char], text: &[char]) -> bool {
     match pattern {

@@ -11,7 +11,6 @@ use crate::cause::Cause;
 use crate::config::Config;
 use crate::identity::{Access, Subject};
 use crate::pull_secret::MAX_REGISTRIES;
-use crate::rules::Verdict;
 
 /// A pod in its namespace.
 #[derive(Clone, Copy, Debug)]
@@ -216,16 +215,10 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
 
 /// Asks the rules about each registry of the pod.
 fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -> Plan {
-    let subject = workload.subject();
-    let registries = workload.pod.registries();
-    let mut grants = Vec::with_capacity(registries.len());
-    for registry in registries {
-        if let Verdict::Allow(identity) = config.rules.verdict(registry, subject) {
-            let registry = registry.clone();
-            grants.push(Access { registry, identity });
-        }
-    }
-    let is_denied = grants.len() < registries.len();
+    let mut is_denied = false;
+    let registries = workload.pod.registries().iter().cloned();
+    let rules = &config.rules;
+    let mut grants = rules.grants(workload.subject(), registries, |_| is_denied = true);
     grants.truncate(MAX_REGISTRIES);
     let has_too_many = workload.pod.has_too_many_registries();
     let causes = [

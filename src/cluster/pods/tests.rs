@@ -43,10 +43,9 @@ fn pod_outlives_the_bytes_it_is_read_from() {
         },
     });
     let seen = seen(&pod);
-    assert_eq!(
-        (seen.namespace(), seen.name(), seen.uid()),
-        ("team", "pod", "u")
-    );
+    let about = seen.reference();
+    let named = [&about.namespace, &about.name, &about.uid].map(|field| field.as_deref());
+    assert_eq!(named, [Some("team"), Some("pod"), Some("u")]);
     assert_eq!(seen.version().version, "7");
     assert_eq!(seen.controller.as_deref(), Some("yes"));
     let denied = RefusedPull {

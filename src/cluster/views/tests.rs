@@ -231,7 +231,7 @@ fn watch_keeps_bookmarks_and_errors() {
     let pods = "/api/v1/pods?watch=true";
     let added = json!({ "type": "ADDED", "object": pod() });
     match parsed::<WatchEvent<ObservedPod>>(pods, "", &added) {
-        WatchEvent::Added(pod) => assert_eq!(pod.name(), "web"),
+        WatchEvent::Added(pod) => assert_eq!(pod.reference().name.as_deref(), Some("web")),
         other => panic!("{other:?}"),
     }
     // A refusal has a text where a pod has an object.

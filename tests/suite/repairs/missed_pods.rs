@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota, ServiceAccount};
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::site::{Site, refused, set_status, told};
+use super::site::{Site, logged, refused, set_status, told};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::world::{CONFIG, OURS};
@@ -19,10 +20,14 @@ use crate::harness::{LIMIT, Outcome, eventually};
 trials!(
     two_hundred_missed_pods_are_reported_once,
     pods_missed_under_a_leader_are_reported,
+    refused_events_hold_up_their_namespace_alone,
     secret_deleted_without_replicas_is_recreated,
     refused_pull_is_explained_once,
     failed_secret_is_explained_on_its_pod,
 );
+
+/// The registration that [`refuse_events`] creates.
+const EVENTS_DOWN: &str = "events-down";
 
 fn uids(pods: &[Pod]) -> Vec<String> {
     let mut uids: Vec<String> = pods.iter().filter_map(Pod::uid).collect();
@@ -167,6 +172,77 @@ async fn pods_missed_under_a_leader_are_reported(site: Arc<Site>) -> Outcome {
     Ok(())
 }
 
+/// Has the API server answer 500 to Events of namespaces with these labels, as for a webhook that is
+/// down. Returns once it does so in this namespace.
+async fn refuse_events(namespace: &Namespace, labels: &Value) {
+    let webhook = serde_json::from_value(json!({
+        "metadata": { "name": EVENTS_DOWN },
+        "webhooks": [{
+            "name": "events.example.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": { "url": "https://127.0.0.1:1/" },
+            "failurePolicy": "Fail",
+            "namespaceSelector": { "matchLabels": labels },
+            "rules": [{
+                "apiGroups": ["", "events.k8s.io"], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": ["events"],
+            }],
+            "sideEffects": "None",
+        }],
+    }));
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(namespace.client.clone());
+    let params = PostParams::default();
+    let webhook = webhook.expect("a registration");
+    webhooks.create(&params, &webhook).await.expect("created");
+    let probe = serde_json::from_value(json!({
+        "metadata": { "name": "probe" },
+        "involvedObject": { "namespace": namespace.name },
+    }));
+    let (events, probe) = (namespace.api::<Event>(), probe.expect("an Event"));
+    let params = PostParams {
+        dry_run: true,
+        ..params
+    };
+    eventually("Events are refused", LIMIT, || async {
+        events.create(&params, &probe).await.is_err().then_some(())
+    })
+    .await;
+}
+
+async fn refused_events_hold_up_their_namespace_alone(site: Arc<Site>) -> Outcome {
+    let labels = json!({ "events": "refused" });
+    let (down, good) = (
+        site.namespace(labels.clone()).await,
+        site.namespace(json!({})).await,
+    );
+    let late = missed(&down, 400).await;
+    let pods = missed(&good, 3).await;
+    refuse_events(&down, &labels).await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    all_told(&good, &pods).await;
+    // The begin of the watch causes another one.
+    let sweeps = || logged(&leader, "\"checked all pods\"");
+    eventually("two sweeps", LIMIT, || async {
+        (sweeps() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(told(&down, "PodMissed").await, [""; 0]);
+    assert_eq!(site.counted().await, 3.0);
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(down.client.clone());
+    webhooks
+        .delete(EVENTS_DOWN, &DeleteParams::default())
+        .await?;
+    all_told(&down, &late).await;
+    eventually("each pod is counted", LIMIT, || async {
+        (site.counted().await == 403.0).then_some(())
+    })
+    .await;
+    // They waited in memory: no later list of all pods found them.
+    assert_eq!(sweeps(), 2);
+    Ok(())
+}
+
 async fn secret_deleted_without_replicas_is_recreated(site: Arc<Site>) -> Outcome {
     let namespace = site.namespace(json!({})).await;
     site.open(1, CONFIG).await;
@@ -175,9 +251,7 @@ async fn secret_deleted_without_replicas_is_recreated(site: Arc<Site>) -> Outcom
     set_status(&namespace.api(), "runs", json!({ "phase": "Running" })).await;
     site.close().await;
     let secrets = namespace.api::<k8s_openapi::api::core::v1::Secret>();
-    secrets
-        .delete(SECRET, &kube::api::DeleteParams::default())
-        .await?;
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
     site.open(1, CONFIG).await;
     let after = namespace.assert_opens().await;
     assert_ne!(after.metadata.uid, before.metadata.uid);

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use aws_stand_in::spec::Fault;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace as V1Namespace, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::site::Site;
+use crate::belief::forged;
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod};
 use crate::harness::replica::Replica;
@@ -23,6 +25,7 @@ trials!(
     deleted_unused_secret_stays_deleted,
     deleted_secret_stays_deleted_after_opt_out,
     deleted_secret_stays_deleted_in_terminating_namespace,
+    secrets_of_tenants_pin_no_earliest_expiry,
 );
 
 async fn delete(namespace: &Namespace) {
@@ -170,5 +173,37 @@ async fn deleted_secret_stays_deleted_in_terminating_namespace(site: Arc<Site>) 
         .api::<ConfigMap>()
         .patch("anchor", &PatchParams::default(), &Patch::Merge(none))
         .await?;
+    Ok(())
+}
+
+/// One is immutable, and one is for a region that has no token. Both say that they expired long ago.
+async fn secrets_of_tenants_pin_no_earliest_expiry(site: Arc<Site>) -> Outcome {
+    let [good, stuck, invented] = [
+        site.namespace(json!({})).await,
+        site.namespace(json!({})).await,
+        site.namespace(json!({})).await,
+    ];
+    invented.region.fault(Fault::Hang).await?;
+    site.open(1, CONFIG).await;
+    for namespace in [&stuck, &invented] {
+        let mut secret = forged(&[namespace.host()]);
+        secret["immutable"] = json!(namespace.name == stuck.name);
+        namespace.foreign_secret("ecr-pull-secrets", secret).await;
+    }
+    for namespace in [&good, &stuck, &invented] {
+        namespace.pod("pod", &namespace.image("app")).await;
+    }
+    good.assert_opens().await;
+    // The next leader knows all pods after its first sweep, and has the token of `good`.
+    site.close().await;
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    eventually("an expiry that is to come", LIMIT, || async {
+        let name = "ecr_pull_secrets_secret_expiry_timestamp_seconds";
+        let expiry = leader.metric(name, &[]).await;
+        let now = ecr_pull_secrets::clock::now().as_second();
+        (expiry > now as f64).then_some(())
+    })
+    .await;
     Ok(())
 }

@@ -1,3 +1,4 @@
+mod expiry;
 mod replaceable;
 
 use base64::Engine as _;

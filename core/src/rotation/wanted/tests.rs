@@ -158,11 +158,36 @@ fn edition_changes_with_the_answers() {
     assert!(is_new(&wanted), "swept");
 }
 
+fn hosts(count: usize) -> Vec<String> {
+    let host = |account| format!("{account:012}.dkr.ecr.us-east-1.amazonaws.com");
+    (0..count).map(host).collect()
+}
+
+#[test]
+fn registries_of_gone_pods_make_room_in_sweep() {
+    let (hosts, team) = (hosts(MAX_WANTED + 2), target("team"));
+    let (before, now) = hosts.split_at(MAX_WANTED);
+    let mut wanted = swept(&[]);
+    for host in before {
+        wanted.note_pod(&team, Wish::None, [host.as_str()]);
+    }
+    let kept = &before[MAX_WANTED / 2];
+    let sweep = wanted.begin_sweep();
+    wanted.note_pod(&team, Wish::None, [kept.as_str()]);
+    for host in now {
+        wanted.note_pod(&team, Wish::None, [host.as_str()]);
+    }
+    assert_eq!(wanted.by_pods.len(), MAX_WANTED);
+    wanted.end_sweep(sweep);
+    for host in now.iter().chain([kept]) {
+        assert_eq!(wanted.claim(&team, host), Some(PODS), "{host}");
+    }
+    assert_eq!(wanted.by_pods.len(), 3);
+}
+
 #[test]
 fn registries_of_one_namespace_are_bounded() {
-    let hosts: Vec<String> = (0..1000)
-        .map(|account| format!("{account:012}.dkr.ecr.us-east-1.amazonaws.com"))
-        .collect();
+    let hosts = hosts(1000);
     let mut wanted = swept(&[]);
     wanted.note_pod(
         &target("hostile"),

@@ -1,0 +1,118 @@
+//! Reports about pods that wait until the API server takes them.
+
+use std::time::Duration;
+
+use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::workload::backlog::{Admittance, ReportBacklog};
+use k8s_openapi::api::core::v1::ObjectReference;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::candidates::Candidate;
+use crate::cluster::pods::ObservedPod;
+
+/// One report about one pod: an Event, and a line in the log.
+#[derive(Debug)]
+pub(super) struct PodReport {
+    pub(super) about: ObjectReference,
+    pub(super) cause: Cause,
+    /// The line in the log.
+    pub(super) message: &'static str,
+    /// The wish of the pod's own label, if the report says that admission missed the pod.
+    pub(super) missed: Option<Wish>,
+    /// What is deleted once the pod is reported.
+    pub(super) candidate: Option<Box<Candidate>>,
+    /// An earlier attempt may have created the Event, although its answer got lost.
+    pub(super) may_exist: bool,
+}
+
+impl PodReport {
+    pub(super) fn of(pod: &ObservedPod, cause: Cause, message: &'static str) -> Self {
+        Self {
+            about: pod.reference(),
+            cause,
+            message,
+            missed: None,
+            candidate: None,
+            may_exist: false,
+        }
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        self.about.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn pod(&self) -> &str {
+        self.about.name.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn uid(&self) -> &str {
+        self.about.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Tells it from all other reports.
+    fn name(&self) -> String {
+        format!("{} {}", self.cause.name(), self.uid())
+    }
+}
+
+/// The reports of one term that wait.
+pub(super) struct Backlog {
+    start: Instant,
+    waiting: Mutex<ReportBacklog<PodReport>>,
+    changed: Notify,
+}
+
+impl Backlog {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            waiting: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Whether reports of a namespace wait: no other one is tried before them.
+    pub(super) fn has(&self, namespace: &str) -> bool {
+        self.waiting.lock().has(namespace)
+    }
+
+    /// Lets a report wait.
+    pub(super) fn add(&self, report: PodReport) -> Admittance {
+        let (namespace, name) = (report.namespace().to_owned(), report.name());
+        let now = self.start.elapsed();
+        let admittance = self.waiting.lock().add(&namespace, &name, report, now);
+        self.changed.notify_one();
+        admittance
+    }
+
+    /// Waits until an attempt is due, and begins it.
+    pub(super) async fn begin(&self) -> PodReport {
+        loop {
+            let next = self.waiting.lock().next();
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(self.start + at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.changed.notified() => {}
+            }
+            if let Some(retried) = self.waiting.lock().begin(self.start.elapsed()) {
+                return retried.report;
+            }
+        }
+    }
+
+    /// Ends an attempt. `again` is the report, if the API server did not take it.
+    pub(super) fn end(&self, namespace: &str, again: Option<PodReport>) {
+        let again = again.map(|report| (report.name().into(), report));
+        let now: Duration = self.start.elapsed();
+        self.waiting.lock().end(namespace, again, now);
+        self.changed.notify_one();
+    }
+}
