@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         ephemeral::trials(),
         hostile::requests::trials(),
         hostile::floods::trials(),
+        hostile::slots::trials(),
         identities::trials(),
         hostile::tenant::trials(),
         late_writes::trials(),

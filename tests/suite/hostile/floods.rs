@@ -3,7 +3,6 @@
 use std::fs;
 use std::sync::Arc;
 
-use aws_stand_in::spec::Fault;
 use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -14,9 +13,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::{answer, head, if_answered, request, review, say, status};
 use crate::frame::trials;
-use crate::harness::namespace::{Namespace, pod};
 use crate::harness::replica::Replica;
-use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
+use crate::harness::{LIMIT, Outcome, World, eventually};
 
 trials!(
     thousand_idle_handshakes_block_no_client,
@@ -24,14 +22,12 @@ trials!(
     partial_headers_on_probe_port_exhaust_no_files,
     unread_answers_are_small,
     file_limit_is_logged_once_and_survived,
-    flood_of_one_namespace_delays_no_other,
-    overloaded_replica_sheds_only_what_it_must_look_up,
     invalid_requests_evict_no_known_client,
     drain_does_not_wait_for_idle_clients,
 );
 
 /// Starts a replica for one test; its number of open files without clients.
-async fn quiet(world: &World, name: &str) -> (Replica, usize) {
+pub(super) async fn quiet(world: &World, name: &str) -> (Replica, usize) {
     let replica = world.replica(name).start();
     let files = settled(&replica).await;
     (replica, files)
@@ -48,7 +44,7 @@ async fn settled(replica: &Replica) -> usize {
 }
 
 /// Waits until no connection is left.
-async fn alone(replica: &Replica) -> usize {
+pub(super) async fn alone(replica: &Replica) -> usize {
     let connections = "ecr_pull_secrets_connections";
     eventually("the last connection ends", LIMIT, || async {
         (replica.metric(connections, &[]).await < 1.0).then(|| replica.open_files())
@@ -57,7 +53,7 @@ async fn alone(replica: &Replica) -> usize {
 }
 
 /// Waits until open files are as before. Connections to the API server and to AWS come and go.
-async fn as_before(replica: &Replica, files: usize) {
+pub(super) async fn as_before(replica: &Replica, files: usize) {
     alone(replica).await;
     eventually("the files are closed", LIMIT, || async {
         (replica.open_files() <= files + 8).then_some(())
@@ -247,87 +243,6 @@ async fn file_limit_is_logged_once_and_survived(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
-/// A namespace whose registry AWS does not answer for, and the request of a review that waits for it.
-async fn waiting(world: &World) -> (Namespace, String) {
-    let namespace = Namespace::new(world).await;
-    let fault = namespace.region.fault(Fault::Hang).await;
-    fault.expect("the stand-in listens");
-    let pod = pod("pod", &namespace.image("app"));
-    let body = reviews::of_pod(&namespace.name, &pod).to_string();
-    (namespace, request(&body))
-}
-
-async fn flood_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
-    // More than there are slots.
-    const FLOOD: usize = 450;
-    let (flooding, request) = waiting(&world).await;
-    let honest = Namespace::new(&world).await;
-    let review = reviews::of_pod(&honest.name, &pod("pod", &honest.image("app")));
-    let (replica, files) = quiet(&world, "flooding").await;
-    let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
-    at_once(&replica, &mut streams, &request).await;
-    eventually("the flood waits", LIMIT, || async {
-        let metric = "ecr_pull_secrets_admission_in_flight";
-        (replica.metric(metric, &[]).await >= 90.0).then_some(())
-    })
-    .await;
-    // It has a slot to wait in.
-    let answered = reviews::answer(&replica, &review).await;
-    assert_eq!(reviews::warnings(&answered), "");
-    honest.assert_opens().await;
-    for answer in join_all(streams.iter_mut().map(answer)).await {
-        assert_eq!(status(&answer), "200", "{answer}");
-        assert!(answer.contains("\"patch\":"), "{answer}");
-    }
-    drop(streams);
-    alone(&replica).await;
-    as_before(&replica, files).await;
-    flooding.region.clear_faults().await?;
-    Ok(())
-}
-
-async fn overloaded_replica_sheds_only_what_it_must_look_up(world: Arc<World>) -> Outcome {
-    // Their shares are all slots.
-    const FLOODS: usize = 4;
-    const FLOOD: usize = 100;
-    let floods = join_all((0..FLOODS).map(|_| waiting(&world))).await;
-    let (replica, files) = quiet(&world, "flooded").await;
-    let unknown = reviews::of_pod("unknown", &pod("pod", &floods[0].0.image("app"))).to_string();
-    let metric = "ecr_pull_secrets_admission_shed_total";
-    // A busy machine may deliver the requests so slowly that the first are already answered.
-    eventually("a request is shed", LIMIT, || async {
-        let before = replica.metric(metric, &[]).await;
-        let mut streams = join_all((0..FLOODS * FLOOD).map(|_| known(&replica))).await;
-        let mut late = known(&replica).await;
-        for (streams, (_, request)) in streams.chunks_mut(FLOOD).zip(&floods) {
-            at_once(&replica, streams, request).await;
-        }
-        at_once(
-            &replica,
-            std::slice::from_mut(&mut late),
-            &request(&unknown),
-        )
-        .await;
-        // A review that waits for nothing needs no slot.
-        let (status, _) = replica.post(review()).await?;
-        assert_eq!(status, StatusCode::OK);
-        let is_late_shed = is_shed(&answer(&mut late).await);
-        let answers = join_all(streams.iter_mut().map(answer)).await;
-        assert!(!answers.iter().any(|answer| is_shed(answer)));
-        let told = replica.metric(metric, &[]).await - before;
-        assert_eq!(told, f64::from(u8::from(is_late_shed)));
-        drop((streams, late));
-        alone(&replica).await;
-        is_late_shed.then_some(())
-    })
-    .await;
-    as_before(&replica, files).await;
-    for (namespace, _) in floods {
-        namespace.region.clear_faults().await?;
-    }
-    Ok(())
-}
-
 async fn invalid_requests_evict_no_known_client(world: Arc<World>) -> Outcome {
     // More than there are slots.
     const FLOOD: usize = 600;
@@ -353,7 +268,7 @@ async fn invalid_requests_evict_no_known_client(world: Arc<World>) -> Outcome {
 
 /// A connection that has carried a review. An unknown connection may be evicted for others. The second
 /// review shows that this one was not.
-async fn known(replica: &Replica) -> TlsStream<TcpStream> {
+pub(super) async fn known(replica: &Replica) -> TlsStream<TcpStream> {
     eventually("a known connection", LIMIT, || async {
         let mut stream = replica.handshake().await?;
         for _ in 0..2 {
@@ -366,37 +281,10 @@ async fn known(replica: &Replica) -> TlsStream<TcpStream> {
 }
 
 /// The answer, unless the connection is closed.
-async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Option<String> {
+pub(super) async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> Option<String> {
     stream.write_all(request.as_bytes()).await.ok()?;
     stream.flush().await.ok()?;
     if_answered(stream).await
-}
-
-/// Sends all requests in the same instant.
-async fn at_once(replica: &Replica, streams: &mut [TlsStream<TcpStream>], request: &str) {
-    replica.freeze();
-    eventually("the replica is frozen", LIMIT, || async {
-        let status = fs::read_to_string(format!("/proc/{}/status", replica.process()));
-        status.expect("it runs").contains("State:\tT").then_some(())
-    })
-    .await;
-    for stream in streams {
-        let said = stream.write_all(request.as_bytes()).await;
-        said.and(stream.flush().await).expect("it listens");
-    }
-    replica.thaw();
-}
-
-fn is_shed(answer: &str) -> bool {
-    let text = answer.to_lowercase();
-    if status(answer) == "200" {
-        assert!(!text.contains("connection: close"), "{answer}");
-        return false;
-    }
-    assert_eq!(status(answer), "503", "{answer}");
-    assert!(text.contains("retry-after: 1\r\n"), "{answer}");
-    assert!(text.contains("connection: close\r\n"), "{answer}");
-    true
 }
 
 async fn drain_does_not_wait_for_idle_clients(world: Arc<World>) -> Outcome {

@@ -2,6 +2,7 @@
 
 pub mod floods;
 pub mod requests;
+pub mod slots;
 pub mod tenant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,0 +1,136 @@
+//! More reviews than there are slots to wait in.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_stand_in::spec::Fault;
+use futures::future::join_all;
+use http::StatusCode;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+
+use super::floods::{alone, as_before, ask, known, quiet};
+use super::{answer, request, review, status};
+use crate::frame::trials;
+use crate::harness::namespace::{Namespace, pod};
+use crate::harness::replica::Replica;
+use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
+
+trials!(
+    flood_of_one_namespace_delays_no_other,
+    overloaded_replica_sheds_only_what_it_must_look_up,
+);
+
+/// Reviews that are not answered yet.
+const IN_FLIGHT: &str = "ecr_pull_secrets_admission_in_flight";
+
+/// A namespace whose registry AWS does not answer for, and the request of a review that waits for it.
+async fn waiting(world: &World) -> (Namespace, String) {
+    let namespace = Namespace::new(world).await;
+    let fault = namespace.region.fault(Fault::Hang).await;
+    fault.expect("the stand-in listens");
+    let pod = pod("pod", &namespace.image("app"));
+    let body = reviews::of_pod(&namespace.name, &pod).to_string();
+    (namespace, request(&body))
+}
+
+async fn flood_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
+    // More than there are slots.
+    const FLOOD: usize = 450;
+    let (flooding, request) = waiting(&world).await;
+    let honest = Namespace::new(&world).await;
+    let review = reviews::of_pod(&honest.name, &pod("pod", &honest.image("app")));
+    let (replica, files) = quiet(&world, "flooding").await;
+    let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
+    let requests = streams.iter_mut().map(|stream| (stream, &*request));
+    at_once(&replica, requests).await;
+    eventually("the flood waits", LIMIT, || async {
+        (replica.metric(IN_FLIGHT, &[]).await >= 90.0).then_some(())
+    })
+    .await;
+    // It has a slot to wait in.
+    let answered = reviews::answer(&replica, &review).await;
+    assert_eq!(reviews::warnings(&answered), "");
+    honest.assert_opens().await;
+    for answer in join_all(streams.iter_mut().map(answer)).await {
+        assert_eq!(status(&answer), "200", "{answer}");
+        assert!(answer.contains("\"patch\":"), "{answer}");
+    }
+    drop(streams);
+    alone(&replica).await;
+    as_before(&replica, files).await;
+    flooding.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn overloaded_replica_sheds_only_what_it_must_look_up(world: Arc<World>) -> Outcome {
+    // Their shares are all slots.
+    const FLOODS: usize = 4;
+    const FLOOD: usize = 100;
+    const SLOTS: f64 = 384.0;
+    let floods = join_all((0..FLOODS).map(|_| waiting(&world))).await;
+    let (replica, files) = quiet(&world, "flooded").await;
+    let unknown = reviews::of_pod("unknown", &pod("pod", &floods[0].0.image("app"))).to_string();
+    let metric = "ecr_pull_secrets_admission_shed_total";
+    // On a busy machine the first may be answered before the last is read.
+    eventually("a request is shed", LIMIT, || async {
+        let before = replica.metric(metric, &[]).await;
+        let mut streams = join_all((0..FLOODS * FLOOD).map(|_| known(&replica))).await;
+        let mut late = known(&replica).await;
+        let requests = floods.iter().map(|(_, request)| &**request).cycle();
+        at_once(&replica, streams.iter_mut().zip(requests)).await;
+        // They wait for two seconds.
+        let end = Instant::now() + Duration::from_secs(2);
+        while replica.metric(IN_FLIGHT, &[]).await < SLOTS && Instant::now() < end {}
+        let late = ask(&mut late, &request(&unknown)).await?;
+        // A review that waits for nothing needs no slot.
+        let (status, _) = replica.post(review()).await?;
+        assert_eq!(status, StatusCode::OK);
+        let answers = join_all(streams.iter_mut().map(answer)).await;
+        assert!(!answers.iter().any(|answer| is_shed(answer)));
+        let told = replica.metric(metric, &[]).await - before;
+        assert_eq!(told, f64::from(u8::from(is_shed(&late))));
+        drop(streams);
+        alone(&replica).await;
+        is_shed(&late).then_some(())
+    })
+    .await;
+    as_before(&replica, files).await;
+    for (namespace, _) in floods {
+        namespace.region.clear_faults().await?;
+    }
+    Ok(())
+}
+
+/// Sends all requests in the same instant.
+async fn at_once(
+    replica: &Replica,
+    requests: impl Iterator<Item = (&mut TlsStream<TcpStream>, &str)>,
+) {
+    replica.freeze();
+    eventually("the replica is frozen", LIMIT, || async {
+        let status = fs::read_to_string(format!("/proc/{}/status", replica.process()));
+        status.expect("it runs").contains("State:\tT").then_some(())
+    })
+    .await;
+    for (stream, request) in requests {
+        let said = stream.write_all(request.as_bytes()).await;
+        said.and(stream.flush().await).expect("it listens");
+    }
+    replica.thaw();
+}
+
+fn is_shed(answer: &str) -> bool {
+    let text = answer.to_lowercase();
+    if status(answer) == "200" {
+        assert!(!text.contains("connection: close"), "{answer}");
+        return false;
+    }
+    assert_eq!(status(answer), "503", "{answer}");
+    assert!(text.contains("retry-after: 1\r\n"), "{answer}");
+    assert!(text.contains("connection: close\r\n"), "{answer}");
+    true
+}
