@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         hostile::tenant::trials(),
         late_writes::trials(),
         leaks::answers::trials(),
+        leaks::endpoints::trials(),
         leaks::proxies::trials(),
         leaks::settings::trials(),
         limits::trials(),
