@@ -33,6 +33,7 @@ mod moto;
 mod node;
 mod odd;
 mod ownership;
+mod paged;
 mod process;
 mod repairs;
 mod resilience;
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         world.stop();
     }
     failed |= leading::run(&arguments);
+    failed |= paged::run(&arguments);
     failed |= repairs::run(&arguments);
     failed |= resilience::run(&arguments);
     failed |= serving::run(&arguments);
