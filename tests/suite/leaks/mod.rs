@@ -74,7 +74,8 @@ fn log(replica: &Replica) -> (String, String) {
 
 /// Names and texts of a running replica's log and metrics.
 async fn texts(replica: &Replica) -> Vec<(String, String)> {
-    vec![log(replica), metrics(replica).await]
+    let metrics = metrics(replica).await.expect("it runs");
+    vec![log(replica), metrics]
 }
 
 /// Fails if a log, a metric or an Event has a part of a secret of the stand-in, or of these.
