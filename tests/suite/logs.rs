@@ -1,12 +1,14 @@
-//! What must never be in a log.
+//! What must never be in a log, an Event or a metric.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
-use aws_stand_in::client::Client as Aws;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
 
 use crate::frame::trials;
+use crate::harness::replica::Replica;
 use crate::harness::{Outcome, World};
 
 trials!(no_log_holds_a_token_or_key);
@@ -17,13 +19,21 @@ const SHORTEST: usize = 16;
 const LEAK: usize = 12;
 
 async fn no_log_holds_a_token_or_key(world: Arc<World>) -> Outcome {
-    search(&world.logs(), &world.aws, &world.kubeconfig).await
+    search(&world).await
 }
 
-/// Searches for a part of any token and key of the stand-in, and of the token of the kubeconfig.
-pub async fn search(logs: &[(String, String)], aws: &Aws, kubeconfig: &Path) -> Outcome {
-    let secrets = aws.secrets().await?;
-    let kubeconfig = std::fs::read_to_string(kubeconfig)?;
+/// Searches all logs and Events of a world and the metrics of its running replicas for a part of any token, key or key id of
+/// the stand-in, and of the token of the kubeconfig.
+pub async fn search(world: &World) -> Outcome {
+    let mut texts = world.logs();
+    assert!(!texts.is_empty());
+    texts.push(events(world).await);
+    for replica in &world.replicas() {
+        // A test may have stopped it.
+        texts.extend(metrics(replica).await);
+    }
+    let secrets = world.aws.secrets().await?;
+    let kubeconfig = std::fs::read_to_string(&world.kubeconfig)?;
     let kubeconfig: serde_json::Value = serde_json::from_str(&kubeconfig)?;
     let own_token = kubeconfig["users"][0]["user"]["token"]
         .as_str()
@@ -33,15 +43,30 @@ pub async fn search(logs: &[(String, String)], aws: &Aws, kubeconfig: &Path) -> 
         .chain([own_token])
         .filter(|secret| secret.len() >= SHORTEST);
     let parts = Parts::of(secrets);
-    parts.assert_absent(logs);
+    parts.assert_absent(&texts);
     // A filtered run may mint little. The whole suite mints hundreds of tokens.
     println!(
-        "searched {} logs for {} parts of secrets",
-        logs.len(),
+        "searched {} texts for {} parts of secrets",
+        texts.len(),
         parts.0.len()
     );
-    assert!(!parts.0.is_empty() && !logs.is_empty());
+    assert!(!parts.0.is_empty());
     Ok(())
+}
+
+/// All Events of a world, as the API server stores them.
+pub async fn events(world: &World) -> (String, String) {
+    let all: Api<Event> = Api::all(world.cluster.client.clone());
+    let all = all.list(&ListParams::default()).await.expect("Events");
+    let text = serde_json::to_string(&all).expect("JSON");
+    ("the Events".to_owned(), text)
+}
+
+/// The metrics of a replica, if it runs.
+pub async fn metrics(replica: &Replica) -> Option<(String, String)> {
+    let (status, text) = replica.get("/metrics").await?;
+    assert_eq!(status, 200);
+    Some((format!("/metrics of {}", replica.name), text))
 }
 
 /// Every part of some secrets that would be a leak.
@@ -68,9 +93,11 @@ impl Parts {
     }
 }
 
-/// Whether a text has letters of both cases, as nearly every random one has, and no space.
+/// Whether a text has upper case letters and others or digits, as nearly every random one has, and no space. The id of an
+/// access key has no lower case letter.
 fn is_random(part: &[u8]) -> bool {
-    part.iter().any(u8::is_ascii_lowercase)
+    let is_other = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    part.iter().any(is_other)
         && part.iter().any(u8::is_ascii_uppercase)
         && part.iter().all(u8::is_ascii_graphic)
 }

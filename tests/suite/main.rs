@@ -33,6 +33,7 @@ mod moto;
 mod node;
 mod odd;
 mod ownership;
+mod paged;
 mod process;
 mod repairs;
 mod resilience;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         hostile::tenant::trials(),
         late_writes::trials(),
         leaks::answers::trials(),
+        leaks::endpoints::trials(),
         leaks::proxies::trials(),
         leaks::settings::trials(),
         limits::trials(),
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         world.stop();
     }
     failed |= leading::run(&arguments);
+    failed |= paged::run(&arguments);
     failed |= repairs::run(&arguments);
     failed |= resilience::run(&arguments);
     failed |= serving::run(&arguments);

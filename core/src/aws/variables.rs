@@ -107,6 +107,15 @@ pub fn check(used: Use, lookup: impl Fn(&str) -> Option<String>) -> Result<(), I
     Ok(())
 }
 
+/// Checks the URL of an endpoint. `name` says where it stands.
+///
+/// # Errors
+///
+/// [`InvalidValue`] when it is misspelt.
+pub fn url(name: &str, value: &str) -> Result<(), InvalidValue> {
+    check_value(name, value, ValueForm::Url)
+}
+
 fn check_value(name: &str, value: &str, form: ValueForm) -> Result<(), InvalidValue> {
     // An empty region or proxy is how a template switches it off.
     if matches!(form, ValueForm::Region | ValueForm::Proxy) && value.is_empty() {

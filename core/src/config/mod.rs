@@ -19,13 +19,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::endpoints::{Endpoints, InvalidEndpoint};
+pub use self::endpoints::Endpoints;
 use self::provision::{InvalidProvision, Provision, ProvisionEntry};
 pub use self::repair::Repair;
 pub use self::rotation::Rotation;
 use self::rules::{InvalidRule, Rule};
 pub use self::scope::Scope;
 pub use self::secret::{Adopt, Secret};
+use crate::aws::value::InvalidValue;
 use crate::rules::Rules;
 use crate::selection::Selection;
 
@@ -78,7 +79,7 @@ pub enum InvalidConfig {
     Provision(#[from] InvalidProvision),
     /// An entry of `endpoints`.
     #[error(transparent)]
-    Endpoint(#[from] InvalidEndpoint),
+    Endpoint(#[from] InvalidValue),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,6 +12,8 @@ use crate::cluster::pods::ObservedPod;
 use crate::cluster::pull_secrets::view;
 use crate::pull_secret::metadata::secret_metadata;
 
+mod facts;
+
 const PULL: &str = "ecr-registry-credentials";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const POD: &str = "/api/v1/namespaces/team/pods/web";

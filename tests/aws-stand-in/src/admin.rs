@@ -173,8 +173,9 @@ async fn put_principal(State(shared): State<Shared>, Strict(user): Strict<spec::
         )));
     }
     let mut state = shared.lock();
-    state
-        .secrets
+    let secrets = &mut state.secrets;
+    secrets.access_key_ids.push(user.access_key_id.clone());
+    secrets
         .secret_access_keys
         .push(user.secret_access_key.clone());
     state.identities.put_user(user);

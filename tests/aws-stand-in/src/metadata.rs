@@ -139,6 +139,7 @@ fn credentials(state: &mut Everything) -> Result<String, ApiError> {
         principal: user.principal.clone(),
     };
     state.identities.put_session(access_key_id.clone(), key);
+    state.secrets.access_key_ids.push(access_key_id.clone());
     state.secrets.secret_access_keys.push(secret.clone());
     state.secrets.session_tokens.push(session_token.clone());
     let answer = json!({

@@ -355,6 +355,8 @@ pub struct Secrets {
     pub session_tokens: Vec<String>,
     /// Tokens that callers have presented.
     pub web_identity_tokens: Vec<String>,
+    /// Ids of the keys of users and sessions. AWS does not call them secret, but they name a key to an attacker.
+    pub access_key_ids: Vec<String>,
 }
 
 impl Secrets {
@@ -366,6 +368,7 @@ impl Secrets {
             secret_access_keys,
             session_tokens,
             web_identity_tokens,
+            access_key_ids,
         } = self;
         [
             passwords,
@@ -373,6 +376,7 @@ impl Secrets {
             secret_access_keys,
             session_tokens,
             web_identity_tokens,
+            access_key_ids,
         ]
         .into_iter()
         .flatten()

@@ -177,6 +177,7 @@ fn session(
         .stated_lifetime
         .map_or(expires, |seconds| clock::after(now, seconds));
 
+    state.secrets.access_key_ids.push(access_key_id.clone());
     state.secrets.secret_access_keys.push(secret.clone());
     state.secrets.session_tokens.push(session_token.clone());
     let mut described = String::new();

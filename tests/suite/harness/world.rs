@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_stand_in::client::Client as Aws;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -149,18 +150,22 @@ impl World {
 
     /// How often our replicas called the API server about a namespace or an object in it.
     pub fn calls_about(&self, namespace: &str) -> usize {
+        let calls = self.calls(namespace).into_iter();
+        let is_one = |call: &Value| call["objectRef"]["namespace"] == namespace;
+        calls.filter(is_one).count()
+    }
+
+    /// Our replicas' calls of the API server whose lines in the audit log contain a text.
+    pub fn calls(&self, text: &str) -> Vec<Value> {
         let log = self.cluster.report["audit_log"].as_str().expect("a path");
         let log = fs::read_to_string(log).expect("an audit log");
         let ours = format!("system:serviceaccount:{OURS}:{OURS}");
-        let is_one = |line: &&str| {
-            // Its last line may be half written.
-            let Ok(entry) = serde_json::from_str::<serde_json::Value>(line) else {
-                return false;
-            };
-            entry["user"]["username"] == ours && entry["objectRef"]["namespace"] == namespace
-        };
-        let about = log.lines().filter(|line| line.contains(namespace));
-        about.filter(is_one).count()
+        let with_text = log.lines().filter(|line| line.contains(text));
+        // Its last line may be half written.
+        let calls = with_text.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        calls
+            .filter(|call| call["user"]["username"] == ours)
+            .collect()
     }
 
     /// A command of `kubectl`, as an administrator.

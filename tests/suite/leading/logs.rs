@@ -9,5 +9,5 @@ use crate::logs::search;
 trials!(no_log_holds_a_token_or_key);
 
 async fn no_log_holds_a_token_or_key(world: Arc<World>) -> Outcome {
-    search(&world.logs(), &world.aws, &world.kubeconfig).await
+    search(&world).await
 }

@@ -2,6 +2,7 @@
 //! received meanwhile. Each credential has the length and the look of a real one.
 
 pub mod answers;
+pub mod endpoints;
 pub mod proxies;
 pub mod settings;
 
@@ -18,7 +19,7 @@ use crate::harness::launch::Launch;
 use crate::harness::namespace::{ACCOUNT, Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{World, review};
-use crate::logs::Parts;
+use crate::logs::{Parts, events, metrics};
 
 use crate::shared;
 
@@ -71,11 +72,24 @@ fn log(replica: &Replica) -> (String, String) {
     )
 }
 
-/// Fails if a log has a part of a secret of the stand-in, or of these.
+/// Names and texts of a running replica's log and metrics.
+async fn texts(replica: &Replica) -> Vec<(String, String)> {
+    let metrics = metrics(replica).await.expect("it runs");
+    vec![log(replica), metrics]
+}
+
+/// Fails if a log, a metric or an Event has a part of a secret of the stand-in, or of these.
 async fn assert_nothing_leaks(world: &World, replicas: &[Replica], more: &[&str]) {
+    let texts = join_all(replicas.iter().map(texts)).await;
+    assert_nothing_in(world, &texts.concat(), more).await;
+}
+
+/// The same for texts of replicas, which may have ended.
+async fn assert_nothing_in(world: &World, texts: &[(String, String)], more: &[&str]) {
     let secrets = world.aws.secrets().await.expect("the stand-in answers");
-    let logs: Vec<_> = replicas.iter().map(log).collect();
-    Parts::of(secrets.all().chain(more.iter().copied())).assert_absent(&logs);
+    let parts = Parts::of(secrets.all().chain(more.iter().copied()));
+    parts.assert_absent(texts);
+    parts.assert_absent(&[events(world).await]);
 }
 
 /// A token as a kubelet projects it: about a kilobyte, with this subject.

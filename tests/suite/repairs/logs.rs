@@ -10,5 +10,5 @@ use crate::logs::search;
 trials!(no_log_holds_a_token_or_key);
 
 async fn no_log_holds_a_token_or_key(site: Arc<Site>) -> Outcome {
-    search(&site.logs(), &site.aws, &site.kubeconfig).await
+    search(&site).await
 }

@@ -10,5 +10,5 @@ use crate::logs::search;
 trials!(no_log_holds_a_token_or_key);
 
 async fn no_log_holds_a_token_or_key(fleet: Arc<Fleet>) -> Outcome {
-    search(&fleet.logs(), &fleet.aws, &fleet.kubeconfig).await
+    search(&fleet).await
 }

@@ -17,5 +17,5 @@ async fn no_log_holds_a_token_or_key(site: Arc<Site>) -> Outcome {
     }
     let lines = keys.iter().flat_map(|key| key.lines());
     Parts::of(lines.filter(|line| !line.contains("PRIVATE KEY"))).assert_absent(&logs);
-    search(&logs, &site.aws, &site.kubeconfig).await
+    search(&site).await
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Row, SECRETS, force_apply, lay_over, merge_patch};
+use super::request::{Row, SECRETS, delete, force_apply, lay_over, merge_patch};
 use super::scene::{Scene, pull_secret};
 use super::secrets::{ANNOTATION, MARK, TYPE, path};
 use crate::harness::namespace::SECRET;
@@ -51,6 +51,25 @@ pub fn annotated(scene: &Scene, guard: &'static str) -> Vec<Row> {
         merge_patch("label one that is offered", &offered, label()).allowed(),
         force_apply("adopt one that is offered", &offered, pull_secret()).allowed(),
     ]
+}
+
+/// Attempts with `secret.adopt: never`: a thief can label no Secret of another owner, and so delete none. The guard has
+/// this name.
+pub fn never(scene: &Scene, guard: &'static str) -> Vec<Row> {
+    let secrets = [
+        ("another owner's", &scene.foreign),
+        ("one that is offered", &scene.offered),
+    ];
+    let rows = secrets.map(|(whose, namespace)| {
+        let secret = path(namespace, SECRET);
+        [
+            merge_patch(&format!("label {whose}"), &secret, label()).guarded(guard, ADOPT),
+            force_apply(&format!("write over {whose}"), &secret, pull_secret())
+                .guarded(guard, ADOPT),
+            delete(&format!("delete {whose} without our label"), &secret).guarded(guard, MARK),
+        ]
+    });
+    rows.concat()
 }
 
 fn label() -> Value {

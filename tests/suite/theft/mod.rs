@@ -115,7 +115,14 @@ async fn no_further_right_is_granted(world: Arc<World>) -> Outcome {
 /// First without guards, to show that RBAC alone admits it.
 async fn new_installation_is_guarded_too(world: Arc<World>) -> Outcome {
     let second = Second::new(&world).await;
-    let rows = [second.stores(), second.certificates(), second.pods().await].concat();
+    let adoptions = Second::adoptions(Scene::get(&world).await);
+    let rows = [
+        second.stores(),
+        second.certificates(),
+        second.pods().await,
+        adoptions,
+    ]
+    .concat();
     let Second { account, .. } = &second;
     none(&account.wrong(&rows, |row| &row.without_guards).await)?;
     second.guard().await;

@@ -1,5 +1,5 @@
-//! Attempts in a second installation, which has no token store and no serving certificate yet and may
-//! re-create missed pods. The first installation stays as it ships.
+//! Attempts in a second installation, which has no token store and no serving certificate yet, may
+//! re-create missed pods, and adopts no Secret. The first installation stays as it ships.
 
 use std::sync::Arc;
 
@@ -8,7 +8,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::account::Account;
+use super::adoption;
 use super::request::{Row, Verdict, apply, delete, lay_over, post, strategic_patch};
+use super::scene::Scene;
 use super::secrets::{ACCOUNT, ANNOTATION, IMMUTABLE, LABEL, MARK, OWNER, path};
 use super::shared::{NO_TLS, OPAQUE, STORE, TLS, TLS_KEY, serving_certificate, token_store};
 use crate::harness::installation::Installation;
@@ -36,7 +38,8 @@ pub struct Second {
 impl Second {
     /// Creates account and rights, and waits until they hold.
     pub async fn new(world: &Arc<World>) -> Self {
-        let installation = Installation::new(world, "config.repair.recreatePods=true").await;
+        let values = "config.repair.recreatePods=true,config.secret.adopt=never";
+        let installation = Installation::new(world, values).await;
         let namespace = &installation.namespace.name;
         let account = Account::with_token(world, namespace, OURS, &installation.token).await;
         Self {
@@ -69,6 +72,11 @@ impl Second {
 
     fn namespace(&self) -> &Namespace {
         &self.installation.namespace
+    }
+
+    /// Attempts on another owner's pull Secrets.
+    pub fn adoptions(scene: &Scene) -> Vec<Row> {
+        adoption::never(scene, SECRETS)
     }
 
     /// Attempts to create a token store.

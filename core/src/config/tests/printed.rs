@@ -141,7 +141,7 @@ fn files() -> impl Strategy<Value = Value> {
     let endpoints = btree_map(
         "[a-z0-9-]{1,9}|null|yes|012",
         (
-            option::of("https://[a-z][!-~]{0,8}"),
+            option::of("https://[a-z][a-z0-9./:_~%?=-]{0,8}"),
             option::of("http://[a-z]{1,4}:80"),
         ),
         0..3,

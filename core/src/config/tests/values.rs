@@ -1,6 +1,7 @@
 //! The values that a field takes, and those that it does not.
 
 use super::*;
+use crate::aws::value::ValueFault;
 
 /// YAML reads a bare `012…` as a number; here it stays a text with its leading zero.
 #[test]
@@ -139,26 +140,28 @@ fn endpoint_is_a_url() {
             accepts(&format!("endpoints: {{r: {{{field}: \"{url}\"}}}}"));
         }
     }
-    for url in [
-        "",
-        "vpce-0123",
-        "ftp://x",
-        "https:/x",
-        "https://",
-        "https:///x",
-        "https://:80",
-        "HTTPS://x",
-        "https://a b",
-        "https://a\u{e4}",
+    for (url, fault) in [
+        ("", ValueFault::Blank),
+        (" ", ValueFault::Blank),
+        ("vpce-0123", ValueFault::Url),
+        ("ftp://x", ValueFault::Url),
+        ("https:/x", ValueFault::Url),
+        ("https://", ValueFault::Url),
+        ("https:///x", ValueFault::Url),
+        ("https://:80", ValueFault::Url),
+        ("HTTPS://x", ValueFault::Url),
+        ("https://a b", ValueFault::Space),
+        ("https://a\\n", ValueFault::Space),
+        ("https://a\u{e4}", ValueFault::Character),
+        ("'https://a'", ValueFault::Quote),
+        ("https://${HOST}", ValueFault::Unexpanded),
     ] {
         for field in ["ecr", "sts"] {
             let error = refuses(&format!(
                 "endpoints: {{eu-central-1: {{{field}: \"{url}\"}}}}"
             ));
-            assert!(
-                error.contains(&format!("endpoints.eu-central-1: `{url}` is not a URL")),
-                "{error}"
-            );
+            let wanted = format!("endpoints.eu-central-1.{field} {fault}");
+            assert!(error.contains(&wanted), "{error}");
         }
     }
 }
