@@ -85,6 +85,7 @@ fn main() -> ExitCode {
         moto::trials(),
         odd::trials(),
         ownership::trials(),
+        paged::lists::trials(),
         process::trials(),
         rotation::trials(),
         rules::trials(),
@@ -96,12 +97,12 @@ fn main() -> ExitCode {
         workloads::trials(),
     ];
     let mut failed = fail(&arguments, None, trials);
+    paged::stop();
     if let Some(world) = WORLD.get() {
         failed |= fail(&Arguments::default(), None, [logs::trials()]);
         world.stop();
     }
     failed |= leading::run(&arguments);
-    failed |= paged::run(&arguments);
     failed |= repairs::run(&arguments);
     failed |= resilience::run(&arguments);
     failed |= serving::run(&arguments);

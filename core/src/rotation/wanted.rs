@@ -15,7 +15,7 @@ use crate::target::Target;
 use crate::workload::claim::SecretClaim;
 
 /// The most registries of one Secret that are remembered: one more than the Secret can hold.
-const MAX_WANTED: usize = MAX_REGISTRIES + 1;
+const MAX_BY_PODS: usize = MAX_REGISTRIES + 1;
 /// Stands for no registry: pods name the Secret, and that is all.
 const NAMED: u64 = 0;
 
@@ -115,7 +115,7 @@ impl WantedRegistries {
         }
         for host in hosts {
             let key = (secret, self.hash_of_host(host));
-            let is_full = || self.of_secret(secret).count() >= MAX_WANTED;
+            let is_full = || self.of_secret(secret).count() >= MAX_BY_PODS;
             if !self.by_pods.contains_key(&key) && is_full() && !self.make_room(secret) {
                 return;
             }

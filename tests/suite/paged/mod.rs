@@ -1,7 +1,7 @@
 //! An API server that does not stream lists, as Kubernetes 1.30 does: each list comes in pages, complete, and Secrets are
 //! written, renewed and repaired as ever. In a cluster of its own.
 
-mod lists;
+pub mod lists;
 
 use std::sync::Arc;
 
@@ -9,11 +9,9 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace as V1Namespace, Pod, Secret};
 use kube::Api;
 use kube::api::PostParams;
-use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::frame::fail;
 use crate::harness::namespace::{ACCOUNT, SECRET, pod};
 use crate::harness::{LIMIT, World, eventually};
 
@@ -22,13 +20,11 @@ const EACH: usize = 120;
 
 static PAGED: OnceCell<Arc<World>> = OnceCell::const_new();
 
-/// Runs these tests. Whether one failed.
-pub fn run(arguments: &Arguments) -> bool {
-    let failed = fail(arguments, Some(1), [lists::trials()]);
+/// Stops the world, if a test has started it.
+pub fn stop() {
     if let Some(world) = PAGED.get() {
         world.stop();
     }
-    failed
 }
 
 /// The world, with more than a page of each kind before the first replica starts.

@@ -165,19 +165,19 @@ fn hosts(count: usize) -> Vec<String> {
 
 #[test]
 fn registries_of_gone_pods_make_room_in_sweep() {
-    let (hosts, team) = (hosts(MAX_WANTED + 2), target("team"));
-    let (before, now) = hosts.split_at(MAX_WANTED);
+    let (hosts, team) = (hosts(MAX_BY_PODS + 2), target("team"));
+    let (before, now) = hosts.split_at(MAX_BY_PODS);
     let mut wanted = swept(&[]);
     for host in before {
         wanted.note_pod(&team, Wish::None, [host.as_str()]);
     }
-    let kept = &before[MAX_WANTED / 2];
+    let kept = &before[MAX_BY_PODS / 2];
     let sweep = wanted.begin_sweep();
     wanted.note_pod(&team, Wish::None, [kept.as_str()]);
     for host in now {
         wanted.note_pod(&team, Wish::None, [host.as_str()]);
     }
-    assert_eq!(wanted.by_pods.len(), MAX_WANTED);
+    assert_eq!(wanted.by_pods.len(), MAX_BY_PODS);
     wanted.end_sweep(sweep);
     for host in now.iter().chain([kept]) {
         assert_eq!(wanted.claim(&team, host), Some(PODS), "{host}");
@@ -196,7 +196,7 @@ fn registries_of_one_namespace_are_bounded() {
     );
     wanted.note_pod(&target("hostile"), Wish::In, [EAST]);
     wanted.note_name(&target("hostile"));
-    assert_eq!(wanted.by_pods.len(), MAX_WANTED + 1);
+    assert_eq!(wanted.by_pods.len(), MAX_BY_PODS + 1);
     assert_eq!(wanted.claim(&target("hostile"), &hosts[0]), Some(PODS));
     wanted.note_pod(&target("team"), Wish::None, [EAST]);
     assert_eq!(wanted.claim(&target("team"), EAST), Some(PODS));
