@@ -1,5 +1,6 @@
 //! Tokens of ECR: what this process holds, and what all replicas share.
 
+mod slot;
 pub(crate) mod store;
 mod supplied;
 pub(crate) mod supply;

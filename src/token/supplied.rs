@@ -5,6 +5,7 @@ use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::quota::TooManyNewKeys;
 use ecr_pull_secrets_core::token::table::TooManyKeys;
 
+use super::turns::TooManyCallers;
 use crate::aws::failure::MintFailure;
 
 /// A token, and what stands in the way of a better one.
@@ -34,6 +35,8 @@ pub(crate) enum TokenFailure {
     Quota(#[from] TooManyNewKeys),
     #[error(transparent)]
     Limit(#[from] TooManyKeys),
+    #[error(transparent)]
+    TooManyCallers(#[from] TooManyCallers),
     #[error("the task that mints tokens panicked")]
     Panicked,
 }
@@ -43,6 +46,7 @@ impl TokenFailure {
         match self {
             Self::Mint(failure) => failure.cause,
             Self::Quota(_) => Cause::TooManyTokens,
+            Self::TooManyCallers(_) => Cause::StillWorking,
             Self::Limit(_) => Cause::TokenLimitReached,
             Self::Panicked => Cause::MintPanicked,
         }

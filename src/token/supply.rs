@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ecr_pull_secrets_core::aws::regions::is_listed;
 use ecr_pull_secrets_core::config::{Config, Endpoints};
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::token::holding::{Holding, Offer, is_young};
+use ecr_pull_secrets_core::token::holding::{Offer, is_young};
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
-use ecr_pull_secrets_core::token::mint_pace::MintReason;
 use ecr_pull_secrets_core::token::quota::KeyQuota;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use ecr_pull_secrets_core::token::spread::RenewalPhase;
@@ -27,10 +27,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::slot::KeySlot;
 use super::store::Store;
 pub(crate) use super::supplied::{Supplied, TokenFailure};
-use super::turns::MintTurns;
-use crate::aws::failure::MintFailure;
+use super::turns::{MintTurns, PodCaller};
 use crate::aws::mint::Mint;
 use crate::clock;
 use crate::telemetry::metrics::Metrics;
@@ -46,14 +46,6 @@ pub(crate) struct Supply {
     quota: Mutex<KeyQuota>,
     turns: MintTurns,
     started: Instant,
-}
-
-/// The slot of one key.
-#[derive(Default)]
-struct KeySlot {
-    holding: Mutex<Holding<MintFailure>>,
-    /// Held during a call of AWS: one at a time.
-    minting: tokio::sync::Mutex<()>,
 }
 
 /// The caller that asks for a token.
@@ -147,7 +139,7 @@ impl Supply {
         }
         // Here, because a replica that no longer leads drops this future, and all that wait with it.
         let is_needed = || self.known(&slot, is_fresh).is_none();
-        self.turns.turn(MintReason::Schedule, None, is_needed).await;
+        self.turns.of_schedule(is_needed).await;
         // The previous leader may have minted a moment ago.
         if let Ok(stored) = Box::pin(self.store.read_for(key)).await {
             for (key, token) in stored {
@@ -207,9 +199,10 @@ impl Supply {
         slot.and_then(|slot| slot.holding.lock().token().cloned())
     }
 
-    /// The tokens of all keys, however old.
+    /// The tokens of all keys in use, however old.
     pub(crate) fn tokens(&self) -> Vec<(TokenKey, Token)> {
-        let slots = self.slots.lock();
+        let (mut slots, wall) = (self.slots.lock(), clock::now());
+        slots.forget_idle(self.elapsed(), |slot| slot.standing(wall));
         let held = slots.iter().filter_map(|(key, slot)| {
             let token = slot.holding.lock().token().cloned();
             Some((key.clone(), token?))
@@ -239,7 +232,7 @@ impl Supply {
             match slots.peek(&key) {
                 Some(slot) => slot.clone(),
                 // The replica that minted it has charged it.
-                None => match self.enter(&mut slots, &key) {
+                None => match self.enter(&mut slots, &key, false) {
                     Ok(slot) => slot,
                     Err(_) => return,
                 },
@@ -288,18 +281,19 @@ impl Supply {
             return known;
         }
         let waits = match asker {
-            Asker::Namespace(namespace) if !slot.holding.lock().has_failed() => {
-                Some((MintReason::Pod, namespace))
-            }
-            Asker::Namespace(namespace) | Asker::Distrust(namespace) => {
-                Some((MintReason::Retry, namespace))
-            }
+            Asker::Namespace(namespace) => Some((namespace, slot.holding.lock().has_failed())),
+            Asker::Distrust(namespace) => Some((namespace, true)),
             Asker::Schedule => None,
         };
-        if let Some((reason, namespace)) = waits {
+        if let Some((namespace, is_retry)) = waits {
             // Each namespace waits in its own place: whichever comes first mints for all.
             let is_needed = || known().is_none() && slot.minting.try_lock().is_ok();
-            self.turns.turn(reason, Some(&namespace), is_needed).await;
+            let caller = PodCaller {
+                namespace: &namespace,
+                is_retry,
+                is_doubtful: slot.is_doubtful && !slot.holding.lock().has_worked(),
+            };
+            self.turns.of_pod(caller, is_needed).await?;
         }
         let _minting = slot.minting.lock().await;
         // Another caller or replica may have minted meanwhile.
@@ -364,21 +358,28 @@ impl Supply {
         if let Some(slot) = slots.ask(key, now) {
             return Ok(slot.clone());
         }
+        let is_named = config.names_region(&key.region);
         if let Some(namespace) = namespace
-            && !config.names_region(&key.region)
+            && !is_named
         {
             self.quota.lock().charge(namespace, key, now)?;
         }
-        Ok(self.enter(&mut slots, key)?)
+        let is_doubtful = !is_named && !is_listed(&key.region);
+        Ok(self.enter(&mut slots, key, is_doubtful)?)
     }
 
     fn enter(
         &self,
         slots: &mut KeyTable<Arc<KeySlot>>,
         key: &TokenKey,
+        is_doubtful: bool,
     ) -> Result<Arc<KeySlot>, TooManyKeys> {
-        let (slot, wall) = (Arc::<KeySlot>::default(), clock::now());
-        let standing = |slot: &Arc<KeySlot>| slot.holding.lock().standing(wall);
+        let wall = clock::now();
+        let slot = Arc::new(KeySlot {
+            is_doubtful,
+            ..KeySlot::default()
+        });
+        let standing = |slot: &Arc<KeySlot>| slot.standing(wall);
         slots.enter(key, slot.clone(), self.elapsed(), standing)?;
         self.changed();
         Ok(slot)

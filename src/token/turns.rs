@@ -1,32 +1,60 @@
 //! Turns to call AWS: see [`MintPace`].
 //!
 //! A namespace has one place in a queue at a time, whatever the number of keys that it waits for: one
-//! that names a hundred regions delays its own pods, and no other's.
+//! that names a hundred regions delays its own pods, and no other's. Regions that may be inventions
+//! stand in queues of their own: a client that reaches the webhook's port can name thousands, each
+//! for another namespace.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use ecr_pull_secrets_core::token::mint_pace::{MintPace, MintReason};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
 /// The least number of namespaces at which those that wait no longer are removed.
 const MIN_PRUNED: usize = 64;
 
+/// The most callers that wait because of regions that may be inventions. Each takes some 3 KB.
+const MAX_DOUBTFUL: usize = 512;
+
+/// Too many callers wait because of regions that may be inventions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{MAX_DOUBTFUL} callers wait for tokens of regions that AWS does not document")]
+pub(crate) struct TooManyCallers;
+
 /// The queues of callers, one for each reason.
 pub(super) struct MintTurns {
     started: Instant,
     pace: Mutex<MintPace>,
-    pods: tokio::sync::Mutex<()>,
-    retries: tokio::sync::Mutex<()>,
+    listed: PodQueues,
+    doubtful: PodQueues,
+    places: Semaphore,
     schedule: tokio::sync::Mutex<()>,
     namespaces: Mutex<NamespaceQueues>,
+}
+
+/// The queues of callers for pods.
+#[derive(Default)]
+struct PodQueues {
+    pods: tokio::sync::Mutex<()>,
+    retries: tokio::sync::Mutex<()>,
+}
+
+/// A caller for a pod.
+pub(super) struct PodCaller<'a> {
+    pub(super) namespace: &'a Arc<str>,
+    /// Whether the last call for the key failed, or the token replaces one that works.
+    pub(super) is_retry: bool,
+    /// Whether the region may be an invention.
+    pub(super) is_doubtful: bool,
 }
 
 /// The queue of each namespace that waits.
 #[derive(Default)]
 struct NamespaceQueues {
-    queues: HashMap<Arc<str>, Weak<tokio::sync::Mutex<()>>>,
+    queues: HashMap<(Arc<str>, bool), Weak<tokio::sync::Mutex<()>>>,
     /// The number of namespaces at which the next pruning is worth its time.
     prune_at: usize,
 }
@@ -36,31 +64,60 @@ impl MintTurns {
         Self {
             started: Instant::now(),
             pace: Mutex::default(),
-            pods: tokio::sync::Mutex::default(),
-            retries: tokio::sync::Mutex::default(),
+            listed: PodQueues::default(),
+            doubtful: PodQueues::default(),
+            places: Semaphore::new(MAX_DOUBTFUL),
             schedule: tokio::sync::Mutex::default(),
             namespaces: Mutex::default(),
         }
     }
 
-    /// Waits until one call may start, or is not needed any more: then it is not counted. A caller that
-    /// is dropped leaves its queue.
-    pub(super) async fn turn(
+    /// Waits until one call of the schedule may start, or is not needed any more: then it is not
+    /// counted. A caller that is dropped leaves its queue.
+    pub(super) async fn of_schedule(&self, is_needed: impl Fn() -> bool) {
+        self.first_of(&self.schedule, MintReason::Schedule, is_needed)
+            .await;
+    }
+
+    /// The same for a pod.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyCallers`], without a wait.
+    pub(super) async fn of_pod(
         &self,
+        caller: PodCaller<'_>,
+        is_needed: impl Fn() -> bool,
+    ) -> Result<(), TooManyCallers> {
+        let PodCaller {
+            namespace,
+            is_retry,
+            is_doubtful,
+        } = caller;
+        let (queues, _place) = if is_doubtful {
+            let place = self.places.try_acquire().map_err(|_| TooManyCallers)?;
+            (&self.doubtful, Some(place))
+        } else {
+            (&self.listed, None)
+        };
+        let own = self.namespaces.lock().of(namespace, is_doubtful);
+        let _own_turn = own.lock().await;
+        let (queue, reason) = match (is_retry, is_doubtful) {
+            (false, false) => (&queues.pods, MintReason::Pod),
+            (false, true) => (&queues.pods, MintReason::DoubtfulPod),
+            (true, false) => (&queues.retries, MintReason::Retry),
+            (true, true) => (&queues.retries, MintReason::DoubtfulRetry),
+        };
+        self.first_of(queue, reason, is_needed).await;
+        Ok(())
+    }
+
+    async fn first_of(
+        &self,
+        queue: &tokio::sync::Mutex<()>,
         reason: MintReason,
-        namespace: Option<&Arc<str>>,
         is_needed: impl Fn() -> bool,
     ) {
-        let own = namespace.map(|namespace| self.namespaces.lock().of(namespace));
-        let _own_turn = match &own {
-            Some(queue) => Some(queue.lock().await),
-            None => None,
-        };
-        let queue = match reason {
-            MintReason::Pod => &self.pods,
-            MintReason::Retry => &self.retries,
-            MintReason::Schedule => &self.schedule,
-        };
         let _first = queue.lock().await;
         while is_needed() {
             let started = self.pace.lock().start(reason, self.started.elapsed());
@@ -73,8 +130,10 @@ impl MintTurns {
 }
 
 impl NamespaceQueues {
-    fn of(&mut self, namespace: &Arc<str>) -> Arc<tokio::sync::Mutex<()>> {
-        if let Some(queue) = self.queues.get(namespace).and_then(Weak::upgrade) {
+    /// The queue of a namespace: one for regions that may be inventions, and one for the others.
+    fn of(&mut self, namespace: &Arc<str>, is_doubtful: bool) -> Arc<tokio::sync::Mutex<()>> {
+        let place = (namespace.clone(), is_doubtful);
+        if let Some(queue) = self.queues.get(&place).and_then(Weak::upgrade) {
             return queue;
         }
         if self.queues.len() >= self.prune_at {
@@ -82,8 +141,7 @@ impl NamespaceQueues {
             self.prune_at = 2 * self.queues.len() + MIN_PRUNED;
         }
         let queue = Arc::default();
-        self.queues
-            .insert(namespace.clone(), Arc::downgrade(&queue));
+        self.queues.insert(place, Arc::downgrade(&queue));
         queue
     }
 }
@@ -94,39 +152,85 @@ mod tests {
 
     use super::*;
 
+    async fn of_pod(turns: &MintTurns, namespace: &str, is_retry: bool, is_doubtful: bool) {
+        let caller = PodCaller {
+            namespace: &namespace.into(),
+            is_retry,
+            is_doubtful,
+        };
+        turns.of_pod(caller, || true).await.unwrap();
+    }
+
     #[tokio::test]
     async fn pod_does_not_wait_for_schedule_or_retries() {
         let turns = MintTurns::new();
-        let many = |reason| {
-            join_all(
-                (0..100)
-                    .map(|_| turns.turn(reason, None, || true))
-                    .collect::<Vec<_>>(),
-            )
-        };
+        let schedule = (0..100).map(|_| turns.of_schedule(|| true));
+        let retries = (0..100).map(|_| of_pod(&turns, "retrying", true, false));
         let pod = async {
             for _ in 0..4 {
-                turns.turn(MintReason::Pod, None, || true).await;
+                of_pod(&turns, "team", false, false).await;
             }
         };
         tokio::select! {
             biased;
-            _ = many(MintReason::Schedule) => panic!("the pod waited for the schedule"),
-            _ = many(MintReason::Retry) => panic!("the pod waited for retries"),
+            _ = join_all(schedule.collect::<Vec<_>>()) => panic!("the pod waited for the schedule"),
+            _ = join_all(retries.collect::<Vec<_>>()) => panic!("the pod waited for retries"),
             () = pod => {}
         }
     }
 
     #[tokio::test]
     async fn namespace_with_many_keys_delays_no_other() {
-        let turns = MintTurns::new();
-        let (hostile, honest): (Arc<str>, Arc<str>) = ("hostile".into(), "honest".into());
-        let all = (0..100).map(|_| turns.turn(MintReason::Pod, Some(&hostile), || true));
-        tokio::select! {
-            biased;
-            _ = join_all(all.collect::<Vec<_>>()) => panic!("one waited for the other"),
-            () = turns.turn(MintReason::Pod, Some(&honest), || true) => {}
+        for is_doubtful in [false, true] {
+            let turns = MintTurns::new();
+            let all = (0..100).map(|_| of_pod(&turns, "hostile", false, is_doubtful));
+            tokio::select! {
+                biased;
+                _ = join_all(all.collect::<Vec<_>>()) => panic!("one waited for the other"),
+                () = of_pod(&turns, "honest", false, is_doubtful) => {}
+            }
         }
+    }
+
+    /// Each invention is for another namespace, or for that of the pod.
+    #[tokio::test]
+    async fn invented_regions_delay_no_region_that_exists() {
+        for is_retry in [false, true] {
+            let turns = MintTurns::new();
+            let names: Vec<String> = (0..100).map(|number| format!("team-{number}")).collect();
+            let all = names.iter().flat_map(|name| {
+                [
+                    of_pod(&turns, name, is_retry, true),
+                    of_pod(&turns, "honest", is_retry, true),
+                ]
+            });
+            tokio::select! {
+                biased;
+                _ = join_all(all.collect::<Vec<_>>()) => panic!("it waited for inventions"),
+                () = of_pod(&turns, "honest", is_retry, false) => {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn callers_for_invented_regions_are_limited() {
+        let turns = MintTurns::new();
+        let namespace: Arc<str> = "team".into();
+        let caller = |is_doubtful| PodCaller {
+            namespace: &namespace,
+            is_retry: false,
+            is_doubtful,
+        };
+        let all: Vec<_> = (0..MAX_DOUBTFUL)
+            .map(|_| turns.places.try_acquire().unwrap())
+            .collect();
+        assert_eq!(
+            turns.of_pod(caller(true), || true).await,
+            Err(TooManyCallers)
+        );
+        assert_eq!(turns.of_pod(caller(false), || true).await, Ok(()));
+        drop(all);
+        assert_eq!(turns.of_pod(caller(true), || true).await, Ok(()));
     }
 
     /// A thousand namespaces wait for one token, which arrives.
@@ -134,22 +238,22 @@ mod tests {
     async fn calls_that_are_not_needed_take_no_turn() {
         let turns = MintTurns::new();
         for _ in 0..1000 {
-            turns.turn(MintReason::Pod, None, || false).await;
+            turns.of_schedule(|| false).await;
         }
         let now = turns.started.elapsed();
-        assert_eq!(turns.pace.lock().start(MintReason::Pod, now), Ok(()));
+        assert_eq!(turns.pace.lock().start(MintReason::Schedule, now), Ok(()));
     }
 
     #[test]
     fn namespaces_that_wait_no_longer_are_forgotten() {
         let mut queues = NamespaceQueues::default();
         let waiting: Arc<str> = "waiting".into();
-        let kept = queues.of(&waiting);
+        let kept = queues.of(&waiting, true);
         for number in 0..1000 {
             let namespace: Arc<str> = number.to_string().into();
-            queues.of(&namespace);
+            queues.of(&namespace, true);
             assert!(queues.queues.len() <= 2 * MIN_PRUNED + 2);
         }
-        assert!(Arc::ptr_eq(&kept, &queues.of(&waiting)));
+        assert!(Arc::ptr_eq(&kept, &queues.of(&waiting, true)));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod answer;
+pub mod regions;
 pub mod reloads;
 pub mod value;
 pub mod variables;

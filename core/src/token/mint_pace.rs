@@ -4,7 +4,8 @@
 //!
 //! First calls for pods that wait have a share of their own. The other share is for the schedule of
 //! rotation, and for keys whose last call failed: a pod author who invents regions causes calls that
-//! fail, again and again. So one call is left to the schedule.
+//! fail, again and again. So one call is left to the schedule. And of each share of pods and retries,
+//! one call is left to regions that are certain to exist.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,6 +30,10 @@ pub enum MintReason {
     Retry,
     /// The next token of a key whose old one works.
     Schedule,
+    /// As [`MintReason::Pod`], for a region that may be an invention.
+    DoubtfulPod,
+    /// As [`MintReason::Retry`], for a region that may be an invention.
+    DoubtfulRetry,
 }
 
 /// A limit of calls within a period.
@@ -43,16 +48,24 @@ const ALL: CallLimit = CallLimit {
     most: MAX_CALLS,
 };
 const PODS: CallLimit = CallLimit {
-    counts: |reason| reason == MintReason::Pod,
+    counts: MintReason::is_of_pod,
     most: MAX_CALLS_FOR_PODS,
 };
+const DOUBTFUL_PODS: CallLimit = CallLimit {
+    counts: |reason| reason == MintReason::DoubtfulPod,
+    most: MAX_CALLS_FOR_PODS - 1,
+};
 const OTHERS: CallLimit = CallLimit {
-    counts: |reason| reason != MintReason::Pod,
+    counts: |reason| !reason.is_of_pod(),
     most: MAX_OTHER_CALLS,
 };
 const RETRIES: CallLimit = CallLimit {
-    counts: |reason| reason == MintReason::Retry,
+    counts: |reason| matches!(reason, MintReason::Retry | MintReason::DoubtfulRetry),
     most: MAX_RETRIES,
+};
+const DOUBTFUL_RETRIES: CallLimit = CallLimit {
+    counts: |reason| reason == MintReason::DoubtfulRetry,
+    most: MAX_RETRIES - 1,
 };
 /// Pods and retries together.
 const UNSCHEDULED: CallLimit = CallLimit {
@@ -61,11 +74,17 @@ const UNSCHEDULED: CallLimit = CallLimit {
 };
 
 impl MintReason {
+    fn is_of_pod(self) -> bool {
+        matches!(self, Self::Pod | Self::DoubtfulPod)
+    }
+
     fn limits(self) -> &'static [CallLimit] {
         match self {
             Self::Pod => &[ALL, PODS],
             Self::Schedule => &[ALL, OTHERS],
             Self::Retry => &[ALL, OTHERS, RETRIES, UNSCHEDULED],
+            Self::DoubtfulPod => &[ALL, PODS, DOUBTFUL_PODS],
+            Self::DoubtfulRetry => &[ALL, OTHERS, RETRIES, DOUBTFUL_RETRIES, UNSCHEDULED],
         }
     }
 }
@@ -102,6 +121,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const REASONS: [MintReason; 5] = [
+        MintReason::Pod,
+        MintReason::Retry,
+        MintReason::Schedule,
+        MintReason::DoubtfulPod,
+        MintReason::DoubtfulRetry,
+    ];
 
     /// The number of calls that start while all of these wait, from `now`.
     fn started(pace: &mut MintPace, reason: MintReason, now: Duration) -> usize {
@@ -162,14 +189,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn inventions_leave_a_call_to_each_share() {
+        for (doubtful, certain) in [
+            (MintReason::DoubtfulPod, MintReason::Pod),
+            (MintReason::DoubtfulRetry, MintReason::Retry),
+        ] {
+            let mut pace = MintPace::default();
+            let now = Duration::from_secs(1000);
+            assert!(started(&mut pace, doubtful, now) >= 2, "{doubtful:?}");
+            assert_eq!(pace.start(certain, now), Ok(()));
+            // In the other order, too, they share.
+            let later = now + PERIOD;
+            assert!(started(&mut pace, certain, later) >= 3);
+            assert!(pace.start(doubtful, later).is_err());
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_second_has_more_than_six_calls(waits in proptest::collection::vec((any::<bool>(), 0..400_u64), 1..200)) {
+        fn no_second_has_more_than_six_calls(waits in proptest::collection::vec((0..REASONS.len(), 0..400_u64), 1..200)) {
             let (mut pace, mut now) = (MintPace::default(), Duration::ZERO);
             let mut starts = Vec::new();
-            for (is_pod, wait) in waits {
+            for (reason, wait) in waits {
                 now += Duration::from_millis(wait);
-                let reason = if is_pod { MintReason::Pod } else { MintReason::Schedule };
+                let reason = REASONS[reason];
                 while let Err(opens_at) = pace.start(reason, now) {
                     prop_assert!(opens_at > now);
                     now = opens_at;

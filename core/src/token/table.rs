@@ -18,15 +18,19 @@ const MAX_KEYS_OF_IDENTITY: usize = MAX_KEYS / 4;
 /// The slots that only the first key of an identity may take. Pod authors choose further regions, but
 /// only the configuration chooses identities.
 const RESERVED_KEYS: usize = MAX_KEYS / 4;
-/// The time for which a key without a token that works stays after its last use.
-const IDLE: Duration = Duration::from_secs(60 * 60);
+/// The time for which a key without a token that works stays after its last use: twice the longest
+/// pause of the schedule, which asks for each key in use.
+const IDLE: Duration = Duration::from_secs(10 * 60);
 /// The time between two searches for such keys: each goes through all.
 const IDLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a key is worth, from the first to go to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyStanding {
-    /// AWS never gave a token for it: its region may be an invention.
+    /// AWS never gave a token for it, and neither AWS's documents nor the configuration name its
+    /// region: it may be an invention.
+    Doubtful,
+    /// AWS never gave a token for it.
     Unanswered,
     /// Its token has expired.
     Expired,
@@ -143,8 +147,8 @@ impl<V> KeyTable<V> {
         Ok(())
     }
 
-    /// Removes keys that no caller has asked for in an hour and that have no token that works.
-    fn forget_idle(&mut self, now: Duration, standing: &impl Fn(&V) -> KeyStanding) {
+    /// Removes keys that no caller has asked for in ten minutes and that have no token that works.
+    pub fn forget_idle(&mut self, now: Duration, standing: impl Fn(&V) -> KeyStanding) {
         if self
             .searched_at
             .is_some_and(|at| now.saturating_sub(at) < IDLE_INTERVAL)

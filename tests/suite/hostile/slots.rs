@@ -1,12 +1,13 @@
-//! More reviews than there are slots to wait in.
+//! More reviews than there are slots to wait in, and more tokens than AWS is asked for.
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_stand_in::spec::{Action, Fault};
+use aws_stand_in::spec::{Action, CallCount, Fault};
 use futures::future::join_all;
 use http::StatusCode;
+use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
 
 trials!(
     flood_for_a_missing_namespace_mints_nothing,
+    forged_reviews_delay_no_region_that_exists,
     flood_of_one_namespace_delays_no_other,
     overloaded_replica_sheds_only_what_it_must_look_up,
 );
@@ -85,6 +87,42 @@ async fn flood_for_a_missing_namespace_mints_nothing(world: Arc<World>) -> Outco
     as_before(&replica, files).await;
     let calls = region.total(Action::GetAuthorizationToken).await?;
     assert_eq!(calls.total, 0);
+    Ok(())
+}
+
+/// A client that reaches the port names namespaces and regions of its choice.
+async fn forged_reviews_delay_no_region_that_exists(world: Arc<World>) -> Outcome {
+    // Each namespace stands in the queue to AWS once, so they take 15 s.
+    const NAMESPACES: usize = 60;
+    let (replica, files) = quiet(&world, "forged").await;
+    let made = join_all((0..NAMESPACES).map(|_| Namespace::new(&world))).await;
+    let forged = made.iter().enumerate().map(|(place, namespace)| {
+        let containers = (0..16).map(|number| {
+            let region = world.aws.region(&format!("forged-land-{}", 100 * place + number));
+            json!({ "name": format!("c{number}"), "image": format!("{}/app", region.host(ACCOUNT)) })
+        });
+        let mut pod = pod("pod", "busybox");
+        pod["spec"]["containers"] = containers.collect();
+        request(&reviews::of_pod(&namespace.name, &pod).to_string())
+    });
+    let forged: Vec<String> = forged.collect();
+    let mut streams = join_all(forged.iter().map(|_| known(&replica))).await;
+    let requests = streams.iter_mut().zip(forged.iter().map(|text| &**text));
+    at_once(&replica, requests).await;
+    join_all(streams.iter_mut().map(answer)).await;
+    // AWS documents this one.
+    let region = world.aws.region("ap-southeast-7");
+    let honest = Namespace::in_region(&world, region, json!({})).await;
+    let review = reviews::of_pod(&honest.name, &pod("pod", &honest.image("app")));
+    reviews::answer(&replica, &review).await;
+    honest.assert_opens().await;
+    let calls = world.aws.calls().await?;
+    let is_forged = |call: &&CallCount| call.region.starts_with("forged-land-");
+    let before: u64 = calls.iter().filter(is_forged).map(|call| call.total).sum();
+    assert!(before < 45, "{before} calls for inventions came first");
+    drop(streams);
+    alone(&replica).await;
+    as_before(&replica, files).await;
     Ok(())
 }
 
