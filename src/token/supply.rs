@@ -67,7 +67,6 @@ struct Renewed {
 }
 
 impl Supply {
-    /// Holds no token yet.
     pub(crate) fn new(mint: Mint, metrics: Metrics, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
             mint,
