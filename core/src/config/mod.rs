@@ -5,6 +5,7 @@
 //! a rule would turn into a rule that allows everything. A [`Config`] is valid: no other code checks
 //! it again.
 
+mod doubts;
 pub mod duration;
 mod endpoints;
 pub mod provision;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::doubts::Doubt;
 pub use self::endpoints::Endpoints;
 use self::provision::{InvalidProvision, Provision, ProvisionEntry};
 pub use self::repair::Repair;
@@ -149,6 +151,11 @@ impl Config {
             repair: file.repair,
             file,
         })
+    }
+
+    /// What the file says in vain.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        doubts::of(&self.file.rules, &self.file.provision)
     }
 
     /// Whether the configuration names a region, so that no pod author needs to choose it: in a rule,

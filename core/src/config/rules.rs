@@ -32,6 +32,17 @@ pub struct Rule {
     pub deny: Option<Empty>,
 }
 
+impl Rule {
+    /// What the rule is about.
+    pub(super) fn scope(&self) -> RuleScope {
+        RuleScope {
+            accounts: self.accounts.clone(),
+            regions: self.regions.clone(),
+            namespaces: self.namespaces.clone(),
+        }
+    }
+}
+
 /// `{}`: an action without parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,12 +116,7 @@ pub(super) fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gl
 pub fn check(rules: &[Rule]) -> Result<Rules, InvalidRule> {
     let checked = rules.iter().enumerate().map(|(index, rule)| {
         check_scope(index, rule)?;
-        let scope = RuleScope {
-            accounts: rule.accounts.clone(),
-            regions: rule.regions.clone(),
-            namespaces: rule.namespaces.clone(),
-        };
-        Ok((scope, verdict(index, rule)?))
+        Ok((rule.scope(), verdict(index, rule)?))
     });
     checked.collect::<Result<_, _>>().map(Rules::new)
 }
