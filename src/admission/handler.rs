@@ -10,7 +10,7 @@ use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::SecretClaim;
+use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
 use ecr_pull_secrets_core::workload::plan::{Plan, Workload, plan};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
@@ -93,6 +93,8 @@ impl Admission {
             None
         } else {
             let target = config.target(workload.namespace);
+            let is_known = facts.namespace != Some(NamespaceFact::Unknown);
+            let deadline = is_known.then_some(deadline);
             self.ensure(&workload, &target, &planned.grants, deadline, &mut slot)
                 .await
         };
@@ -102,18 +104,23 @@ impl Admission {
         Ok(answer)
     }
 
-    /// Makes the pull Secret open the registries, or says what it is late for.
+    /// Makes the pull Secret open the registries, or says what it is late for. Without a deadline it
+    /// begins nothing: a namespace that may not exist costs no token, and if it does, the leader
+    /// serves the stored pod.
     async fn ensure<'a>(
         &'a self,
         workload: &Workload<'a>,
         target: &Target,
         registries: &[Access],
-        deadline: Instant,
+        deadline: Option<Instant>,
         slot: &mut Option<Slot<'a>>,
     ) -> Option<Cause> {
         if self.engine.pull_secrets.are_fresh(target, registries) {
             return None;
         }
+        let Some(deadline) = deadline else {
+            return Some(Cause::StillWorking);
+        };
         let has_slot = self.take(slot, workload.namespace).is_ok();
         let now = Instant::now();
         let deadline = if has_slot { deadline } else { now };

@@ -95,17 +95,6 @@ pub async fn apart(world: &Arc<World>, name: &str) -> Replica {
     replica
 }
 
-/// Number of writes of the namespace's Secret.
-fn writes(world: &World, namespace: &Namespace) -> usize {
-    let field = format!("\"namespace\":\"{}\"", namespace.name);
-    let is_write = |line: &&str| line.contains("\"pull secret written\"") && line.contains(&field);
-    world
-        .logs()
-        .iter()
-        .map(|(_, log)| log.lines().filter(is_write).count())
-        .sum()
-}
-
 async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcome {
     let namespace = Namespace::new(&world).await;
     let hundred = accounts(&namespace.region, 0..100);
@@ -146,7 +135,7 @@ async fn namespace_has_at_most_a_hundred_registries(world: Arc<World>) -> Outcom
         answer(replica, &namespace, &hundred, &[]).await;
     }
     docker::assert_unwritten(&before, &namespace.secret_comes().await);
-    assert_eq!(writes(&world, &namespace), 1);
+    assert_eq!(world.writes(&namespace.name), 1);
     Ok(())
 }
 

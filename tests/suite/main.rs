@@ -29,6 +29,7 @@ mod leading;
 mod leaks;
 mod limits;
 mod logs;
+mod lost_store;
 mod moto;
 mod node;
 mod odd;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         leaks::proxies::trials(),
         leaks::settings::trials(),
         limits::trials(),
+        lost_store::trials(),
         moto::trials(),
         odd::trials(),
         ownership::trials(),

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use super::builder::Builder;
 use super::cluster::Cluster;
 use super::launch::Launch;
+use super::namespace::SECRET;
 use super::replica::Replica;
 use super::tools::{run, tool};
 use super::{LIMIT, eventually};
@@ -166,6 +167,22 @@ impl World {
         calls
             .filter(|call| call["user"]["username"] == ours)
             .collect()
+    }
+
+    /// How often our replicas wrote the pull Secret of a namespace: the successful calls, as the audit log of the API server has
+    /// them. A refused one, such as after a conflict, is none.
+    pub fn writes(&self, namespace: &str) -> usize {
+        let is_write = |call: &Value| {
+            let (object, code) = (&call["objectRef"], call["responseStatus"]["code"].as_u64());
+            let is_of_secret = object["resource"] == "secrets" && object["namespace"] == namespace;
+            is_of_secret
+                && object["name"] == SECRET
+                && ["create", "patch", "update"]
+                    .contains(&call["verb"].as_str().unwrap_or_default())
+                && call["stage"] == "ResponseComplete"
+                && code.is_some_and(|code| code < 300)
+        };
+        self.calls(namespace).into_iter().filter(is_write).count()
     }
 
     /// A command of `kubectl`, as an administrator.

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_stand_in::spec::Fault;
+use aws_stand_in::spec::{Action, Fault};
 use futures::future::join_all;
 use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
@@ -15,11 +15,12 @@ use tokio_rustls::client::TlsStream;
 use super::floods::{alone, as_before, ask, known, quiet};
 use super::{answer, request, review, status};
 use crate::frame::trials;
-use crate::harness::namespace::{Namespace, pod};
+use crate::harness::namespace::{ACCOUNT, Namespace, pod};
 use crate::harness::replica::Replica;
 use crate::harness::{LIMIT, Outcome, World, eventually, review as reviews};
 
 trials!(
+    flood_for_a_missing_namespace_mints_nothing,
     flood_of_one_namespace_delays_no_other,
     overloaded_replica_sheds_only_what_it_must_look_up,
 );
@@ -63,6 +64,27 @@ async fn flood_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     alone(&replica).await;
     as_before(&replica, files).await;
     flooding.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn flood_for_a_missing_namespace_mints_nothing(world: Arc<World>) -> Outcome {
+    // More than one namespace has slots.
+    const FLOOD: usize = 450;
+    let region = Namespace::new(&world).await.region;
+    let (replica, files) = quiet(&world, "absent").await;
+    let mut streams = join_all((0..FLOOD).map(|_| known(&replica))).await;
+    let pod = pod("pod", &format!("{}/app:v1", region.host(ACCOUNT)));
+    let request = request(&reviews::of_pod("absent", &pod).to_string());
+    let requests = streams.iter_mut().map(|stream| (stream, &*request));
+    at_once(&replica, requests).await;
+    for answer in join_all(streams.iter_mut().map(answer)).await {
+        assert_eq!(status(&answer), "200", "{answer}");
+    }
+    drop(streams);
+    alone(&replica).await;
+    as_before(&replica, files).await;
+    let calls = region.total(Action::GetAuthorizationToken).await?;
+    assert_eq!(calls.total, 0);
     Ok(())
 }
 

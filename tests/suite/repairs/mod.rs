@@ -3,7 +3,6 @@
 
 mod cleanup;
 mod logs;
-mod lost_store;
 mod missed_pods;
 mod recreate;
 mod secrets;
@@ -28,7 +27,6 @@ pub fn run(arguments: &Arguments) -> bool {
         recreate::trials(),
         secrets::trials(),
         cleanup::trials(),
-        lost_store::trials(),
         tokens::trials(),
         wanted::trials(),
     ];
