@@ -18,6 +18,7 @@ pub mod selector;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::doubts::Doubt;
@@ -38,7 +39,7 @@ const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
 const KIND: &str = "Config";
 
 /// The configuration in force.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The pull Secret.
     pub secret: Secret,
@@ -56,6 +57,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// What the leader does about pods without the reference.
     pub repair: Repair,
+    /// Since when this process has it. Tokens of older rules give way to those of these rules.
+    pub since: Timestamp,
     file: File,
 }
 
@@ -107,6 +110,23 @@ struct File {
     repair: Repair,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            secret: Secret::default(),
+            scope: Scope::default(),
+            selection: Selection::default(),
+            rules: Rules::default(),
+            provision: Provision::default(),
+            endpoints: BTreeMap::new(),
+            rotation: Rotation::default(),
+            repair: Repair::default(),
+            since: Timestamp::MIN,
+            file: File::default(),
+        }
+    }
+}
+
 impl Default for File {
     fn default() -> Self {
         Self {
@@ -149,6 +169,7 @@ impl Config {
             endpoints: file.endpoints.clone(),
             rotation: file.rotation,
             repair: file.repair,
+            since: Timestamp::MIN,
             file,
         })
     }
@@ -170,6 +191,13 @@ impl Config {
     #[must_use]
     pub fn installed_in(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.scope.own_namespace);
+        self
+    }
+
+    /// The configuration, in force since then.
+    #[must_use]
+    pub fn in_force_since(mut self, since: Timestamp) -> Self {
+        self.since = since;
         self
     }
 
