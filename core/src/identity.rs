@@ -30,6 +30,7 @@ impl<'a> Subject<'a> {
 
 /// A role to assume before asking ECR.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssumeRole {
     /// `arn:PARTITION:iam::ACCOUNT:role/NAME`.

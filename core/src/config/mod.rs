@@ -88,9 +88,12 @@ pub enum InvalidConfig {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
+    #[cfg_attr(test, schemars(extend("const" = API_VERSION)))]
     api_version: String,
+    #[cfg_attr(test, schemars(extend("const" = KIND)))]
     kind: String,
     #[serde(default)]
     secret: Secret,

@@ -10,16 +10,20 @@ use crate::rules::{Glob, RuleScope, Rules, Verdict};
 
 /// One rule of the file: the registries and namespaces that it is about, and its action.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// AWS accounts: 12 digits, or a pattern; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub accounts: Vec<Glob>,
     /// Patterns of AWS regions; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub regions: Vec<Glob>,
     /// Patterns of namespaces; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub namespaces: Vec<Glob>,
     /// The action "use the ambient identity".
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +49,7 @@ impl Rule {
 
 /// `{}`: an action without parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
