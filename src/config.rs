@@ -16,6 +16,8 @@ use ecr_pull_secrets_core::config::{Config, InvalidConfig};
 use ecr_pull_secrets_core::scrub::scrub;
 use ecr_pull_secrets_core::target::Target;
 
+use crate::clock;
+
 /// The path of the configuration file where no flag gives one.
 pub(crate) const DEFAULT_PATH: &str = "/etc/ecr-pull-secrets/config.yaml";
 
@@ -75,6 +77,7 @@ pub(crate) struct InForce {
 
 impl InForce {
     fn new(config: Config) -> Self {
+        let config = config.in_force_since(clock::now());
         let patches = Patches::new(&config.secret.name);
         Self { config, patches }
     }

@@ -30,6 +30,7 @@ impl<'a> Subject<'a> {
 
 /// A role to assume before asking ECR.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AssumeRole {
     /// `arn:PARTITION:iam::ACCOUNT:role/NAME`.
@@ -42,6 +43,9 @@ pub struct AssumeRole {
     pub session_name: Option<String>,
 }
 
+/// [`Identity::Ambient`] as text.
+const AMBIENT: &str = "ambient";
+
 /// The AWS identity that mints a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Identity {
@@ -51,11 +55,21 @@ pub enum Identity {
     Role(Arc<AssumeRole>),
 }
 
+impl Identity {
+    /// Its mark.
+    pub fn mark(&self) -> IdentityMark {
+        match self {
+            Self::Ambient => IdentityMark::of(AMBIENT),
+            Self::Role(role) => IdentityMark::of(&role.role_arn),
+        }
+    }
+}
+
 impl fmt::Display for Identity {
     /// `ambient`, or the role's ARN: for annotations, logs and metric labels.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ambient => formatter.write_str("ambient"),
+            Self::Ambient => formatter.write_str(AMBIENT),
             Self::Role(role) => formatter.write_str(&role.role_arn),
         }
     }

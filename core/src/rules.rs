@@ -38,6 +38,23 @@ impl Glob {
         !self.pattern.contains(['*', '?'])
     }
 
+    /// Whether it matches whatever the other one matches, as far as their texts show.
+    fn covers(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&*self.pattern, &*other.pattern);
+        let is_plain = |text: &str| !text.contains(['*', '?']);
+        let fixed_start = theirs.split(['*', '?']).next().unwrap_or_default();
+        let fixed_end = theirs.rsplit(['*', '?']).next().unwrap_or_default();
+        let by_start = || {
+            ours.strip_suffix('*')
+                .is_some_and(|start| is_plain(start) && fixed_start.starts_with(start))
+        };
+        let by_end = || {
+            ours.strip_prefix('*')
+                .is_some_and(|end| is_plain(end) && fixed_end.ends_with(end))
+        };
+        ours == theirs || (other.is_literal() && self.matches(theirs)) || by_start() || by_end()
+    }
+
     /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         self.compiled.matches(text)
@@ -61,6 +78,13 @@ pub(crate) fn any(globs: &[Glob], text: &str) -> bool {
     globs.is_empty() || globs.iter().any(|glob| glob.matches(text))
 }
 
+/// Whether the first patterns match whatever the others match.
+fn cover(first: &[Glob], others: &[Glob]) -> bool {
+    let is_covered = |other: &Glob| first.iter().any(|one| one.covers(other));
+    let takes_all = first.is_empty() || first.iter().any(|glob| glob.pattern == "*");
+    takes_all || (!others.is_empty() && others.iter().all(is_covered))
+}
+
 /// The registries and namespaces that a rule is about. An empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleScope {
@@ -73,6 +97,13 @@ pub struct RuleScope {
 }
 
 impl RuleScope {
+    /// Whether it matches whatever the other one matches, as far as the patterns show.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        cover(&self.accounts, &other.accounts)
+            && cover(&self.regions, &other.regions)
+            && cover(&self.namespaces, &other.namespaces)
+    }
+
     fn matches(&self, registry: &Registry, subject: Subject<'_>) -> bool {
         any(&self.accounts, registry.account().unwrap_or_default())
             && any(&self.regions, registry.region())

@@ -30,6 +30,7 @@ impl Wish {
 
 /// The configuration's `selection`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Selection {
     /// Every pod, unless the label of the pod or of its namespace is `false`.

@@ -42,7 +42,13 @@ pub fn check(bytes: &[u8]) {
     // Existing hosts get grants as well.
     hosts.extend(config.hosts().take(3).map(str::to_owned));
     let grants: Vec<Grant> = hosts.iter().filter_map(|host| grant(host)).collect();
-    let merged = merge(config.clone(), described.clone(), &grants, now());
+    let merged = merge(
+        config.clone(),
+        described.clone(),
+        &grants,
+        Timestamp::MAX,
+        now(),
+    );
     let text = merged.content.docker_config.expose_secret();
     let after = DockerConfig::parse(text.as_bytes()).unwrap();
     let is_granted = |host: &str| hosts.contains(host) && Registry::of_host(host).is_some();
@@ -54,7 +60,7 @@ pub fn check(bytes: &[u8]) {
     assert!(after.hosts().all(|host| existed(host) || is_granted(host)));
     check_annotations(&merged, &after, text);
 
-    let again = merge(after, read(&merged), &grants, now());
+    let again = merge(after, read(&merged), &grants, Timestamp::MAX, now());
     assert_eq!(again.content.docker_config.expose_secret(), text);
     assert_eq!(again.content.annotations, merged.content.annotations);
     assert_eq!(again.refused, merged.refused);

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use tracing::warn;
+
 use crate::cli::{Cluster, Global, Serve};
 use crate::cluster::client::clients;
 use crate::config;
@@ -43,6 +45,9 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         return written.map_err(|error| Failure::Print(error.into()));
     }
     logs::init(global.log_format, global.log_level)?;
+    for doubt in config.doubts() {
+        warn!(%doubt, "a part of the configuration has no effect");
+    }
     // Before any call: the first process of a container ignores a signal that it does not handle.
     let stop = Stop::new()?;
     let pull_secrets = [config.secret.name.clone()];

@@ -59,9 +59,8 @@ pub(super) async fn attend(
                 let message = "a pod has more registries than a pull secret";
                 report(term, PodReport::of(pod, Cause::TooManyRegistries, message)).await;
             }
-            let all = registries.iter().map(|access| &access.registry);
             let target = config.target(pod.namespace());
-            if !term.engine.ledger.read().serves(&target, all, clock::now()) {
+            if !term.engine.pull_secrets.are_fresh(&target, &registries) {
                 return Some(registries);
             }
             diagnose(term, config, pod, &registries).await;

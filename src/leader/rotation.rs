@@ -207,9 +207,9 @@ impl RotationLoop {
             }
             self.writing.insert(secret.target.clone());
             let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
-            let config = config.clone();
+            let (config, since) = (config.clone(), self.since);
             let write = async move {
-                let outcome = writer.rotate(&config, &secret.target, &grants).await;
+                let outcome = writer.rotate(&config, since, &secret.target, &grants).await;
                 EndedWrite {
                     secret,
                     ticket,
@@ -294,28 +294,25 @@ pub(super) fn survey(
     let mut renewals = engine.wants.renewals(config);
     let mut survey = Survey::new(&held, since, now);
     let mut left = Vec::new();
-    engine
-        .ledger
-        .read()
-        .for_each(|secret, namespace, owner, holds| {
-            let target = Target::new(namespace, secret.clone());
-            let entries = holds.filter_map(|(host, lifetime)| match renewals.of(&target, host) {
-                Entry::Renewed(Renewal { key, claim, .. }) => {
-                    let is_wanted = held(&key).is_some() || is_welcome(namespace, &key, claim);
-                    is_wanted.then_some(RenewedEntry {
-                        key,
-                        lifetime,
-                        claim,
-                    })
-                }
-                Entry::Left(key) => {
-                    left.push(key);
-                    None
-                }
-                Entry::Withdrawn | Entry::Lost => None,
-            });
-            survey.visit(&target, owner, entries);
-            left.drain(..).for_each(|key| survey.keep(&key));
+    engine.ledger.read().for_each(|secret, namespace, holds| {
+        let target = Target::new(namespace, secret.clone());
+        let entries = holds.filter_map(|hold| match renewals.of(&target, &hold.host) {
+            Entry::Renewed(Renewal { key, claim, .. }) => {
+                let is_wanted = held(&key).is_some() || is_welcome(namespace, &key, claim);
+                is_wanted.then_some(RenewedEntry {
+                    key,
+                    incumbent: hold.incumbent(),
+                    claim,
+                })
+            }
+            Entry::Left(key) => {
+                left.push(key);
+                None
+            }
+            Entry::Withdrawn | Entry::Lost => None,
         });
+        survey.visit(&target, entries);
+        left.drain(..).for_each(|key| survey.keep(&key));
+    });
     survey.finish()
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Retry;
+use ecr_pull_secrets_core::pull_secret::held::Hold;
 use ecr_pull_secrets_core::pull_secret::withdrawal::WithdrawalTime;
 use ecr_pull_secrets_core::rotation::pauses::TargetPauses;
 use ecr_pull_secrets_core::target::Target;
@@ -98,37 +99,34 @@ impl Withdrawals {
         let config = engine.live.snapshot();
         let (mut found, mut next) = (Vec::new(), None::<Timestamp>);
         let mut renewals = engine.wants.renewals(&config);
-        engine
-            .ledger
-            .read()
-            .for_each(|secret, namespace, _, holds| {
-                let target = Target::new(namespace, secret.clone());
-                let mut hosts = Vec::new();
-                let mut until = None;
-                for (host, lifetime) in holds {
-                    if matches!(renewals.of(&target, host), Entry::Withdrawn) {
-                        hosts.push(host.clone());
-                        until = until
-                            .max(Some(lifetime.expires_at).filter(|_| lifetime.is_usable(now)));
-                    }
+        engine.ledger.read().for_each(|secret, namespace, holds| {
+            let target = Target::new(namespace, secret.clone());
+            let mut hosts = Vec::new();
+            let mut until = None;
+            for Hold { host, lifetime, .. } in holds {
+                if matches!(renewals.of(&target, host), Entry::Withdrawn) {
+                    hosts.push(host.clone());
+                    until =
+                        until.max(Some(lifetime.expires_at).filter(|_| lifetime.is_usable(now)));
                 }
-                let time = if engine.namespaces.asks_removal(namespace) {
-                    WithdrawalTime::Now
-                } else {
-                    WithdrawalTime::AfterExpiry
-                };
-                match until {
-                    _ if hosts.is_empty() => {}
-                    Some(until) if time == WithdrawalTime::AfterExpiry => {
-                        next = Some(next.map_or(until, |next| next.min(until)));
-                    }
-                    Some(_) | None => found.push(Due {
-                        target,
-                        time,
-                        hosts,
-                    }),
+            }
+            let time = if engine.namespaces.asks_removal(namespace) {
+                WithdrawalTime::Now
+            } else {
+                WithdrawalTime::AfterExpiry
+            };
+            match until {
+                _ if hosts.is_empty() => {}
+                Some(until) if time == WithdrawalTime::AfterExpiry => {
+                    next = Some(next.map_or(until, |next| next.min(until)));
                 }
-            });
+                Some(_) | None => found.push(Due {
+                    target,
+                    time,
+                    hosts,
+                }),
+            }
+        });
         self.next = next;
         found
     }

@@ -19,6 +19,7 @@ use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
@@ -93,11 +94,11 @@ impl PullSecrets {
         })
     }
 
-    /// Whether the ledger says that the Secret holds fresh tokens for these registries.
+    /// Whether the ledger says that the Secret holds fresh tokens for these registries, of the
+    /// identities that the rules name.
     pub(crate) fn are_fresh(&self, target: &Target, registries: &[Access]) -> bool {
-        let registries = registries.iter().map(|access| &access.registry);
-        let now = clock::now();
-        self.ledger.read().serves(target, registries, now)
+        let (since, now) = (self.live.snapshot().since, clock::now());
+        self.ledger.read().serves(target, registries, since, now)
     }
 
     /// Makes the Secret hold fresh tokens, or says why it does not yet.
@@ -143,8 +144,8 @@ impl PullSecrets {
         }
     }
 
-    /// Writes tokens that are newer than those in the Secret; a Secret that does not exist any more
-    /// is not re-created. The caller limits how many of these run at a time.
+    /// Writes tokens that are better than those in the Secret, by rules in force since `since`; a Secret
+    /// that does not exist any more is not re-created. The caller limits how many of these run at a time.
     ///
     /// # Errors
     ///
@@ -152,10 +153,11 @@ impl PullSecrets {
     pub(crate) async fn rotate(
         &self,
         config: &InForce,
+        since: Timestamp,
         target: &Target,
         grants: &[Grant],
     ) -> Result<Written, Cause> {
-        self.writer.renew(config, target, grants).await
+        self.writer.renew(config, since, target, grants).await
     }
 
     /// The Secret changed: work that waits for its repair tries again.

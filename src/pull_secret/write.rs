@@ -148,13 +148,13 @@ impl SecretWriter {
         let order = Order {
             target,
             trigger,
-            intent: intent(config, grants, Aim::Serving),
+            intent: intent(config, config.since, grants, Aim::Serving),
         };
         self.rounds(order, start).await
     }
 
-    /// Makes the Secret, if it exists, hold the grants that expire later than its entries. A Secret
-    /// that holds nothing else costs a single call.
+    /// Makes the Secret, if it exists, hold the grants that are better than its entries, by rules in
+    /// force since `since`. A Secret that holds nothing else costs a single call.
     ///
     /// # Errors
     ///
@@ -162,15 +162,17 @@ impl SecretWriter {
     pub async fn renew(
         &self,
         config: &Config,
+        since: Timestamp,
         target: &Target,
         grants: &[Grant],
     ) -> Result<Written, Cause> {
-        let replaceable = self.ledger.read().replaceable(target, grants, clock::now());
+        let now = clock::now();
+        let replaceable = self.ledger.read().replaceable(target, grants, since, now);
         let start = replaceable.map_or(Start::Read, Start::Replaceable);
         let order = Order {
             target,
             trigger: Trigger::rotation,
-            intent: intent(config, grants, Aim::Newest),
+            intent: intent(config, since, grants, Aim::Newest),
         };
         self.rounds(order, start).await
     }
@@ -371,11 +373,12 @@ impl SecretWriter {
     }
 }
 
-fn intent<'a>(config: &Config, grants: &'a [Grant], aim: Aim) -> Intent<'a> {
+fn intent<'a>(config: &Config, since: Timestamp, grants: &'a [Grant], aim: Aim) -> Intent<'a> {
     Intent {
         grants,
         aim,
         adopt: config.secret.adopt,
         patience: config.rotation.max_age,
+        since,
     }
 }

@@ -64,7 +64,7 @@ impl Late {
 
     async fn renew(&self, grants: &[Grant]) -> Result<Written, Cause> {
         self.writer
-            .renew(&self.settings, &self.target, grants)
+            .renew(&self.settings, jiff::Timestamp::MIN, &self.target, grants)
             .await
     }
 }

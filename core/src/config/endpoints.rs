@@ -9,6 +9,7 @@ use crate::aws::variables;
 
 /// AWS endpoints of one region, for example the interface endpoints of a VPC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Endpoints {
     /// URL of the ECR API.

@@ -5,6 +5,7 @@
 //! a rule would turn into a rule that allows everything. A [`Config`] is valid: no other code checks
 //! it again.
 
+mod doubts;
 pub mod duration;
 mod endpoints;
 pub mod provision;
@@ -17,8 +18,10 @@ pub mod selector;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::doubts::Doubt;
 pub use self::endpoints::Endpoints;
 use self::provision::{InvalidProvision, Provision, ProvisionEntry};
 pub use self::repair::Repair;
@@ -36,7 +39,7 @@ const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
 const KIND: &str = "Config";
 
 /// The configuration in force.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The pull Secret.
     pub secret: Secret,
@@ -54,6 +57,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// What the leader does about pods without the reference.
     pub repair: Repair,
+    /// Since when this process has it. Tokens of older rules give way to those of these rules.
+    pub since: Timestamp,
     file: File,
 }
 
@@ -83,9 +88,12 @@ pub enum InvalidConfig {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
+    #[cfg_attr(test, schemars(extend("const" = API_VERSION)))]
     api_version: String,
+    #[cfg_attr(test, schemars(extend("const" = KIND)))]
     kind: String,
     #[serde(default)]
     secret: Secret,
@@ -103,6 +111,23 @@ struct File {
     rotation: Rotation,
     #[serde(default)]
     repair: Repair,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            secret: Secret::default(),
+            scope: Scope::default(),
+            selection: Selection::default(),
+            rules: Rules::default(),
+            provision: Provision::default(),
+            endpoints: BTreeMap::new(),
+            rotation: Rotation::default(),
+            repair: Repair::default(),
+            since: Timestamp::MIN,
+            file: File::default(),
+        }
+    }
 }
 
 impl Default for File {
@@ -147,8 +172,14 @@ impl Config {
             endpoints: file.endpoints.clone(),
             rotation: file.rotation,
             repair: file.repair,
+            since: Timestamp::MIN,
             file,
         })
+    }
+
+    /// What the file says in vain.
+    pub fn doubts(&self) -> Vec<Doubt> {
+        doubts::of(&self.file.rules, &self.file.provision)
     }
 
     /// Whether the configuration names a region, so that no pod author needs to choose it: in a rule,
@@ -163,6 +194,13 @@ impl Config {
     #[must_use]
     pub fn installed_in(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.scope.own_namespace);
+        self
+    }
+
+    /// The configuration, in force since then.
+    #[must_use]
+    pub fn in_force_since(mut self, since: Timestamp) -> Self {
+        self.since = since;
         self
     }
 

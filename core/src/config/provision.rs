@@ -12,10 +12,12 @@ use crate::rules::{Glob, any};
 
 /// One entry of the file. A namespace gets the registries of every entry that matches it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProvisionEntry {
     /// Patterns of namespaces; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub namespaces: Vec<Glob>,
     /// The labels of the namespaces; empty: any.
     #[serde(default, deserialize_with = "selector::read")]

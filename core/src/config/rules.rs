@@ -10,16 +10,20 @@ use crate::rules::{Glob, RuleScope, Rules, Verdict};
 
 /// One rule of the file: the registries and namespaces that it is about, and its action.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// AWS accounts: 12 digits, or a pattern; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub accounts: Vec<Glob>,
     /// Patterns of AWS regions; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub regions: Vec<Glob>,
     /// Patterns of namespaces; empty: all.
     #[serde(default, deserialize_with = "globs")]
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub namespaces: Vec<Glob>,
     /// The action "use the ambient identity".
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,8 +36,20 @@ pub struct Rule {
     pub deny: Option<Empty>,
 }
 
+impl Rule {
+    /// What the rule is about.
+    pub(super) fn scope(&self) -> RuleScope {
+        RuleScope {
+            accounts: self.accounts.clone(),
+            regions: self.regions.clone(),
+            namespaces: self.namespaces.clone(),
+        }
+    }
+}
+
 /// `{}`: an action without parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
@@ -105,12 +121,7 @@ pub(super) fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Gl
 pub fn check(rules: &[Rule]) -> Result<Rules, InvalidRule> {
     let checked = rules.iter().enumerate().map(|(index, rule)| {
         check_scope(index, rule)?;
-        let scope = RuleScope {
-            accounts: rule.accounts.clone(),
-            regions: rule.regions.clone(),
-            namespaces: rule.namespaces.clone(),
-        };
-        Ok((scope, verdict(index, rule)?))
+        Ok((rule.scope(), verdict(index, rule)?))
     });
     checked.collect::<Result<_, _>>().map(Rules::new)
 }

@@ -7,10 +7,15 @@ use crate::names::is_dns_label;
 
 /// The namespaces in which no pod gets the reference and no pod keeps a Secret fresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Scope {
     /// Names, not patterns: the chart renders them into the webhook's `namespaceSelector`.
     #[serde(deserialize_with = "names")]
+    #[cfg_attr(
+        test,
+        schemars(inner(regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")))
+    )]
     pub excluded_namespaces: Vec<String>,
     /// Our own namespace; empty until [`super::Config::installed_in`] says it.
     #[serde(skip)]

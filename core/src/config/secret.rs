@@ -13,10 +13,18 @@ const NEVER: &str = "never";
 
 /// The pull Secret: its name in every namespace, its adoption and its clean-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secret {
     /// A DNS subdomain of at most 253 characters.
     #[serde(deserialize_with = "name")]
+    #[cfg_attr(
+        test,
+        schemars(
+            length(max = 253),
+            regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
+    )]
     pub name: String,
     /// Which foreign Secrets of that name are adopted.
     pub adopt: Adopt,
@@ -25,6 +33,7 @@ pub struct Secret {
         deserialize_with = "cleanup_after",
         serialize_with = "write_cleanup_after"
     )]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub cleanup_after: Option<Duration>,
 }
 
@@ -40,6 +49,7 @@ impl Default for Secret {
 
 /// Which foreign Secrets of type dockerconfigjson with the pull Secret's name are adopted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Adopt {
     /// None.

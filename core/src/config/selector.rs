@@ -13,6 +13,7 @@ use crate::names::{is_label_key, is_label_value};
 
 /// Requirements on labels, which must all hold; without any, it matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelSelector {
     /// Labels with their values.
@@ -33,6 +34,7 @@ pub struct LabelSelector {
 
 /// A requirement on one label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
     /// The key of the label.
@@ -46,6 +48,7 @@ pub struct Requirement {
 
 /// How a label is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Operator {
     /// The label has one of the values.
     In,

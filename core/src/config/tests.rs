@@ -1,6 +1,7 @@
 //! The file as a whole: its defaults, its fields, and no other field.
 
 mod printed;
+mod schema;
 mod values;
 
 use std::time::Duration;

@@ -11,8 +11,7 @@ use jiff::Timestamp;
 
 use super::content::Grant;
 use super::held::{HeldSecret, Hold, Row, SecretChange, SecretReading};
-use crate::identity::IdentityMark;
-use crate::image::Registry;
+use crate::identity::Access;
 use crate::target::Target;
 use crate::token::lifetime::Lifetime;
 use crate::version::ObjectVersion;
@@ -54,18 +53,20 @@ impl Book {
         self.edition
     }
 
-    /// Whether the Secret serves a pod with images from these registries.
-    pub fn serves<'a>(
+    /// Whether the Secret serves a pod with images from these registries, each with the identity that
+    /// the rules name since `since`.
+    pub fn serves(
         &self,
         target: &Target,
-        registries: impl IntoIterator<Item = &'a Registry>,
+        registries: &[Access],
+        since: Timestamp,
         now: Timestamp,
     ) -> bool {
-        let Some(held) = self.held(target) else {
-            return false;
-        };
-        let mut registries = registries.into_iter();
-        registries.all(|registry| held.serves(registry.host(), now))
+        let held = self.held(target);
+        held.is_some_and(|held| {
+            let mut registries = registries.iter();
+            registries.all(|access| held.serves(access, since, now))
+        })
     }
 
     /// Whether the Secret exists, as far as is known.
@@ -88,7 +89,7 @@ impl Book {
         let renewable = self.all_held().filter(|(.., held)| held.is_renewable());
         for (secret, namespace, held) in renewable {
             let target = Target::new(namespace, secret.clone());
-            for Hold { host, lifetime } in &held.entries {
+            for Hold { host, lifetime, .. } in &held.entries {
                 let is_earlier = earliest.is_none_or(|earliest| lifetime.expires_at < earliest);
                 if is_earlier && counts(&target, host) {
                     earliest = Some(lifetime.expires_at);
@@ -103,21 +104,14 @@ impl Book {
         self.all_held().filter(|(.., held)| !held.is_ours()).count()
     }
 
-    /// Visits every Secret of ours: its name, its namespace, the identity of its tokens where it is
-    /// one for all, and the lifetime of each host's token. Where the content of another field
-    /// manager is tolerated, the lifetime is that of our token that was not written.
+    /// Visits every Secret of ours: its name, its namespace, and what is known of each host's token.
+    /// Where the content of another field manager is tolerated, that is our token that was not written.
     pub fn for_each(
         &self,
-        mut visit: impl FnMut(
-            &Arc<str>,
-            &str,
-            Option<IdentityMark>,
-            &mut dyn Iterator<Item = (&Arc<str>, Lifetime)>,
-        ),
+        mut visit: impl FnMut(&Arc<str>, &str, &mut dyn Iterator<Item = &Hold>),
     ) {
         for (secret, namespace, held) in self.all_held().filter(|(.., held)| held.is_ours()) {
-            let mut holds = held.holds().map(|hold| (&hold.host, hold.lifetime));
-            visit(secret, namespace, held.owner, &mut holds);
+            visit(secret, namespace, &mut held.holds());
         }
     }
 
@@ -134,9 +128,10 @@ impl Book {
         &self,
         target: &Target,
         grants: &[Grant],
+        since: Timestamp,
         now: Timestamp,
     ) -> Option<ObjectVersion> {
-        self.held(target)?.replaceable(grants, now)
+        self.held(target)?.replaceable(grants, since, now)
     }
 
     /// Whether content of another field manager was tolerated for long enough at this version.
@@ -193,6 +188,7 @@ impl Book {
         let new = grants.iter().map(|grant| Hold {
             host: self.hosts.intern(grant.registry.host()),
             lifetime: Lifetime::from(&grant.token),
+            identity: grant.mark(),
         });
         let new = new.collect();
         held.tolerate(self.held(target), new, until);

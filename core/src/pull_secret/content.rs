@@ -1,11 +1,10 @@
 //! The content of a pull Secret: tokens for registries, merged so that no entry gets lost or older.
 //!
-//! The rule is *keep last good, per registry*: only a token that expires later replaces an entry, and
-//! an entry without a new token stays. So no writer leaves a Secret worse than before: not two
+//! The rule is *keep last good, per registry*: only a better token replaces an entry
+//! ([`super::incumbent`]), and an entry without a new token stays. So no writer leaves a Secret worse than before: not two
 //! replicas that add two registries, not a rotation that could not mint one region, not a replica
 //! that was suspended for an hour and writes late.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,7 +13,9 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
 use super::docker_config::DockerConfig;
+use super::incumbent::Incumbent;
 use super::{MAX_REGISTRIES, annotation};
+use crate::identity::IdentityMark;
 use crate::image::Registry;
 use crate::token::Token;
 use crate::token::lifetime::Lifetime;
@@ -25,19 +26,6 @@ pub const FORMAT: &str = "1";
 /// annotations of an object may have 256 KiB.
 const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 
-impl Lifetime {
-    /// Whether a token replaces one with this lifetime: the later expiry wins, unless it is
-    /// implausible. The time of minting plays no part: for a replica whose clock is slow, every new
-    /// token comes from the future.
-    pub fn yields_to(self, token: &Token, now: Timestamp) -> bool {
-        match self.expires_at.cmp(&token.expires_at) {
-            Ordering::Less => true,
-            Ordering::Equal => false,
-            Ordering::Greater => !self.is_plausible(now),
-        }
-    }
-}
-
 /// The description of one entry in the annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedEntry {
@@ -45,6 +33,16 @@ pub struct DescribedEntry {
     pub lifetime: Lifetime,
     /// Identity that minted the token: [`crate::identity::Identity`] as text.
     pub identity: Arc<str>,
+}
+
+impl DescribedEntry {
+    /// Its token.
+    pub fn incumbent(&self) -> Incumbent {
+        Incumbent {
+            lifetime: self.lifetime,
+            identity: IdentityMark::of(&self.identity),
+        }
+    }
 }
 
 /// Whether the annotations say that the Secret holds the entries that they describe and nothing
@@ -148,6 +146,13 @@ pub struct Grant {
     pub token: Token,
 }
 
+impl Grant {
+    /// The mark of its identity.
+    pub fn mark(&self) -> IdentityMark {
+        IdentityMark::of(&self.identity)
+    }
+}
+
 /// What goes into the Secret.
 #[derive(Debug)]
 pub struct Content {
@@ -169,12 +174,14 @@ pub struct Merged {
 }
 
 /// Merges grants into the content of a Secret; `described` is what its annotations describe, or
-/// nothing where another field manager wrote the content since. An annotation with an expiry more
+/// nothing where another field manager wrote the content since. The rules that gave the grants are in
+/// force since `since`: see [`Incumbent`]. An annotation with an expiry more
 /// than a day from `now` keeps no grant out: a wrong clock must not pin an old token forever.
 pub fn merge(
     mut config: DockerConfig,
     mut described: Described,
     grants: &[Grant],
+    since: Timestamp,
     now: Timestamp,
 ) -> Merged {
     // An entry that is gone from the config, or does not look like ECR's, has no lifetime.
@@ -187,12 +194,12 @@ pub fn merge(
         .map(str::to_owned)
         .collect();
     let mut refused = Vec::new();
-    for Grant {
-        registry,
-        identity,
-        token,
-    } in grants
-    {
+    for grant in grants {
+        let Grant {
+            registry,
+            identity,
+            token,
+        } = grant;
         let host = registry.host();
         if !held.contains(host) && held.len() >= MAX_REGISTRIES {
             let Some(expired) = expired(&described, grants, now) else {
@@ -203,11 +210,11 @@ pub fn merge(
             held.remove(&expired);
             described.0.remove(&expired);
         }
-        let lifetime = Lifetime::from(token);
         let stays = |entry: &DescribedEntry| {
             // The later writer wins where two tokens expire together.
-            entry.lifetime.expires_at != lifetime.expires_at
-                && !entry.lifetime.yields_to(token, now)
+            !entry
+                .incumbent()
+                .gives_way_to(grant.mark(), token, since, now)
         };
         if described.0.get(host).is_some_and(stays) {
             continue;
@@ -217,7 +224,7 @@ pub fn merge(
         described.0.insert(
             host.to_owned(),
             DescribedEntry {
-                lifetime,
+                lifetime: Lifetime::from(token),
                 identity: identity.clone(),
             },
         );

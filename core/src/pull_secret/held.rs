@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::content::{Described, Grant, is_exclusive};
+use super::incumbent::Incumbent;
 use super::{DATA_KEY, MANAGED_BY, MAX_REGISTRIES, OWNER, annotation};
-use crate::identity::IdentityMark;
+use crate::identity::{Access, IdentityMark};
 use crate::image::Registry;
 use crate::token::lifetime::Lifetime;
 use crate::version::ObjectVersion;
@@ -89,13 +90,15 @@ pub enum SecretChange {
     Deleted,
 }
 
-/// A host, and the lifetime of its token.
+/// A host, and what is known of its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// Host of the registry, shared by all Secrets that name it.
     pub host: Arc<str>,
     /// Lifetime of the token that the Secret holds for the host.
     pub lifetime: Lifetime,
+    /// Identity that minted it.
+    pub identity: IdentityMark,
 }
 
 /// What is known about one Secret.
@@ -135,8 +138,6 @@ pub(super) struct HeldSecret {
     /// It is intact, its annotations are ours, and it holds `entries` and nothing else; `entries`
     /// is not empty.
     exclusive: bool,
-    /// The identity of all tokens, where it is the same for all.
-    pub(super) owner: Option<IdentityMark>,
     pub(super) entries: Box<[Hold]>,
     tolerated: Option<Box<Tolerated>>,
 }
@@ -167,7 +168,7 @@ struct Tolerated {
 pub struct SecretReading {
     /// Without entries.
     held: HeldSecret,
-    entries: Vec<(String, Lifetime)>,
+    entries: Vec<(String, Lifetime, IdentityMark)>,
 }
 
 impl SecretReading {
@@ -176,11 +177,6 @@ impl SecretReading {
         let annotation = |name: &str| metadata.annotation(name);
         let described = Described::read(annotation);
         let described_hosts = described.0.len();
-        let mut identities = described.0.values().map(|entry| &entry.identity);
-        let owner = identities
-            .next()
-            .filter(|first| identities.all(|other| other == *first))
-            .map(|identity| IdentityMark::of(identity));
         // A tenant with the right to write Secrets can write annotations of any length.
         let entries = described
             .0
@@ -188,7 +184,7 @@ impl SecretReading {
             .filter(|(host, _)| Registry::of_host(host).is_some())
             .take(MAX_REGISTRIES);
         let entries: Vec<_> = entries
-            .map(|(host, entry)| (host, entry.lifetime))
+            .map(|(host, entry)| (host, entry.lifetime, IdentityMark::of(&entry.identity)))
             .collect();
         let possession = match (metadata.is_ours(), metadata.is_edited()) {
             (false, _) => Possession::Others,
@@ -207,7 +203,6 @@ impl SecretReading {
                 && is_exclusive(annotation)
                 && !entries.is_empty()
                 && entries.len() == described_hosts,
-            owner,
             entries: Box::default(),
             tolerated: None,
         };
@@ -215,13 +210,24 @@ impl SecretReading {
     }
 }
 
+impl Hold {
+    /// Its token.
+    pub fn incumbent(&self) -> Incumbent {
+        Incumbent {
+            lifetime: self.lifetime,
+            identity: self.identity,
+        }
+    }
+}
+
 impl HeldSecret {
     /// Takes a reading into the book. `intern` returns the shared copy of a host.
     pub(super) fn of(reading: SecretReading, mut intern: impl FnMut(&str) -> Arc<str>) -> Self {
         let SecretReading { held, entries } = reading;
-        let entries = entries.into_iter().map(|(host, lifetime)| Hold {
+        let entries = entries.into_iter().map(|(host, lifetime, identity)| Hold {
             host: intern(&host),
             lifetime,
+            identity,
         });
         Self {
             entries: entries.collect(),
@@ -254,11 +260,17 @@ impl HeldSecret {
         self.is_intact() && !self.redescribed && !self.is_unwritable
     }
 
-    /// Whether it serves a pod with images from this host.
-    pub(super) fn serves(&self, host: &str, now: Timestamp) -> bool {
+    /// Whether it serves a pod with images from this registry, for a configuration that was loaded at
+    /// `since`.
+    pub(super) fn serves(&self, access: &Access, since: Timestamp, now: Timestamp) -> bool {
+        let host = access.registry.host();
         let has_fresh_entry = || {
             let mut entries = self.entries.iter();
-            entries.any(|hold| &*hold.host == host && hold.lifetime.serves(now))
+            entries.any(|hold| {
+                &*hold.host == host
+                    && hold.lifetime.serves(now)
+                    && !hold.incumbent().is_outdated(access.identity.mark(), since)
+            })
         };
         let is_tolerated = || {
             self.tolerated.as_ref().is_some_and(|tolerated| {
@@ -279,11 +291,17 @@ impl HeldSecret {
 
     /// The version that these grants can replace unread: they replace all of it, and make no entry
     /// older.
-    pub(super) fn replaceable(&self, grants: &[Grant], now: Timestamp) -> Option<ObjectVersion> {
+    pub(super) fn replaceable(
+        &self,
+        grants: &[Grant],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<ObjectVersion> {
         let replaces = |grant: &Grant, hold: &Hold| {
-            let (token, lifetime) = (&grant.token, hold.lifetime);
             grant.registry.host() == &*hold.host
-                && (lifetime.expires_at == token.expires_at || lifetime.yields_to(token, now))
+                && hold
+                    .incumbent()
+                    .gives_way_to(grant.mark(), &grant.token, since, now)
         };
         let is_covered = |hold: &Hold| grants.iter().any(|grant| replaces(grant, hold));
         let is_replaceable =
@@ -303,15 +321,11 @@ impl HeldSecret {
         let before = known
             .into_iter()
             .flat_map(|known| known.hosts.iter().cloned());
-        let by_host: BTreeMap<Arc<str>, Lifetime> = before
+        let by_host: BTreeMap<Arc<str>, Hold> = before
             .chain(new)
-            .map(|hold| (hold.host, hold.lifetime))
+            .map(|hold| (hold.host.clone(), hold))
             .collect();
-        let hosts = by_host
-            .into_iter()
-            .take(MAX_REGISTRIES)
-            .map(|(host, lifetime)| Hold { host, lifetime })
-            .collect();
+        let hosts = by_host.into_values().take(MAX_REGISTRIES).collect();
         self.tolerated = Some(Box::new(Tolerated { hosts, until }));
     }
 
@@ -389,6 +403,6 @@ mod tests {
     #[test]
     fn row_stays_small() {
         assert!(size_of::<Row>() <= 64, "{}", size_of::<Row>());
-        assert!(size_of::<Hold>() <= 48, "{}", size_of::<Hold>());
+        assert!(size_of::<Hold>() <= 56, "{}", size_of::<Hold>());
     }
 }

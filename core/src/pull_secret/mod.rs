@@ -6,6 +6,7 @@ pub mod docker_config;
 pub mod expiry;
 pub mod flight;
 pub mod held;
+pub mod incumbent;
 pub mod ownership;
 pub mod repair_schedule;
 pub mod revision;

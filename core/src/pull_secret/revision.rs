@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::content::{Described, Grant, Merged, merge};
+use super::content::{Described, DescribedEntry, Grant, Merged, merge};
 use super::docker_config::DockerConfig;
 use super::ownership::{Existing, Ownership, ownership};
 use super::tolerance::tolerated_until;
@@ -43,6 +43,8 @@ pub struct Intent<'a> {
     pub adopt: Adopt,
     /// How long content of another field manager is tolerated.
     pub patience: Duration,
+    /// Since when the rules that gave the grants are in force.
+    pub since: Timestamp,
 }
 
 /// Why a Secret is written.
@@ -75,7 +77,7 @@ impl Intent<'_> {
     /// Content for a Secret that does not exist, or whose content the grants replace.
     pub fn whole(&self, now: Timestamp) -> Merged {
         let (config, described) = <(DockerConfig, Described)>::default();
-        merge(config, described, self.grants, now)
+        merge(config, described, self.grants, self.since, now)
     }
 
     /// Decides about a Secret that was read.
@@ -85,6 +87,7 @@ impl Intent<'_> {
             aim,
             adopt,
             patience,
+            since,
         } = *self;
         let described = Described::read(|name| secret.annotation(name));
         let (config, described, reason) = match ownership(secret, adopt) {
@@ -107,7 +110,7 @@ impl Intent<'_> {
         if grants.is_empty() {
             return Revision::Unneeded;
         }
-        let merged = merge(config, described.clone(), &grants, now);
+        let merged = merge(config, described.clone(), &grants, since, now);
         if merged.refused.len() == grants.len() || merged.content.described == described {
             return Revision::Futile(merged.refused);
         }
@@ -118,11 +121,14 @@ impl Intent<'_> {
     fn lacking(&self, config: &DockerConfig, described: &Described, now: Timestamp) -> Vec<Grant> {
         let is_enough = |grant: &&Grant| {
             let host = grant.registry.host();
-            let entry = described.0.get(host).map(|entry| entry.lifetime);
+            let entry = described.0.get(host).map(DescribedEntry::incumbent);
+            let (identity, since) = (grant.mark(), self.since);
             config.has_ecr_credentials(host)
-                && entry.is_some_and(|lifetime| match self.aim {
-                    Aim::Serving => lifetime.serves(now),
-                    Aim::Newest => !lifetime.yields_to(&grant.token, now),
+                && entry.is_some_and(|entry| match self.aim {
+                    Aim::Serving => {
+                        entry.lifetime.serves(now) && !entry.is_outdated(identity, since)
+                    }
+                    Aim::Newest => !entry.is_below(identity, &grant.token, since, now),
                 })
         };
         let lacking = self.grants.iter().filter(|grant| !is_enough(grant));

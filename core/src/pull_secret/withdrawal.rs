@@ -121,7 +121,13 @@ mod tests {
                 })
                 .collect();
             let config = DockerConfig::parse(json!({ "auths": others }).to_string().as_bytes());
-            let merged = merge(config.unwrap(), Described::default(), &grants, at(1));
+            let merged = merge(
+                config.unwrap(),
+                Described::default(),
+                &grants,
+                Timestamp::MIN,
+                at(1),
+            );
             let annotations = merged.content.annotations.into_iter();
             Self {
                 labels: BTreeMap::from([(MANAGED_BY.to_owned(), OWNER.to_owned())]),
@@ -260,7 +266,7 @@ mod tests {
             identity: "ambient".into(),
             token: Token::new(BASE64_STANDARD.encode("AWS:x"), at(0), Some(at(900))).unwrap(),
         };
-        let merged = merge(config, described, &[grant], at(100));
+        let merged = merge(config, described, &[grant], Timestamp::MIN, at(100));
         assert!(merged.content.described.serves(WEST, at(100)));
         let text = merged.content.docker_config.expose_secret();
         assert!(text.contains(ELSEWHERE) && text.contains(WEST), "{text}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::identity::{IdentityMark, TokenKey};
+use crate::pull_secret::incumbent::Incumbent;
 use crate::target::Target;
 use crate::token::Token;
 use crate::token::lifetime::Lifetime;
@@ -36,8 +37,8 @@ pub struct KeyUse {
 pub struct RenewedEntry {
     /// The key of its next token.
     pub key: Arc<TokenKey>,
-    /// The lifetime of its token, as the Secret states it.
-    pub lifetime: Lifetime,
+    /// Its token.
+    pub incumbent: Incumbent,
     /// What wants it.
     pub claim: SecretClaim,
 }
@@ -109,22 +110,17 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
         }
     }
 
-    /// Takes in one Secret of ours. `owner` is the identity of its tokens, where all share one;
-    /// `entries` are those that are to be renewed.
-    pub fn visit(
-        &mut self,
-        target: &Target,
-        owner: Option<IdentityMark>,
-        entries: impl Iterator<Item = RenewedEntry>,
-    ) {
+    /// Takes in one Secret of ours: those of its entries that are to be renewed.
+    pub fn visit(&mut self, target: &Target, entries: impl Iterator<Item = RenewedEntry>) {
         let now = self.now;
         let mut expires_at = Timestamp::MAX;
         for RenewedEntry {
             key,
-            lifetime,
+            incumbent,
             claim,
         } in entries
         {
+            let lifetime = incumbent.lifetime;
             let held = &self.held;
             let tokens = self
                 .found
@@ -134,13 +130,16 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                     oldest: LATEST,
                     held: held(&key),
                     meanwhile: None,
-                    identity: IdentityMark::of(&key.identity.to_string()),
+                    identity: key.identity.mark(),
                     is_configured: false,
                 });
             tokens.is_configured |= claim == SecretClaim::Configuration;
             let next = match &tokens.held {
-                Some(token) if token.expires_at > now && lifetime.yields_to(token, now) => {
-                    if owner != Some(tokens.identity) || !is_as_good(lifetime, token, now) {
+                Some(token)
+                    if token.expires_at > now
+                        && incumbent.is_below(tokens.identity, token, self.since, now) =>
+                {
+                    if incumbent.identity != tokens.identity || !is_as_good(lifetime, token, now) {
                         expires_at = expires_at.min(lifetime.expires_at);
                         self.newer.push(key);
                     }
@@ -151,9 +150,7 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                 Some(token) if lifetime.expires_at == token.expires_at => Lifetime::from(token),
                 None if !lifetime.is_plausible(now) => UNKNOWN,
                 // The rules have changed, and the new identity has no token yet.
-                None if lifetime.minted_at < self.since
-                    && owner.is_some_and(|owner| owner != tokens.identity) =>
-                {
+                None if incumbent.is_outdated(tokens.identity, self.since) => {
                     let earliest = tokens.meanwhile.unwrap_or(lifetime.expires_at);
                     tokens.meanwhile = Some(earliest.min(lifetime.expires_at));
                     UNKNOWN
@@ -195,7 +192,7 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
                 oldest: lifetime,
                 held: Some(token),
                 meanwhile: None,
-                identity: IdentityMark::of(&key.identity.to_string()),
+                identity: key.identity.mark(),
                 is_configured: false,
             });
         tokens.take_in(lifetime);

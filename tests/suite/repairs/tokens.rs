@@ -14,17 +14,18 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::site::{Site, logged, refused, set_status};
 use crate::frame::trials;
 use crate::harness::launch::free_address;
-use crate::harness::namespace::{Namespace, SECRET, pod};
+use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod};
 use crate::harness::world::{CONFIG, OURS};
 use crate::harness::{LIMIT, Outcome, docker, eventually, review};
 
 trials!(
     changed_identity_changes_tokens_at_once,
+    changed_rule_changes_two_identities_at_once,
     token_that_ecr_rejects_is_replaced,
     follower_renews_what_the_leader_cannot,
 );
@@ -49,14 +50,7 @@ async fn changed_identity_changes_tokens_at_once(site: Arc<Site>) -> Outcome {
         assert_eq!(docker::annotation(&secret, "identity"), "ambient");
     }
     site.close().await;
-    let role = Role {
-        arn: "arn:aws:iam::210987654321:role/changed".to_owned(),
-        external_id: None,
-        trusts: vec![aws_stand_in::DEFAULT_ARN.to_owned()],
-        web_identities: Vec::new(),
-        max_session_seconds: 3600,
-    };
-    site.aws.role(&role).await?;
+    let role = role(&site, "changed").await;
     let [changed, same] = &namespaces;
     let rules = json!([
         { "namespaces": [&changed.name], "assumeRole": { "roleArn": role.arn } },
@@ -77,6 +71,60 @@ async fn changed_identity_changes_tokens_at_once(site: Arc<Site>) -> Outcome {
     let after = same.secret_comes().await;
     docker::assert_unwritten(&before, &after);
     assert_eq!(calls(same).await, 1);
+    Ok(())
+}
+
+/// A role that the replicas may assume.
+async fn role(site: &Site, name: &str) -> Role {
+    let role = Role {
+        arn: format!("arn:aws:iam::210987654321:role/{name}"),
+        external_id: None,
+        trusts: vec![aws_stand_in::DEFAULT_ARN.to_owned()],
+        web_identities: Vec::new(),
+        max_session_seconds: 3600,
+    };
+    site.aws.role(&role).await.expect("the stand-in listens");
+    role
+}
+
+async fn changed_rule_changes_two_identities_at_once(site: Arc<Site>) -> Outcome {
+    let changed = site.namespace(json!({})).await;
+    let second = site.aws.region(&format!("{}1", changed.region.name()));
+    let user = Namespace::in_region(&site, changed.region.clone(), json!({})).await;
+    let (old, new) = (role(&site, "two-old").await, role(&site, "two-new").await);
+    let config = |of_changed: Value| {
+        let mut rules = of_changed.as_array().expect("rules").clone();
+        // The new role has a token already when the rules change.
+        rules.push(json!({ "namespaces": [&user.name], "assumeRole": { "roleArn": new.arn } }));
+        let rules = json!(rules);
+        json!({ "apiVersion": "ecr-pull-secrets.dev/v1", "kind": "Config", "rules": rules })
+            .to_string()
+    };
+    let of_changed = |role: &Role| json!({ "namespaces": [&changed.name], "assumeRole": { "roleArn": role.arn } });
+    let by_old = json!({ "regions": [second.name()], "namespaces": [&changed.name], "assumeRole": { "roleArn": old.arn } });
+    let ambient = json!({ "namespaces": [&changed.name], "ambient": {} });
+    site.open(1, &config(json!([by_old, ambient]))).await;
+    let mut two = pod("pod", &changed.image("app"));
+    let image = format!("{}/app:v1", second.host(ACCOUNT));
+    two["spec"]["initContainers"] = json!([{ "name": "second", "image": image }]);
+    let _: Pod = changed.create(two).await?;
+    let identities = async |wanted: &[&str]| {
+        eventually("the identities of both tokens", LIMIT, || async {
+            let secret = changed.secret().await?;
+            (docker::annotation(&secret, "identity") == wanted.join(" ")).then_some(())
+        })
+        .await;
+    };
+    identities(&["ambient", &old.arn]).await;
+    // Its token expires before those that it replaces.
+    let fault = Fault::Lifetime { seconds: 3600 };
+    changed.region.fault(fault).await?;
+    user.pod("pod", &user.image("app")).await;
+    user.assert_opens().await;
+    site.close().await;
+    site.open(1, &config(json!([of_changed(&new)]))).await;
+    identities(&[&new.arn]).await;
+    changed.region.clear_faults().await?;
     Ok(())
 }
 

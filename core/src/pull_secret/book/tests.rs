@@ -6,6 +6,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::identity::Identity;
+use crate::image::Registry;
 use crate::pull_secret::held::SecretMetadata;
 use crate::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, annotation};
 use crate::token::Token;
@@ -83,15 +85,16 @@ impl Scene {
     }
 
     fn serves(&self, host: &str, now: i64) -> bool {
-        self.0.serves(&team(), &[registry(host)], at(now))
+        let access = access(host, Identity::Ambient);
+        self.0.serves(&team(), &[access], Timestamp::MIN, at(now))
     }
 
     /// What [`Book::for_each`] visits: namespaces, hosts and expiries.
     fn visited(&self) -> Vec<(String, Vec<(String, Timestamp)>)> {
         let mut visited = Vec::new();
-        self.0.for_each(|secret, namespace, _, holds| {
+        self.0.for_each(|secret, namespace, holds| {
             assert_eq!(&**secret, "pull");
-            let holds = holds.map(|(host, life)| (host.to_string(), life.expires_at));
+            let holds = holds.map(|hold| (hold.host.to_string(), hold.lifetime.expires_at));
             visited.push((namespace.to_owned(), holds.collect()));
         });
         visited
@@ -105,6 +108,13 @@ fn grant(host: &str, expires_at: i64) -> Grant {
         registry: registry(host),
         identity: "ambient".into(),
         token: Token::new(text, at(0), Some(at(expires_at))).unwrap(),
+    }
+}
+
+fn access(host: &str, identity: Identity) -> Access {
+    Access {
+        registry: registry(host),
+        identity,
     }
 }
 
@@ -161,9 +171,16 @@ fn entry_serves_until_a_tenth_remains() {
     assert!(scene.serves(HOST, 899));
     assert!(!scene.serves(HOST, 900));
     let Scene(book) = scene;
-    assert!(!book.serves(&target("other"), &[registry(HOST)], at(500)));
-    let other = registry("123456789012.dkr.ecr.us-west-2.amazonaws.com");
-    assert!(!book.serves(&team(), &[registry(HOST), other], at(500)));
+    let one = access(HOST, Identity::Ambient);
+    assert!(!book.serves(
+        &target("other"),
+        std::slice::from_ref(&one),
+        Timestamp::MIN,
+        at(500)
+    ));
+    let host = "123456789012.dkr.ecr.us-west-2.amazonaws.com";
+    let other = access(host, Identity::Ambient);
+    assert!(!book.serves(&team(), &[one, other], Timestamp::MIN, at(500)));
     assert_eq!(book.earliest_expiry(|_, _| true), Some(at(1000)));
     let counts = |target: &Target, host: &Arc<str>| &*target.namespace != "team" || &**host != HOST;
     assert_eq!(book.earliest_expiry(counts), None);

@@ -52,11 +52,17 @@ fn read(merged: &Merged) -> Described {
 
 /// Merges into what a merge left behind, as the next writer does.
 fn merge_again(merged: &Merged, grants: &[Grant]) -> Merged {
-    merge(config(merged), read(merged), grants, NOW)
+    merge(config(merged), read(merged), grants, Timestamp::MIN, NOW)
 }
 
 fn first(grants: &[Grant]) -> Merged {
-    merge(DockerConfig::default(), Described::default(), grants, NOW)
+    merge(
+        DockerConfig::default(),
+        Described::default(),
+        grants,
+        Timestamp::MIN,
+        NOW,
+    )
 }
 
 fn described(annotations: &[(&str, &str)]) -> Described {
@@ -126,7 +132,13 @@ fn implausible_expiry_pins_no_token() {
     assert_eq!(repaired.content.described.expires_at(), Some(at(13 * HOUR)));
     // One second later it is plausible.
     let grants = [grant(1, "new", HOUR, 13 * HOUR)];
-    let later = merge(config(&claimed), read(&claimed), &grants, at(1));
+    let later = merge(
+        config(&claimed),
+        read(&claimed),
+        &grants,
+        Timestamp::MIN,
+        at(1),
+    );
     assert_eq!(config(&later).auth(&host(1)), Some(auth("pinned").as_str()));
 }
 
@@ -157,7 +169,7 @@ fn secret_with_only_described_entries_is_exclusive() {
     let grants = [grant(1, "x", 0, 12 * HOUR)];
     let exclusive = |config: Value, described: Described, grants: &[Grant]| {
         let config = DockerConfig::parse(config.to_string().as_bytes()).unwrap();
-        let merged = merge(config, described, grants, NOW);
+        let merged = merge(config, described, grants, Timestamp::MIN, NOW);
         let annotations = merged.content.annotations;
         let marked = annotations.contains_key(annotation::EXCLUSIVE);
         assert_eq!(
@@ -213,7 +225,13 @@ fn broken_or_removed_entry_takes_any_token() {
         json!({"auths": {host(1): {"auth": BASE64_STANDARD.encode("joe:password")}}}),
     ] {
         let edited = DockerConfig::parse(edited.to_string().as_bytes()).unwrap();
-        let repaired = merge(edited, read(&good), &[grant(1, "older", 0, 12 * HOUR)], NOW);
+        let repaired = merge(
+            edited,
+            read(&good),
+            &[grant(1, "older", 0, 12 * HOUR)],
+            Timestamp::MIN,
+            NOW,
+        );
         assert_eq!(
             config(&repaired).auth(&host(1)),
             Some(auth("older").as_str())
@@ -237,6 +255,7 @@ fn undescribed_entry_is_kept_undescribed() {
         theirs,
         Described::default(),
         &[grant(2, "ours", 0, 12 * HOUR)],
+        Timestamp::MIN,
         NOW,
     );
     let content: Value =

@@ -64,6 +64,7 @@ fn intent(grants: &[Grant], aim: Aim) -> Intent<'_> {
         aim,
         adopt: Adopt::EcrOnly,
         patience: PATIENCE,
+        since: Timestamp::MIN,
     }
 }
 

@@ -47,9 +47,10 @@ fn secret(namespace: &str, entries: &[(&str, i64)]) -> Secret {
 }
 
 fn entry(key: Arc<TokenKey>, lifetime: Lifetime) -> RenewedEntry {
+    let identity = IdentityMark::of("ambient");
     RenewedEntry {
         key,
-        lifetime,
+        incumbent: Incumbent { lifetime, identity },
         claim: SecretClaim::Pods(Wish::None),
     }
 }
@@ -67,7 +68,7 @@ fn look(secrets: &[Secret], rules: &Rules, held: &[(&str, Token)]) -> SurveyFind
             let (_, key) = keys.of(rules, host, subject)?;
             Some(entry(key, *lifetime))
         });
-        survey.visit(target, Some(IdentityMark::of("ambient")), entries);
+        survey.visit(target, entries);
     }
     let mut found = survey.finish();
     found
@@ -83,9 +84,9 @@ fn look_at(owner: &str, [minted_at, expires_at]: [i64; 2], held: &Token) -> Surv
         expires_at: at(expires_at),
     };
     let mut survey = Survey::new(|_: &TokenKey| Some(held.clone()), at(1), at(500));
-    let owner = Some(IdentityMark::of(owner));
-    let entries = [entry(Arc::new(key(EAST)), lifetime)];
-    survey.visit(&Target::new("team", "pull"), owner, entries.into_iter());
+    let mut entry = entry(Arc::new(key(EAST)), lifetime);
+    entry.incumbent.identity = IdentityMark::of(owner);
+    survey.visit(&Target::new("team", "pull"), [entry].into_iter());
     survey.finish()
 }
 
@@ -169,9 +170,8 @@ fn lost_store_leaves_earliest_times_of_all_secrets() {
                 minted_at: at(minted_at),
                 expires_at: at(expires_at),
             };
-            let owner = Some(IdentityMark::of("ambient"));
             let entries = [entry(Arc::new(key(EAST)), lifetime)];
-            survey.visit(&Target::new(namespace, "pull"), owner, entries.into_iter());
+            survey.visit(&Target::new(namespace, "pull"), entries.into_iter());
         }
         survey.finish().uses[&key(EAST)].oldest
     };
@@ -201,7 +201,7 @@ fn forged_entry_postpones_no_kept_key() {
             survey.keep(&key);
         }
         let target = Target::new("hostile", "pull");
-        survey.visit(&target, None, [entry(key.clone(), forged)].into_iter());
+        survey.visit(&target, [entry(key.clone(), forged)].into_iter());
         survey.keep(&key);
         let found = survey.finish();
         assert_eq!(found.uses[&key].oldest, Lifetime::from(&held));
@@ -221,7 +221,7 @@ fn one_claim_of_the_configuration_counts_for_key() {
         claim,
         ..entry(Arc::new(key(host)), lifetime)
     });
-    survey.visit(&Target::new("team", "pull"), None, entries.into_iter());
+    survey.visit(&Target::new("team", "pull"), entries.into_iter());
     let found = survey.finish();
     assert!(found.uses[&key(EAST)].is_configured);
     assert!(!found.uses[&key(WEST)].is_configured);
@@ -318,7 +318,7 @@ fn kept_key_changes_nothing_for_secrets_that_want_it() {
             .entries
             .iter()
             .map(|(_, lifetime)| entry(key.clone(), *lifetime));
-        survey.visit(&wanted.target, None, entries);
+        survey.visit(&wanted.target, entries);
         survey.keep(&key);
         let found = survey.finish();
         assert_eq!(namespaces(&found.stale), ["team"]);

@@ -21,7 +21,7 @@ fn exclusive(version: u64) -> Sample {
 
 fn replaceable(sample: &Sample, grants: &[Grant]) -> Option<ObjectVersion> {
     let Scene(book) = Scene::of(sample);
-    book.replaceable(&team(), grants, at(500))
+    book.replaceable(&team(), grants, Timestamp::MIN, at(500))
 }
 
 #[test]
@@ -77,7 +77,12 @@ fn secret_is_read_where_a_write_could_harm() {
     assert!(replaceable(&restored, &newer).is_some());
     let mut scene = Scene::of(&exclusive(7));
     scene.lost(8);
-    assert_eq!(scene.0.replaceable(&team(), &newer, at(500)), None);
+    assert_eq!(
+        scene
+            .0
+            .replaceable(&team(), &newer, Timestamp::MIN, at(500)),
+        None
+    );
 }
 
 #[test]

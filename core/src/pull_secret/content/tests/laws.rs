@@ -74,6 +74,23 @@ fn grants() -> impl Strategy<Value = Vec<Grant>> {
     vec(grant, 0..8)
 }
 
+/// The same under rules with one identity.
+fn of_one_identity(mut grants: Vec<Grant>) -> Vec<Grant> {
+    grants
+        .iter_mut()
+        .for_each(|grant| grant.identity = "ambient".into());
+    grants
+}
+
+fn described_with_one_identity(mut described: Described) -> Described {
+    let mut entries = described.0.values_mut();
+    entries.all(|entry| {
+        entry.identity = "ambient".into();
+        true
+    });
+    described
+}
+
 /// Hosts with the expiry of their tokens: what the next pod uses.
 fn ends(merged: &Merged) -> BTreeMap<String, Timestamp> {
     merged
@@ -95,7 +112,7 @@ proptest! {
             .chain(grants.iter().map(|grant| grant.registry.host()))
             .map(str::to_owned)
             .collect();
-        let merged = merge(old, described, &grants, NOW);
+        let merged = merge(old, described, &grants, Timestamp::MIN, NOW);
         let hosts: BTreeSet<String> = config(&merged).hosts().map(str::to_owned).collect();
         prop_assert_eq!(hosts, wanted);
         prop_assert!(merged.refused.is_empty());
@@ -103,9 +120,11 @@ proptest! {
 
     #[test]
     fn no_token_expires_sooner_than_before(
-        old in configs(), described in descriptions(), grants in grants(),
+        old in configs(),
+        described in descriptions().prop_map(described_with_one_identity),
+        grants in grants().prop_map(of_one_identity),
     ) {
-        let merged = merge(old.clone(), described.clone(), &grants, NOW);
+        let merged = merge(old.clone(), described.clone(), &grants, Timestamp::MIN, NOW);
         let ends = ends(&merged);
         for (host, entry) in described.0 {
             let is_believable = entry.lifetime.expires_at <= at(24 * HOUR);
@@ -124,7 +143,7 @@ proptest! {
     fn marked_secret_holds_only_described_entries(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old, described, &grants, NOW);
+        let merged = merge(old, described, &grants, Timestamp::MIN, NOW);
         let is_marked = merged.content.annotations.contains_key(annotation::EXCLUSIVE);
         let content: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
         let described = &merged.content.described.0;
@@ -141,7 +160,7 @@ proptest! {
     fn every_entry_is_old_or_granted(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old.clone(), described.clone(), &grants, NOW);
+        let merged = merge(old.clone(), described.clone(), &grants, Timestamp::MIN, NOW);
         let new = config(&merged);
         for host in new.hosts() {
             let told = merged.content.described.0.get(host);
@@ -164,7 +183,7 @@ proptest! {
     fn kubelet_can_parse_every_entry(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old, described, &grants, NOW);
+        let merged = merge(old, described, &grants, Timestamp::MIN, NOW);
         let content: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
         prop_assert!(content["auths"].is_object());
         for (host, entry) in content["auths"].as_object().unwrap() {
@@ -182,7 +201,7 @@ proptest! {
     fn annotations_round_trip(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let merged = merge(old, described, &grants, NOW);
+        let merged = merge(old, described, &grants, Timestamp::MIN, NOW);
         prop_assert_eq!(&read(&merged), &merged.content.described);
         for name in merged.content.annotations.keys() {
             prop_assert!(name.starts_with(PREFIX));
@@ -193,7 +212,7 @@ proptest! {
     fn same_grants_again_change_nothing(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
-        let once = merge(old, described, &grants, NOW);
+        let once = merge(old, described, &grants, Timestamp::MIN, NOW);
         let twice = merge_again(&once, &grants);
         prop_assert_eq!(once.content.docker_config.expose_secret(), twice.content.docker_config.expose_secret());
         prop_assert_eq!(once.content.annotations, twice.content.annotations);
@@ -202,9 +221,12 @@ proptest! {
 
     #[test]
     fn order_of_two_writers_does_not_matter(
-        old in configs(), described in descriptions(), one in grants(), other in grants(),
+        old in configs(),
+        described in descriptions().prop_map(described_with_one_identity),
+        one in grants().prop_map(of_one_identity),
+        other in grants().prop_map(of_one_identity),
     ) {
-        let start = merge(old, described, &[], NOW);
+        let start = merge(old, described, &[], Timestamp::MIN, NOW);
         let one_first = merge_again(&merge_again(&start, &one), &other);
         let other_first = merge_again(&merge_again(&start, &other), &one);
         let hosts = |merged: &Merged| config(merged).hosts().map(str::to_owned).collect::<Vec<_>>();
@@ -212,12 +234,38 @@ proptest! {
         prop_assert_eq!(ends(&one_first), ends(&other_first));
     }
 
+    /// Whatever the entries hold: they are older than the rules.
+    #[test]
+    fn identity_of_newer_rules_wins(
+        old in configs(), described in descriptions(), grants in grants().prop_map(of_one_identity),
+    ) {
+        let merged = merge(old, described, &grants, at(50), NOW);
+        for grant in &grants {
+            let entry = &merged.content.described.0[grant.registry.host()];
+            prop_assert_eq!(&*entry.identity, "ambient");
+        }
+    }
+
+    /// The entries are newer than the rules, and work.
+    #[test]
+    fn older_rules_replace_no_other_identity(
+        old in configs(), described in descriptions(), grants in grants().prop_map(of_one_identity),
+    ) {
+        let merged = merge(old.clone(), described.clone(), &grants, at(0), NOW);
+        for (host, entry) in described.0 {
+            let is_others = &*entry.identity != "ambient";
+            if is_others && old.has_ecr_credentials(&host) && entry.lifetime.serves(NOW) {
+                prop_assert_eq!(&merged.content.described.0[&host], &entry);
+            }
+        }
+    }
+
     #[test]
     fn foreign_content_survives(
         old in configs(), described in descriptions(), grants in grants(),
     ) {
         let before: Value = serde_json::from_str(&old.to_json()).unwrap();
-        let merged = merge(old, described, &grants, NOW);
+        let merged = merge(old, described, &grants, Timestamp::MIN, NOW);
         let mut after: Value = serde_json::from_str(merged.content.docker_config.expose_secret()).unwrap();
         for (host, entry) in before["auths"].as_object().unwrap() {
             if Registry::of_host(host).is_none() {
@@ -237,7 +285,7 @@ proptest! {
             old.set_auth(&host(number), &auth("old"));
         }
         let grants: Vec<Grant> = numbers.iter().map(|number| grant(*number, "new", 0, HOUR)).collect();
-        let merged = merge(old, Described::default(), &grants, NOW);
+        let merged = merge(old, Described::default(), &grants, Timestamp::MIN, NOW);
         let new = config(&merged);
         prop_assert!(new.hosts().count() <= there.max(MAX_REGISTRIES));
         for number in 0..there {
@@ -262,6 +310,6 @@ proptest! {
             ("format", &format), ("registries", &registries), ("lifetimes", &lifetimes), ("identity", &identity),
         ]);
         prop_assert!(described.0.len() <= registries.len());
-        merge(DockerConfig::default(), described, &[], NOW);
+        merge(DockerConfig::default(), described, &[], Timestamp::MIN, NOW);
     }
 }

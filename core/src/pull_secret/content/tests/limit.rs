@@ -32,7 +32,13 @@ fn expired_entry_of_a_full_secret_makes_room() {
         .collect();
     let full = first(&hundred);
     let more = [0, 100, 101].map(|number| grant(number, "new", 2 * HOUR, 14 * HOUR));
-    let merged = merge(config(&full), read(&full), &more, at(2 * HOUR));
+    let merged = merge(
+        config(&full),
+        read(&full),
+        &more,
+        Timestamp::MIN,
+        at(2 * HOUR),
+    );
     assert_eq!(merged.refused, [registry(101)]);
     let now = config(&merged);
     assert_eq!(now.hosts().count(), 100);
@@ -53,6 +59,7 @@ fn other_hosts_do_not_count_towards_the_limit() {
         foreign,
         Described::default(),
         &[grant(1, "ours", 0, 12 * HOUR)],
+        Timestamp::MIN,
         NOW,
     );
     assert!(merged.refused.is_empty());
@@ -70,7 +77,7 @@ fn secret_beyond_the_limit_keeps_its_registries() {
         grant(3, "new", 0, 12 * HOUR),
         grant(200, "new", 0, 12 * HOUR),
     ];
-    let merged = merge(many, Described::default(), &grants, NOW);
+    let merged = merge(many, Described::default(), &grants, Timestamp::MIN, NOW);
     assert_eq!(config(&merged).hosts().count(), 120);
     assert_eq!(config(&merged).auth(&host(3)), Some(auth("new").as_str()));
     assert_eq!(merged.refused, [registry(200)]);

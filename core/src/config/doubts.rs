@@ -1,0 +1,186 @@
+//! What a valid configuration says in vain: a pattern that matches no namespace, and a rule that no
+//! registry reaches.
+//!
+//! Older files may hold such lines, so they are no errors. But a rule with `deny` that never denies
+//! is most likely a mistake, so each is named by its place.
+
+use super::provision::ProvisionEntry;
+use super::rules::Rule;
+use crate::names::{MAX_LABEL_BYTES, is_dns_label};
+use crate::rules::{Glob, RuleScope};
+
+/// A part of a configuration that has no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// A pattern of namespaces that no namespace's name matches.
+    #[error(
+        "{section}[{index}].namespaces: `{pattern}` matches no namespace; give lower-case letters, digits and `-`, or `*` and `?`"
+    )]
+    Pattern {
+        /// `rules` or `provision`.
+        section: &'static str,
+        /// The index in it.
+        index: usize,
+        /// The pattern.
+        pattern: String,
+    },
+    /// A rule after another one that takes all that it could take.
+    #[error(
+        "rules[{index}] never decides: rules[{by}] matches first whatever it matches; move it up, or remove it"
+    )]
+    Unreachable {
+        /// The index of the rule.
+        index: usize,
+        /// The index of the first rule that takes all.
+        by: usize,
+    },
+}
+
+/// All doubts about these sections of a file, in their order.
+pub(super) fn of(rules: &[Rule], provision: &[ProvisionEntry]) -> Vec<Doubt> {
+    let rules_patterns = rules.iter().enumerate().flat_map(|(index, rule)| {
+        let bad = rule.namespaces.iter().filter(|glob| !can_match(glob));
+        bad.map(move |glob| pattern("rules", index, glob))
+    });
+    let scopes: Vec<RuleScope> = rules.iter().map(Rule::scope).collect();
+    let unreachable = scopes.iter().enumerate().filter_map(|(index, scope)| {
+        let mut earlier = scopes.iter().take(index);
+        let by = earlier.position(|first| first.covers(scope))?;
+        Some(Doubt::Unreachable { index, by })
+    });
+    let provision_patterns = provision.iter().enumerate().flat_map(|(index, entry)| {
+        let bad = entry.namespaces.iter().filter(|glob| !can_match(glob));
+        bad.map(move |glob| pattern("provision", index, glob))
+    });
+    rules_patterns
+        .chain(unreachable)
+        .chain(provision_patterns)
+        .collect()
+}
+
+fn pattern(section: &'static str, index: usize, glob: &Glob) -> Doubt {
+    Doubt::Pattern {
+        section,
+        index,
+        pattern: glob.pattern().to_owned(),
+    }
+}
+
+/// Whether a namespace can have a name that matches.
+fn can_match(glob: &Glob) -> bool {
+    let pattern = glob.pattern();
+    // The shortest text that matches is a name, or becomes one with letters in place of the `*`.
+    let shortest = pattern.replace('*', "").replace('?', "a");
+    let longer = pattern.replace(['*', '?'], "a");
+    is_dns_label(&shortest) || (shortest.len() <= MAX_LABEL_BYTES && is_dns_label(&longer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn doubts(sections: &str) -> Vec<String> {
+        let file = format!("apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n{sections}");
+        let config = Config::parse(&file).unwrap();
+        config.doubts().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn pattern_that_matches_no_namespace_is_named() {
+        let long = "a".repeat(63);
+        for good in [
+            "team",
+            "team-*",
+            "*",
+            "?",
+            "*-x-*",
+            "a?",
+            &long,
+            &format!("{long}*"),
+        ] {
+            assert!(can_match(&Glob::new(good)), "{good}");
+        }
+        for bad in [
+            "Team_X",
+            "team_*",
+            "",
+            "-team",
+            "team-",
+            "*.x",
+            "team *",
+            &"a".repeat(64),
+        ] {
+            assert!(!can_match(&Glob::new(bad)), "{bad}");
+        }
+        let registries = "registries: [123456789012.dkr.ecr.eu-central-1.amazonaws.com]";
+        let found = doubts(&format!(
+            "rules: [{{namespaces: [a, Team_X], deny: {{}}}}]\n\
+             provision: [{{{registries}}}, {{namespaces: [B], {registries}}}]"
+        ));
+        let form = "matches no namespace; give lower-case letters, digits and `-`, or `*` and `?`";
+        assert_eq!(
+            found,
+            [
+                format!("rules[0].namespaces: `Team_X` {form}"),
+                format!("provision[1].namespaces: `B` {form}"),
+            ]
+        );
+    }
+
+    #[test]
+    fn rule_after_one_that_takes_all_is_named() {
+        let unreachable = |rules: &str| {
+            let found = doubts(&format!("rules: [{rules}]"));
+            found.iter().any(|text| {
+                text == "rules[1] never decides: rules[0] matches first whatever it matches; move it up, or remove it"
+            })
+        };
+        for (first, second) in [
+            ("ambient: {}", "namespaces: [team], deny: {}"),
+            ("ambient: {}", "deny: {}"),
+            ("namespaces: ['*'], ambient: {}", "deny: {}"),
+            (
+                "namespaces: ['team-*'], ambient: {}",
+                "namespaces: [team-a], deny: {}",
+            ),
+            (
+                "namespaces: ['team-*'], ambient: {}",
+                "namespaces: ['team-a-*', team-b], deny: {}",
+            ),
+            (
+                "accounts: ['123456789012', '210987654321'], ambient: {}",
+                "accounts: ['123456789012'], regions: [us-east-1], deny: {}",
+            ),
+        ] {
+            assert!(
+                unreachable(&format!("{{{first}}}, {{{second}}}")),
+                "{second}"
+            );
+        }
+        for (first, second) in [
+            ("namespaces: [team], ambient: {}", "deny: {}"),
+            (
+                "namespaces: [team-a], ambient: {}",
+                "namespaces: ['team-*'], deny: {}",
+            ),
+            (
+                "namespaces: ['a-*'], ambient: {}",
+                "namespaces: ['a-*', b], deny: {}",
+            ),
+            (
+                "namespaces: ['?'], ambient: {}",
+                "namespaces: ['*'], deny: {}",
+            ),
+            (
+                "regions: [us-east-1], ambient: {}",
+                "namespaces: [team], deny: {}",
+            ),
+        ] {
+            assert!(
+                !unreachable(&format!("{{{first}}}, {{{second}}}")),
+                "{second}"
+            );
+        }
+    }
+}
