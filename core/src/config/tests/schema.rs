@@ -1,13 +1,12 @@
-//! The chart's schema of `config`, which is generated from the types of the file. `UPDATE_SCHEMA=1`
-//! writes it.
-
-use std::fs;
-use std::path::Path;
+//! The chart's schema of `config`, which is that of the types of the file.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::*;
+
+/// The chart's schema of its values.
+const CHART: &str = include_str!("../../../../manifests/helm/values.schema.json");
 
 /// The schema of the file. It has no definitions of its own, because it is a part of another schema.
 fn generated() -> Value {
@@ -17,36 +16,29 @@ fn generated() -> Value {
     });
     let mut schema = settings.into_generator().into_root_schema_for::<File>();
     schema.remove("title");
-    without_defaults(schema.to_value())
+    let mut schema = schema.to_value();
+    forget_defaults(&mut schema);
+    schema
 }
 
-/// Without `default`: Helm ignores it, and the values say it. Without the formats of numbers.
-fn without_defaults(mut schema: Value) -> Value {
-    fn visit(schema: &mut Value) {
-        match schema {
-            Value::Object(fields) => {
-                fields.remove("default");
-                fields.values_mut().for_each(visit);
-            }
-            Value::Array(items) => items.iter_mut().for_each(visit),
-            _ => {}
+/// Helm ignores `default`, and the chart's values say it.
+fn forget_defaults(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.remove("default");
+            fields.values_mut().for_each(forget_defaults);
         }
+        Value::Array(items) => items.iter_mut().for_each(forget_defaults),
+        _ => {}
     }
-    visit(&mut schema);
-    schema
 }
 
 #[test]
 fn schema_of_the_chart_is_that_of_the_file() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/helm/values.schema.json");
-    let mut whole: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let mut chart: Value = serde_json::from_str(CHART).unwrap();
     let generated = generated();
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        whole["properties"]["config"] = generated.clone();
-        fs::write(&path, format!("{whole:#}\n")).unwrap();
+    if chart["properties"]["config"] != generated {
+        chart["properties"]["config"] = generated;
+        panic!("manifests/helm/values.schema.json is to be:\n{chart:#}");
     }
-    assert_eq!(
-        whole["properties"]["config"], generated,
-        "UPDATE_SCHEMA=1 cargo test -p ecr-pull-secrets-core schema"
-    );
 }
