@@ -184,7 +184,12 @@ async fn excluded_namespaces_reach_registration_and_program(_world: Arc<World>) 
 }
 
 async fn unknown_value_is_refused_by_name(_world: Arc<World>) -> Outcome {
-    for value in ["replica=3", "aws.rolArn=x", "webhook.failurePolicy=Maybe"] {
+    for value in [
+        "replica=3",
+        "aws.rolArn=x",
+        "webhook.failurePolicy=Maybe",
+        "config.publicEcr=false",
+    ] {
         let refused = template(&[value]).output()?;
         let name = value.split(['.', '=']).next().expect("a name");
         let text = String::from_utf8_lossy(&refused.stderr).into_owned();
