@@ -60,7 +60,7 @@ bench: ## measure the promised figures (under half an hour), also into target/be
 	ECR_PULL_SECRETS_BINARY=$(image_binary) cargo bench --locked --bench bench -- $(ONLY)
 
 .PHONY: bench-scale
-bench-scale: ## measure what takes long: 1,000 AWS identities (a quarter of an hour), also into target/bench.json
+bench-scale: ## measure what takes long: 1,000 AWS identities, 100,000 pods (half an hour), also into target/bench.json
 	manifests/image/build.sh $(ARCH) target/image/ecr-pull-secrets-$(ARCH).tar
 	for tool in cluster helm; do tests/cluster/tools.sh $$tool >/dev/null; done
 	ECR_PULL_SECRETS_BINARY=$(image_binary) cargo bench --locked --bench bench -- scale $(ONLY)

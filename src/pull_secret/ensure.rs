@@ -35,6 +35,8 @@ use crate::token::supply::{Supplied, Supply, TokenFailure};
 
 /// Concurrent writes. With 16, two cores apply some 750 Secrets a second.
 const WRITERS: usize = 16;
+/// The keys for which one Secret's work asks AWS at a time.
+const MAX_KEYS_UNDER_WAY: usize = 8;
 /// The interval at which [`PullSecrets::settled`] looks.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -114,7 +116,9 @@ impl PullSecrets {
         if self.are_fresh(target, registries) {
             return Ensured::Fresh;
         }
-        let (flight, is_new) = self.flights.join(target, registries, claim);
+        let Some((flight, is_new)) = self.flights.join(target, registries, claim) else {
+            return Ensured::Late(Cause::StillWorking);
+        };
         let mut changes = flight.subscribe();
         if is_new {
             let work = Work {
@@ -182,7 +186,8 @@ impl PullSecrets {
             if let Some(unserved) = unserved {
                 return self.give_up(work, unserved.name(), unserved.cause());
             }
-            self.attempt(work).await;
+            // In a box, like each call of the API server below: thousands of flights may pause or wait.
+            Box::pin(self.attempt(work)).await;
             if self.flights.land(target) {
                 return;
             }
@@ -195,7 +200,7 @@ impl PullSecrets {
             if flight.is_forgotten() {
                 return self.give_up(work, "no_longer_wanted", Cause::StillWorking);
             }
-            let fact = self.namespaces.look_up(&target.namespace).await;
+            let fact = Box::pin(self.namespaces.look_up(&target.namespace)).await;
             let config = self.live.snapshot();
             unserved = flight.claim().unserved(&config, &target.namespace, fact);
         }
@@ -242,19 +247,28 @@ impl PullSecrets {
         } = work;
         let config = &self.live.snapshot();
         flight.update(|log| log.enter(FlightPhase::Writing));
-        if let Err(cause) = self.writer.check(config, target, *trigger).await {
+        let checked = Box::pin(self.writer.check(config, target, *trigger)).await;
+        if let Err(cause) = checked {
             return flight.update(|log| log.fail(cause));
         }
         flight.update(|log| log.enter(FlightPhase::Minting));
         let mut wanted = self.permitted(config, work, flight.read(FlightLog::unsettled));
-        let mut under_way = BTreeSet::new();
+        let (mut under_way, mut waiting) = (BTreeSet::new(), BTreeSet::new());
         let mut minting = FuturesUnordered::new();
         loop {
+            waiting.extend(wanted);
             let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
-            for access in wanted {
-                if under_way.insert(access.registry.clone()) {
-                    let registries = by_key.entry(access.token_key()).or_default();
-                    registries.push(access.registry);
+            let room = MAX_KEYS_UNDER_WAY.saturating_sub(minting.len());
+            for access in std::mem::take(&mut waiting) {
+                let key = access.token_key();
+                if under_way.contains(&access.registry) {
+                    continue;
+                }
+                if by_key.len() < room || by_key.contains_key(&key) {
+                    under_way.insert(access.registry.clone());
+                    by_key.entry(key).or_default().push(access.registry);
+                } else {
+                    waiting.insert(access);
                 }
             }
             minting.extend(by_key.into_iter().map(|(key, registries)| async move {
@@ -275,7 +289,7 @@ impl PullSecrets {
                     for registry in batch.iter().flat_map(|minted| &minted.registries) {
                         under_way.remove(registry);
                     }
-                    self.store(config, work, batch).await;
+                    Box::pin(self.store(config, work, batch)).await;
                     flight.update(|log| log.enter(FlightPhase::Minting));
                 }
                 () = flight.woken() => {}
@@ -322,6 +336,12 @@ impl PullSecrets {
         }
         flight.update(|log| log.enter(FlightPhase::Writing));
         let _turn = self.writers.acquire().await;
+        // The namespace may have opted out while AWS was asked.
+        if let Some(unserved) = self.unserved_in_memory(work) {
+            let granted = grants.iter().map(|grant| &grant.registry);
+            let failed = FlightProgress::Failed(unserved.cause());
+            return flight.update(|log| log.report(granted, failed));
+        }
         let written = self.writer.write(config, target, &grants, *trigger).await;
         let granted = grants.iter().map(|grant| &grant.registry);
         flight.update(|log| match written {

@@ -14,6 +14,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+/// The most flights of a replica, so that forged reviews for all namespaces of a large cluster take
+/// less memory than it has. Each takes up to some 20 KB.
+const MAX_FLIGHTS: usize = 4096;
+
 /// The work on one Secret.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -80,16 +84,18 @@ impl Flight {
 pub(crate) struct Flights(Mutex<HashMap<Target, Arc<Flight>>>);
 
 impl Flights {
-    /// Joins the flight of a Secret. `true`: the flight is new, and the caller starts its work.
+    /// Joins the flight of a Secret. `true`: the flight is new, and the caller starts its work. `None`:
+    /// there are [`MAX_FLIGHTS`], and the leader serves the stored pods later.
     pub(crate) fn join(
         &self,
         target: &Target,
         wanted: &[Access],
         claim: SecretClaim,
-    ) -> (Arc<Flight>, bool) {
+    ) -> Option<(Arc<Flight>, bool)> {
         let mut flights = self.0.lock();
         let (flight, is_new) = match flights.get(target) {
             Some(flight) => (flight.clone(), false),
+            None if flights.len() >= MAX_FLIGHTS => return None,
             None => {
                 let flight = Arc::new(Flight::new(claim));
                 flights.insert(target.clone(), flight.clone());
@@ -100,7 +106,7 @@ impl Flights {
         if flight.join(wanted, claim) && !is_new {
             flight.wake.notify_one();
         }
-        (flight, is_new)
+        Some((flight, is_new))
     }
 
     /// Makes the flight of a Secret, if there is one, try again now.
@@ -161,39 +167,66 @@ mod tests {
     #[test]
     fn callers_of_one_secret_share_a_flight() {
         let flights = Flights::default();
-        let (first, is_new) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
+        let (first, is_new) = flights
+            .join(&target("team"), &wanted("us-east-1"), CLAIM)
+            .unwrap();
         assert!(is_new);
-        let (second, is_new) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
+        let (second, is_new) = flights
+            .join(&target("team"), &wanted("us-east-1"), CLAIM)
+            .unwrap();
         assert!(!is_new && Arc::ptr_eq(&first, &second));
         assert!(
             flights
                 .join(&target("other"), &wanted("us-east-1"), CLAIM)
+                .unwrap()
                 .1
         );
         let other_secret = Target::new("team", "pull-builder");
-        assert!(flights.join(&other_secret, &wanted("us-east-1"), CLAIM).1);
+        assert!(
+            flights
+                .join(&other_secret, &wanted("us-east-1"), CLAIM)
+                .unwrap()
+                .1
+        );
+    }
+
+    #[test]
+    fn flights_are_limited() {
+        let flights = Flights::default();
+        let join = |namespace: &str| flights.join(&target(namespace), &wanted("us-east-1"), CLAIM);
+        for number in 0..MAX_FLIGHTS {
+            assert!(join(&number.to_string()).is_some());
+        }
+        assert!(join("late").is_none());
+        assert!(join("0").is_some(), "it flies");
+        flights.abandon(&target("0"));
+        assert!(join("late").is_some());
     }
 
     #[test]
     fn flight_lands_when_no_attempt_is_left() {
         let (flights, team) = (Flights::default(), target("team"));
         let wanted = wanted("us-east-1");
-        let (flight, _) = flights.join(&team, &wanted, CLAIM);
+        let (flight, _) = flights.join(&team, &wanted, CLAIM).unwrap();
         assert!(!flights.land(&team));
         let registries = wanted.iter().map(|access| &access.registry);
         flight.update(|log| log.report(registries, FlightProgress::Done));
         assert!(flights.land(&team));
-        let (_, is_new) = flights.join(&team, &wanted, CLAIM);
+        let (_, is_new) = flights.join(&team, &wanted, CLAIM).unwrap();
         assert!(is_new, "the next caller starts a new flight");
     }
 
     #[tokio::test]
     async fn new_registry_and_changed_secret_wake_the_work() {
         let flights = Flights::default();
-        let (flight, _) = flights.join(&target("team"), &wanted("us-east-1"), CLAIM);
+        let (flight, _) = flights
+            .join(&target("team"), &wanted("us-east-1"), CLAIM)
+            .unwrap();
         // The first caller starts the work and need not wake it.
         assert!(flight.woken().now_or_never().is_none());
-        flights.join(&target("team"), &wanted("us-west-2"), CLAIM);
+        flights
+            .join(&target("team"), &wanted("us-west-2"), CLAIM)
+            .unwrap();
         flight.woken().await;
         flights.wake(&target("team"));
         flight.woken().await;
@@ -203,10 +236,12 @@ mod tests {
     #[test]
     fn flight_has_the_claim_of_all_its_callers() {
         let (flights, team) = (Flights::default(), target("team"));
-        let (flight, _) = flights.join(&team, &wanted("us-east-1"), CLAIM);
+        let (flight, _) = flights.join(&team, &wanted("us-east-1"), CLAIM).unwrap();
         assert_eq!(flight.claim(), CLAIM);
-        flights.join(&team, &wanted("us-east-1"), SecretClaim::Configuration);
-        flights.join(&team, &wanted("us-west-2"), CLAIM);
+        flights
+            .join(&team, &wanted("us-east-1"), SecretClaim::Configuration)
+            .unwrap();
+        flights.join(&team, &wanted("us-west-2"), CLAIM).unwrap();
         assert_eq!(flight.claim(), SecretClaim::Configuration);
     }
 }

@@ -18,10 +18,12 @@ const MIN_PRUNED: usize = 64;
 
 /// The most callers that wait because of regions that may be inventions. Each takes some 3 KB.
 const MAX_DOUBTFUL: usize = 512;
+/// The most callers that wait because of other regions: each of 4,096 namespaces may want one.
+const MAX_LISTED: usize = 4096;
 
-/// Too many callers wait because of regions that may be inventions.
+/// Too many callers wait already. The caller tries again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_DOUBTFUL} callers wait for tokens of regions that AWS does not document")]
+#[error("too many callers wait for tokens")]
 pub(crate) struct TooManyCallers;
 
 /// The queues of callers, one for each reason.
@@ -30,7 +32,8 @@ pub(super) struct MintTurns {
     pace: Mutex<MintPace>,
     listed: PodQueues,
     doubtful: PodQueues,
-    places: Semaphore,
+    listed_places: Semaphore,
+    doubtful_places: Semaphore,
     schedule: tokio::sync::Mutex<()>,
     namespaces: Mutex<NamespaceQueues>,
 }
@@ -54,7 +57,7 @@ pub(super) struct PodCaller<'a> {
 /// The queue of each namespace that waits.
 #[derive(Default)]
 struct NamespaceQueues {
-    queues: HashMap<(Arc<str>, bool), Weak<tokio::sync::Mutex<()>>>,
+    queues: HashMap<(Arc<str>, MintReason), Weak<tokio::sync::Mutex<()>>>,
     /// The number of namespaces at which the next pruning is worth its time.
     prune_at: usize,
 }
@@ -66,7 +69,8 @@ impl MintTurns {
             pace: Mutex::default(),
             listed: PodQueues::default(),
             doubtful: PodQueues::default(),
-            places: Semaphore::new(MAX_DOUBTFUL),
+            listed_places: Semaphore::new(MAX_LISTED),
+            doubtful_places: Semaphore::new(MAX_DOUBTFUL),
             schedule: tokio::sync::Mutex::default(),
             namespaces: Mutex::default(),
         }
@@ -94,20 +98,20 @@ impl MintTurns {
             is_retry,
             is_doubtful,
         } = caller;
-        let (queues, _place) = if is_doubtful {
-            let place = self.places.try_acquire().map_err(|_| TooManyCallers)?;
-            (&self.doubtful, Some(place))
+        let (queues, places) = if is_doubtful {
+            (&self.doubtful, &self.doubtful_places)
         } else {
-            (&self.listed, None)
+            (&self.listed, &self.listed_places)
         };
-        let own = self.namespaces.lock().of(namespace, is_doubtful);
-        let _own_turn = own.lock().await;
+        let _place = places.try_acquire().map_err(|_| TooManyCallers)?;
         let (queue, reason) = match (is_retry, is_doubtful) {
             (false, false) => (&queues.pods, MintReason::Pod),
             (false, true) => (&queues.pods, MintReason::DoubtfulPod),
             (true, false) => (&queues.retries, MintReason::Retry),
             (true, true) => (&queues.retries, MintReason::DoubtfulRetry),
         };
+        let own = self.namespaces.lock().of(namespace, reason);
+        let _own_turn = own.lock().await;
         self.first_of(queue, reason, is_needed).await;
         Ok(())
     }
@@ -130,9 +134,10 @@ impl MintTurns {
 }
 
 impl NamespaceQueues {
-    /// The queue of a namespace: one for regions that may be inventions, and one for the others.
-    fn of(&mut self, namespace: &Arc<str>, is_doubtful: bool) -> Arc<tokio::sync::Mutex<()>> {
-        let place = (namespace.clone(), is_doubtful);
+    /// The queue of a namespace: one for each reason, so that it waits for none of its own retries or
+    /// inventions either.
+    fn of(&mut self, namespace: &Arc<str>, reason: MintReason) -> Arc<tokio::sync::Mutex<()>> {
+        let place = (namespace.clone(), reason);
         if let Some(queue) = self.queues.get(&place).and_then(Weak::upgrade) {
             return queue;
         }
@@ -213,6 +218,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn retries_of_a_namespace_delay_no_first_call_of_it() {
+        let turns = MintTurns::new();
+        let names: Vec<String> = (0..100).map(|number| format!("team-{number}")).collect();
+        let retries = names.iter().flat_map(|name| {
+            [
+                of_pod(&turns, name, true, false),
+                of_pod(&turns, "honest", true, false),
+            ]
+        });
+        tokio::select! {
+            biased;
+            _ = join_all(retries.collect::<Vec<_>>()) => panic!("it waited for retries"),
+            () = of_pod(&turns, "honest", false, false) => {}
+        }
+    }
+
+    #[tokio::test]
     async fn callers_for_invented_regions_are_limited() {
         let turns = MintTurns::new();
         let namespace: Arc<str> = "team".into();
@@ -222,7 +244,7 @@ mod tests {
             is_doubtful,
         };
         let all: Vec<_> = (0..MAX_DOUBTFUL)
-            .map(|_| turns.places.try_acquire().unwrap())
+            .map(|_| turns.doubtful_places.try_acquire().unwrap())
             .collect();
         assert_eq!(
             turns.of_pod(caller(true), || true).await,
@@ -248,12 +270,12 @@ mod tests {
     fn namespaces_that_wait_no_longer_are_forgotten() {
         let mut queues = NamespaceQueues::default();
         let waiting: Arc<str> = "waiting".into();
-        let kept = queues.of(&waiting, true);
+        let kept = queues.of(&waiting, MintReason::Pod);
         for number in 0..1000 {
             let namespace: Arc<str> = number.to_string().into();
-            queues.of(&namespace, true);
+            queues.of(&namespace, MintReason::Pod);
             assert!(queues.queues.len() <= 2 * MIN_PRUNED + 2);
         }
-        assert!(Arc::ptr_eq(&kept, &queues.of(&waiting, true)));
+        assert!(Arc::ptr_eq(&kept, &queues.of(&waiting, MintReason::Pod)));
     }
 }

@@ -21,6 +21,7 @@ trials!(
     forged_secret_gets_no_token_without_a_pod,
     invented_regions_are_charged_to_their_namespace,
     opted_out_namespace_keeps_its_token_until_it_expires,
+    opt_out_while_aws_is_asked_is_obeyed,
     annotation_removes_our_entries_at_once,
 );
 
@@ -269,6 +270,26 @@ async fn opted_out_namespace_keeps_its_token_until_it_expires(world: Arc<World>)
     stays_away(&world, &leaves).await;
     change(&leaves, json!({ "labels": { INJECT: null } })).await;
     opens_again(&leaves).await;
+    Ok(())
+}
+
+async fn opt_out_while_aws_is_asked_is_obeyed(world: Arc<World>) -> Outcome {
+    let leaves = Namespace::new(&world).await;
+    // Longer than the admission waits, and shorter than a call may take.
+    let fault = Fault::Delay { milliseconds: 3000 };
+    leaves.region.fault(fault).await?;
+    leaves.pod("pod", &leaves.image("app")).await;
+    change(&leaves, json!({ "labels": { INJECT: "false" } })).await;
+    eventually("AWS answers", LIMIT, || async {
+        let calls = leaves.region.total(Action::GetAuthorizationToken).await;
+        (calls.expect("a count").succeeded > 0).then_some(())
+    })
+    .await;
+    leaves.region.clear_faults().await?;
+    let stays = sibling(&world, &leaves, json!({})).await;
+    stays.pod("pod", &stays.image("app")).await;
+    stays.assert_opens().await;
+    assert!(leaves.secret().await.is_none());
     Ok(())
 }
 

@@ -22,7 +22,7 @@ const MAX_OTHER_CALLS: usize = 4;
 const MAX_RETRIES: usize = MAX_OTHER_CALLS - 1;
 
 /// What a call is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MintReason {
     /// A pod, or a namespace that gets its Secret.
     Pod,
