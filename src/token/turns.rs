@@ -79,7 +79,7 @@ impl MintTurns {
     /// Waits until one call of the schedule may start, or is not needed any more: then it is not
     /// counted. A caller that is dropped leaves its queue.
     pub(super) async fn of_schedule(&self, is_needed: impl Fn() -> bool) {
-        self.first_of(&self.schedule, MintReason::Schedule, is_needed)
+        self.first_of(&self.schedule, || MintReason::Schedule, is_needed)
             .await;
     }
 
@@ -104,14 +104,24 @@ impl MintTurns {
             (&self.listed, &self.listed_places)
         };
         let _place = places.try_acquire().map_err(|_| TooManyCallers)?;
-        let (queue, reason) = match (is_retry, is_doubtful) {
-            (false, false) => (&queues.pods, MintReason::Pod),
-            (false, true) => (&queues.pods, MintReason::DoubtfulPod),
-            (true, false) => (&queues.retries, MintReason::Retry),
-            (true, true) => (&queues.retries, MintReason::DoubtfulRetry),
+        let (queue, listed, reason, doubtful) = if is_retry {
+            let (queue, listed) = (&queues.retries, &self.listed.retries);
+            (queue, listed, MintReason::Retry, MintReason::DoubtfulRetry)
+        } else {
+            let (queue, listed) = (&queues.pods, &self.listed.pods);
+            (queue, listed, MintReason::Pod, MintReason::DoubtfulPod)
         };
-        let own = self.namespaces.lock().of(namespace, reason);
+        let place = if is_doubtful { doubtful } else { reason };
+        let own = self.namespaces.lock().of(namespace, place);
         let _own_turn = own.lock().await;
+        // It leaves a call to the others only while one of them waits.
+        let reason = || {
+            if is_doubtful && listed.try_lock().is_err() {
+                doubtful
+            } else {
+                reason
+            }
+        };
         self.first_of(queue, reason, is_needed).await;
         Ok(())
     }
@@ -119,12 +129,12 @@ impl MintTurns {
     async fn first_of(
         &self,
         queue: &tokio::sync::Mutex<()>,
-        reason: MintReason,
+        reason: impl Fn() -> MintReason,
         is_needed: impl Fn() -> bool,
     ) {
         let _first = queue.lock().await;
         while is_needed() {
-            let started = self.pace.lock().start(reason, self.started.elapsed());
+            let started = self.pace.lock().start(reason(), self.started.elapsed());
             match started {
                 Ok(()) => return,
                 Err(opens_at) => sleep_until(self.started + opens_at).await,
