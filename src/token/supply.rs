@@ -171,7 +171,7 @@ impl Supply {
     }
 
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
-    /// been revoked. Asks AWS in the background, as often as [`Holding::distrust`] allows the
+    /// been revoked. Asks AWS in the background, as often as its holding allows the
     /// namespace whose pod was refused, and in its place.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, namespace: &str, config: &Config) {
         // No key enters here: what this process does not hold, it has not given out.
