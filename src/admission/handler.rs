@@ -9,7 +9,6 @@ use std::time::Duration;
 use ecr_pull_secrets_core::admission::review::{Answer, Outcome, Review};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::Access;
-use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
 use ecr_pull_secrets_core::workload::plan::{Plan, Workload, plan};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -92,10 +91,9 @@ impl Admission {
         let late = if review.dry_run || planned.grants.is_empty() {
             None
         } else {
-            let target = config.target(workload.namespace);
             let is_known = facts.namespace != Some(NamespaceFact::Unknown);
             let deadline = is_known.then_some(deadline);
-            self.ensure(&workload, &target, &planned.grants, deadline, &mut slot)
+            self.ensure(config, &workload, &planned.grants, deadline, &mut slot)
                 .await
         };
         let planned = planned.settle(late);
@@ -109,13 +107,17 @@ impl Admission {
     /// serves the stored pod.
     async fn ensure<'a>(
         &'a self,
+        config: &InForce,
         workload: &Workload<'a>,
-        target: &Target,
         registries: &[Access],
         deadline: Option<Instant>,
         slot: &mut Option<Slot<'a>>,
     ) -> Option<Cause> {
-        if self.engine.pull_secrets.are_fresh(target, registries) {
+        let (pull_secrets, target) = (
+            &self.engine.pull_secrets,
+            &config.target(workload.namespace),
+        );
+        if pull_secrets.are_fresh(config, target, registries) {
             return None;
         }
         let Some(deadline) = deadline else {
@@ -132,7 +134,7 @@ impl Admission {
             done_by: deadline,
             trigger: Trigger::admission,
         };
-        match self.engine.pull_secrets.ensure(wanted).await {
+        match pull_secrets.ensure(wanted).await {
             Ensured::Fresh => None,
             Ensured::Written => {
                 if workload.is_running {

@@ -60,7 +60,11 @@ pub(super) async fn attend(
                 report(term, PodReport::of(pod, Cause::TooManyRegistries, message)).await;
             }
             let target = config.target(pod.namespace());
-            if !term.engine.pull_secrets.are_fresh(&target, &registries) {
+            if !term
+                .engine
+                .pull_secrets
+                .are_fresh(config, &target, &registries)
+            {
                 return Some(registries);
             }
             diagnose(term, config, pod, &registries).await;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
@@ -98,9 +99,15 @@ impl PullSecrets {
 
     /// Whether the ledger says that the Secret holds fresh tokens for these registries, of the
     /// identities that the rules name.
-    pub(crate) fn are_fresh(&self, target: &Target, registries: &[Access]) -> bool {
-        let (since, now) = (self.live.snapshot().since, clock::now());
-        self.ledger.read().serves(target, registries, since, now)
+    pub(crate) fn are_fresh(
+        &self,
+        config: &Config,
+        target: &Target,
+        registries: &[Access],
+    ) -> bool {
+        let now = clock::now();
+        let book = self.ledger.read();
+        book.serves(target, registries, config.since, now)
     }
 
     /// Makes the Secret hold fresh tokens, or says why it does not yet.
@@ -113,7 +120,7 @@ impl PullSecrets {
             done_by,
             trigger,
         } = wanted;
-        if self.are_fresh(target, registries) {
+        if self.are_fresh(&self.live.snapshot(), target, registries) {
             return Ensured::Fresh;
         }
         let Some((flight, is_new)) = self.flights.join(target, registries, claim) else {
