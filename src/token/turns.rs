@@ -32,17 +32,30 @@ pub(super) struct MintTurns {
     pace: Mutex<MintPace>,
     listed: PodQueues,
     doubtful: PodQueues,
-    listed_places: Semaphore,
-    doubtful_places: Semaphore,
     schedule: tokio::sync::Mutex<()>,
     namespaces: Mutex<NamespaceQueues>,
 }
 
 /// The queues of callers for pods.
-#[derive(Default)]
 struct PodQueues {
+    /// One for each caller in either queue.
+    places: Semaphore,
     pods: tokio::sync::Mutex<()>,
     retries: tokio::sync::Mutex<()>,
+}
+
+impl PodQueues {
+    fn new(places: usize) -> Self {
+        Self {
+            places: Semaphore::new(places),
+            pods: tokio::sync::Mutex::default(),
+            retries: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn of(&self, is_retry: bool) -> &tokio::sync::Mutex<()> {
+        if is_retry { &self.retries } else { &self.pods }
+    }
 }
 
 /// A caller for a pod.
@@ -67,10 +80,8 @@ impl MintTurns {
         Self {
             started: Instant::now(),
             pace: Mutex::default(),
-            listed: PodQueues::default(),
-            doubtful: PodQueues::default(),
-            listed_places: Semaphore::new(MAX_LISTED),
-            doubtful_places: Semaphore::new(MAX_DOUBTFUL),
+            listed: PodQueues::new(MAX_LISTED),
+            doubtful: PodQueues::new(MAX_DOUBTFUL),
             schedule: tokio::sync::Mutex::default(),
             namespaces: Mutex::default(),
         }
@@ -98,31 +109,30 @@ impl MintTurns {
             is_retry,
             is_doubtful,
         } = caller;
-        let (queues, places) = if is_doubtful {
-            (&self.doubtful, &self.doubtful_places)
+        let listed = self.listed.of(is_retry);
+        let queues = if is_doubtful {
+            &self.doubtful
         } else {
-            (&self.listed, &self.listed_places)
+            &self.listed
         };
-        let _place = places.try_acquire().map_err(|_| TooManyCallers)?;
-        let (queue, listed, reason, doubtful) = if is_retry {
-            let (queue, listed) = (&queues.retries, &self.listed.retries);
-            (queue, listed, MintReason::Retry, MintReason::DoubtfulRetry)
+        let _place = queues.places.try_acquire().map_err(|_| TooManyCallers)?;
+        let (certain, doubtful) = if is_retry {
+            (MintReason::Retry, MintReason::DoubtfulRetry)
         } else {
-            let (queue, listed) = (&queues.pods, &self.listed.pods);
-            (queue, listed, MintReason::Pod, MintReason::DoubtfulPod)
+            (MintReason::Pod, MintReason::DoubtfulPod)
         };
-        let place = if is_doubtful { doubtful } else { reason };
-        let own = self.namespaces.lock().of(namespace, place);
+        let own = if is_doubtful { doubtful } else { certain };
+        let own = self.namespaces.lock().of(namespace, own);
         let _own_turn = own.lock().await;
         // It leaves a call to the others only while one of them waits.
         let reason = || {
             if is_doubtful && listed.try_lock().is_err() {
                 doubtful
             } else {
-                reason
+                certain
             }
         };
-        self.first_of(queue, reason, is_needed).await;
+        self.first_of(queues.of(is_retry), reason, is_needed).await;
         Ok(())
     }
 
@@ -254,7 +264,7 @@ mod tests {
             is_doubtful,
         };
         let all: Vec<_> = (0..MAX_DOUBTFUL)
-            .map(|_| turns.doubtful_places.try_acquire().unwrap())
+            .map(|_| turns.doubtful.places.try_acquire().unwrap())
             .collect();
         assert_eq!(
             turns.of_pod(caller(true), || true).await,
