@@ -38,32 +38,30 @@ pub enum Doubt {
 
 /// All doubts about these sections of a file, in their order.
 pub(super) fn of(rules: &[Rule], provision: &[ProvisionEntry]) -> Vec<Doubt> {
-    let rules_patterns = rules.iter().enumerate().flat_map(|(index, rule)| {
-        let bad = rule.namespaces.iter().filter(|glob| !can_match(glob));
-        bad.map(move |glob| pattern("rules", index, glob))
-    });
+    let of_rules = patterns("rules", rules.iter().map(|rule| &rule.namespaces));
+    let of_provision = patterns("provision", provision.iter().map(|entry| &entry.namespaces));
     let scopes: Vec<RuleScope> = rules.iter().map(Rule::scope).collect();
     let unreachable = scopes.iter().enumerate().filter_map(|(index, scope)| {
         let mut earlier = scopes.iter().take(index);
         let by = earlier.position(|first| first.covers(scope))?;
         Some(Doubt::Unreachable { index, by })
     });
-    let provision_patterns = provision.iter().enumerate().flat_map(|(index, entry)| {
-        let bad = entry.namespaces.iter().filter(|glob| !can_match(glob));
-        bad.map(move |glob| pattern("provision", index, glob))
-    });
-    rules_patterns
-        .chain(unreachable)
-        .chain(provision_patterns)
-        .collect()
+    of_rules.chain(unreachable).chain(of_provision).collect()
 }
 
-fn pattern(section: &'static str, index: usize, glob: &Glob) -> Doubt {
-    Doubt::Pattern {
-        section,
-        index,
-        pattern: glob.pattern().to_owned(),
-    }
+/// The patterns of a section that match no namespace, by the list of each entry.
+fn patterns<'a>(
+    section: &'static str,
+    entries: impl Iterator<Item = &'a Vec<Glob>>,
+) -> impl Iterator<Item = Doubt> {
+    entries.enumerate().flat_map(move |(index, globs)| {
+        let bad = globs.iter().filter(|glob| !can_match(glob));
+        bad.map(move |glob| Doubt::Pattern {
+            section,
+            index,
+            pattern: glob.pattern().to_owned(),
+        })
+    })
 }
 
 /// Whether a namespace can have a name that matches.

@@ -39,7 +39,7 @@ const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
 const KIND: &str = "Config";
 
 /// The configuration in force.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The pull Secret.
     pub secret: Secret,
@@ -113,23 +113,6 @@ struct File {
     repair: Repair,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            secret: Secret::default(),
-            scope: Scope::default(),
-            selection: Selection::default(),
-            rules: Rules::default(),
-            provision: Provision::default(),
-            endpoints: BTreeMap::new(),
-            rotation: Rotation::default(),
-            repair: Repair::default(),
-            since: Timestamp::MIN,
-            file: File::default(),
-        }
-    }
-}
-
 impl Default for File {
     fn default() -> Self {
         Self {
@@ -172,7 +155,7 @@ impl Config {
             endpoints: file.endpoints.clone(),
             rotation: file.rotation,
             repair: file.repair,
-            since: Timestamp::MIN,
+            since: Timestamp::default(),
             file,
         })
     }

@@ -122,17 +122,7 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
         {
             let lifetime = incumbent.lifetime;
             let held = &self.held;
-            let tokens = self
-                .found
-                .uses
-                .entry(key.clone())
-                .or_insert_with(|| KeyUse {
-                    oldest: LATEST,
-                    held: held(&key),
-                    meanwhile: None,
-                    identity: key.identity.mark(),
-                    is_configured: false,
-                });
+            let tokens = self.found.uses_of(&key, || held(&key));
             tokens.is_configured |= claim == SecretClaim::Configuration;
             let next = match &tokens.held {
                 Some(token)
@@ -184,23 +174,30 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
             return;
         };
         let lifetime = Lifetime::from(&token);
-        let tokens = self
-            .found
-            .uses
-            .entry(key.clone())
-            .or_insert_with(|| KeyUse {
-                oldest: lifetime,
-                held: Some(token),
-                meanwhile: None,
-                identity: key.identity.mark(),
-                is_configured: false,
-            });
+        let tokens = self.found.uses_of(key, || Some(token));
         tokens.take_in(lifetime);
     }
 
     /// Ends the pass.
     pub fn finish(self) -> SurveyFindings {
         self.found
+    }
+}
+
+impl SurveyFindings {
+    /// What is known of a key in use. `held` gives the token of one that was not met before.
+    fn uses_of(
+        &mut self,
+        key: &Arc<TokenKey>,
+        held: impl FnOnce() -> Option<Token>,
+    ) -> &mut KeyUse {
+        self.uses.entry(key.clone()).or_insert_with(|| KeyUse {
+            oldest: LATEST,
+            held: held(),
+            meanwhile: None,
+            identity: key.identity.mark(),
+            is_configured: false,
+        })
     }
 }
 
