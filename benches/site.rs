@@ -49,7 +49,7 @@ impl Site {
             .expect("a kubeconfig");
         Self {
             ours: Client::try_from(config).expect("a client"),
-            region: world.aws.region("bench-land-1"),
+            region: world.aws.region("eu-north-1"),
             world,
         }
     }
