@@ -1,8 +1,8 @@
-//! The configuration in force: read once, at the start, and shared by all.
+//! The configuration in force, shared by all. A file that changes replaces it as a whole.
 //!
 //! Each review and each step of a loop takes one [`Live::snapshot`] and keeps nothing of it, so that
-//! no review could see two configurations. The ledger's watch keeps the name of the Secret, and
-//! two loops of the leader read once in a term whether they are switched on.
+//! no review could see two configurations. The name of the pull Secret never changes in a process. A
+//! new configuration ends the loops of the leader and starts them again.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ecr_pull_secrets_core::admission::patch::Patches;
+use ecr_pull_secrets_core::config::change::Succession;
 use ecr_pull_secrets_core::config::{Config, InvalidConfig};
 use ecr_pull_secrets_core::scrub::scrub;
 use ecr_pull_secrets_core::target::Target;
+use tokio::sync::watch;
 
 use crate::clock;
 
@@ -43,27 +45,70 @@ pub(crate) enum ConfigError {
     },
 }
 
-/// Reads the configuration file; at [`DEFAULT_PATH`] it may be absent.
-///
-/// # Errors
-///
-/// [`ConfigError`] names the file.
-pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
-    match fs::read_to_string(path) {
-        Ok(yaml) => Config::parse(&yaml).map_err(|source| ConfigError::Invalid {
-            path: path.to_owned(),
-            source,
-        }),
-        // A path that a flag gives and that does not exist is a mistake.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && path == Path::new(DEFAULT_PATH) =>
-        {
-            Ok(Config::default())
+/// The content of the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FileText {
+    /// The file at [`DEFAULT_PATH`] may be absent: every field has its default then.
+    Absent,
+    /// Its YAML.
+    Yaml(String),
+}
+
+/// A configuration file that can be used.
+#[derive(Debug)]
+pub(crate) struct ConfigFile {
+    pub(crate) text: FileText,
+    pub(crate) config: Config,
+}
+
+impl ConfigFile {
+    /// Reads the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the file.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = FileText::read(path)?;
+        let config = text.parse(path)?;
+        Ok(Self { text, config })
+    }
+}
+
+impl FileText {
+    /// Reads the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Read`].
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        match fs::read_to_string(path) {
+            Ok(yaml) => Ok(Self::Yaml(yaml)),
+            // A path that a flag gives and that does not exist is a mistake.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && path == Path::new(DEFAULT_PATH) =>
+            {
+                Ok(Self::Absent)
+            }
+            Err(source) => Err(ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            }),
         }
-        Err(source) => Err(ConfigError::Read {
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`], with this path.
+    pub(crate) fn parse(&self, path: &Path) -> Result<Config, ConfigError> {
+        let Self::Yaml(yaml) = self else {
+            return Ok(Config::default());
+        };
+        Config::parse(yaml).map_err(|source| ConfigError::Invalid {
             path: path.to_owned(),
             source,
-        }),
+        })
     }
 }
 
@@ -98,15 +143,39 @@ impl Deref for InForce {
 
 /// The one place that holds the configuration in force.
 #[derive(Debug)]
-pub(crate) struct Live(ArcSwap<InForce>);
+pub(crate) struct Live {
+    current: ArcSwap<InForce>,
+    changes: watch::Sender<()>,
+}
 
 impl Live {
     pub(crate) fn new(config: Config) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(InForce::new(config))))
+        Arc::new(Self {
+            current: ArcSwap::from_pointee(InForce::new(config)),
+            changes: watch::Sender::new(()),
+        })
     }
 
     /// The configuration of this moment, whole and unchanging.
     pub(crate) fn snapshot(&self) -> Arc<InForce> {
-        self.0.load_full()
+        self.current.load_full()
+    }
+
+    /// Speaks whenever another configuration comes into force.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// What would come into force in place of the configuration of this moment, and the fields that
+    /// wait for a restart.
+    pub(crate) fn successor(&self, next: Config) -> (Arc<InForce>, Vec<&'static str>) {
+        let Succession { config, waiting } = self.snapshot().succeeded_by(next);
+        (Arc::new(InForce::new(config)), waiting)
+    }
+
+    /// Puts a successor into force.
+    pub(crate) fn replace(&self, successor: Arc<InForce>) {
+        self.current.store(successor);
+        self.changes.send_replace(());
     }
 }

@@ -3,11 +3,13 @@
 //! `serve` builds one [`Engine`], and [`crate::run`] starts its watches and the loops of the leader.
 //! Another verb can build one too, and use what it needs without any watch. Building makes no call.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::pull_secret::expiry::is_obtainable;
+use ecr_pull_secrets_core::target::Target;
 use jiff::Timestamp;
 
 use crate::aws::mint::Mint;
@@ -16,7 +18,7 @@ use crate::cluster::events::{self, EventWriter, Events};
 use crate::cluster::namespaces::Namespaces;
 use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::service_accounts::ServiceAccounts;
-use crate::config::Live;
+use crate::config::{InForce, Live};
 use crate::pull_secret::ensure::PullSecrets;
 use crate::pull_secret::ledger::Ledger;
 use crate::pull_secret::write::SecretWriter;
@@ -113,6 +115,32 @@ impl Engine {
             events,
         };
         (Arc::new(engine), event_writer)
+    }
+
+    /// The number of pull Secrets that are renewed now, and would not be under another configuration.
+    /// `None` while this replica does not lead.
+    pub(crate) fn ended_by(&self, next: &InForce) -> Option<usize> {
+        let now = self.renewed(&self.live.snapshot())?;
+        let then = self.renewed(next)?;
+        Some(now.difference(&then).count())
+    }
+
+    fn renewed(&self, config: &InForce) -> Option<HashSet<Target>> {
+        let mut renewals = self.wants.renewals(config);
+        if !renewals.is_leading() {
+            return None;
+        }
+        let mut renewed = HashSet::new();
+        self.ledger.read().for_each(|secret, namespace, holds| {
+            let target = Target::new(namespace, secret.clone());
+            for hold in holds {
+                if renewals.renewal(&target, &hold.host).is_some() {
+                    renewed.insert(target);
+                    return;
+                }
+            }
+        });
+        Some(renewed)
     }
 
     /// The earliest expiry of any token that pods pull with and that this installation can renew. A

@@ -295,6 +295,11 @@ impl Renewals<'_> {
         }
     }
 
+    /// Whether this replica leads, and so knows what is renewed.
+    pub(crate) fn is_leading(&self) -> bool {
+        self.seen.is_leading
+    }
+
     /// The entry if it is to be renewed.
     pub(crate) fn renewal(&mut self, target: &Target, host: &Arc<str>) -> Option<Renewal> {
         match self.of(target, host) {

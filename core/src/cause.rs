@@ -207,6 +207,10 @@ causes! {
     GuardMissing, "guard_missing", Slowly,
         "a guard policy is missing or lets forbidden writes pass",
         "apply the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release again";
+    /// A configuration file that cannot be used, where another configuration is in force.
+    ConfigurationInvalid, "configuration_invalid", Slowly,
+        "the configuration file is invalid, and the last good one stays in force",
+        "correct the field that `error` of the log line `the configuration file is invalid` names";
     /// A serving certificate past its expiry.
     CertificateExpired, "certificate_expired", Slowly,
         "the serving certificate has expired",

@@ -35,6 +35,8 @@ const MAX_QUEUED: usize = 256;
 const MAX_QUEUED_OF_ONE: usize = 16;
 /// Different Events that are remembered as written.
 const MAX_REMEMBERED: usize = 4096;
+/// Characters of a text in an Event; the API server takes 1,024 for the whole note.
+const MAX_DETAIL: usize = 700;
 /// The deadline of both calls for a queued Event.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -145,6 +147,19 @@ impl Events {
         self.report_as(about, cause.reason(), &note(cause)).await
     }
 
+    /// The same, with a text that says what exactly is wrong: another text is another Event.
+    pub(crate) async fn report_detail(
+        &self,
+        about: &ObjectReference,
+        cause: Cause,
+        detail: &str,
+    ) -> Reported {
+        let detail: String = detail.chars().take(MAX_DETAIL).collect();
+        let note = format!("{}: {detail}", cause.sentence());
+        let created = self.reporter.create_as(&note, about, cause.reason(), &note);
+        outcome(created.await)
+    }
+
     /// Creates an Event with a text of its own, unless it exists.
     pub(crate) async fn report_as(
         &self,
@@ -152,12 +167,16 @@ impl Events {
         reason: &str,
         note: &str,
     ) -> Reported {
-        match self.reporter.create(about, reason, note).await {
-            Ok(()) => Reported::First,
-            Err(Refusal::Changed) => Reported::Before,
-            Err(refusal) if refusal.is_transient() => Reported::Unclear(refusal),
-            Err(refusal) => Reported::Refused(refusal),
-        }
+        outcome(self.reporter.create(about, reason, note).await)
+    }
+}
+
+fn outcome(created: Result<(), Refusal>) -> Reported {
+    match created {
+        Ok(()) => Reported::First,
+        Err(Refusal::Changed) => Reported::Before,
+        Err(refusal) if refusal.is_transient() => Reported::Unclear(refusal),
+        Err(refusal) => Reported::Refused(refusal),
     }
 }
 
@@ -213,14 +232,25 @@ impl EventWriter {
 }
 
 impl Reporter {
-    /// Never tries twice: an attempt that arrived unseen would make the second one look late.
     async fn create(
         &self,
         about: &ObjectReference,
         reason: &str,
         note: &str,
     ) -> Result<(), Refusal> {
-        let event = self.event(&name(about, reason), about, reason, note);
+        self.create_as(reason, about, reason, note).await
+    }
+
+    /// Two Events about an object are one if `what` is the same. Never tries twice: an attempt that
+    /// arrived unseen would make the second one look late.
+    async fn create_as(
+        &self,
+        what: &str,
+        about: &ObjectReference,
+        reason: &str,
+        note: &str,
+    ) -> Result<(), Refusal> {
+        let event = self.event(&name(about, what), about, reason, note);
         let (api, params) = (self.api(about), PostParams::default());
         call_once(CALL_TIMEOUT, api.create(&params, &event))
             .await
@@ -261,10 +291,10 @@ fn note(cause: Cause) -> String {
 }
 
 /// The same name for the same object and reason, in every replica and version.
-fn name(about: &ObjectReference, reason: &str) -> String {
+fn name(about: &ObjectReference, what: &str) -> String {
     let object = about.name.as_deref().unwrap_or_default();
     let mut hasher = DefaultHasher::new();
-    (&about.kind, &about.namespace, object, &about.uid, reason).hash(&mut hasher);
+    (&about.kind, &about.namespace, object, &about.uid, what).hash(&mut hasher);
     // 253 characters are allowed; 230 leave room for the hash.
     let stem: String = object.chars().take(230).collect();
     format!(

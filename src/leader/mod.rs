@@ -10,6 +10,7 @@ mod attend;
 mod backlog;
 mod candidates;
 mod cleanup;
+mod kept_config;
 mod pod_reports;
 mod pods;
 mod provision;
@@ -44,17 +45,22 @@ fn start(term: &Arc<Term>) -> JoinSet<()> {
     loops.spawn(sweep::run(term.clone()));
     loops.spawn(provision::run(term.clone()));
     loops.spawn(withdrawals::run(term.clone()));
+    loops.spawn(kept_config::run(term.clone()));
     loops
 }
 
-/// Runs the loops whenever this replica leads; ends when a loop ends, which none does by itself.
+/// Runs the loops whenever this replica leads, and again with each configuration; ends when a loop
+/// ends, which none does by itself.
 pub(crate) async fn run(
     engine: Arc<Engine>,
     mut leads: watch::Receiver<bool>,
     mut changes: mpsc::UnboundedReceiver<Changed>,
 ) {
     let reports = Arc::new(Reports::default());
+    let mut configurations = engine.live.changes();
+    let mut was_leading = false;
     loop {
+        configurations.mark_unchanged();
         let term = Arc::new(Term {
             engine: engine.clone(),
             reports: reports.clone(),
@@ -64,20 +70,25 @@ pub(crate) async fn run(
         let is_leading = *leads.borrow_and_update();
         engine.wants.begin_term(is_leading);
         let mut loops = JoinSet::new();
+        if was_leading && !is_leading {
+            info!("not leading any more");
+        }
         if is_leading {
-            info!("leading");
+            if !was_leading {
+                info!("leading");
+            }
             while changes.try_recv().is_ok() {} // the sweep checks everything anyway
             loops = start(&term);
         }
+        was_leading = is_leading;
         // The receiver outlives the term, so the loop that reads it is part of this task.
         tokio::select! {
             changed = leads.changed() => if changed.is_err() { return },
+            // The sender lives as long as the engine.
+            _ = configurations.changed() => {}
             Some(_) = loops.join_next() => return,
             () = repairs::run(&term, &mut changes, is_leading) => return,
             () = standby::run(&engine), if !is_leading => return,
-        }
-        if is_leading {
-            info!("not leading any more");
         }
     }
 }

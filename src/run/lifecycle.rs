@@ -26,7 +26,7 @@ impl Stop {
     }
 
     /// Waits for either.
-    pub(super) async fn requested(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

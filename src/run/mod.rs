@@ -3,6 +3,7 @@
 //! Every background task is owned here. A task that ends before the process does ends the process:
 //! a replica without its ledger would answer from a memory that nothing refreshes.
 
+mod configuration;
 mod guards;
 mod heap;
 mod lifecycle;
@@ -11,5 +12,6 @@ mod serve;
 mod shutdown;
 mod tasks;
 
+pub(crate) use self::configuration::{ConfigSource, last_good};
 pub(crate) use self::lifecycle::Stop;
 pub(crate) use self::serve::{Ports, serve};

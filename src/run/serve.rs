@@ -9,6 +9,7 @@ use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 use tracing::info;
 
+use super::configuration::{ConfigSource, Follower};
 use super::lifecycle::{Stop, Tasks};
 use super::shutdown::shut_down;
 use super::{guards, heap, listen, tasks};
@@ -51,6 +52,7 @@ pub(crate) async fn serve(
     engine: Arc<Engine>,
     event_writer: EventWriter,
     ports: Ports,
+    source: ConfigSource,
     guard_rest: bool,
     mut stop: Stop,
 ) -> Result<(), Failure> {
@@ -88,6 +90,8 @@ pub(crate) async fn serve(
     let http = listen::bind(ports.http).await?;
     let (ready, this) = (readiness.clone(), engine.clone());
     tasks.own("probes", probes::serve(http, ready, metrics.clone(), this));
+    let follower = Follower::new(source, engine.clone());
+    tasks.own("configuration", follower.run());
     let https = listen::bind(ports.https).await?;
     info!(https = %ports.https, http = %ports.http, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut serving = tokio::spawn(listener::serve(

@@ -112,6 +112,9 @@ pub struct Metrics {
     /// The end of the serving certificate, or of the first of its intermediate ones to end.
     pub(crate) certificate_expiry: Time,
     certificate_reloads: Family<ResultLabel, Counter>,
+    config_reloads: Family<ResultLabel, Counter>,
+    /// 1 while the configuration in force is that of the file.
+    pub(crate) config_is_current: Gauge,
     /// Secrets of our name that are not ours to write.
     pub(crate) secrets_foreign: Gauge,
     /// Pods that were stored without the reference, each counted once.
@@ -222,6 +225,18 @@ impl Default for Metrics {
             "Loaded certificates",
             certificate_reloads.clone(),
         );
+        let config_reloads = Family::default();
+        registry.register(
+            "config_reloads",
+            "Configuration files read after a change",
+            config_reloads.clone(),
+        );
+        let config_is_current = Gauge::default();
+        registry.register(
+            "config_last_reload_successful",
+            "Whether the configuration in force is that of the file",
+            config_is_current.clone(),
+        );
         let secrets_foreign = Gauge::default();
         registry.register(
             "secrets_foreign",
@@ -261,6 +276,8 @@ impl Default for Metrics {
             secret_expiry,
             certificate_expiry,
             certificate_reloads,
+            config_reloads,
+            config_is_current,
             secrets_foreign,
             pods_missing_reference,
             leader,
@@ -313,6 +330,14 @@ impl Metrics {
         self.certificate_reloads
             .get_or_create(&ResultLabel { result })
             .inc();
+    }
+
+    /// Notes a configuration file that was read after a change; `result` is `ok` or `error`.
+    pub(crate) fn config_reloaded(&self, result: &'static str) {
+        self.config_reloads
+            .get_or_create(&ResultLabel { result })
+            .inc();
+        self.config_is_current.set(i64::from(result == "ok"));
     }
 
     /// The text that Prometheus scrapes, with this number of keys and these expiries of tokens.

@@ -1,5 +1,6 @@
 //! Tokens of ECR: what this process holds, and what all replicas share.
 
+pub(crate) mod kept_config;
 mod slot;
 pub(crate) mod store;
 mod supplied;

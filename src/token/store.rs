@@ -83,8 +83,13 @@ impl Store {
 
     /// The API to watch the Secrets with.
     pub(super) fn watched(&self) -> Api<Secret> {
+        self.first().watched()
+    }
+
+    /// The Secret that is always there.
+    pub(super) fn first(&self) -> &OwnSecret {
         let [first, ..] = &self.secrets;
-        first.watched()
+        first
     }
 
     /// Says whether there are more Secrets than the first.
@@ -297,7 +302,7 @@ impl Store {
     /// Notes on the first Secret that there are more, before the first of these is created: so every
     /// replica watches them, also one that starts later.
     async fn announce(&self) -> Result<(), Refusal> {
-        let [first, ..] = &self.secrets;
+        let first = self.first();
         for _ in 0..MAX_ATTEMPTS {
             if *self.is_spread.borrow() {
                 return Ok(());

@@ -36,6 +36,7 @@ mod odd;
 mod ownership;
 mod paged;
 mod process;
+mod reload;
 mod repairs;
 mod resilience;
 mod rotation;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         ownership::trials(),
         paged::lists::trials(),
         process::trials(),
+        reload::trials(),
         rotation::trials(),
         rules::trials(),
         scale::trials(),

@@ -5,9 +5,11 @@
 //! a rule would turn into a rule that allows everything. A [`Config`] is valid: no other code checks
 //! it again.
 
+pub mod change;
 mod doubts;
 pub mod duration;
 mod endpoints;
+pub mod kept;
 pub mod provision;
 mod repair;
 mod rotation;

@@ -69,6 +69,14 @@ impl Replica {
         .await;
     }
 
+    /// Replaces the text of the configuration file, as the kubelet does: at one moment.
+    pub fn configure(&self, config: &str) {
+        let file = self.log.with_extension("yaml");
+        let next = self.log.with_extension("yaml.next");
+        fs::write(&next, config).expect("a file");
+        fs::rename(next, file).expect("the same folder");
+    }
+
     /// Sends a request to the port of probes and metrics.
     pub async fn get(&self, path: &str) -> Option<(StatusCode, String)> {
         let stream = TcpStream::connect(self.http).await.ok()?;
