@@ -51,7 +51,8 @@ pub async fn measure(report: &mut Report) {
     let control_plane = site.cluster.process();
     let replica = site.start_replica();
     eventually("a leader", LIMIT, || async {
-        (replica.metric("ecr_pull_secrets_leader", &[]).await > 0.0).then_some(())
+        let (_, metrics) = replica.get("/metrics").await?;
+        metrics.contains("\necr_pull_secrets_leader 1\n").then_some(())
     })
     .await;
     let (leading, before) = (Instant::now(), cpu_seconds(control_plane));
