@@ -52,7 +52,9 @@ pub async fn measure(report: &mut Report) {
     let replica = site.start_replica();
     eventually("a leader", LIMIT, || async {
         let (_, metrics) = replica.get("/metrics").await?;
-        metrics.contains("\necr_pull_secrets_leader 1\n").then_some(())
+        metrics
+            .contains("\necr_pull_secrets_leader 1\n")
+            .then_some(())
     })
     .await;
     let (leading, before) = (Instant::now(), cpu_seconds(control_plane));

@@ -4,12 +4,7 @@
 //! Reading the visible names one by one could mix two versions.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::{fs, io};
-
-/// The interval between two reads of files that may change. The kubelet itself takes up to a minute to
-/// update them.
-pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The link that the kubelet swaps when the content of the volume changes.
 const VERSION_LINK: &str = "..data";

@@ -6,11 +6,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::interval;
 
 use super::served::{Certificate, CertificateError, Pair};
-use crate::mounted::{MountedError, MountedVolume, POLL_INTERVAL};
+use crate::mounted::{MountedError, MountedVolume};
+
+/// The interval between two reads. The kubelet itself takes up to a minute to update the files.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(PartialEq, Eq)]
 struct PemFiles {

@@ -18,10 +18,11 @@ use crate::cluster::call::call;
 use crate::cluster::client::Clients;
 use crate::config::FileText;
 use crate::engine::Engine;
-use crate::mounted::POLL_INTERVAL;
 use crate::token::kept_config;
 use crate::token::store::Store;
 
+/// The interval between two reads of the file.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a start with an invalid file waits for an API server that does not answer.
 const KEPT_WAIT: Duration = Duration::from_secs(30);
 const KEPT_RETRY: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! The file as a whole: its defaults, its fields, and no other field.
 
+mod mutations;
 mod printed;
 mod schema;
 mod values;
