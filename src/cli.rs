@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ecr_pull_secrets_core::config::duration;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::rules::Glob;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::DEFAULT_PATH;
@@ -42,14 +44,15 @@ pub(crate) struct Global {
         env = "ECR_PULL_SECRETS_LOG_FORMAT"
     )]
     pub(crate) log_format: Format,
-    /// off, error, warn, info, debug or trace. It applies to this program; libraries log warnings and errors at most.
+    /// off, error, warn, info, debug or trace; by default info for `serve`, and warn for the other
+    /// verbs. Libraries log nothing.
     #[arg(
         long,
         global = true,
-        default_value = "info",
+        value_name = "LEVEL",
         env = "ECR_PULL_SECRETS_LOG_LEVEL"
     )]
-    pub(crate) log_level: LevelFilter,
+    pub(crate) log_level: Option<LevelFilter>,
 }
 
 /// The cluster to talk to.
@@ -76,6 +79,8 @@ pub(crate) struct Cluster {
 pub(crate) enum Command {
     /// Answer admission reviews and manage pull Secrets.
     Serve(Box<Serve>),
+    /// Make the pull Secrets of all namespaces right, once, and say what was done.
+    Sync(Box<Sync>),
     /// Print the version.
     Version,
 }
@@ -138,6 +143,66 @@ pub(crate) struct Serve {
     pub(crate) print_config: bool,
 }
 
+/// Flags of `sync`.
+#[derive(Debug, Args)]
+pub(crate) struct Sync {
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// Patterns of namespaces, such as team-*,web; all by default.
+    #[arg(
+        long,
+        value_name = "GLOB,…",
+        value_delimiter = ',',
+        value_parser = glob,
+        env = "ECR_PULL_SECRETS_NAMESPACES"
+    )]
+    pub(crate) namespaces: Vec<Glob>,
+    /// Label selector of namespaces, as kubectl takes it.
+    #[arg(long, value_name = "LABELS", env = "ECR_PULL_SECRETS_SELECTOR")]
+    pub(crate) selector: Option<String>,
+    /// Hosts that the Secrets shall open, in place of what pods and the configuration want. The rules
+    /// still apply.
+    #[arg(
+        long,
+        value_name = "HOST,…",
+        value_delimiter = ',',
+        value_parser = registry,
+        env = "ECR_PULL_SECRETS_REGISTRIES"
+    )]
+    pub(crate) registries: Vec<Registry>,
+    /// Take a new token also where the old one is fresh.
+    #[arg(long, env = "ECR_PULL_SECRETS_RENEW")]
+    pub(crate) renew: bool,
+    /// How the result is printed.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "table",
+        env = "ECR_PULL_SECRETS_OUTPUT"
+    )]
+    pub(crate) output: Output,
+    /// Directory of a mounted Secret with AWS keys, read again at each use. Without keys there, the
+    /// AWS SDK's default credential chain is used.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/run/secrets/aws",
+        env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
+    )]
+    pub(crate) aws_credentials_dir: PathBuf,
+}
+
+/// How a verb prints its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// A value that a flag does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum FlagError {
@@ -145,6 +210,12 @@ enum FlagError {
     Lifetime,
     #[error("give whole seconds, at most 86400")]
     Seconds,
+    #[error("give lower-case letters, digits and `-`, or `*` and `?`")]
+    Namespaces,
+    #[error(
+        "give the host of a private ECR registry, such as 123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+    )]
+    Registry,
 }
 
 /// Ten years at most: later dates overflow in some verifiers.
@@ -165,6 +236,23 @@ fn seconds(text: &str) -> Result<Duration, FlagError> {
         .filter(|seconds| *seconds <= 24 * 60 * 60)
         .map(Duration::from_secs)
         .ok_or(FlagError::Seconds)
+}
+
+/// A pattern that some namespace can match.
+fn glob(text: &str) -> Result<Glob, FlagError> {
+    let is_allowed = |letter: char| {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-*?".contains(letter)
+    };
+    let is_pattern = !text.is_empty() && text.chars().all(is_allowed);
+    is_pattern
+        .then(|| Glob::new(text))
+        .ok_or(FlagError::Namespaces)
+}
+
+fn registry(text: &str) -> Result<Registry, FlagError> {
+    Registry::of_host(text)
+        .filter(|registry| !registry.is_public())
+        .ok_or(FlagError::Registry)
 }
 
 #[cfg(test)]
@@ -200,12 +288,12 @@ mod tests {
     fn every_flag_has_its_environment_variable() {
         let mut command = Cli::command();
         command.build();
-        let serve = command.find_subcommand("serve").unwrap();
-        for argument in serve
-            .get_arguments()
-            .filter(|argument| argument.get_long().is_some())
-        {
-            let flag = argument.get_long().unwrap();
+        let verbs = command.get_subcommands();
+        let flags = verbs.flat_map(clap::Command::get_arguments);
+        for argument in flags {
+            let Some(flag) = argument.get_long() else {
+                continue;
+            };
             if ["help", "version", "print-config"].contains(&flag) {
                 continue;
             }

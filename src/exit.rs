@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tracing_subscriber::util::TryInitError;
 
 use crate::cluster::client::ConnectError;
+use crate::cluster::refusal::Refusal;
 use crate::config::ConfigError;
 
 /// A failure that ends the process. Its exit code is an interface: see [`Failure::code`].
@@ -15,6 +16,14 @@ pub(crate) enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error("the API server does not answer: {0}")]
+    Cluster(#[source] Refusal),
+    /// The output has said what.
+    #[error("some pull secrets are not as wanted")]
+    Unfinished,
+    /// The output has said what.
+    #[error("AWS or the API server cannot be reached")]
+    Unreachable,
     #[error("cannot listen on {address}: {source}")]
     Listen {
         address: SocketAddr,
@@ -40,8 +49,9 @@ impl Failure {
             Self::Config(_)
             | Self::Listen { .. }
             | Self::Connect(ConnectError::Kubeconfig { .. }) => 2,
-            Self::Connect(_) => 3,
-            Self::Print(_)
+            Self::Connect(_) | Self::Cluster(_) | Self::Unreachable => 3,
+            Self::Unfinished
+            | Self::Print(_)
             | Self::Logging(_)
             | Self::Signals(_)
             | Self::Tls(_)

@@ -30,6 +30,7 @@ pub mod rules;
 pub mod scrub;
 pub mod selection;
 pub mod sieve;
+pub mod sync;
 pub mod target;
 pub mod token;
 pub mod version;

@@ -12,16 +12,18 @@ use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::workload::claim::NamespaceFact;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::RwLock;
 
-use super::call::call;
+use super::call::{CALL_TIMEOUT, call};
 use super::client::Clients;
 use super::look_ups::LookUps;
+use super::pages::Pages;
 use super::refusal::Refusal;
-use super::watch::{Announce, collection, follow};
+use super::watch::{Announce, PAGE_SIZE, collection, follow};
 
 /// All namespaces of the cluster.
 pub(crate) struct Namespaces {
@@ -80,6 +82,11 @@ impl Namespaces {
         .await;
     }
 
+    /// Enters a namespace that a list brought, for a process that does not watch them.
+    pub(crate) fn saw(&self, metadata: &ObjectMeta) {
+        self.known.write().extend(entry(metadata));
+    }
+
     /// From memory only.
     pub(crate) fn cached(&self, name: &str) -> Option<NamespaceFact> {
         self.known.read().get(name).copied()
@@ -133,6 +140,15 @@ impl Namespaces {
             None => NamespaceFact::Unknown,
         }
     }
+}
+
+/// The metadata of all namespaces with these labels, page by page.
+pub(crate) fn pages(client: &Client, labels: Option<&str>) -> Pages<PartialObjectMeta<Namespace>> {
+    let params = ListParams {
+        label_selector: labels.map(str::to_owned),
+        ..ListParams::default().limit(PAGE_SIZE)
+    };
+    Pages::new(Api::all(client.clone()), params, CALL_TIMEOUT)
 }
 
 /// Reads the metadata of a namespace, for a caller that needs its labels as they are now.

@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb turns flags into a call of the engine, and its result into an exit code.
 
 mod serve;
+mod sync;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ pub async fn execute() -> ExitCode {
     let Cli { command, global } = Cli::parse();
     let result = match command {
         Command::Serve(serve) => serve::serve(&global, *serve).await,
+        Command::Sync(sync) => sync::sync(&global, *sync).await,
         Command::Version => {
             println!("ecr-pull-secrets {}", env!("CARGO_PKG_VERSION"));
             Ok(())

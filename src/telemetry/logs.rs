@@ -1,4 +1,4 @@
-//! Log lines on standard output, as text or JSON: our own, and no others.
+//! Log lines as text or JSON: our own, and no others.
 //!
 //! Libraries print requests and answers with everything in them. It is not only their DEBUG lines:
 //! the AWS SDK's WARN about a misspelt endpoint shows the whole web identity token, and kube's WARN
@@ -8,6 +8,7 @@
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, fmt};
@@ -22,13 +23,35 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Starts logging.
+/// Starts logging, on standard output.
 ///
 /// # Errors
 ///
 /// When logging was started already.
-pub(crate) fn init(format: Format, level: LevelFilter) -> Result<(), TryInitError> {
-    let lines = fmt::layer().with_target(false).with_ansi(false);
+pub(crate) fn init(format: Format, level: Option<LevelFilter>) -> Result<(), TryInitError> {
+    start(std::io::stdout, format, level.unwrap_or(LevelFilter::INFO))
+}
+
+/// The same for a verb that prints its result there: on standard error, and by default warnings alone.
+///
+/// # Errors
+///
+/// When logging was started already.
+pub(crate) fn init_beside_output(
+    format: Format,
+    level: Option<LevelFilter>,
+) -> Result<(), TryInitError> {
+    start(std::io::stderr, format, level.unwrap_or(LevelFilter::WARN))
+}
+
+fn start<W>(writer: W, format: Format, level: LevelFilter) -> Result<(), TryInitError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = fmt::layer()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(writer);
     let lines = match format {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),

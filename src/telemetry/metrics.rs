@@ -44,6 +44,8 @@ pub enum Trigger {
     repair,
     /// A namespace that gets its Secret before it has a pod.
     provision,
+    /// The verb `sync`.
+    sync,
 }
 
 /// Writes of pull Secrets.

@@ -141,6 +141,33 @@ impl Store {
         Ok(secret.as_ref().map(tokens).unwrap_or_default())
     }
 
+    /// Reads all Secrets: all tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] of the API server.
+    pub(super) async fn read_all(&self) -> Result<Vec<(TokenKey, Token)>, Refusal> {
+        let mut all = Vec::new();
+        for (shard, secret) in self.secrets.iter().enumerate() {
+            let Some(secret) = secret.read().await? else {
+                continue;
+            };
+            let held = tokens(&secret);
+            self.saw(shard, &secret, &held);
+            all.extend(held);
+        }
+        Ok(all)
+    }
+
+    /// Writes what is still to be written, once.
+    pub(crate) async fn finish(&self) {
+        if let Err(refusal) = self.flush(None).await {
+            let (cause, detail) = refusal.into_parts();
+            let cause = cause.name();
+            warn!(cause, detail, "the token store cannot be written");
+        }
+    }
+
     /// Puts a token there, unless there is a better one. A write that fails is retried in the
     /// background.
     pub(super) async fn put(&self, key: &TokenKey, token: &Token) {

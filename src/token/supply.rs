@@ -33,6 +33,7 @@ pub(crate) use super::supplied::{Supplied, TokenFailure};
 use super::turns::{MintTurns, PodCaller};
 use crate::aws::mint::Mint;
 use crate::clock;
+use crate::cluster::refusal::Refusal;
 use crate::telemetry::metrics::Metrics;
 
 /// The tokens of this process.
@@ -154,6 +155,36 @@ impl Supply {
             let _ = storing.await;
         }
         Ok(renewed.token)
+    }
+
+    /// A token that was minted since then, whatever token there is already.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenFailure`] when AWS gives none; the old one stays.
+    pub(crate) async fn renewed_since(
+        self: &Arc<Self>,
+        key: &TokenKey,
+        config: &Config,
+        since: Timestamp,
+    ) -> Result<Token, TokenFailure> {
+        let slot = self.slot(key, None, config)?;
+        let is_new = move |token: &Token, _| token.minted_at >= since;
+        let endpoints = endpoints(config, key);
+        let renewed = self.renew(key, &slot, endpoints, Asker::Schedule, is_new);
+        Ok(renewed.await?.token)
+    }
+
+    /// Takes all tokens of the token store, for a process that does not watch it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] of the API server.
+    pub(crate) async fn learn_all(&self) -> Result<(), Refusal> {
+        for (key, token) in self.store.read_all().await? {
+            self.learn(key, token);
+        }
+        Ok(())
     }
 
     /// Gives a key a slot. A new one is charged to the namespace whose pods bring it.

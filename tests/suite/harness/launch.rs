@@ -49,6 +49,13 @@ impl Launch {
         self
     }
 
+    /// The environment, for another verb than `serve`.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = self.environment.clone();
+        environment.push(("AWS_EC2_METADATA_DISABLED".to_owned(), "true".to_owned()));
+        environment
+    }
+
     /// Sets a variable of the environment.
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self = self.without_env(name);
