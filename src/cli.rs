@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Answer admission reviews and manage pull Secrets.
     Serve(Box<Serve>),
     /// Make the pull Secrets of all namespaces right, once, and say what was done.
-    Sync(Box<Sync>),
+    Sync(Box<SyncFlags>),
     /// Print the version.
     Version,
 }
@@ -145,7 +145,7 @@ pub(crate) struct Serve {
 
 /// Flags of `sync`.
 #[derive(Debug, Args)]
-pub(crate) struct Sync {
+pub(crate) struct SyncFlags {
     #[command(flatten)]
     pub(crate) cluster: Cluster,
     /// Patterns of namespaces, such as team-*,web; all by default.

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 
 use ecr_pull_secrets_core::sync::SyncVerdict;
 
-use crate::cli::{Cluster, Global, Output, Sync};
+use crate::cli::{Cluster, Global, Output, SyncFlags};
 use crate::cluster::client::clients;
 use crate::config::ConfigFile;
 use crate::engine::{Blueprint, Engine};
@@ -18,7 +18,7 @@ use crate::telemetry::metrics::Metrics;
 /// # Errors
 ///
 /// [`Failure`] when a Secret is not as wanted, or when the run could not begin.
-pub(super) async fn sync(global: &Global, sync: Sync) -> Result<(), Failure> {
+pub(super) async fn sync(global: &Global, sync: SyncFlags) -> Result<(), Failure> {
     let Cluster {
         kubeconfig,
         context,

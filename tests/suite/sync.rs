@@ -147,7 +147,7 @@ async fn exit_code_says_what_failed(world: Arc<World>) -> Outcome {
     for namespace in [&fine, &foreign] {
         runs(namespace).await;
     }
-    let object = with_hosts([("registry.example.com", login("someone"))]);
+    let object = with_hosts([("registry.example.com", login("another"))]);
     foreign.foreign_secret("another", object).await;
     let output = sync(&world, &["-o", "json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
