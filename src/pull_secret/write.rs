@@ -190,7 +190,7 @@ impl SecretWriter {
         target: &Target,
         trigger: Trigger,
     ) -> Result<(), Cause> {
-        if !self.ledger.read().is_doubtful(target) {
+        if !self.ledger.read().is_contested(target) {
             return Ok(());
         }
         // A read that fails now fails again before the write, which reports it.

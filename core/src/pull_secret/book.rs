@@ -75,7 +75,7 @@ impl Book {
     }
 
     /// Whether the Secret exists and is another's, or another field manager wrote its content.
-    pub fn is_doubtful(&self, target: &Target) -> bool {
+    pub fn is_contested(&self, target: &Target) -> bool {
         self.held(target).is_some_and(|held| !held.is_intact())
     }
 
