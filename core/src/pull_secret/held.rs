@@ -299,9 +299,7 @@ impl HeldSecret {
     ) -> Option<ObjectVersion> {
         let replaces = |grant: &Grant, hold: &Hold| {
             grant.registry.host() == &*hold.host
-                && hold
-                    .incumbent()
-                    .gives_way_to(grant.mark(), &grant.token, since, now)
+                && hold.incumbent().gives_way_to(grant.successor(since, now))
         };
         let is_covered = |hold: &Hold| grants.iter().any(|grant| replaces(grant, hold));
         let is_replaceable =
