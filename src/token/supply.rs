@@ -348,12 +348,13 @@ impl Supply {
             return Ok(slot.clone());
         }
         let is_named = config.names_region(&key.region);
+        let is_listed = is_listed(&key.region);
         if let Some(namespace) = namespace
             && !is_named
         {
-            self.quota.lock().charge(namespace, key, now)?;
+            self.quota.lock().charge(namespace, key, is_listed, now)?;
         }
-        Ok(self.enter(&mut slots, key, !is_named && !is_listed(&key.region))?)
+        Ok(self.enter(&mut slots, key, !is_named && !is_listed)?)
     }
 
     fn enter(
