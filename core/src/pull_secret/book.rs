@@ -158,7 +158,7 @@ impl Book {
         }
     }
 
-    /// Enters that the Secret is not ours to write at this version, although it has our label.
+    /// Enters that the Secret cannot be written at this version, although it has our label.
     pub fn refuses(&mut self, target: &Target, version: u64) {
         let rows = self.by_name.get_mut(&target.secret);
         let row = rows.and_then(|rows| rows.by_namespace.get_mut(&*target.namespace));
