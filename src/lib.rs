@@ -28,6 +28,7 @@ mod mounted;
 mod probes;
 mod pull_secret;
 mod run;
+mod slots;
 mod sync;
 mod telemetry;
 mod token;

@@ -29,6 +29,7 @@ pub mod rotation;
 pub mod rules;
 pub mod scrub;
 pub mod selection;
+pub mod shares;
 pub mod sieve;
 pub mod sync;
 pub mod target;

@@ -14,14 +14,20 @@ use ecr_pull_secrets_core::workload::plan::{Plan, Workload, plan};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info};
 
-use super::slots::{NoSlot, Slot, Slots};
 use crate::config::InForce;
 use crate::engine::Engine;
 use crate::facts;
 use crate::pull_secret::ensure::{Ensured, Wanted};
+use crate::slots::{NoSlot, Slot, Slots};
 use crate::telemetry::metrics::Trigger;
 use crate::telemetry::ration::Ration;
 
+/// Reviews that wait at the same time. Fewer than connections, because one that waits for AWS
+/// waits for 2 s.
+const MAX_WAITING: usize = 384;
+/// Reviews of one namespace that wait at the same time: if AWS does not serve its registries, the
+/// others have slots.
+const MAX_OF_NAMESPACE: usize = MAX_WAITING / 4;
 /// The longest wait of an admission for AWS.
 const AWS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The wait after a write for a running pod. Its kubelet receives the container and the Secret by
@@ -48,7 +54,7 @@ impl Admission {
         Self {
             engine,
             ration: Ration::default(),
-            slots: Slots::default(),
+            slots: Slots::new(MAX_WAITING, MAX_OF_NAMESPACE),
         }
     }
 

@@ -2,4 +2,3 @@
 
 pub(crate) mod handler;
 pub(crate) mod http;
-mod slots;

@@ -23,6 +23,13 @@ pub(crate) enum Refusal {
     /// The namespace may be there; the object itself is not.
     #[error("the object does not exist")]
     Missing,
+    /// A field of the object breaks a rule of its kind, such as a limit of its size: the fields that
+    /// other field managers wrote count, too. Policies and webhooks refuse without naming a field.
+    #[error("{detail}")]
+    Invalid {
+        /// The words of the API server.
+        detail: String,
+    },
     /// A reason that a new read of the object does not remove. Its text is the detail only: the
     /// sentence of the cause is about pull Secrets, and a call may be about another object.
     #[error("{detail}")]
@@ -67,6 +74,10 @@ impl Refusal {
             let mut causes = details.iter().flat_map(|details| &details.causes);
             causes.any(|cause| cause.reason == reason)
         };
+        let names_field = || {
+            let mut causes = details.iter().flat_map(|details| &details.causes);
+            causes.any(|cause| !cause.field.is_empty())
+        };
         let kind = details.map(|details| details.kind.as_str());
         let cause = match status.code {
             409 if has_cause("FieldManagerConflict") => return Self::Owned,
@@ -79,6 +90,10 @@ impl Refusal {
             401 => Cause::RbacForbidden,
             404 if !matches!(kind, None | Some("" | "namespaces")) => return Self::Missing,
             404 => Cause::NamespaceMissing,
+            422 if names_field() => {
+                let detail = scrub(&status.message);
+                return Self::Invalid { detail };
+            }
             429 | 500.. => Cause::ApiServerBusy,
             _ => Cause::SecretRefused,
         };
@@ -106,6 +121,7 @@ impl Refusal {
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::Changed | Self::Owned | Self::Missing => Cause::WriteContended,
+            Self::Invalid { .. } => Cause::SecretRefused,
             Self::Because { cause, .. } => *cause,
         }
     }
@@ -115,7 +131,7 @@ impl Refusal {
         let cause = self.cause();
         match self {
             Self::Changed | Self::Owned | Self::Missing => (cause, String::new()),
-            Self::Because { detail, .. } => (cause, detail),
+            Self::Invalid { detail } | Self::Because { detail, .. } => (cause, detail),
         }
     }
 }
@@ -213,6 +229,23 @@ mod tests {
                 "a retry helps: {code} {message}"
             );
         }
+    }
+
+    #[test]
+    fn invalid_field_differs_from_a_policy() {
+        // A ValidatingAdmissionPolicy names no field.
+        let policy = refusal(422, "denied by a policy", "");
+        assert!(matches!(policy, Refusal::Because { .. }), "{policy:?}");
+        let kube::Error::Api(mut status) = error(422, "too long", "FieldValueTooLong", "") else {
+            panic!("no answer of the API server");
+        };
+        let causes = &mut status.details.as_mut().unwrap().causes;
+        causes[0].field = "data".to_owned();
+        let invalid = Refusal::of(&kube::Error::Api(status));
+        let detail = "too long".to_owned();
+        assert_eq!(invalid, Refusal::Invalid { detail });
+        assert_eq!(invalid.cause(), Cause::SecretRefused);
+        assert!(!invalid.is_conflict() && !invalid.is_transient());
     }
 
     #[test]

@@ -88,12 +88,17 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
     let fact = engine.namespaces.look_up(&namespace).await;
     let is_served = SecretClaim::Pods(*wish).counts(&config, &namespace, fact);
     // Admission leaves the reference out where the Secret would break the pod's keyring.
-    let is_doubtful = || engine.ledger.read().is_doubtful(&config.target(&namespace));
+    let is_contested = || {
+        engine
+            .ledger
+            .read()
+            .is_contested(&config.target(&namespace))
+    };
     let may_go = || {
         let mut recreated = term.reports.recreated.lock();
         recreated.may_delete(&namespace, controller, *created, now)
     };
-    if !is_served || is_doubtful() || !may_go() {
+    if !is_served || is_contested() || !may_go() {
         return Deletion::Over;
     }
     let Claimed::Ours(claim) = term.reports.claim(&uid, "recreated") else {

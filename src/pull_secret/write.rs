@@ -88,12 +88,19 @@ struct Obstacle {
     cause: Cause,
     /// A text for the log.
     detail: String,
+    /// What another field manager wrote into the Secret may be the reason.
+    is_of_secret: bool,
 }
 
 impl From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
+        let is_of_secret = matches!(refusal, Refusal::Invalid { .. });
         let (cause, detail) = refusal.into_parts();
-        Self { cause, detail }
+        Self {
+            cause,
+            detail,
+            is_of_secret,
+        }
     }
 }
 
@@ -102,6 +109,7 @@ impl From<Cause> for Obstacle {
         Self {
             cause,
             detail: String::new(),
+            is_of_secret: false,
         }
     }
 }
@@ -190,7 +198,7 @@ impl SecretWriter {
         target: &Target,
         trigger: Trigger,
     ) -> Result<(), Cause> {
-        if !self.ledger.read().is_doubtful(target) {
+        if !self.ledger.read().is_contested(target) {
             return Ok(());
         }
         // A read that fails now fails again before the write, which reports it.
@@ -276,7 +284,14 @@ impl SecretWriter {
             RevisionReason::Update => {}
         }
         let base = version_of(metadata);
-        let round = self.apply(order, Some(&base), merged).await?;
+        let applied = self.apply(order, Some(&base), merged).await;
+        if applied
+            .as_ref()
+            .is_err_and(|obstacle| obstacle.is_of_secret)
+        {
+            self.ledger.refuses(metadata);
+        }
+        let round = applied?;
         if matches!(round, Round::Done(_))
             && existing.annotation(annotation::LAST_APPLIED).is_some()
         {
@@ -357,11 +372,12 @@ impl SecretWriter {
         Obstacle {
             cause,
             detail: format!("type {secret_type}"),
+            is_of_secret: true,
         }
     }
 
     fn failed(&self, target: &Target, trigger: Trigger, obstacle: Obstacle) -> Cause {
-        let Obstacle { cause, detail } = obstacle;
+        let Obstacle { cause, detail, .. } = obstacle;
         self.metrics.applied(trigger, cause.name());
         warn!(
             namespace = &*target.namespace,

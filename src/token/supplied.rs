@@ -4,6 +4,7 @@ use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::quota::TooManyNewKeys;
 use ecr_pull_secrets_core::token::table::TooManyKeys;
+use tokio::task::JoinHandle;
 
 use super::turns::TooManyCallers;
 use crate::aws::failure::MintFailure;
@@ -22,6 +23,22 @@ impl From<Token> for Supplied {
         Self {
             token,
             failure: None,
+        }
+    }
+}
+
+/// The outcome of a renewal.
+pub(super) struct Renewed {
+    pub(super) token: Token,
+    /// The write of a new token to the store.
+    pub(super) storing: Option<JoinHandle<()>>,
+}
+
+impl From<Token> for Renewed {
+    fn from(token: Token) -> Self {
+        Self {
+            token,
+            storing: None,
         }
     }
 }
@@ -45,8 +62,9 @@ impl TokenFailure {
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::Mint(failure) => failure.cause,
-            Self::Quota(_) => Cause::TooManyTokens,
-            Self::TooManyCallers(_) => Cause::StillWorking,
+            Self::Quota(TooManyNewKeys::OfNamespace) => Cause::TooManyTokens,
+            // Other namespaces have reached the limit, and it passes.
+            Self::Quota(TooManyNewKeys::OfAll) | Self::TooManyCallers(_) => Cause::StillWorking,
             Self::Limit(_) => Cause::TokenLimitReached,
             Self::Panicked => Cause::MintPanicked,
         }

@@ -23,14 +23,14 @@ use ecr_pull_secrets_core::token::spread::RenewalPhase;
 use ecr_pull_secrets_core::token::table::{KeyTable, TooManyKeys};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::slot::KeySlot;
 use super::store::Store;
+use super::supplied::Renewed;
 pub(crate) use super::supplied::{Supplied, TokenFailure};
-use super::turns::{MintTurns, PodCaller};
+use super::turns::{MintTurns, PodCaller, PodTurn};
 use crate::aws::mint::Mint;
 use crate::clock;
 use crate::cluster::refusal::Refusal;
@@ -58,13 +58,6 @@ enum Asker {
     Distrust(Arc<str>),
     /// The schedule of rotation, which has waited for its turn already.
     Schedule,
-}
-
-/// The outcome of a renewal.
-struct Renewed {
-    token: Token,
-    /// The write of a new token to the store.
-    storing: Option<JoinHandle<()>>,
 }
 
 impl Supply {
@@ -134,12 +127,11 @@ impl Supply {
         let is_fresh = move |token: &Token, now| {
             renewal::stage(Lifetime::from(token), max_age, phase, now) == Stage::Fresh
         };
-        if let Some(known) = self.known(&slot, is_fresh) {
+        // Here, because a replica that no longer leads drops this future, and all that wait with it.
+        let known = || self.known(&slot, is_fresh);
+        if let Some(known) = self.turns.call_for_schedule(known).await {
             return known;
         }
-        // Here, because a replica that no longer leads drops this future, and all that wait with it.
-        let is_needed = || self.known(&slot, is_fresh).is_none();
-        self.turns.of_schedule(is_needed).await;
         // The previous leader may have minted a moment ago.
         if let Ok(stored) = Box::pin(self.store.read_for(key)).await {
             for (key, token) in stored {
@@ -300,36 +292,34 @@ impl Supply {
         asker: Asker,
         is_good: impl Fn(&Token, Timestamp) -> bool,
     ) -> Result<Renewed, TokenFailure> {
-        let known = || {
-            let known = self.known(slot, &is_good)?;
-            Some(known.map(|token| Renewed {
-                token,
-                storing: None,
-            }))
-        };
-        if let Some(known) = known() {
-            return known;
-        }
+        let known = || Some(self.known(slot, &is_good)?.map(Renewed::from));
         let waits = match asker {
             Asker::Namespace(namespace) => Some((namespace, slot.holding.lock().has_failed())),
             Asker::Distrust(namespace) => Some((namespace, true)),
             Asker::Schedule => None,
         };
-        if let Some((namespace, is_retry)) = waits {
-            // Each namespace waits in its own place: whichever comes first mints for all.
-            let is_needed = || known().is_none() && slot.minting.try_lock().is_ok();
+        let _minting = if let Some((namespace, is_retry)) = waits {
             let caller = PodCaller {
                 namespace: &namespace,
                 is_retry,
                 is_doubtful: slot.is_doubtful && !slot.holding.lock().has_worked(),
             };
-            self.turns.of_pod(caller, is_needed).await?;
-        }
-        let _minting = slot.minting.lock().await;
-        // Another caller or replica may have minted meanwhile.
-        if let Some(known) = known() {
-            return known;
-        }
+            match self
+                .turns
+                .call_for_pod(caller, &slot.minting, known)
+                .await?
+            {
+                PodTurn::Known(known) => return known,
+                PodTurn::Call(call) => call,
+            }
+        } else {
+            let call = slot.minting.lock().await;
+            // Another caller or replica may have minted meanwhile.
+            if let Some(known) = known() {
+                return known;
+            }
+            call
+        };
         let (identity, region) = (key.identity.to_string(), &*key.region);
         // In a box: callers that wait for their turn take no memory for the call.
         let has_worked = slot.holding.lock().has_worked();
@@ -389,13 +379,13 @@ impl Supply {
             return Ok(slot.clone());
         }
         let is_named = config.names_region(&key.region);
+        let is_listed = is_listed(&key.region);
         if let Some(namespace) = namespace
             && !is_named
         {
-            self.quota.lock().charge(namespace, key, now)?;
+            self.quota.lock().charge(namespace, key, is_listed, now)?;
         }
-        let is_doubtful = !is_named && !is_listed(&key.region);
-        Ok(self.enter(&mut slots, key, is_doubtful)?)
+        Ok(self.enter(&mut slots, key, !is_named && !is_listed)?)
     }
 
     fn enter(

@@ -10,16 +10,23 @@ use std::sync::{Arc, Weak};
 
 use ecr_pull_secrets_core::token::mint_pace::{MintPace, MintReason};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::MutexGuard;
 use tokio::time::{Instant, sleep_until};
+
+use crate::slots::Slots;
 
 /// The least number of namespaces at which those that wait no longer are removed.
 const MIN_PRUNED: usize = 64;
 
 /// The most callers that wait because of regions that may be inventions. Each takes some 3 KB.
 const MAX_DOUBTFUL: usize = 512;
+/// The most of one namespace.
+const MAX_DOUBTFUL_OF_NAMESPACE: usize = 4;
 /// The most callers that wait because of other regions: each of 4,096 namespaces may want one.
 const MAX_LISTED: usize = 4096;
+/// The most of one namespace: work on its Secret asks for eight tokens at a time, and its pods may
+/// report tokens that registries refuse.
+const MAX_LISTED_OF_NAMESPACE: usize = 16;
 
 /// Too many callers wait already. The caller tries again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,15 +46,15 @@ pub(super) struct MintTurns {
 /// The queues of callers for pods.
 struct PodQueues {
     /// One for each caller in either queue.
-    places: Semaphore,
+    slots: Slots,
     pods: tokio::sync::Mutex<()>,
     retries: tokio::sync::Mutex<()>,
 }
 
 impl PodQueues {
-    fn new(places: usize) -> Self {
+    fn new(most: usize, most_of_namespace: usize) -> Self {
         Self {
-            places: Semaphore::new(places),
+            slots: Slots::new(most, most_of_namespace),
             pods: tokio::sync::Mutex::default(),
             retries: tokio::sync::Mutex::default(),
         }
@@ -59,12 +66,22 @@ impl PodQueues {
 }
 
 /// A caller for a pod.
+#[derive(Clone, Copy)]
 pub(super) struct PodCaller<'a> {
     pub(super) namespace: &'a Arc<str>,
     /// Whether the last call for the key failed, or the token replaces one that works.
     pub(super) is_retry: bool,
     /// Whether the region may be an invention.
     pub(super) is_doubtful: bool,
+}
+
+/// What a caller for a pod waited for.
+#[derive(Debug)]
+pub(super) enum PodTurn<'key, T> {
+    /// What it needs is known without a call.
+    Known(T),
+    /// Its call for the key may start. No other call for the key starts meanwhile.
+    Call(MutexGuard<'key, ()>),
 }
 
 /// The queue of each namespace that waits.
@@ -80,30 +97,61 @@ impl MintTurns {
         Self {
             started: Instant::now(),
             pace: Mutex::default(),
-            listed: PodQueues::new(MAX_LISTED),
-            doubtful: PodQueues::new(MAX_DOUBTFUL),
+            listed: PodQueues::new(MAX_LISTED, MAX_LISTED_OF_NAMESPACE),
+            doubtful: PodQueues::new(MAX_DOUBTFUL, MAX_DOUBTFUL_OF_NAMESPACE),
             schedule: tokio::sync::Mutex::default(),
             namespaces: Mutex::default(),
         }
     }
 
-    /// Waits until one call of the schedule may start, or is not needed any more: then it is not
-    /// counted. A caller that is dropped leaves its queue.
-    pub(super) async fn of_schedule(&self, is_needed: impl Fn() -> bool) {
-        self.first_of(&self.schedule, || MintReason::Schedule, is_needed)
-            .await;
+    /// Waits until one call of the schedule may start, or what it brings is known. A caller that is
+    /// dropped leaves its queue.
+    pub(super) async fn call_for_schedule<T>(&self, known: impl Fn() -> Option<T>) -> Option<T> {
+        loop {
+            if let Some(known) = known() {
+                return Some(known);
+            }
+            let is_needed = || known().is_none();
+            let reason = || MintReason::Schedule;
+            if self.first_of(&self.schedule, reason, is_needed).await {
+                return None;
+            }
+        }
     }
 
-    /// The same for a pod.
+    /// Waits until a pod's call for one key may start, or what the pod needs is `known`. Of the
+    /// callers that wait for a key, whichever comes first calls for all. If that call brings nothing
+    /// that another caller can use, that one waits for a turn of its own.
     ///
     /// # Errors
     ///
     /// [`TooManyCallers`], without a wait.
-    pub(super) async fn of_pod(
+    pub(super) async fn call_for_pod<'key, T>(
+        &self,
+        caller: PodCaller<'_>,
+        minting: &'key tokio::sync::Mutex<()>,
+        known: impl Fn() -> Option<T>,
+    ) -> Result<PodTurn<'key, T>, TooManyCallers> {
+        let is_needed = || known().is_none() && minting.try_lock().is_ok();
+        loop {
+            if let Some(known) = known() {
+                return Ok(PodTurn::Known(known));
+            }
+            let has_turn = self.of_pod(caller, is_needed).await?;
+            let call = minting.lock().await;
+            if known().is_none() && has_turn {
+                return Ok(PodTurn::Call(call));
+            }
+        }
+    }
+
+    /// Waits until a call for a pod may start, or is not needed any more: then it is not counted, and
+    /// the answer is no.
+    async fn of_pod(
         &self,
         caller: PodCaller<'_>,
         is_needed: impl Fn() -> bool,
-    ) -> Result<(), TooManyCallers> {
+    ) -> Result<bool, TooManyCallers> {
         let PodCaller {
             namespace,
             is_retry,
@@ -115,7 +163,7 @@ impl MintTurns {
         } else {
             &self.listed
         };
-        let _place = queues.places.try_acquire().map_err(|_| TooManyCallers)?;
+        let _slot = queues.slots.take(namespace).map_err(|_| TooManyCallers)?;
         let (certain, doubtful) = if is_retry {
             (MintReason::Retry, MintReason::DoubtfulRetry)
         } else {
@@ -132,24 +180,25 @@ impl MintTurns {
                 certain
             }
         };
-        self.first_of(queues.of(is_retry), reason, is_needed).await;
-        Ok(())
+        Ok(self.first_of(queues.of(is_retry), reason, is_needed).await)
     }
 
+    /// As [`MintTurns::of_pod`], in this queue.
     async fn first_of(
         &self,
         queue: &tokio::sync::Mutex<()>,
         reason: impl Fn() -> MintReason,
         is_needed: impl Fn() -> bool,
-    ) {
+    ) -> bool {
         let _first = queue.lock().await;
         while is_needed() {
             let started = self.pace.lock().start(reason(), self.started.elapsed());
             match started {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(opens_at) => sleep_until(self.started + opens_at).await,
             }
         }
+        false
     }
 }
 
@@ -172,130 +221,4 @@ impl NamespaceQueues {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::future::join_all;
-
-    use super::*;
-
-    async fn of_pod(turns: &MintTurns, namespace: &str, is_retry: bool, is_doubtful: bool) {
-        let caller = PodCaller {
-            namespace: &namespace.into(),
-            is_retry,
-            is_doubtful,
-        };
-        turns.of_pod(caller, || true).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn pod_does_not_wait_for_schedule_or_retries() {
-        let turns = MintTurns::new();
-        let schedule = (0..100).map(|_| turns.of_schedule(|| true));
-        let retries = (0..100).map(|_| of_pod(&turns, "retrying", true, false));
-        let pod = async {
-            for _ in 0..4 {
-                of_pod(&turns, "team", false, false).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            _ = join_all(schedule.collect::<Vec<_>>()) => panic!("the pod waited for the schedule"),
-            _ = join_all(retries.collect::<Vec<_>>()) => panic!("the pod waited for retries"),
-            () = pod => {}
-        }
-    }
-
-    #[tokio::test]
-    async fn namespace_with_many_keys_delays_no_other() {
-        for is_doubtful in [false, true] {
-            let turns = MintTurns::new();
-            let all = (0..100).map(|_| of_pod(&turns, "hostile", false, is_doubtful));
-            tokio::select! {
-                biased;
-                _ = join_all(all.collect::<Vec<_>>()) => panic!("one waited for the other"),
-                () = of_pod(&turns, "honest", false, is_doubtful) => {}
-            }
-        }
-    }
-
-    /// Each invention is for another namespace, or for that of the pod.
-    #[tokio::test]
-    async fn invented_regions_delay_no_region_that_exists() {
-        for is_retry in [false, true] {
-            let turns = MintTurns::new();
-            let names: Vec<String> = (0..100).map(|number| format!("team-{number}")).collect();
-            let all = names.iter().flat_map(|name| {
-                [
-                    of_pod(&turns, name, is_retry, true),
-                    of_pod(&turns, "honest", is_retry, true),
-                ]
-            });
-            tokio::select! {
-                biased;
-                _ = join_all(all.collect::<Vec<_>>()) => panic!("it waited for inventions"),
-                () = of_pod(&turns, "honest", is_retry, false) => {}
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn retries_of_a_namespace_delay_no_first_call_of_it() {
-        let turns = MintTurns::new();
-        let names: Vec<String> = (0..100).map(|number| format!("team-{number}")).collect();
-        let retries = names.iter().flat_map(|name| {
-            [
-                of_pod(&turns, name, true, false),
-                of_pod(&turns, "honest", true, false),
-            ]
-        });
-        tokio::select! {
-            biased;
-            _ = join_all(retries.collect::<Vec<_>>()) => panic!("it waited for retries"),
-            () = of_pod(&turns, "honest", false, false) => {}
-        }
-    }
-
-    #[tokio::test]
-    async fn callers_for_invented_regions_are_limited() {
-        let turns = MintTurns::new();
-        let namespace: Arc<str> = "team".into();
-        let caller = |is_doubtful| PodCaller {
-            namespace: &namespace,
-            is_retry: false,
-            is_doubtful,
-        };
-        let all: Vec<_> = (0..MAX_DOUBTFUL)
-            .map(|_| turns.doubtful.places.try_acquire().unwrap())
-            .collect();
-        assert_eq!(
-            turns.of_pod(caller(true), || true).await,
-            Err(TooManyCallers)
-        );
-        assert_eq!(turns.of_pod(caller(false), || true).await, Ok(()));
-        drop(all);
-        assert_eq!(turns.of_pod(caller(true), || true).await, Ok(()));
-    }
-
-    /// A thousand namespaces wait for one token, which arrives.
-    #[tokio::test]
-    async fn calls_that_are_not_needed_take_no_turn() {
-        let turns = MintTurns::new();
-        for _ in 0..1000 {
-            turns.of_schedule(|| false).await;
-        }
-        let now = turns.started.elapsed();
-        assert_eq!(turns.pace.lock().start(MintReason::Schedule, now), Ok(()));
-    }
-
-    #[test]
-    fn namespaces_that_wait_no_longer_are_forgotten() {
-        let mut queues = NamespaceQueues::default();
-        let waiting: Arc<str> = "waiting".into();
-        let kept = queues.of(&waiting, MintReason::Pod);
-        for number in 0..1000 {
-            let namespace: Arc<str> = number.to_string().into();
-            queues.of(&namespace, MintReason::Pod);
-            assert!(queues.queues.len() <= 2 * MIN_PRUNED + 2);
-        }
-        assert!(Arc::ptr_eq(&kept, &queues.of(&waiting, MintReason::Pod)));
-    }
-}
+mod tests;

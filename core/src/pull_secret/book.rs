@@ -75,7 +75,7 @@ impl Book {
     }
 
     /// Whether the Secret exists and is another's, or another field manager wrote its content.
-    pub fn is_doubtful(&self, target: &Target) -> bool {
+    pub fn is_contested(&self, target: &Target) -> bool {
         self.held(target).is_some_and(|held| !held.is_intact())
     }
 
@@ -158,7 +158,7 @@ impl Book {
         }
     }
 
-    /// Enters that the Secret is not ours to write at this version, although it has our label.
+    /// Enters that the Secret cannot be written at this version, although it has our label.
     pub fn refuses(&mut self, target: &Target, version: u64) {
         let rows = self.by_name.get_mut(&target.secret);
         let row = rows.and_then(|rows| rows.by_namespace.get_mut(&*target.namespace));

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
 use super::docker_config::DockerConfig;
-use super::incumbent::Incumbent;
+use super::incumbent::{Incumbent, Successor};
 use super::{MAX_REGISTRIES, annotation};
 use crate::identity::IdentityMark;
 use crate::image::Registry;
@@ -151,6 +151,16 @@ impl Grant {
     pub fn mark(&self) -> IdentityMark {
         IdentityMark::of(&self.identity)
     }
+
+    /// Its token, as one that may replace an entry, by rules in force since then.
+    pub(super) fn successor(&self, since: Timestamp, now: Timestamp) -> Successor<'_> {
+        Successor {
+            identity: self.mark(),
+            token: &self.token,
+            since,
+            now,
+        }
+    }
 }
 
 /// What goes into the Secret.
@@ -212,9 +222,7 @@ pub fn merge(
         }
         let stays = |entry: &DescribedEntry| {
             // The later writer wins where two tokens expire together.
-            !entry
-                .incumbent()
-                .gives_way_to(grant.mark(), token, since, now)
+            !entry.incumbent().gives_way_to(grant.successor(since, now))
         };
         if described.0.get(host).is_some_and(stays) {
             continue;

@@ -133,7 +133,8 @@ pub(super) struct HeldSecret {
     possession: Possession,
     /// Another field manager wrote our annotations.
     redescribed: bool,
-    /// A live read showed that it is not ours to write, whatever its metadata says.
+    /// A live read showed that it is not ours to write, or a write that it has no room, whatever its
+    /// metadata says.
     pub(super) is_unwritable: bool,
     /// It is intact, its annotations are ours, and it holds `entries` and nothing else; `entries`
     /// is not empty.
@@ -299,9 +300,7 @@ impl HeldSecret {
     ) -> Option<ObjectVersion> {
         let replaces = |grant: &Grant, hold: &Hold| {
             grant.registry.host() == &*hold.host
-                && hold
-                    .incumbent()
-                    .gives_way_to(grant.mark(), &grant.token, since, now)
+                && hold.incumbent().gives_way_to(grant.successor(since, now))
         };
         let is_covered = |hold: &Hold| grants.iter().any(|grant| replaces(grant, hold));
         let is_replaceable =

@@ -34,38 +34,38 @@ pub struct Incumbent {
     pub identity: IdentityMark,
 }
 
+/// A token that may take the place of an entry's.
+#[derive(Clone, Copy, Debug)]
+pub struct Successor<'a> {
+    /// The identity that minted it: the one that the rules name.
+    pub identity: IdentityMark,
+    /// The token.
+    pub token: &'a Token,
+    /// When these rules were loaded.
+    pub since: Timestamp,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
 impl Incumbent {
     /// Whether rules in force since then name another identity.
     pub fn is_outdated(self, identity: IdentityMark, since: Timestamp) -> bool {
         self.identity != identity && self.lifetime.minted_at < since
     }
 
-    /// Whether a token of this identity is better, by rules in force since then.
-    pub fn is_below(
-        self,
-        identity: IdentityMark,
-        token: &Token,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> bool {
-        if self.identity == identity {
-            self.lifetime.yields_to(token, now)
+    /// Whether the other token is better.
+    pub fn is_below(self, other: Successor<'_>) -> bool {
+        if self.identity == other.identity {
+            self.lifetime.yields_to(other.token, other.now)
         } else {
-            self.is_outdated(identity, since) || !self.lifetime.serves(now)
+            self.is_outdated(other.identity, other.since) || !self.lifetime.serves(other.now)
         }
     }
 
-    /// Whether a token of this identity may replace it: it is better, or expires together with it.
-    pub fn gives_way_to(
-        self,
-        identity: IdentityMark,
-        token: &Token,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> bool {
-        let expires_together = self.lifetime.expires_at == token.expires_at;
-        (self.identity == identity && expires_together)
-            || self.is_below(identity, token, since, now)
+    /// Whether the other token may replace it: it is better, or expires together with it.
+    pub fn gives_way_to(self, other: Successor<'_>) -> bool {
+        let expires_together = self.lifetime.expires_at == other.token.expires_at;
+        (self.identity == other.identity && expires_together) || self.is_below(other)
     }
 }
 
@@ -92,6 +92,15 @@ mod tests {
         Token::new(text, at(minted_at), Some(at(minted_at + 1000))).unwrap()
     }
 
+    fn successor(identity: IdentityMark, token: &Token, since: i64, now: i64) -> Successor<'_> {
+        Successor {
+            identity,
+            token,
+            since: at(since),
+            now: at(now),
+        }
+    }
+
     /// `AWS:password` as AWS encodes it.
     fn aws_token_text() -> String {
         "QVdTOnBhc3N3b3Jk".to_owned()
@@ -102,7 +111,7 @@ mod tests {
         let (old, new) = (incumbent("old", 100), IdentityMark::of("new"));
         // Its token may even expire sooner.
         for minted_at in [50, 100, 150] {
-            assert!(old.is_below(new, &token(minted_at), at(101), at(200)));
+            assert!(old.is_below(successor(new, &token(minted_at), 101, 200)));
         }
         assert!(old.is_outdated(new, at(101)));
     }
@@ -112,17 +121,17 @@ mod tests {
         let (new, old) = (incumbent("new", 100), IdentityMark::of("old"));
         let later = token(150);
         assert!(!new.is_outdated(old, at(100)));
-        assert!(!new.gives_way_to(old, &later, at(100), at(200)));
+        assert!(!new.gives_way_to(successor(old, &later, 100, 200)));
         // It has less than a tenth of its lifetime left, and the pods come first.
-        assert!(new.gives_way_to(old, &later, at(100), at(1001)));
+        assert!(new.gives_way_to(successor(old, &later, 100, 1001)));
     }
 
     #[test]
     fn later_expiry_wins_within_one_identity() {
         let (entry, same) = (incumbent("same", 100), IdentityMark::of("same"));
-        assert!(entry.is_below(same, &token(101), at(0), at(200)));
-        assert!(!entry.is_below(same, &token(100), at(0), at(200)));
-        assert!(entry.gives_way_to(same, &token(100), at(0), at(200)));
-        assert!(!entry.gives_way_to(same, &token(99), at(500), at(200)));
+        assert!(entry.is_below(successor(same, &token(101), 0, 200)));
+        assert!(!entry.is_below(successor(same, &token(100), 0, 200)));
+        assert!(entry.gives_way_to(successor(same, &token(100), 0, 200)));
+        assert!(!entry.gives_way_to(successor(same, &token(99), 500, 200)));
     }
 }

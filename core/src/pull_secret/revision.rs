@@ -122,13 +122,12 @@ impl Intent<'_> {
         let is_enough = |grant: &&Grant| {
             let host = grant.registry.host();
             let entry = described.0.get(host).map(DescribedEntry::incumbent);
-            let (identity, since) = (grant.mark(), self.since);
             config.has_ecr_credentials(host)
                 && entry.is_some_and(|entry| match self.aim {
                     Aim::Serving => {
-                        entry.lifetime.serves(now) && !entry.is_outdated(identity, since)
+                        entry.lifetime.serves(now) && !entry.is_outdated(grant.mark(), self.since)
                     }
-                    Aim::Newest => !entry.is_below(identity, &grant.token, since, now),
+                    Aim::Newest => !entry.is_below(grant.successor(self.since, now)),
                 })
         };
         let lacking = self.grants.iter().filter(|grant| !is_enough(grant));

@@ -134,8 +134,8 @@ impl KeyRenewal {
     /// The order of renewals: the earliest expiry first, and after all others the keys that only pods
     /// want and that never had a token. Their regions may be inventions.
     fn turn(&self) -> (bool, Timestamp) {
-        let is_doubtful = self.tokens.held.is_none() && !self.tokens.is_configured;
-        (is_doubtful, self.tokens.oldest.expires_at)
+        let is_unproven = self.tokens.held.is_none() && !self.tokens.is_configured;
+        (is_unproven, self.tokens.oldest.expires_at)
     }
 
     fn due_in(&self, max_age: Duration, wall: Timestamp) -> Duration {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::identity::{IdentityMark, TokenKey};
-use crate::pull_secret::incumbent::Incumbent;
+use crate::pull_secret::incumbent::{Incumbent, Successor};
 use crate::target::Target;
 use crate::token::Token;
 use crate::token::lifetime::Lifetime;
@@ -127,7 +127,12 @@ impl<H: Fn(&TokenKey) -> Option<Token>> Survey<H> {
             let next = match &tokens.held {
                 Some(token)
                     if token.expires_at > now
-                        && incumbent.is_below(tokens.identity, token, self.since, now) =>
+                        && incumbent.is_below(Successor {
+                            identity: tokens.identity,
+                            token,
+                            since: self.since,
+                            now,
+                        }) =>
                 {
                     if incumbent.identity != tokens.identity || !is_as_good(lifetime, token, now) {
                         expires_at = expires_at.min(lifetime.expires_at);

@@ -18,16 +18,17 @@ use crate::cause::{Cause, Retry};
 const YOUNG: SignedDuration = SignedDuration::from_mins(10);
 /// The time between two replacements of refused tokens of one key for the same namespace.
 const DISTRUST_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
-/// The most such replacements of one key in that time, for all namespaces. One namespace takes one of
-/// them.
-const MAX_DISTRUSTS: usize = 4;
+/// The time between two such replacements of one key, for all namespaces: each is a call of AWS, and
+/// a write of each Secret with the key. All namespaces get the next token, so one that is refused
+/// meanwhile loses nothing but this time.
+const DISTRUST_PAUSE: Duration = Duration::from_secs(30 * 60);
 
 /// The memory of one key; `F` is why no token could be minted.
 #[derive(Clone, Debug)]
 pub struct Holding<F> {
     token: Option<Token>,
     failure: Option<(Duration, Cause, F)>,
-    /// The namespaces for whose pods it was replaced, in the order of time.
+    /// The namespaces for whose pods it was replaced, in the order of time: at most twelve.
     distrusted: Vec<(Duration, Arc<str>)>,
 }
 
@@ -121,8 +122,8 @@ impl<F> Holding<F> {
 
     /// Whether a token that a registry refuses a pod of this namespace is to be replaced before its
     /// time. The answer is yes at most once in six hours for a namespace: where the next token is
-    /// refused as well, the token was not to blame. A tenant can make a registry refuse its pods, so
-    /// it uses up no answer of other namespaces.
+    /// refused as well, the token was not to blame. And it is yes at most once in half an hour for all
+    /// of them: a tenant can make a registry refuse its pods, in many namespaces.
     pub fn distrust(&mut self, namespace: &str, now: Timestamp, elapsed: Duration) -> bool {
         let is_held_young = self.token.as_ref().is_some_and(|held| is_young(held, now));
         self.distrusted
@@ -131,7 +132,11 @@ impl<F> Holding<F> {
             .distrusted
             .iter()
             .any(|(_, other)| **other == *namespace);
-        if is_held_young || is_charged || self.distrusted.len() >= MAX_DISTRUSTS {
+        let is_paused = self
+            .distrusted
+            .last()
+            .is_some_and(|(at, _)| elapsed.saturating_sub(*at) < DISTRUST_PAUSE);
+        if is_held_young || is_charged || is_paused {
             return false;
         }
         self.distrusted.push((elapsed, namespace.into()));

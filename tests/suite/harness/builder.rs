@@ -1,10 +1,11 @@
 //! Builds every world: of the suite's groups and of the benchmarks.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
 
 use aws_stand_in::client::Client as Aws;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use super::cluster::Cluster;

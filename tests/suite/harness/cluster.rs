@@ -3,10 +3,10 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Mutex;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::tools::tool;
@@ -71,7 +71,7 @@ impl Cluster {
 
     /// Sends a command to the control plane: see `tests/cluster`.
     pub fn command(&self, command: &str) {
-        let mut child = self.child.lock().unwrap();
+        let mut child = self.child.lock();
         let (_, stdin, stdout) = child.as_mut().expect("the control plane runs");
         writeln!(stdin, "{command}").expect("the control plane reads commands");
         let mut answer = String::new();
@@ -85,14 +85,14 @@ impl Cluster {
     /// Process of the control plane, the parent of all its components.
     #[allow(dead_code, reason = "the benchmarks use it")]
     pub fn process(&self) -> u32 {
-        let child = self.child.lock().unwrap();
+        let child = self.child.lock();
         let (child, ..) = child.as_ref().expect("the control plane runs");
         child.id()
     }
 
     /// Stops the control plane and waits until it has ended.
     pub fn stop(&self) {
-        if let Some((mut child, stdin, _)) = self.child.lock().unwrap().take() {
+        if let Some((mut child, stdin, _)) = self.child.lock().take() {
             drop(stdin);
             let _ = child.wait();
         }

@@ -1,7 +1,9 @@
 //! Ctrl-C leaves nothing behind: each world stops, and each folder goes.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use super::World;
 
@@ -10,7 +12,7 @@ static WORLDS: Mutex<Vec<Weak<World>>> = Mutex::new(Vec::new());
 
 /// On Ctrl-C, removes the folder.
 pub fn will_remove(folder: &Path) {
-    let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut folders = FOLDERS.lock();
     folders.push(folder.to_owned());
     if folders.len() == 1 {
         tokio::spawn(async {
@@ -24,16 +26,16 @@ pub fn will_remove(folder: &Path) {
 
 /// On Ctrl-C, stops the world before its folder goes.
 pub fn will_stop(world: &Arc<World>) {
-    let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut worlds = WORLDS.lock();
     worlds.push(Arc::downgrade(world));
 }
 
 fn clean_up() {
-    let worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let worlds = WORLDS.lock();
     for world in worlds.iter().filter_map(Weak::upgrade) {
         world.stop();
     }
-    let folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let folders = FOLDERS.lock();
     for folder in folders.iter() {
         let _ = std::fs::remove_dir_all(folder);
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -192,7 +193,7 @@ impl Replica {
     }
 
     fn signal(&self, name: &str) {
-        let mut child = self.child.lock().unwrap();
+        let mut child = self.child.lock();
         let (_, stdin) = child.as_mut().expect("the replica was not stopped");
         writeln!(stdin, "{name}").expect("the replica runs");
     }
@@ -200,7 +201,7 @@ impl Replica {
     /// Waits until the process ends by itself; the exit code.
     pub async fn ended(&self) -> i32 {
         eventually("the end of the process", LIMIT, || async {
-            let mut child = self.child.lock().unwrap();
+            let mut child = self.child.lock();
             let (child, _) = child.as_mut().expect("the replica was not stopped");
             child.try_wait().expect("an answer")?.code()
         })
@@ -209,7 +210,7 @@ impl Replica {
 
     /// Ends the process at once, by SIGKILL.
     pub fn stop(&self) {
-        if let Some((mut child, stdin)) = self.child.lock().unwrap().take() {
+        if let Some((mut child, stdin)) = self.child.lock().take() {
             drop(stdin);
             let _ = child.wait();
         }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use aws_stand_in::spec::Fault;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace as V1Namespace, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -176,21 +178,33 @@ async fn deleted_secret_stays_deleted_in_terminating_namespace(site: Arc<Site>) 
     Ok(())
 }
 
-/// One is immutable, and one is for a region that has no token. Both say that they expired long ago.
+/// One is immutable, one is full, and one is for a region that has no token. All say that they
+/// expired long ago.
 async fn secrets_of_tenants_pin_no_earliest_expiry(site: Arc<Site>) -> Outcome {
-    let [good, stuck, invented] = [
+    let [good, stuck, full, invented] = [
+        site.namespace(json!({})).await,
         site.namespace(json!({})).await,
         site.namespace(json!({})).await,
         site.namespace(json!({})).await,
     ];
     invented.region.fault(Fault::Hang).await?;
     site.open(1, CONFIG).await;
-    for namespace in [&stuck, &invented] {
+    for namespace in [&stuck, &full, &invented] {
         let mut secret = forged(&[namespace.host()]);
         secret["immutable"] = json!(namespace.name == stuck.name);
         namespace.foreign_secret("ecr-pull-secrets", secret).await;
     }
-    for namespace in [&good, &stuck, &invented] {
+    // A Secret holds 1 MiB.
+    let content = full.secret_comes().await.data.expect("content");
+    let room = (1 << 20) - content[".dockerconfigjson"].0.len();
+    let filler = BASE64_STANDARD.encode("x".repeat(room));
+    edit(
+        &full,
+        "kubectl-patch",
+        &json!({ "data": { "filler": filler } }),
+    )
+    .await;
+    for namespace in [&good, &stuck, &full, &invented] {
         namespace.pod("pod", &namespace.image("app")).await;
     }
     good.assert_opens().await;

@@ -192,7 +192,7 @@ fn secrets_of_a_namespace_are_told_apart() {
     let second = Target::new("team", "pull-builder");
     assert!(!scene.0.holds(&second));
     scene.0.saw(&second, foreign(2).reading());
-    assert!(scene.0.is_doubtful(&second) && !scene.0.is_doubtful(&team()));
+    assert!(scene.0.is_contested(&second) && !scene.0.is_contested(&team()));
     assert!(scene.serves(HOST, 500));
     assert_eq!(scene.0.foreign(), 1);
     scene.lost(3);
@@ -258,11 +258,11 @@ fn secret_without_our_label_does_not_serve() {
     let mut scene = Scene::of(&foreign(1));
     assert!(scene.holds() && !scene.serves(HOST, 500));
     assert_eq!(scene.0.foreign(), 1);
-    assert!(scene.0.is_doubtful(&team()));
-    assert!(!scene.0.is_doubtful(&target("other")));
+    assert!(scene.0.is_contested(&team()));
+    assert!(!scene.0.is_contested(&target("other")));
     scene.saw(&secret(2));
     assert_eq!(scene.0.foreign(), 0);
-    assert!(!scene.0.is_doubtful(&team()));
+    assert!(!scene.0.is_contested(&team()));
 }
 
 #[test]

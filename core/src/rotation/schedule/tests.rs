@@ -142,12 +142,12 @@ fn key_that_only_pods_want_takes_few_calls() {
 
 /// Calls of AWS have one queue: what comes last in it delays no other.
 #[test]
-fn doubtful_keys_are_renewed_last() {
+fn unproven_keys_are_renewed_last() {
     let [early, late, expired] = [token(0, 20), token(0, 30), token(0, 1)];
     let mut configured = tokens_of(&late, None);
     configured.is_configured = true;
     let uses = HashMap::from([
-        (key_of("doubtful"), tokens_of(&expired, None)),
+        (key_of("unproven"), tokens_of(&expired, None)),
         (key_of("late"), configured),
         (key_of("early"), tokens_of(&early, Some(&early))),
         (key_of("expired"), tokens_of(&expired, Some(&expired))),
@@ -156,7 +156,7 @@ fn doubtful_keys_are_renewed_last() {
     schedule.update(uses, wall(15));
     let due = start_due(&mut schedule, 15);
     let regions: Vec<&str> = due.iter().map(|key| &*key.region).collect();
-    assert_eq!(regions, ["expired", "early", "late", "doubtful"]);
+    assert_eq!(regions, ["expired", "early", "late", "unproven"]);
 }
 
 /// AWS gave it out before, or it lives for a second.

@@ -97,14 +97,27 @@ fn one_namespace_uses_up_no_distrust_of_others() {
         let is_first = second == 0;
         assert_eq!(distrusts(&mut holding, "hostile", second), is_first);
     }
-    for namespace in ["one", "two", "three"] {
-        assert!(distrusts(&mut holding, namespace, 100), "{namespace}");
-    }
     // All namespaces together have a limit, too.
-    assert!(!distrusts(&mut holding, "four", 100));
-    let six_hours = 6 * 60 * 60;
-    assert!(distrusts(&mut holding, "four", six_hours));
-    assert!(!distrusts(&mut holding, "five", six_hours));
+    let half_an_hour = 30 * 60;
+    assert!(!distrusts(&mut holding, "one", half_an_hour - 1));
+    assert!(distrusts(&mut holding, "one", half_an_hour));
+    assert!(!distrusts(&mut holding, "two", 2 * half_an_hour - 1));
+}
+
+/// A tenant with hundreds of namespaces reports a refusal in each, again and again.
+#[test]
+fn distrust_of_many_namespaces_leaves_others_theirs() {
+    let mut holding = holding(token(0, 12 * HOUR));
+    let mut replaced = 0;
+    for minute in 0..12 * 60 {
+        let namespace = format!("hostile-{}", minute % 400);
+        if holding.distrust(&namespace, at(HOUR), seconds(60 * minute)) {
+            replaced += 1;
+            assert!(holding.distrusted.len() <= 12);
+        }
+    }
+    assert_eq!(replaced, 24);
+    assert!(holding.distrust("team", at(HOUR), seconds(12 * 60 * 60)));
 }
 
 #[test]

@@ -209,7 +209,7 @@ proptest! {
         }
         for (namespace, identity, region, is_served) in requests {
             let key = key(&role(identity.into()), &format!("land-{region}"));
-            if table.0.peek(&key).is_some() || quota.charge(&namespace.to_string(), &key, START).is_err() {
+            if table.0.peek(&key).is_some() || quota.charge(&namespace.to_string(), &key, false, START).is_err() {
                 continue;
             }
             let standing = if is_served { KeyStanding::Working } else { KeyStanding::Unanswered };

@@ -8,7 +8,7 @@ mod etcd;
 mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ecr_pull_secrets_core::pull_secret::{MANAGED_BY, OWNER};
 use ecr_pull_secrets_core::token::stored;
@@ -19,6 +19,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::namespace::SECRET;
 use super::world::OURS;
+use parking_lot::{Mutex, MutexGuard};
 pub use version::Held;
 use version::Version;
 
@@ -146,7 +147,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
