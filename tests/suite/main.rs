@@ -50,6 +50,7 @@ mod workloads;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use frame::fail;
 use harness::World;
@@ -104,10 +105,13 @@ fn main() -> ExitCode {
         failed |= fail(&Arguments::default(), None, [logs::trials()]);
         world.stop();
     }
-    failed |= leading::run(&arguments);
-    failed |= repairs::run(&arguments);
-    failed |= resilience::run(&arguments);
-    failed |= serving::run(&arguments);
+    failed |= thread::scope(|scope| {
+        // Its tests run one after the other, and mostly wait.
+        let repairs = scope.spawn(|| repairs::run(&arguments));
+        let others = [leading::run, resilience::run, serving::run];
+        let failed = others.map(|run| run(&arguments)).contains(&true);
+        repairs.join().unwrap_or(true) || failed
+    });
     failed |= node::run(&arguments);
     if failed {
         ExitCode::FAILURE
