@@ -29,7 +29,6 @@ mod leading;
 mod leaks;
 mod limits;
 mod logs;
-mod lost_store;
 mod moto;
 mod node;
 mod odd;
@@ -38,6 +37,7 @@ mod paged;
 mod process;
 mod repairs;
 mod resilience;
+mod restored;
 mod rotation;
 mod rules;
 mod scale;
@@ -64,6 +64,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(TESTS_AT_A_TIME));
     let trials = [
+        // These take longest.
+        hostile::tenant::trials(),
+        restored::trials(),
         accounts::trials(),
         adoption::trials(),
         aws_trouble::trials(),
@@ -77,14 +80,12 @@ fn main() -> ExitCode {
         hostile::floods::trials(),
         hostile::slots::trials(),
         identities::trials(),
-        hostile::tenant::trials(),
         late_writes::trials(),
         leaks::answers::trials(),
         leaks::endpoints::trials(),
         leaks::proxies::trials(),
         leaks::settings::trials(),
         limits::trials(),
-        lost_store::trials(),
         moto::trials(),
         odd::trials(),
         ownership::trials(),
