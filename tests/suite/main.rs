@@ -107,11 +107,13 @@ fn main() -> ExitCode {
         world.stop();
     }
     failed |= thread::scope(|scope| {
-        // Its tests run one after the other, and mostly wait.
+        // Each has a cluster of its own. The first and the last run one test after the other, and
+        // mostly wait.
         let repairs = scope.spawn(|| repairs::run(&arguments));
-        let others = [leading::run, resilience::run, serving::run];
-        let failed = others.map(|run| run(&arguments)).contains(&true);
-        repairs.join().unwrap_or(true) || failed
+        let resilience = scope.spawn(|| resilience::run(&arguments));
+        let failed = [leading::run, serving::run].map(|run| run(&arguments));
+        let others = [repairs, resilience].map(|group| group.join().unwrap_or(true));
+        failed.contains(&true) || others.contains(&true)
     });
     failed |= node::run(&arguments);
     if failed {
