@@ -1,9 +1,12 @@
 //! Turns tests into trials of the runner. Each gets the world that its group shares; the first one
 //! starts it.
 
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use std::{io, thread};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, ColorSetting, Failed, Trial};
 
 use crate::harness::Outcome;
 use crate::harness::world::runtime;
@@ -30,7 +33,34 @@ pub fn fail<const N: usize>(
     let mut arguments = arguments.clone();
     arguments.test_threads = at_a_time.or(arguments.test_threads);
     let trials = trials.into_iter().flatten().collect();
-    libtest_mimic::run(&arguments, trials).has_failed()
+    with_whole_lines(arguments, |arguments| {
+        libtest_mimic::run(arguments, trials).has_failed()
+    })
+}
+
+/// Prints what the runner prints line by line: it prints the name of a test that runs alone when the
+/// test starts, and groups run side by side.
+fn with_whole_lines<T>(mut arguments: Arguments, run: impl FnOnce(&Arguments) -> T) -> T {
+    if arguments.logfile.is_some() {
+        return run(&arguments);
+    }
+    let (lines, printer) = io::pipe().expect("a pipe");
+    let color = arguments.color.unwrap_or(ColorSetting::Auto);
+    if color == ColorSetting::Auto && io::stdout().is_terminal() {
+        arguments.color = Some(ColorSetting::Always);
+    }
+    // The runner opens the pipe by this name, and closes it when it returns.
+    arguments.logfile = Some(format!("/dev/fd/{}", printer.as_raw_fd()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for line in BufReader::new(lines).lines() {
+                println!("{}", line.expect("a line"));
+            }
+        });
+        let result = run(&arguments);
+        drop(printer);
+        result
+    })
 }
 
 /// Lists the tests of a module under their own names. The parent module has `shared`.

@@ -29,7 +29,6 @@ mod leading;
 mod leaks;
 mod limits;
 mod logs;
-mod lost_store;
 mod moto;
 mod node;
 mod odd;
@@ -39,6 +38,7 @@ mod process;
 mod reload;
 mod repairs;
 mod resilience;
+mod restored;
 mod rotation;
 mod rules;
 mod scale;
@@ -52,6 +52,7 @@ mod workloads;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use frame::fail;
 use harness::World;
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(TESTS_AT_A_TIME));
     let trials = [
+        // These take longest.
+        hostile::tenant::trials(),
+        restored::trials(),
         accounts::trials(),
         adoption::trials(),
         aws_trouble::trials(),
@@ -78,14 +82,12 @@ fn main() -> ExitCode {
         hostile::floods::trials(),
         hostile::slots::trials(),
         identities::trials(),
-        hostile::tenant::trials(),
         late_writes::trials(),
         leaks::answers::trials(),
         leaks::endpoints::trials(),
         leaks::proxies::trials(),
         leaks::settings::trials(),
         limits::trials(),
-        lost_store::trials(),
         moto::trials(),
         odd::trials(),
         ownership::trials(),
@@ -108,10 +110,15 @@ fn main() -> ExitCode {
         failed |= fail(&Arguments::default(), None, [logs::trials()]);
         world.stop();
     }
-    failed |= leading::run(&arguments);
-    failed |= repairs::run(&arguments);
-    failed |= resilience::run(&arguments);
-    failed |= serving::run(&arguments);
+    failed |= thread::scope(|scope| {
+        // Each has a cluster of its own. The first and the last run one test after the other, and
+        // mostly wait.
+        let repairs = scope.spawn(|| repairs::run(&arguments));
+        let resilience = scope.spawn(|| resilience::run(&arguments));
+        let failed = [leading::run, serving::run].map(|run| run(&arguments));
+        let others = [repairs, resilience].map(|group| group.join().unwrap_or(true));
+        failed.contains(&true) || others.contains(&true)
+    });
     failed |= node::run(&arguments);
     if failed {
         ExitCode::FAILURE

@@ -5,6 +5,7 @@
 //! | `GET /admin/calls` | `?region= &principal= &action=` | a list of [`spec::CallCount`] |
 //! | `DELETE /admin/calls` | `?region=` | deletes the counts of calls and pulls |
 //! | `GET /admin/pulls` | `?region= &repository=` | a list of [`spec::PullCount`] |
+//! | `GET /admin/expiries` | `?region=` | the expiries of all tokens, in Unix seconds, sorted |
 //! | `GET /admin/secrets` | | [`spec::Secrets`] |
 
 use axum::{Json, Router, extract::State, routing::get};
@@ -18,6 +19,7 @@ pub(crate) fn router() -> Router<Shared> {
     Router::new()
         .route("/calls", get(calls).delete(clear))
         .route("/pulls", get(pulls))
+        .route("/expiries", get(expiries))
         .route("/secrets", get(secrets))
 }
 
@@ -77,6 +79,21 @@ async fn clear(
 ) -> StatusCode {
     shared.lock().calls.clear(filter.region.as_deref());
     StatusCode::NO_CONTENT
+}
+
+async fn expiries(
+    State(shared): State<Shared>,
+    StrictQuery(filter): StrictQuery<RegionFilter>,
+) -> Json<Vec<i64>> {
+    let state = shared.lock();
+    let mut expiries: Vec<i64> = state
+        .tokens
+        .all()
+        .filter(|token| passes(filter.region.as_ref(), &token.region))
+        .map(|token| token.expires.as_second())
+        .collect();
+    expiries.sort_unstable();
+    Json(expiries)
 }
 
 async fn secrets(State(shared): State<Shared>) -> Json<spec::Secrets> {

@@ -33,6 +33,11 @@ impl Tokens {
         Ok(password)
     }
 
+    /// All tokens, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Token> {
+        self.0.values()
+    }
+
     pub(crate) fn find(&self, password: &str) -> Option<&Token> {
         self.0.get(password)
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -10,13 +12,20 @@ use kube::{Api, Client, Config};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::namespace::{Namespace, SECRET, pod};
-use super::{LIMIT, World, eventually};
+use super::namespace::{ACCOUNT, Namespace, SECRET, pod};
+use super::{LIMIT, World, docker, eventually};
 
 /// Bytes of a text that etcd still takes.
 const TEXT: usize = 1_400_000;
 /// Containers without a name that fit into a request.
 const CONTAINERS: usize = 40_000;
+
+/// The first part of the names of regions that the tenant's pods invent.
+pub const INVENTED: &str = "invented-land-";
+/// The same of those that only its Secrets name.
+pub const FORGED: &str = "xx-land-";
+/// Regions that one pod invents.
+const REGIONS_OF_POD: usize = 10;
 
 /// How long the tenant waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -111,11 +120,60 @@ impl Tenant {
         self.forge_secret().await;
     }
 
+    /// A pod with images of regions that no other round names and AWS does not have. It stays.
+    #[allow(dead_code, reason = "the benchmarks make none")]
+    pub async fn invent_regions(&self, round: usize) {
+        let numbers = round * REGIONS_OF_POD..(round + 1) * REGIONS_OF_POD;
+        let hosts = numbers.map(|number| self.host_in(&format!("{INVENTED}{number}")));
+        let containers = hosts.enumerate().map(
+            |(number, host)| json!({ "name": format!("c{number}"), "image": format!("{host}/a") }),
+        );
+        let mut invents = pod(&format!("invents-{round}"), "busybox");
+        invents["spec"]["containers"] = containers.collect();
+        invents["spec"]["schedulerName"] = json!("none");
+        self.create::<Pod>(invents).await;
+    }
+
+    /// Replaces the Secret of our name by one with labels and annotations of another namespace's, which
+    /// the tenant may have from anywhere, and with passwords of its own.
+    #[allow(dead_code, reason = "the benchmarks make none")]
+    pub async fn copy_secret(&self, of: &Secret) {
+        let hosts = docker::hosts(of).into_iter();
+        let dead = json!({ "auth": BASE64_STANDARD.encode("AWS:dead") });
+        let auths: Map<String, Value> = hosts.map(|host| (host, dead.clone())).collect();
+        let copy = json!({
+            "metadata": {
+                "name": SECRET,
+                "labels": of.metadata.labels,
+                "annotations": of.metadata.annotations,
+            },
+            "type": of.type_,
+            "stringData": { ".dockerconfigjson": json!({ "auths": auths }).to_string() },
+        });
+        let secrets = self.namespace.api::<Secret>();
+        let _ = secrets.delete(SECRET, &DeleteParams::default()).await;
+        // We may have written it meanwhile.
+        let _ = self.namespace.create::<Secret>(copy).await;
+    }
+
+    /// Takes our label from the Secret of our name, if there is one, and gives it back. `edit` has no
+    /// right to label the namespace itself.
+    #[allow(dead_code, reason = "the benchmarks flip labels of pods alone")]
+    pub async fn flip_labels_of_secret(&self) {
+        let secrets = self.namespace.api::<Secret>();
+        for value in [Value::Null, json!("ecr-pull-secrets")] {
+            let label =
+                json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": value } } });
+            let params = PatchParams::default();
+            let _ = secrets.patch(SECRET, &params, &Patch::Merge(&label)).await;
+        }
+    }
+
     /// A Secret of our name and with our label, which describes a hundred registries of invented
     /// regions, and has as much in it as can be. Returns whether it was created.
     async fn forge_secret(&self) -> bool {
         let hosts: Vec<String> = (0..100)
-            .map(|number| format!("123456789012.dkr.ecr.xx-land-{number}.amazonaws.com"))
+            .map(|number| self.host_in(&format!("{FORGED}{number}")))
             .collect();
         let mut annotations = annotations();
         annotations["ecr-pull-secrets.dev/format"] = json!("1");
@@ -142,6 +200,11 @@ impl Tenant {
         let secrets: Api<Secret> = self.namespace.api();
         let created = secrets.create(&PostParams::default(), &secret).await;
         created.is_ok()
+    }
+
+    fn host_in(&self, region: &str) -> String {
+        let aws = self.namespace.region.client();
+        aws.region(region).host(ACCOUNT)
     }
 
     fn image(&self, number: usize) -> String {

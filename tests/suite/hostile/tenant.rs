@@ -1,19 +1,34 @@
-//! A tenant with the stock role `edit` in one namespace does its worst; replicas start, lead and serve
-//! others meanwhile, with the chart's memory limit.
+//! A tenant with the stock role `edit` in one namespace does its worst, for minutes and without a pause.
+//! Replicas start, lead, renew tokens and serve others meanwhile, with the chart's memory limit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use aws_stand_in::spec::Action;
+use aws_stand_in::spec::Verdict;
 use ecr_pull_secrets_core::cause::Cause;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use libtest_mimic::Trial;
+use serde_json::json;
+use tokio::time::Instant;
 
+use crate::belief::lives;
 use crate::frame::trial;
 use crate::harness::memory::MemoryGroup;
 use crate::harness::namespace::{Namespace, SECRET, references};
-use crate::harness::tenant::Tenant;
+use crate::harness::tenant::{FORGED, INVENTED, Tenant};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};
+
+/// The least time for which the tenant disturbs.
+const DISTURBED: Duration = Duration::from_secs(120);
+/// Lifetime of the tokens that are renewed meanwhile, in seconds.
+const LIFE: i64 = 60;
+/// The least time between two renewals of such a token, in seconds: half of its lifetime, which is
+/// too short to be spread. A second less, because AWS rounds.
+const LEAST_APART: i64 = LIFE / 2 - 1;
+/// New regions that one namespace may bring to a replica within ten minutes.
+const NEW_REGIONS: u64 = 16;
 
 /// The tests of this module. They need a control group, and are ignored where there is none to make.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -35,18 +50,76 @@ async fn is_told(tenant: &Namespace, cause: Cause) -> bool {
     !events.items.is_empty()
 }
 
-/// The tenant does its worst, again and again.
-async fn disturb(tenant: &Tenant) {
-    for _ in 0..3 {
+/// The tenant does its worst, again and again. It copies a Secret of an honest namespace.
+async fn disturb(tenant: &Tenant, honest: &Namespace) {
+    for round in 0.. {
+        tenant.invent_regions(round).await;
         tenant.disturb().await;
+        tenant.flip_labels_of_secret().await;
+        if let Some(secret) = honest.secret().await {
+            tenant.copy_secret(&secret).await;
+        }
+    }
+}
+
+/// Waits until all of these namespaces have the newest token of their region, another than `last`, and
+/// say so.
+///
+/// This is what the schedule gives them without the tenant, to the second: `expires-at` of each is the
+/// expiry of the one token that AWS minted last.
+async fn renewed(namespaces: &[Namespace], last: Option<&Secret>) -> Secret {
+    let (first, others) = namespaces.split_first().expect("a namespace");
+    let token = |secret: &Secret| docker::auth(secret, &first.host());
+    let last = last.map(token);
+    eventually("the newest token in each namespace", LIMIT, || async {
+        let secret = first.secret().await?;
+        let newest = *first.region.expiries().await.expect("expiries").last()?;
+        let expires_at = docker::annotation(&secret, "expires-at").to_owned();
+        let stated: jiff::Timestamp = expires_at.parse().ok()?;
+        let is_newest = (stated.as_second() - newest).abs() <= 1;
+        if last == Some(token(&secret)) || !is_newest {
+            return None;
+        }
+        for other in others {
+            let other = other.secret().await?;
+            let is_same = token(&other) == token(&secret);
+            if !is_same || docker::annotation(&other, "expires-at") != expires_at {
+                return None;
+            }
+        }
+        let verdict = first.verdict(&secret, "app").await;
+        (verdict == Verdict::Accepted).then_some(secret)
+    })
+    .await
+}
+
+/// Fails unless AWS minted the tokens of a region as the schedule says: a renewal for all namespaces at
+/// half of a lifetime, never before, and before the last token expired.
+async fn assert_on_schedule(region: &aws_stand_in::client::Region) {
+    let expiries = region.expiries().await.expect("expiries");
+    // All tokens have one lifetime, so their expiries are as far apart as the calls.
+    for calls in expiries.windows(2) {
+        let apart = calls[1] - calls[0];
+        assert!((LEAST_APART..LIFE).contains(&apart), "{expiries:?}");
     }
 }
 
 async fn hostile_tenant_hurts_only_itself(world: Arc<World>) -> Outcome {
     let group = MemoryGroup::new().expect("a control group");
-    let tenant = Tenant::new(&world).await;
-    let honest = Namespace::new(&world).await;
+    let tenant = Arc::new(Tenant::new(&world).await);
+    let lasting = Arc::new(Namespace::new(&world).await);
+    let mut short_lived = vec![Namespace::new(&world).await];
+    let region = short_lived[0].region.clone();
+    lives(&region, LIFE).await;
+    for _ in 0..2 {
+        short_lived.push(Namespace::in_region(&world, region.clone(), json!({})).await);
+    }
     tenant.make_large_objects().await;
+    let begun = Instant::now();
+    let disturbance = {
+        let (tenant, lasting) = (tenant.clone(), lasting.clone());
+        tokio::spawn(async move { disturb(&tenant, &lasting).await })
+    };
     let mut served = None;
     for restart in 0..2 {
         let replica = world.add_replica(|launch| launch.memory(&group));
@@ -60,23 +133,42 @@ async fn hostile_tenant_hurts_only_itself(world: Arc<World>) -> Outcome {
         if restart == 0 {
             tenant.pod_of_many_registries().await;
         }
-        let (name, image) = (format!("honest-{restart}"), honest.image("app"));
-        let (pod, ()) = tokio::join!(honest.pod(&name, &image), disturb(&tenant));
-        assert_eq!(references(&pod), [SECRET]);
+        for honest in short_lived.iter().chain([&*lasting]) {
+            let name = format!("honest-{restart}");
+            let pod = honest.pod(&name, &honest.image("app")).await;
+            assert_eq!(references(&pod), [SECRET]);
+        }
         // One token and one write for all of it, as without the tenant.
-        let secret = honest.assert_opens().await;
-        docker::assert_unwritten(served.get_or_insert(secret.clone()), &secret);
+        let secret = lasting.assert_opens().await;
+        let served = served.get_or_insert(secret);
+        let mut last = renewed(&short_lived, None).await;
+        last = renewed(&short_lived, Some(&last)).await;
+        while restart == 1 && begun.elapsed() < DISTURBED {
+            last = renewed(&short_lived, Some(&last)).await;
+        }
+        docker::assert_unwritten(served, &lasting.assert_opens().await);
         eventually("an Event that names the cause", LIMIT, || async {
             is_told(&tenant.namespace, Cause::TooManyRegistries)
                 .await
                 .then_some(())
         })
         .await;
+        assert!(!disturbance.is_finished(), "the tenant has stopped");
         assert_eq!(group.kills(), 0, "restart {restart}");
         world.kill(&replica);
     }
-    let calls = honest.region.total(Action::GetAuthorizationToken).await?;
-    assert_eq!(calls.total, 1);
+    disturbance.abort();
+    assert_on_schedule(&region).await;
+    assert_eq!(lasting.region.expiries().await?.len(), 1);
+    // What pods invent is limited, and what a Secret invents costs nothing.
+    let calls = world.aws.calls().await?;
+    let calls_of = |regions: &str| -> u64 {
+        let those = calls.iter().filter(|call| call.region.starts_with(regions));
+        those.map(|call| call.total).sum()
+    };
+    let invented = calls_of(INVENTED);
+    assert!((1..=2 * NEW_REGIONS).contains(&invented), "{invented}");
+    assert_eq!(calls_of(FORGED), 0);
     world.stop();
     Ok(())
 }

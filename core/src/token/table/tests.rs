@@ -154,6 +154,19 @@ fn idle_key_without_token_is_forgotten() {
     assert!(table.peek(&names[1]).is_some() && table.peek(&names[2]).is_some());
 }
 
+/// The metric of expiries drops a token that expired and that no caller asks for.
+#[test]
+fn idle_key_with_expired_token_is_forgotten() {
+    let mut table = Trial::default();
+    let idle = key(&Identity::Ambient, "idle");
+    table.enter(&idle, KeyStanding::Expired).unwrap();
+    let forget = |table: &mut Trial, now| table.0.forget_idle(now, |standing| *standing);
+    forget(&mut table, START + IDLE - IDLE_INTERVAL);
+    assert_eq!(table.0.len(), 1);
+    forget(&mut table, START + IDLE);
+    assert!(table.0.is_empty());
+}
+
 #[test]
 fn key_that_enters_twice_counts_once() {
     let (mut table, tenant) = (Trial::default(), role(1));

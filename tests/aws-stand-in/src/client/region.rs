@@ -150,6 +150,13 @@ impl Region {
         }))
     }
 
+    /// The expiries of all tokens of this region, in Unix seconds, sorted.
+    pub async fn expiries(&self) -> Result<Vec<i64>, Error> {
+        self.client
+            .get(&format!("/admin/expiries?region={}", encode(&self.region)))
+            .await
+    }
+
     /// The counts of pulls in this region.
     pub async fn pulls(&self) -> Result<Vec<PullCount>, Error> {
         self.client

@@ -23,6 +23,10 @@ async fn answer_has_a_real_ones_shape_and_size() {
     assert_eq!(inner["type"], "DATA_KEY");
     assert_eq!(inner["version"], "2");
 
+    let listed = world.region.expiries().await.unwrap();
+    assert_eq!(inner["expiration"], json!(listed[0]));
+    assert_eq!(listed.len(), 1);
+
     let expires = data["expiresAt"].as_f64().unwrap();
     let twelve_hours = now().as_second() + 12 * 3600;
     #[expect(clippy::cast_precision_loss)]
