@@ -162,7 +162,7 @@ causes! {
     /// A foreign Secret that breaks the keyring of every pod that names it.
     ForeignMalformed, "foreign_malformed", Slowly,
         "a malformed Secret has the pull Secret's name",
-        "delete that Secret or correct its `.dockerconfigjson`: a pod that names that Secret cannot pull any image";
+        "delete that Secret or correct its docker config: a pod that names that Secret cannot pull any image";
     /// A Secret with `immutable: true`.
     ForeignImmutable, "foreign_immutable", Slowly,
         "an immutable Secret has the pull Secret's name",

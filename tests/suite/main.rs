@@ -24,6 +24,7 @@ mod frame;
 mod harness;
 mod hostile;
 mod identities;
+mod keyring;
 mod late_writes;
 mod leading;
 mod leaks;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         hostile::slots::trials(),
         identities::trials(),
         hostile::tenant::trials(),
+        keyring::trials(),
         late_writes::trials(),
         leaks::answers::trials(),
         leaks::endpoints::trials(),
