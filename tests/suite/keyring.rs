@@ -234,14 +234,14 @@ fn key(rng: &mut Rng, host: &str, port: &str) -> String {
         let labels: Vec<&str> = host.split('.').collect();
         let place = rng.usize(..labels.len());
         let label = labels[place];
-        let cut = label.split_at(rng.usize(..label.len())).0;
+        let start = label.split_at(rng.usize(..label.len())).0;
         let glob = pick(
             rng,
             &[
                 "*".to_owned(),
-                format!("{cut}*"),
-                format!("*{cut}"),
-                format!("{cut}**"),
+                format!("{start}*"),
+                format!("*{start}"),
+                format!("{start}**"),
             ],
         );
         let all = labels.iter().enumerate();

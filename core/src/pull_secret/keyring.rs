@@ -35,9 +35,9 @@ pub fn index_key(key: &str) -> Option<Cow<'_, [u8]>> {
 }
 
 /// The keys of a docker config in the order in which the kubelet tries their credentials.
-pub struct Keyring<'a>(Vec<Entry<'a>>);
+pub struct Keyring<'a>(Vec<KeyringEntry<'a>>);
 
-struct Entry<'a> {
+struct KeyringEntry<'a> {
     key: &'a str,
     index: Cow<'a, [u8]>,
     pattern: Pattern,
@@ -53,7 +53,7 @@ struct Pattern {
 impl<'a> Keyring<'a> {
     /// The keyring of these keys.
     pub fn of(keys: impl Iterator<Item = &'a str>) -> Self {
-        let mut entries: Vec<Entry<'a>> = keys.filter_map(Entry::of).collect();
+        let mut entries: Vec<KeyringEntry<'a>> = keys.filter_map(KeyringEntry::of).collect();
         entries.sort_by(|one, other| other.index.cmp(&one.index));
         Self(entries)
     }
@@ -84,7 +84,7 @@ impl<'a> Keyring<'a> {
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> KeyringEntry<'a> {
     fn of(key: &'a str) -> Option<Self> {
         let index = index_key(key)?;
         let pattern = Pattern::of(&index).unwrap_or_else(Pattern::of_nothing);
@@ -99,7 +99,7 @@ impl<'a> Entry<'a> {
 impl Pattern {
     fn of(text: &[u8]) -> Option<Self> {
         let Address { host, path } = address(text)?;
-        let (host, port) = cut(&host, b':');
+        let (host, port) = split_once(&host, b':');
         let labels = host.split(|byte| *byte == b'.').map(<[u8]>::to_vec);
         Some(Self {
             labels: labels.collect(),
@@ -138,12 +138,12 @@ fn is_of_hub(name: &str) -> bool {
 
 /// Host and path of a URL without its scheme; `None` if Go does not parse it.
 fn address(text: &[u8]) -> Option<Address<'_>> {
-    let (text, fragment) = cut(text, b'#');
+    let (text, fragment) = split_once(text, b'#');
     unescape(fragment, |_| true)?;
     if text.iter().any(u8::is_ascii_control) {
         return None;
     }
-    let (text, _query) = cut(text, b'?');
+    let (text, _query) = split_once(text, b'?');
     let (authority, path) = text.split_at(
         text.iter()
             .position(|byte| *byte == b'/')
@@ -167,7 +167,7 @@ fn address(text: &[u8]) -> Option<Address<'_>> {
 }
 
 fn parse_host(host: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let (_, port) = cut(host, b':');
+    let (_, port) = split_once(host, b':');
     if !port.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -191,7 +191,7 @@ fn is_of_host(byte: u8) -> bool {
 }
 
 /// The parts before and after the first such byte; the second is empty without one.
-fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
+fn split_once(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     match text.iter().position(|byte| *byte == at) {
         Some(place) => (&text[..place], &text[place + 1..]),
         None => (text, b""),
