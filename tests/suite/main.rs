@@ -44,6 +44,7 @@ mod rules;
 mod scale;
 mod serving;
 mod shutdown;
+mod surroundings;
 mod theft;
 mod token_store;
 mod untouched;
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         rules::trials(),
         scale::trials(),
         shutdown::trials(),
+        surroundings::trials(),
         theft::trials(),
         token_store::trials(),
         untouched::trials(),
