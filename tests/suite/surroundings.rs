@@ -22,7 +22,7 @@ use crate::ownership::{adopted, ask, login};
 
 trials!(
     ssl_cert_file_replaces_authorities_for_aws,
-    metadata_without_an_answer_is_missing_credentials,
+    metadata_without_an_answer_is_a_timeout,
     pod_that_names_the_secret_is_stored_unchanged,
     secret_that_helm_took_over_is_adopted_again,
     registration_sorts_late_and_refuses_no_pod,
@@ -84,7 +84,7 @@ async fn ssl_cert_file_replaces_authorities_for_aws(world: Arc<World>) -> Outcom
 }
 
 /// With a hop limit of 1, the answer of the metadata service does not reach a pod.
-async fn metadata_without_an_answer_is_missing_credentials(world: Arc<World>) -> Outcome {
+async fn metadata_without_an_answer_is_a_timeout(world: Arc<World>) -> Outcome {
     let rule = FaultRule {
         region: Some("one-hop".to_owned()),
         principal: None,
@@ -105,7 +105,7 @@ async fn metadata_without_an_answer_is_missing_credentials(world: Arc<World>) ->
     let namespace = Namespace::new(&world).await;
     crate::harness::eventually("its cause", crate::harness::LIMIT, || async {
         let answer = ask(&replica, &namespace).await;
-        (review::warnings(&answer) == Cause::AwsCredentialsMissing.warning()).then_some(())
+        (review::warnings(&answer) == Cause::AwsTimeout.warning()).then_some(())
     })
     .await;
     replica.stop();
