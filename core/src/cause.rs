@@ -162,7 +162,7 @@ causes! {
     /// A foreign Secret that breaks the keyring of every pod that names it.
     ForeignMalformed, "foreign_malformed", Slowly,
         "a malformed Secret has the pull Secret's name",
-        "delete that Secret or correct its `.dockerconfigjson`: a pod that names that Secret cannot pull any image";
+        "delete that Secret or correct its docker config: a pod that names that Secret cannot pull any image";
     /// A Secret with `immutable: true`.
     ForeignImmutable, "foreign_immutable", Slowly,
         "an immutable Secret has the pull Secret's name",
@@ -255,6 +255,42 @@ causes! {
     PullUnauthenticated, "pull_unauthenticated", Never,
         "the kubelet pulled without credentials",
         "check that the annotation ecr-pull-secrets.dev/registries of the pull Secret names the registry, and that the kubelet can read the Secret";
+    /// A refusal without a reason, such as a 403 to a HEAD: of the token, or of the repository.
+    PullRefused, "pull_refused", Never,
+        "ECR refuses the pull and gives no reason",
+        "wait two minutes for a new token; if the pull still fails, allow ecr:BatchGetImage in the identity's policy and, if the repository is in another account, in the repository policy";
+    /// `ErrImageNeverPull`: since Kubernetes 1.35 also for an image that another pod's credentials pulled.
+    ImageNeverPull, "image_never_pull", Never,
+        "the node has no copy of the image that the pod may use, and the pod may not pull",
+        "set imagePullPolicy to IfNotPresent in the pod's template: the kubelet can then check the pod's credentials by a pull";
+    /// The first pull through a cache, without the right to import the image.
+    UpstreamImportDenied, "upstream_import_denied", Never,
+        "the AWS identity may not import an image into a pull-through cache",
+        "allow ecr:BatchImportUpstreamImage and ecr:CreateRepository in the identity's policy, or in the registry policy of the cache's account";
+    /// The upstream registry of a pull-through cache.
+    UpstreamRefused, "upstream_refused", Never,
+        "ECR cannot get the image from the upstream registry of its cache",
+        "correct the login in the Secrets Manager secret of the pull-through cache rule, or the image name";
+    /// The storage to which ECR redirects for a layer.
+    LayerRefused, "layer_refused", Never,
+        "the storage of ECR refuses a layer of the image",
+        "allow s3:GetObject on arn:aws:s3:::prod-REGION-starport-layer-bucket/* in the policy of the VPC endpoint for S3, and check the clock of the node";
+    /// A proxy between the node and ECR, or a portal that answers in place of ECR.
+    ProxyRefused, "proxy_refused", Never,
+        "a proxy between the node and ECR refuses the pull",
+        "correct the proxy settings of the node's container runtime, or add ECR and S3 to its NO_PROXY";
+    /// No connection of the node: DNS, routing, TLS.
+    RegistryUnreachable, "registry_unreachable", Never,
+        "the node cannot connect to ECR",
+        "check DNS, routes, security groups and certificates of the node, and its VPC endpoints for ecr.dkr and S3";
+    /// HTTP 429 and 5xx of the registry.
+    RegistryBusy, "registry_busy", Never,
+        "ECR throttles the pull or answers with a server error",
+        "wait: the kubelet retries the pull; if it goes on, compare the pulls with the ECR quotas and look at health.aws.amazon.com";
+    /// An image index without the node's platform.
+    ImagePlatformMissing, "image_platform_missing", Never,
+        "the image has no variant for the node's platform",
+        "build the image for the node's architecture, or select nodes by the label kubernetes.io/arch";
 }
 
 impl Cause {

@@ -80,3 +80,31 @@ fn log_line_of_each_remedy_exists() {
     }
     assert!(checked >= 5, "{checked}");
 }
+
+/// The lines of the program's sources that print an error without its sources.
+fn bare_errors(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bare_errors(&path, found);
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        let is_bare = |line: &&str| {
+            ["%error", "?error", "%failure", "{failure}"]
+                .iter()
+                .any(|text| line.contains(text))
+        };
+        let lines = source.lines().filter(is_bare);
+        found.extend(lines.map(|line| format!("{}: {line}", path.display())));
+    }
+}
+
+/// `telemetry::chain` shows them: without its source, an error may have no reason at all.
+#[test]
+fn no_error_is_logged_without_its_sources() {
+    let mut found = Vec::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
+    bare_errors(&sources, &mut found);
+    assert!(found.is_empty(), "{found:#?}");
+}

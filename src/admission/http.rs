@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::admission::review::{InvalidReview, Review, decode, encode};
-use ecr_pull_secrets_core::scrub::scrub;
 use futures::FutureExt as _;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -24,6 +23,7 @@ use super::handler::{Admission, Overloaded};
 use crate::https::body::{BodyBudget, BodyError};
 use crate::https::connection::Service;
 use crate::https::connections::Connection;
+use crate::telemetry::chain::chain;
 use crate::telemetry::metrics::Metrics;
 
 /// The time limit of a request without one: the registration's `timeoutSeconds`.
@@ -141,7 +141,7 @@ impl Webhook {
         let status = refusal.status();
         // The text may quote the request, and the API server logs it. It stays in memory until the
         // client reads it.
-        let mut text = scrub(&refusal.to_string());
+        let mut text = chain(refusal);
         text.truncate(text.floor_char_boundary(MAX_REFUSAL));
         text.shrink_to_fit();
         debug!(status = status.as_u16(), refusal = text, "request refused");

@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use super::chain::{ChainError, LeafPath, UnfitLeaf, check_fit, validity};
 use crate::clock;
-use crate::telemetry::chain::chain;
+use crate::telemetry::chain::chain as with_sources;
 use crate::telemetry::metrics::Metrics;
 
 /// The interval between two checks for expiry.
@@ -236,7 +236,10 @@ impl Certificate {
             if served_for_us.is_some() {
                 return Err(error.into());
             }
-            warn!(%error, "the API server will refuse the serving certificate: it is not for our Service");
+            warn!(
+                error = with_sources(&error),
+                "the API server will refuse the serving certificate: it is not for our Service"
+            );
         }
         self.resolver.0.store(Some(pair.certified.clone()));
         #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
@@ -258,7 +261,7 @@ impl Certificate {
     pub(super) fn report_unusable(&self, error: &dyn std::error::Error) {
         let cause = Cause::CertificateUnusable;
         let is_served = self.served.borrow().is_some();
-        let (error, remedy) = (chain(error), cause.remedy());
+        let (error, remedy) = (with_sources(error), cause.remedy());
         warn!(cause = cause.name(), error, is_served, remedy, "{cause}");
         self.metrics.certificate_reloaded("error");
     }

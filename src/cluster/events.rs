@@ -26,6 +26,7 @@ use tracing::debug;
 use super::call::{CALL_TIMEOUT, call_once};
 use super::refusal::Refusal;
 use crate::clock;
+use crate::telemetry::chain::chain;
 
 /// The pause before the same Event is written again.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -205,7 +206,7 @@ impl EventWriter {
                 Ok(Ok(())) => {
                     self.emitted.insert(name, (now, count));
                 }
-                Ok(Err(error)) => debug!(%error, "cannot write an event"),
+                Ok(Err(error)) => debug!(error = chain(&error), "cannot write an event"),
                 Err(_) => debug!("cannot write an event in time"),
             }
         }

@@ -291,14 +291,9 @@ impl RawContainer<'_> {
 
     fn refusal(&self) -> Option<RefusedPull> {
         let waiting = self.state.as_ref()?.waiting.as_ref()?;
-        if !matches!(
-            waiting.reason.as_deref(),
-            Some("ErrImagePull" | "ImagePullBackOff")
-        ) {
-            return None;
-        }
+        let message = waiting.message.as_deref().unwrap_or_default();
+        let cause = diagnosis::of_waiting(waiting.reason.as_deref()?, message)?;
         let registry = Registry::of_image(&self.image).filter(|registry| !registry.is_public())?;
-        let cause = diagnosis::of_pull(waiting.message.as_deref()?)?;
         Some(RefusedPull { cause, registry })
     }
 }

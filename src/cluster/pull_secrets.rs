@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 
 use ecr_pull_secrets_core::pull_secret::content::Content;
 use ecr_pull_secrets_core::pull_secret::ownership::Existing;
-use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE, annotation};
+use ecr_pull_secrets_core::pull_secret::{
+    DATA_KEY, LEGACY_DATA_KEY, LEGACY_SECRET_TYPE, MANAGED_BY, OWNER, SECRET_TYPE, annotation,
+};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::{Timestamp, Unit};
@@ -176,8 +178,13 @@ fn secret(target: &Target, content: &Content) -> Secret {
 /// The parts of a Secret that decide whose it is.
 pub(crate) fn view(secret: &Secret) -> Existing<'_> {
     let data = secret.data.as_ref();
+    let secret_type = secret.type_.as_deref().unwrap_or("Opaque");
+    let config_key = match secret_type {
+        LEGACY_SECRET_TYPE => LEGACY_DATA_KEY,
+        _ => DATA_KEY,
+    };
     Existing {
-        secret_type: secret.type_.as_deref().unwrap_or("Opaque"),
+        secret_type,
         immutable: secret.immutable.unwrap_or(false),
         labels: secret.metadata.labels.as_ref(),
         annotations: secret.metadata.annotations.as_ref(),
@@ -187,7 +194,7 @@ pub(crate) fn view(secret: &Secret) -> Existing<'_> {
             .map(|(key, _)| key.as_str())
             .collect(),
         docker_config: data
-            .and_then(|data| data.get(DATA_KEY))
+            .and_then(|data| data.get(config_key))
             .map(|bytes| &*bytes.0)
             .unwrap_or_default(),
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use ecr_pull_secrets_core::pull_secret::{DATA_KEY, MANAGED_BY, annotation};
+use ecr_pull_secrets_core::pull_secret::{DATA_KEY, LEGACY_DATA_KEY, MANAGED_BY, annotation};
 use ecr_pull_secrets_core::sieve::Keep;
 use http::header::ACCEPT;
 use http::{HeaderMap, Uri};
@@ -328,8 +328,8 @@ fn field_managers() -> Keep {
 fn pull_secret() -> Vec<(&'static str, Keep)> {
     let content = vec![
         (DATA_KEY, Keep::Whole(CONTENT_BYTES)),
-        // Whether there are other keys decides about an adoption.
-        ("*", Keep::Presence),
+        (LEGACY_DATA_KEY, Keep::Whole(CONTENT_BYTES)),
+        ("*", Keep::Presence), // Other keys decide about an adoption.
     ];
     vec![
         ("metadata", secret_metadata()),

@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use crate::telemetry::chain::chain;
+
 /// Pauses after accept(2) failed.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
 /// The interval between two log lines about failures.
@@ -27,7 +29,7 @@ impl AcceptFailures {
         self.unlogged += 1;
         if self.logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
             let failures = std::mem::take(&mut self.unlogged);
-            warn!(%error, failures, "cannot accept connections");
+            warn!(error = chain(&error), failures, "cannot accept connections");
             self.logged = Some(Instant::now());
         }
         self.pause = PAUSES.after(self.pause);

@@ -22,6 +22,8 @@ use tracing::debug;
 use super::connections::{Connection, ConnectionPhase, ConnectionSlot};
 use super::drain::{DrainPhase, DrainSignal};
 
+use crate::telemetry::chain::chain;
+
 /// The read buffer in bytes: one TLS record. It lives as long as the connection, and the header of an
 /// API server has some hundred bytes.
 const READ_BUFFER: usize = 16 * 1024;
@@ -56,7 +58,7 @@ pub(super) async fn serve<S: Service>(
         ended = converse(stream, acceptor, service, drain, connection.clone()) => ended,
     };
     if let Err(error) = ended {
-        debug!(%error, "connection ended");
+        debug!(error = chain(&error), "connection ended");
     }
 }
 

@@ -19,6 +19,7 @@ use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::refusal::Refusal;
 use crate::config::InForce;
 use crate::pull_secret::metadata::secret_metadata;
+use crate::telemetry::chain::chain;
 
 /// Runs after a sweep, which found what pods name.
 pub(super) async fn run(term: &Term) {
@@ -107,7 +108,11 @@ impl Cleanup<'_> {
             Ok(true) => return self.mark(target, metadata, None).await,
             Ok(false) => {}
             Err(error) => {
-                warn!(namespace, %error, "cannot tell whether pods use a pull secret");
+                warn!(
+                    namespace,
+                    error = chain(&error),
+                    "cannot tell whether pods use a pull secret"
+                );
                 return Ok(());
             }
         }

@@ -17,6 +17,7 @@ use super::reports::Claimed;
 use super::term::Term;
 use crate::cluster::events::Reported;
 use crate::cluster::namespaces;
+use crate::telemetry::chain::chain;
 
 /// The most reports that are tried again at a time, each of another namespace.
 const MAX_RETRIES: usize = 4;
@@ -91,7 +92,12 @@ async fn attempt(term: &Term, mut report: PodReport) -> Option<PodReport> {
         Reported::Before => report.may_exist,
         Reported::Unclear(error) => {
             let (namespace, pod) = (report.namespace(), report.pod());
-            debug!(namespace, pod, %error, "a report about a pod has to wait");
+            debug!(
+                namespace,
+                pod,
+                error = chain(&error),
+                "a report about a pod has to wait"
+            );
             report.may_exist = true;
             drop(claim);
             return Some(report);
@@ -99,7 +105,13 @@ async fn attempt(term: &Term, mut report: PodReport) -> Option<PodReport> {
         Reported::Refused(error) => {
             let (namespace, pod) = (report.namespace(), report.pod());
             let cause = report.cause.name();
-            warn!(namespace, pod, cause, %error, "cannot report a pod");
+            warn!(
+                namespace,
+                pod,
+                cause,
+                error = chain(&error),
+                "cannot report a pod"
+            );
             true
         }
     };

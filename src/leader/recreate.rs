@@ -21,6 +21,7 @@ use crate::clock;
 use crate::cluster::optimistic;
 use crate::cluster::pods::ObservedPod;
 use crate::config::InForce;
+use crate::telemetry::chain::chain;
 
 /// The time from the begin of a term to the first deletion. The leader may have started just now,
 /// and the API server calls it a little later.
@@ -117,10 +118,20 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
         // It changed, and the watch brings it again; or it is gone.
         Err(refusal) if refusal.is_conflict() || refusal.cause() == Cause::NamespaceMissing => {}
         Err(error) if error.is_transient() => {
-            warn!(namespace, pod = name, %error, "cannot delete a pod for now");
+            warn!(
+                namespace,
+                pod = name,
+                error = chain(&error),
+                "cannot delete a pod for now"
+            );
             return Deletion::Unclear;
         }
-        Err(error) => warn!(namespace, pod = name, %error, "cannot delete a pod"),
+        Err(error) => warn!(
+            namespace,
+            pod = name,
+            error = chain(&error),
+            "cannot delete a pod"
+        ),
     }
     Deletion::Over
 }

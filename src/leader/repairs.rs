@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::attend::repair;
 use super::term::Term;
 use crate::pull_secret::ledger::Changed;
+use crate::telemetry::chain::chain;
 use crate::wants::WantedNow;
 
 /// The most checks at a time.
@@ -73,7 +74,8 @@ async fn check(term: &Term, target: &Target) -> bool {
         Err(error) => {
             warn!(
                 namespace,
-                %error, "cannot tell which registries a changed pull secret shall open"
+                error = chain(&error),
+                "cannot tell which registries a changed pull secret shall open"
             );
             return false;
         }

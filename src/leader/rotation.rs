@@ -40,6 +40,7 @@ use crate::clock;
 use crate::config::InForce;
 use crate::engine::Engine;
 use crate::pull_secret::write::Written;
+use crate::telemetry::chain::chain;
 use crate::token::supply::TokenFailure;
 use crate::wants::{Entry, Renewal};
 
@@ -174,7 +175,14 @@ impl RotationLoop {
                 SecretClaim::Pods(_) => supply.charge(key, namespace, config),
             };
             charged
-                .inspect_err(|error| debug!(namespace, region = &*key.region, %error, "no renewal"))
+                .inspect_err(|error| {
+                    debug!(
+                        namespace,
+                        region = &*key.region,
+                        error = chain(&error),
+                        "no renewal"
+                    )
+                })
                 .is_ok()
         };
         let found = survey(&self.engine, config, held, is_welcome, self.since, at.wall);

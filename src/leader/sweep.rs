@@ -25,6 +25,7 @@ use super::pods::MAX_PODS;
 use super::term::Term;
 use crate::cluster::pages::Pages;
 use crate::cluster::refusal::Refusal;
+use crate::telemetry::chain::chain;
 
 /// The limits of the time between two sweeps, which is `rotation.maxAge`.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,7 +43,7 @@ pub(super) async fn run(term: Arc<Term>) {
         match sweep(&term).await {
             Ok(()) => cleanup::run(&term).await,
             Err(error) => {
-                warn!(%error, "cannot list all pods");
+                warn!(error = chain(&error), "cannot list all pods");
                 sleep(RETRY_INTERVAL).await;
                 continue;
             }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::https::accept::{AcceptFailures, accept};
+use crate::telemetry::chain::chain;
 
 /// The most connections at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -77,7 +78,7 @@ async fn converse(stream: TcpStream, routes: Router) {
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
         .await;
     if let Err(error) = ended {
-        debug!(%error, "connection to the plain port ended");
+        debug!(error = chain(&error), "connection to the plain port ended");
     }
 }
 

@@ -33,6 +33,7 @@ use crate::cluster::optimistic::version_of;
 use crate::cluster::pull_secrets::{PullSecretApi, reference, view};
 use crate::cluster::refusal::Refusal;
 use crate::telemetry::metrics::{Metrics, Trigger};
+use crate::telemetry::ration::FailingWrites;
 
 /// Rounds of one write, each a read and an apply. A round fails where another writer was quicker.
 const ROUNDS: u32 = 8;
@@ -45,6 +46,7 @@ pub struct SecretWriter {
     ledger: Arc<Ledger>,
     metrics: Metrics,
     events: Events,
+    failing: FailingWrites,
 }
 
 /// The result of a write.
@@ -126,6 +128,7 @@ impl SecretWriter {
             ledger,
             metrics,
             events,
+            failing: FailingWrites::default(),
         }
     }
 
@@ -221,7 +224,10 @@ impl SecretWriter {
         for round in 1..=ROUNDS {
             let is_unread = matches!(start, Start::Replaceable(_));
             match self.round(order, start).await {
-                Ok(Round::Done(written)) => return Ok(written),
+                Ok(Round::Done(written)) => {
+                    self.failing.ended(target);
+                    return Ok(written);
+                }
                 // A read may show the reason of a refusal: the Secret may have become immutable.
                 Err(obstacle) if !(is_unread && obstacle.cause == Cause::SecretRefused) => {
                     return Err(self.failed(target, trigger, obstacle));
@@ -379,12 +385,10 @@ impl SecretWriter {
     fn failed(&self, target: &Target, trigger: Trigger, obstacle: Obstacle) -> Cause {
         let Obstacle { cause, detail, .. } = obstacle;
         self.metrics.applied(trigger, cause.name());
-        warn!(
-            namespace = &*target.namespace,
-            cause = cause.name(),
-            detail,
-            "pull secret not written"
-        );
+        if let Some(unsaid) = self.failing.take(target, cause) {
+            let (namespace, cause) = (&*target.namespace, cause.name());
+            warn!(namespace, cause, detail, unsaid, "pull secret not written");
+        }
         cause
     }
 }

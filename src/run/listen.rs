@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::exit::Failure;
+use crate::telemetry::chain::chain;
 
 /// Listens on the address, or on all IPv4 addresses where `[::]` is not to be had.
 ///
@@ -16,7 +17,7 @@ use crate::exit::Failure;
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = match TcpListener::bind(address).await {
         Err(error) if is_without_ipv6(address, &error) => {
-            info!(%address, %error, "listening on IPv4 only");
+            info!(%address, error = chain(&error), "listening on IPv4 only");
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         bound => bound,

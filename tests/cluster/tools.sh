@@ -3,6 +3,7 @@
 #
 #   tools.sh cluster   the control plane in one program, from this folder
 #   tools.sh kubectl   the same program under the name kubectl
+#   tools.sh keyring   the kubelet's keyring, which answers questions
 #   tools.sh containerd  with its shim and ctr beside it
 #   tools.sh helm      Helm
 #   tools.sh cargo-deny, cargo-fuzz, cargo-mutants
@@ -45,7 +46,7 @@ cluster_hash() (
     cd "$here"
     {
         cat go.mod go.sum
-        find . -name '*.go' ! -name '*_test.go' ! -path './check/*' | LC_ALL=C sort | xargs cat
+        find . -name '*.go' ! -name '*_test.go' ! -path './check/*' ! -path './keyring/*' | LC_ALL=C sort | xargs cat
         echo "$go_version $linker_flags"
     } | digest
 )
@@ -57,6 +58,17 @@ build_cluster() {
     go build -trimpath -ldflags '-s -w' -o "$1/pause" ./pause
     ln -s ecr-pull-secrets-test-cluster "$1/kubectl"
     [[ $(cluster_hash) == "$hash" ]] || fail "the sources changed during the build: run it again"
+}
+
+keyring_hash() (
+    cd "$here"
+    { cat go.mod go.sum keyring/main.go && echo "$go_version"; } | digest
+)
+
+build_keyring() {
+    cd "$here"
+    go build -trimpath -ldflags '-s -w' -o "$1/keyring" ./keyring
+    [[ $(keyring_hash) == "$hash" ]] || fail "the sources changed during the build: run it again"
 }
 
 build_helm() { go_install "$1" "helm.sh/helm/v3/cmd/helm@$helm_version"; }
@@ -164,6 +176,10 @@ main() {
         hash=$(cluster_hash)
         ensure cluster kubectl
         ;;
+    keyring)
+        hash=$(keyring_hash)
+        ensure keyring keyring
+        ;;
     containerd)
         hash=$(echo "$go_version $containerd_version" | digest)
         ensure containerd containerd
@@ -193,7 +209,7 @@ main() {
         ensure wrk wrk
         ;;
     node-packages) install_node_packages ;;
-    *) fail "want cluster, kubectl, containerd, helm, cargo-deny, cargo-fuzz, cargo-mutants, moto, wrk or node-packages" ;;
+    *) fail "want cluster, kubectl, keyring, containerd, helm, cargo-deny, cargo-fuzz, cargo-mutants, moto, wrk or node-packages" ;;
     esac
 }
 

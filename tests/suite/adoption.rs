@@ -19,6 +19,7 @@ use crate::ownership::{
 trials!(
     adopted_secret_keeps_its_other_logins,
     secret_of_a_cron_job_is_adopted,
+    secret_with_a_url_as_host_is_adopted,
     adopt_never_adopts_no_secret,
     adopt_annotated_waits_for_the_annotation,
     adopt_all_needs_no_annotation,
@@ -94,6 +95,25 @@ async fn secret_of_a_cron_job_is_adopted(world: Arc<World>) -> Outcome {
     for replica in &world.replicas() {
         assert!(review::adds_reference(&ask(replica, &namespace).await));
     }
+    Ok(())
+}
+
+/// Public CronJobs write `--docker-server=https://HOST`, which means the same host to the kubelet.
+async fn secret_with_a_url_as_host_is_adopted(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let with_url = CRON_JOB.replace("=\"$REGISTRY\"", "=\"https://$REGISTRY\"");
+    assert_ne!(with_url, CRON_JOB);
+    shell(&world, &namespace, &with_url);
+    let before = namespace.secret().await.expect("the CronJob's Secret");
+    let url = format!("https://{}", namespace.host());
+    assert_eq!(docker::hosts(&before), [url]);
+    let answer = ask(&world.replicas()[0], &namespace).await;
+    assert!(review::adds_reference(&answer));
+    assert_eq!(review::warnings(&answer), "");
+    let after = adopted(&namespace).await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    // The old token would be tried as often as ours, and is dead within 12 hours.
+    assert_eq!(docker::hosts(&after), [namespace.host()]);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod frame;
 mod harness;
 mod hostile;
 mod identities;
+mod keyring;
 mod late_writes;
 mod leading;
 mod leaks;
@@ -44,6 +45,7 @@ mod rules;
 mod scale;
 mod serving;
 mod shutdown;
+mod surroundings;
 mod sync;
 mod theft;
 mod token_store;
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         hostile::floods::trials(),
         hostile::slots::trials(),
         identities::trials(),
+        keyring::trials(),
         late_writes::trials(),
         leaks::answers::trials(),
         leaks::endpoints::trials(),
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         rules::trials(),
         scale::trials(),
         shutdown::trials(),
+        surroundings::trials(),
         sync::trials(),
         theft::trials(),
         token_store::trials(),

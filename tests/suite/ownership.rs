@@ -22,6 +22,7 @@ trials!(
     foreign_login_is_left_alone_until_adopted,
     malformed_secret_blocks_the_reference_until_repaired,
     malformed_secret_blocks_the_reference_without_aws,
+    legacy_secret_blocks_the_reference_if_malformed,
     empty_login_is_left_alone,
     immutable_secret_is_left_alone_until_deleted,
     secret_with_another_key_is_left_alone,
@@ -301,6 +302,23 @@ async fn malformed_secret_blocks_the_reference_without_aws(world: Arc<World>) ->
         .await?;
     assert_eq!(calls.total, 0);
     namespace.region.clear_faults().await?;
+    Ok(())
+}
+
+/// The kubelet reads this type, too: content that does not decode fails every pull of a pod.
+async fn legacy_secret_blocks_the_reference_if_malformed(world: Arc<World>) -> Outcome {
+    let bad = json!({ ELSEWHERE: { "auth": "not base64!" } });
+    for (content, cause) in [
+        (json!({ ELSEWHERE: login("robot") }), Cause::ForeignType),
+        (bad, Cause::ForeignMalformed),
+    ] {
+        let namespace = Namespace::new(&world).await;
+        let content = BASE64_STANDARD.encode(content.to_string());
+        let legacy = of_type("kubernetes.io/dockercfg", &json!({ ".dockercfg": content }));
+        namespace.foreign_secret("another", legacy).await;
+        assert_refused(&world, &namespace, cause).await;
+        assert_comes_without_a_new_pod_once_it_is_deleted(&namespace).await;
+    }
     Ok(())
 }
 

@@ -198,10 +198,9 @@ pub fn merge(
     described
         .0
         .retain(|host, _| config.has_ecr_credentials(host));
-    let mut held: BTreeSet<String> = config
-        .hosts()
-        .filter(|host| Registry::of_host(host).is_some())
-        .map(str::to_owned)
+    let registries = config.registries();
+    let mut held: BTreeSet<String> = registries
+        .map(|registry| registry.host().to_owned())
         .collect();
     let mut refused = Vec::new();
     for grant in grants {
@@ -237,6 +236,8 @@ pub fn merge(
             },
         );
     }
+    // A dead token under another spelling of the host would be tried as often as ours.
+    config.drop_aliases(|host| described.0.contains_key(host));
     Merged {
         content: Content::of(&config, described),
         refused,

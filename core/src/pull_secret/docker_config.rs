@@ -12,6 +12,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
+use super::keyring::{Keyring, index_key};
 use crate::image::Registry;
 use crate::token::is_authorization;
 
@@ -82,21 +83,28 @@ impl DockerConfig {
             Some(Value::Object(auths)) => auths,
             Some(_) => return Err(Malformed::Auths),
         };
-        let auths = auths
-            .into_iter()
-            .map(|(host, entry)| match entry {
-                Value::Object(entry) if decodes(&entry) => Ok((host, entry)),
-                Value::Object(_) => Err(Malformed::Entry(host)),
-                Value::Null => Ok((host, Map::new())),
-                _ => Err(Malformed::Auths),
-            })
-            .collect::<Result<_, _>>()?;
+        let auths = entries(auths)?;
         Ok(Self { auths, rest })
     }
 
-    /// The hosts, sorted.
+    /// Whether the kubelet refuses the content of a Secret of type `kubernetes.io/dockercfg`. It has the
+    /// entries alone, without `auths`; the kubelet ignores an empty text.
+    pub fn is_malformed_legacy(bytes: &[u8]) -> bool {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(all)) => entries(all).is_err(),
+            Ok(Value::Null) => false,
+            _ => !bytes.is_empty(),
+        }
+    }
+
+    /// The keys, sorted: mostly hosts.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         self.auths.keys().map(String::as_str)
+    }
+
+    /// The ECR registries that have an entry, however its key is written. May repeat one.
+    pub fn registries(&self) -> impl Iterator<Item = Registry> {
+        self.hosts().filter_map(registry_of)
     }
 
     /// The `auth` of a host.
@@ -110,9 +118,19 @@ impl DockerConfig {
         self.auths.insert(host.to_owned(), entry);
     }
 
-    /// Removes the entry of a host.
+    /// Removes the entries of a host, however their keys are written.
     pub fn remove(&mut self, host: &str) {
         self.auths.remove(host);
+        self.drop_aliases(|alias| alias == host);
+    }
+
+    /// Removes the entries of hosts for which `is_one` holds, except those under the host itself. The
+    /// kubelet takes all spellings of a host for one key, and tries their credentials in any order.
+    pub fn drop_aliases(&mut self, is_one: impl Fn(&str) -> bool) {
+        self.auths.retain(|key, _| {
+            registry_of(key)
+                .is_none_or(|registry| registry.host() == key || !is_one(registry.host()))
+        });
     }
 
     /// Whether the config has no entry, and nothing beside its entries.
@@ -120,17 +138,22 @@ impl DockerConfig {
         self.auths.is_empty() && self.rest.is_empty()
     }
 
-    /// Whether there is at least one host, and every host is a private ECR registry.
+    /// Whether there is at least one key, and every key means a private ECR registry.
     pub fn is_ecr_only(&self) -> bool {
         !self.auths.is_empty()
             && self
                 .hosts()
-                .all(|host| Registry::of_host(host).is_some_and(|registry| !registry.is_public()))
+                .all(|key| registry_of(key).is_some_and(|registry| !registry.is_public()))
     }
 
-    /// Whether the host has credentials of ECR's format.
-    pub fn has_ecr_credentials(&self, host: &str) -> bool {
-        let Some(entry) = self.auths.get(host) else {
+    /// The keys, as the kubelet finds them for an image.
+    pub fn keyring(&self) -> Keyring<'_> {
+        Keyring::of(self.hosts())
+    }
+
+    /// Whether the key has credentials of ECR's format.
+    pub fn has_ecr_credentials(&self, key: &str) -> bool {
+        let Some(entry) = self.auths.get(key) else {
             return false;
         };
         let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -159,6 +182,22 @@ impl DockerConfig {
         all.insert("auths".to_owned(), Value::Object(auths.collect()));
         Value::Object(all).to_string()
     }
+}
+
+/// The entries by key, if the kubelet can decode all of them.
+fn entries(all: Map<String, Value>) -> Result<BTreeMap<String, Map<String, Value>>, Malformed> {
+    let entries = all.into_iter().map(|(key, entry)| match entry {
+        Value::Object(entry) if decodes(&entry) => Ok((key, entry)),
+        Value::Object(_) => Err(Malformed::Entry(key)),
+        Value::Null => Ok((key, Map::new())),
+        _ => Err(Malformed::Auths),
+    });
+    entries.collect()
+}
+
+/// The ECR registry that the kubelet takes a key for, if it means one as a whole.
+fn registry_of(key: &str) -> Option<Registry> {
+    Registry::of_host(std::str::from_utf8(&index_key(key)?).ok()?)
 }
 
 /// Whether the kubelet can decode the entry into its `DockerConfigEntry`: four strings, of which

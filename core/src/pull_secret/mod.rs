@@ -7,6 +7,7 @@ pub mod expiry;
 pub mod flight;
 pub mod held;
 pub mod incumbent;
+pub mod keyring;
 pub mod ownership;
 pub mod repair_schedule;
 pub mod revision;
@@ -24,6 +25,10 @@ pub const OWNER: &str = "ecr-pull-secrets";
 pub const DATA_KEY: &str = ".dockerconfigjson";
 /// The type of a pull Secret.
 pub const SECRET_TYPE: &str = "kubernetes.io/dockerconfigjson";
+/// The key of the data in a Secret of the other type that the kubelet reads.
+pub const LEGACY_DATA_KEY: &str = ".dockercfg";
+/// That type. No Secret of ours has it, and the type of a Secret cannot change.
+pub const LEGACY_SECRET_TYPE: &str = "kubernetes.io/dockercfg";
 /// Registries in one Secret: near 290 entries it would pass 1 MiB.
 pub const MAX_REGISTRIES: usize = 100;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 
 use super::docker_config::DockerConfig;
-use super::{DATA_KEY, MANAGED_BY, OWNER, SECRET_TYPE, annotation};
+use super::{DATA_KEY, LEGACY_SECRET_TYPE, MANAGED_BY, OWNER, SECRET_TYPE, annotation};
 use crate::cause::Cause;
 use crate::config::Adopt;
 
@@ -26,7 +26,8 @@ pub struct Existing<'a> {
     pub annotations: Option<&'a BTreeMap<String, String>>,
     /// The keys of `data`.
     pub keys: Vec<&'a str>,
-    /// The value of `.dockerconfigjson`, decoded from base64.
+    /// The value of `.dockerconfigjson`, decoded from base64; of `.dockercfg` in a Secret of type
+    /// `kubernetes.io/dockercfg`.
     pub docker_config: &'a [u8],
 }
 
@@ -57,6 +58,9 @@ pub enum Ownership {
 
 /// Decides whether we may write a Secret of our name.
 pub fn ownership(secret: &Existing<'_>, adopt: Adopt) -> Ownership {
+    if secret.secret_type == LEGACY_SECRET_TYPE {
+        return legacy(secret);
+    }
     if secret.secret_type != SECRET_TYPE {
         return Ownership::Foreign(Cause::ForeignType);
     }
@@ -89,6 +93,20 @@ pub fn ownership(secret: &Existing<'_>, adopt: Adopt) -> Ownership {
     } else {
         Ownership::Foreign(Cause::ForeignOwner)
     }
+}
+
+/// The other type that the kubelet reads. The type of a Secret cannot change, so no adoption helps.
+fn legacy(secret: &Existing<'_>) -> Ownership {
+    let is_malformed = if secret.docker_config.len() > MAX_CONFIG_BYTES {
+        serde_json::from_slice::<IgnoredAny>(secret.docker_config).is_err()
+    } else {
+        DockerConfig::is_malformed_legacy(secret.docker_config)
+    };
+    Ownership::Foreign(if is_malformed {
+        Cause::ForeignMalformed
+    } else {
+        Cause::ForeignType
+    })
 }
 
 /// Content beyond [`MAX_CONFIG_BYTES`]: no adoption keeps it.

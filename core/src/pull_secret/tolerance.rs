@@ -19,9 +19,11 @@ pub fn tolerated_until(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let mut until = now.checked_add(patience).unwrap_or(Timestamp::MAX);
+    let keyring = config.keyring();
     for grant in grants {
         let host = grant.registry.host();
-        if !config.has_ecr_credentials(host) {
+        let keys = keyring.lookup(&format!("{host}/"));
+        if !keys.iter().any(|key| config.has_ecr_credentials(key)) {
             return None;
         }
         if let Some(entry) = described.0.get(host) {
@@ -80,6 +82,23 @@ mod tests {
         let grants: Vec<Grant> = wanted.iter().copied().map(grant).collect();
         let described = Described(ends.collect());
         tolerated_until(&config, &described, &grants, PATIENCE, at(100))
+    }
+
+    #[test]
+    fn key_that_the_kubelet_takes_is_tolerated() {
+        for (key, is_tolerated) in [
+            (format!("https://{ONE}"), true),
+            (format!("{ONE}/v1/"), true),
+            ("*.dkr.ecr.us-east-1.amazonaws.com".to_owned(), true),
+            (format!("{ONE}/team"), false),
+            (format!("{ONE}:443"), false),
+        ] {
+            let mut config = DockerConfig::default();
+            config.set_auth(&key, &BASE64_STANDARD.encode("AWS:theirs"));
+            let described = Described::default();
+            let until = tolerated_until(&config, &described, &[grant(ONE)], PATIENCE, at(0));
+            assert_eq!(until, is_tolerated.then(|| at(600)), "{key}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::clock;
 use crate::cluster::optimistic::version_of;
 use crate::cluster::refusal::Refusal;
 use crate::cluster::watch::object_states;
+use crate::telemetry::chain::chain;
 
 /// The Secret as the watch saw it last.
 enum SecretSeen {
@@ -201,7 +202,11 @@ impl SecretKeeper {
                 Some(made)
             }
             Err(error) => {
-                warn!(%error, ?step, "cannot create a serving certificate");
+                warn!(
+                    error = chain(&error),
+                    ?step,
+                    "cannot create a serving certificate"
+                );
                 None
             }
         }
@@ -224,7 +229,10 @@ impl SecretKeeper {
                 self.bundle.send_replace(Some(material.bundle().into()));
                 self.served = Some(material.clone());
             }
-            Err(error) => debug!(%error, "the Secret holds an older certificate"),
+            Err(error) => debug!(
+                error = chain(&error),
+                "the Secret holds an older certificate"
+            ),
         }
     }
 

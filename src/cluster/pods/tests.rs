@@ -49,7 +49,7 @@ fn pod_outlives_the_bytes_it_is_read_from() {
     assert_eq!(seen.version().version, "7");
     assert_eq!(seen.controller.as_deref(), Some("yes"));
     let denied = RefusedPull {
-        cause: Cause::PullDenied,
+        cause: Cause::PullRefused,
         registry: Registry::of_image(image).unwrap(),
     };
     assert_eq!(seen.refusals, [denied]);

@@ -228,7 +228,7 @@ async fn proxy_for_the_kubeconfig_is_not_shown(world: Arc<World>) -> Outcome {
         let replica = launch.env("HTTPS_PROXY", value).start();
         let code = replica.ended().await;
         assert!([2, 3].contains(&code), "{}: {code}", replica.name);
-        assert_logged(&replica, &["ecr-pull-secrets: cannot "]);
+        assert_logged(&replica, &["ecr-pull-secrets: cannot ", ": ", "roxy"]);
         assert_nothing_in(&world, &[log(&replica)], &[&password]).await;
     }
     Ok(())

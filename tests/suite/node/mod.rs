@@ -6,6 +6,8 @@ mod images;
 mod kubelet;
 mod missed;
 mod pods;
+mod refusals;
+mod refusing_registry;
 mod restarts;
 mod rotation;
 mod sources;
@@ -37,7 +39,7 @@ pub fn run(arguments: &Arguments) -> bool {
 }
 
 fn side_by_side() -> Vec<Trial> {
-    [kubelet::trials(), workloads::trials()]
+    [kubelet::trials(), refusals::trials(), workloads::trials()]
         .into_iter()
         .flatten()
         .collect()

@@ -1,6 +1,7 @@
 //! Single merges and the annotations; `limit` has the hundred registries, `laws` what holds for every
 //! merge.
 
+mod aliases;
 mod laws;
 mod limit;
 

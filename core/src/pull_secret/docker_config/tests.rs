@@ -173,7 +173,82 @@ fn ecr_only_config_has_only_private_ecr_hosts() {
     assert!(!of(&["ghcr.io"]));
     assert!(!of(&[ECR, "ghcr.io"]));
     assert!(!of(&[ECR, "public.ecr.aws"]));
-    assert!(!of(&[&format!("https://{ECR}")]));
+    // Public CronJobs write `--docker-server=https://HOST`.
+    for alias in [
+        format!("https://{ECR}"),
+        format!("http://{ECR}/"),
+        format!("https://{ECR}/v1/"),
+    ] {
+        assert!(of(&[&alias]), "{alias}");
+        assert!(!of(&[&alias, "https://ghcr.io"]), "{alias}");
+    }
+    assert!(!of(&["https://public.ecr.aws"]));
+    // A path may be another's own login.
+    assert!(!of(&[&format!("{ECR}/team")]));
+    assert!(!of(&["*.dkr.ecr.eu-central-1.amazonaws.com"]));
+}
+
+#[test]
+fn aliases_go_and_other_keys_stay() {
+    let keys = [
+        ECR.to_owned(),
+        format!("https://{ECR}"),
+        format!("{ECR}/"),
+        format!("{ECR}/team"),
+        format!("https://{ECR}:443"),
+        "https://ghcr.io".to_owned(),
+    ];
+    let of = |keys: &[String]| {
+        let mut config = DockerConfig::default();
+        keys.iter().for_each(|key| config.set_auth(key, "QVdTOng="));
+        config
+    };
+    let mut config = of(&keys);
+    config.drop_aliases(|host| host == ECR);
+    assert_eq!(
+        config,
+        of(&[
+            keys[0].clone(),
+            keys[3].clone(),
+            keys[4].clone(),
+            keys[5].clone()
+        ])
+    );
+    let mut config = of(&keys);
+    config.remove(ECR);
+    assert_eq!(config, of(&keys[3..]));
+    let registries: Vec<String> = of(&keys)
+        .registries()
+        .map(|it| it.host().to_owned())
+        .collect();
+    assert_eq!(registries.iter().filter(|host| *host == ECR).count(), 3);
+    assert_eq!(registries.len(), 4);
+}
+
+#[test]
+fn legacy_content_is_malformed_where_the_kubelet_says_so() {
+    let good = json!({"auth": base64("AWS:x")});
+    for (text, is_malformed) in [
+        (json!({ECR: good}).to_string(), false),
+        (json!({ECR: {"auth": "%%%"}}).to_string(), true),
+        (json!({ECR: "text"}).to_string(), true),
+        (json!({ECR: {"username": 1}}).to_string(), true),
+        (json!({ECR: null}).to_string(), false),
+        // No such key here: it is a host with a wrong entry.
+        (json!({"auths": {ECR: good}}).to_string(), false),
+        (json!({"auths": [ECR]}).to_string(), true),
+        ("{}".to_owned(), false),
+        ("null".to_owned(), false),
+        ("[]".to_owned(), true),
+        ("{".to_owned(), true),
+        (String::new(), false),
+    ] {
+        assert_eq!(
+            DockerConfig::is_malformed_legacy(text.as_bytes()),
+            is_malformed,
+            "{text}"
+        );
+    }
 }
 
 #[test]

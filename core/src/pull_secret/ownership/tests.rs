@@ -154,12 +154,7 @@ fn each_foreign_secret_gets_its_cause() {
     for labels in [None, Some(&labels)] {
         for adopt in EVERY_ADOPT {
             let with = |secret: Existing<'_>| ownership(&Existing { labels, ..secret }, adopt);
-            for secret_type in [
-                "Opaque",
-                "",
-                "kubernetes.io/dockercfg",
-                "kubernetes.io/service-account-token",
-            ] {
+            for secret_type in ["Opaque", "", "kubernetes.io/service-account-token"] {
                 let secret = Existing {
                     secret_type,
                     immutable: true,
@@ -189,6 +184,41 @@ fn each_foreign_secret_gets_its_cause() {
             ownership(&foreign(MALFORMED), adopt),
             Ownership::Foreign(Cause::ForeignMalformed)
         );
+    }
+}
+
+/// The kubelet reads this type, too, and one that does not decode fails every pull of a pod.
+#[test]
+fn legacy_secret_is_foreign_and_may_be_malformed() {
+    let good = r#"{"ghcr.io": {"auth": "QVdTOng="}}"#;
+    let long = format!(
+        r#"{{"ghcr.io": {{"email": "{}"}}}}"#,
+        "x".repeat(MAX_CONFIG_BYTES)
+    );
+    let labels = map(MANAGED_BY, OWNER);
+    for (content, cause) in [
+        (good, Cause::ForeignType),
+        ("", Cause::ForeignType),
+        (r#"{"ghcr.io": {"auth": "%%%"}}"#, Cause::ForeignMalformed),
+        ("[]", Cause::ForeignMalformed),
+        (&long, Cause::ForeignType),
+        (&long[1..], Cause::ForeignMalformed),
+    ] {
+        for labels in [None, Some(&labels)] {
+            let secret = Existing {
+                secret_type: LEGACY_SECRET_TYPE,
+                keys: vec![crate::pull_secret::LEGACY_DATA_KEY],
+                labels,
+                ..foreign(content)
+            };
+            for adopt in EVERY_ADOPT {
+                assert_eq!(
+                    ownership(&secret, adopt),
+                    Ownership::Foreign(cause),
+                    "{content:.40}"
+                );
+            }
+        }
     }
 }
 
