@@ -44,6 +44,7 @@ mod rules;
 mod scale;
 mod serving;
 mod shutdown;
+mod sts_calls;
 mod sync;
 mod theft;
 mod token_store;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         rules::trials(),
         scale::trials(),
         shutdown::trials(),
+        sts_calls::trials(),
         sync::trials(),
         theft::trials(),
         token_store::trials(),
