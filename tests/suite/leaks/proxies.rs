@@ -203,7 +203,8 @@ async fn endpoint_is_of_the_kind_that_environment_wants(world: Arc<World>) -> Ou
         };
         let mut launch = launch
             .without_env("AWS_ENDPOINT_URL")
-            .env("HTTPS_PROXY", proxy.url())
+            // The Kubernetes client ends the process for `HTTPS_PROXY`.
+            .env("ALL_PROXY", proxy.url())
             .env("NO_PROXY", "none.example.com");
         for name in variables {
             launch = launch.env(name, "true");
