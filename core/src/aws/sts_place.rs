@@ -144,6 +144,7 @@ mod tests {
             fips.or(dual_stack),
             EndpointKind::from(Endpoint::DualStackFips)
         );
+        assert_eq!(fips.or(dual_stack), dual_stack.or(fips));
         assert_eq!(fips.or(Endpoint::Standard.into()), fips);
         let of = |home, endpoint| StsPlace::of(home, "us-east-1", endpoint, None).kind;
         assert_eq!(of(None, Endpoint::Fips), fips);
