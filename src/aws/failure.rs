@@ -248,6 +248,9 @@ mod tests {
             ..Seen::default()
         };
         let timeout = ConnectorError::timeout("slow".into());
+        // A call of STS that is not signed, because the keys for it are not there.
+        let unreadable = CredentialsError::invalid_configuration("bad");
+        let unsigned = ConnectorError::other(unreadable.into(), None);
         for (source, status, cause) in [
             (
                 CredentialsError::not_loaded("none"),
@@ -278,6 +281,11 @@ mod tests {
                 CredentialsError::provider_error("refused"),
                 429,
                 Cause::AwsThrottled,
+            ),
+            (
+                CredentialsError::provider_error(unsigned),
+                0,
+                Cause::AwsCredentialsUnreadable,
             ),
             (
                 CredentialsError::provider_error(timeout),
