@@ -107,10 +107,10 @@ causes! {
     AwsSettingsInvalid, "aws_settings_invalid", Slowly,
         "an AWS setting of the replica is invalid",
         "correct the environment variable that `detail` of the log line `cannot mint a token` names, in the chart's values or the Deployment";
-    /// `UnrecognizedClientException`, `InvalidClientTokenId`, or a web identity that STS refuses.
+    /// `UnrecognizedClientException`, `InvalidClientTokenId`.
     AwsCredentialsRefused, "aws_credentials_refused", Slowly,
         "AWS refuses the credentials of the replica",
-        "check that the access key is active and belongs to the registry's partition, or that the role's trust policy names the ServiceAccount";
+        "check that the access key is active and belongs to the registry's partition, and that the AWS account has enabled the registry's region";
     /// `ExpiredTokenException`.
     AwsCredentialsExpired, "aws_credentials_expired", Soon,
         "the AWS session of the replica has expired",
@@ -119,10 +119,18 @@ causes! {
     AwsSignatureRefused, "aws_signature_refused", Slowly,
         "AWS refuses the signature of the replica's request",
         "check the secret access key for missing or extra characters, and the clock of the replica's node";
-    /// A role of a rule that STS does not let the replica assume.
+    /// A role of a rule, or of a profile, that STS does not let the replica assume.
     AwsRoleRefused, "aws_role_refused", Slowly,
-        "AWS does not let the replica assume the role of a rule",
+        "AWS does not let the replica assume a role",
         "check the role's trust policy and external id, and allow the replica's AWS identity to call sts:AssumeRole on the role";
+    /// A token of a ServiceAccount that STS does not exchange for the keys of a role.
+    AwsWebIdentityRefused, "aws_web_identity_refused", Slowly,
+        "AWS refuses the web identity of the replica",
+        "correct the role's trust policy, its OIDC provider or the token's audience, as the STS code in `detail` of the log line `cannot mint a token` says";
+    /// `RegionDisabledException`.
+    AwsRegionDisabled, "aws_region_disabled", Slowly,
+        "AWS STS is disabled in the region for the AWS account",
+        "enable STS for the region in the account settings of IAM, or set `aws.region` in the chart's values to a region where it is enabled";
     /// Any other answer of AWS.
     AwsError, "aws_error", Slowly,
         "AWS refuses the request for a token",

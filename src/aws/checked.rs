@@ -37,8 +37,10 @@ fn checked(credentials: &Credentials) -> Result {
     let trimmed = || -> std::result::Result<Credentials, InvalidValue> {
         let id = key("the access key id", credentials.access_key_id())?;
         let secret = key("the secret access key", credentials.secret_access_key())?;
+        // A helper that has none writes an empty one.
         let session = credentials.session_token();
         let session = session
+            .filter(|token| !token.trim().is_empty())
             .map(|token| key("the session token", token))
             .transpose()?;
         let is_unchanged = (id.as_str(), secret.as_str(), session.as_deref())
@@ -71,6 +73,9 @@ mod tests {
         assert_eq!(keys.access_key_id(), "AKIA");
         assert_eq!(keys.secret_access_key(), "s3cret");
         assert_eq!(keys.session_token(), Some("token"));
+        let given = credentials("AKIA", "s3cret", Some(""));
+        let keys = CheckedKeys(given).provide_credentials().await.unwrap();
+        assert_eq!(keys.session_token(), None);
         let given = credentials("AKIA", "s3cret", None);
         let keys = CheckedKeys(given.clone()).provide_credentials().await;
         assert_eq!(keys.unwrap(), given);
@@ -82,6 +87,10 @@ mod tests {
             (
                 credentials("", "s3cret", None),
                 "the access key id is blank",
+            ),
+            (
+                credentials("AKIA", "", Some("")),
+                "the secret access key is blank",
             ),
             (
                 credentials("AK\u{1}IA", "s3cret", None),

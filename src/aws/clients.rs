@@ -1,6 +1,6 @@
 //! Clients of ECR, each of which signs with the identity of a token key.
 //!
-//! Ambient credentials come from [`super::keys`], and all clients share them and their connections. A
+//! Ambient credentials come from [`super::ambient`], and all clients share them and their connections. A
 //! client of a role lives for one call: a role is assumed for each token, twice a day, so nothing of it
 //! is worth its memory, which a thousand roles would multiply.
 
@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ecr::config::IdentityCache;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ecr::config::retry::RetryConfig;
+use aws_sdk_ecr::config::{IdentityCache, SharedIdentityCache};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use ecr_pull_secrets_core::aws::reloads::CredentialReloads;
+use ecr_pull_secrets_core::aws::sts_place::{EndpointKind, StsPlace};
 use ecr_pull_secrets_core::aws::variables::Use;
 use ecr_pull_secrets_core::config::Endpoints;
 use ecr_pull_secrets_core::identity::{AssumeRole, Identity, TokenKey};
@@ -24,29 +25,27 @@ use lru::LruCache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::ambient::Ambient;
 use super::checked::CheckedKeys;
-use super::environment::{InvalidSetting, check, http_client, variable};
-use super::keys::Ambient;
+use super::environment::{InvalidSetting, check, has_endpoint, http_client, variable};
 use super::session::SharedSession;
+use super::sts::{CONNECT_TIMEOUT, NAME, RoleKeys, Sts};
 
-/// The deadline of one attempt. The SDK has none: a silent server would hold a call forever.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The deadline of all attempts of a call, credentials included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(4);
-/// The name of the application, which STS and CloudTrail show.
-const NAME: &str = "ecr-pull-secrets";
+/// The deadline of a call for a token: of its turns at ECR, at STS and at every other source of
+/// credentials. [`CONNECT_TIMEOUT`] and the like limit each of them. [`super::mint`] keeps to it.
+pub(super) const MINT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The deadline of an answer of ECR. The SDK has none: a silent server would hold a call for long.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most clients, and regions of STS, that are kept for ambient credentials. One that was evicted
+/// The most clients, and places of STS, that are kept for ambient credentials. One that was evicted
 /// is built again.
 const MAX_KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// Clients of ECR by token key.
 pub(crate) struct EcrClients {
     credentials: PathBuf,
-    /// `AWS_REGION`, the region of STS; where it is not set, the registry's region is.
+    /// `AWS_REGION`, for [`StsPlace`].
     home: Option<String>,
-    /// An endpoint from the environment excludes the FIPS and dual-stack ones.
-    endpoint_from_environment: bool,
     /// All clients share its connections.
     http: SharedHttpClient,
     started: Instant,
@@ -58,10 +57,18 @@ struct KeptClients {
     /// How often it was dropped.
     generation: u64,
     reloads: CredentialReloads,
-    /// Settings with the ambient credentials, by region of STS.
-    ambient: LruCache<String, SdkConfig>,
+    /// Settings with the ambient credentials, by place of STS.
+    ambient: LruCache<StsPlace, AmbientBase>,
     /// Clients that sign with ambient credentials.
     clients: LruCache<(Arc<str>, Endpoint), CachedClient>,
+}
+
+/// What clients start from.
+#[derive(Clone)]
+struct AmbientBase {
+    /// Signs with the ambient credentials.
+    config: SdkConfig,
+    sts: Sts,
 }
 
 struct CachedClient {
@@ -80,8 +87,6 @@ impl EcrClients {
         Self {
             credentials: credentials.to_owned(),
             home: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
-            endpoint_from_environment: variable("AWS_ENDPOINT_URL").is_some()
-                || variable("AWS_ENDPOINT_URL_ECR").is_some(),
             http: SharedHttpClient::new(http_client()),
             started: Instant::now(),
             kept: Mutex::new(KeptClients {
@@ -119,17 +124,18 @@ impl EcrClients {
             if endpoints.sts.is_none() && matches!(key.identity, Identity::Role(_)) {
                 check(Use::Sts)?;
             }
-            let home = self.home.as_deref().unwrap_or(&key.region);
-            let base = if let Some(base) = kept.ambient.get(home) {
+            let (home, url) = (self.home.as_deref(), endpoints.sts.as_deref());
+            let place = StsPlace::of(home, &key.region, key.endpoint, url);
+            let base = if let Some(base) = kept.ambient.get(&place) {
                 base.clone()
             } else {
-                let base = self.ambient(Region::new(home.to_owned())).await;
-                kept.ambient.put(home.to_owned(), base.clone());
+                let base = self.ambient(&place).await;
+                kept.ambient.put(place, base.clone());
                 base
             };
             (base, generation)
         };
-        let client = self.build(key, endpoints, &base).await;
+        let client = build(key, endpoints, &base);
         if key.identity == Identity::Ambient {
             let cached = CachedClient {
                 client: client.clone(),
@@ -157,77 +163,75 @@ impl EcrClients {
         }
     }
 
-    async fn build(
-        &self,
-        key: &TokenKey,
-        endpoints: &Endpoints,
-        base: &SdkConfig,
-    ) -> aws_sdk_ecr::Client {
-        let region = Region::new(key.region.to_string());
-        let mut config = aws_sdk_ecr::config::Builder::from(base).region(region.clone());
-        if let Identity::Role(role) = &key.identity {
-            let provider = assume(role, base, region, endpoints.sts.as_deref()).await;
-            // Its own cache ends with the client.
-            let session = IdentityCache::lazy().build();
-            config = config
-                .credentials_provider(CheckedKeys(provider))
-                .identity_cache(session);
-        }
-        if let Some(url) = &endpoints.ecr {
-            config = config.endpoint_url(url);
-        } else if !self.endpoint_from_environment {
-            let (fips, dual_stack) = match key.endpoint {
-                Endpoint::Standard => (false, false),
-                Endpoint::Fips => (true, false),
-                Endpoint::DualStack => (false, true),
-                Endpoint::DualStackFips => (true, true),
-            };
-            config = config.use_fips(fips).use_dual_stack(dual_stack);
-        }
-        aws_sdk_ecr::Client::from_conf(config.build())
-    }
-
-    async fn ambient(&self, region: Region) -> SdkConfig {
+    async fn ambient(&self, place: &StsPlace) -> AmbientBase {
+        let region = Region::new(place.region.clone());
         let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(CALL_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
             .build();
         // One quick retry for a connection that died while it was idle; callers back off for longer.
         let retries = RetryConfig::standard()
             .with_max_attempts(2)
             .with_initial_backoff(Duration::from_millis(100));
-        let keys = Ambient::new(&self.credentials, region.clone(), self.http.clone());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(region)
+            .no_credentials()
+            .region(region.clone())
             .http_client(self.http.clone())
-            .credentials_provider(SharedSession::new(CheckedKeys(keys)))
+            .identity_cache(identity_cache())
             .timeout_config(timeouts)
             .retry_config(retries);
         if let Ok(name) = AppName::new(NAME) {
             loader = loader.app_name(name);
         }
-        loader.load().await
+        let config = loader.load().await;
+        let kind = place.kind.or(kind_of(&config));
+        let of_sts = config
+            .to_builder()
+            .use_fips(kind.fips)
+            .use_dual_stack(kind.dual_stack);
+        let sts = Sts::new(of_sts.build(), place);
+        let keys = Ambient::new(&self.credentials, region, self.http.clone(), sts.clone());
+        let keys = SharedCredentialsProvider::new(SharedSession::new(CheckedKeys(keys)));
+        let config = config.into_builder().credentials_provider(keys).build();
+        AmbientBase { config, sts }
     }
 }
 
-async fn assume(
-    role: &AssumeRole,
-    base: &SdkConfig,
-    region: Region,
-    sts: Option<&str>,
-) -> AssumeRoleProvider {
-    let mut base = base.clone().into_builder();
-    if let Some(url) = sts {
-        base.set_endpoint_url(Some(url.to_owned()));
+/// What environment and profile want of an endpoint.
+fn kind_of(config: &SdkConfig) -> EndpointKind {
+    EndpointKind {
+        fips: config.use_fips().unwrap_or_default(),
+        dual_stack: config.use_dual_stack().unwrap_or_default(),
     }
-    let mut provider = AssumeRoleProvider::builder(role.role_arn.clone())
-        .session_name(role.session_name.as_deref().unwrap_or(NAME))
-        .region(region)
-        .configure(&base.build());
-    if let Some(id) = &role.external_id {
-        provider = provider.external_id(id);
+}
+
+/// A cache that waits for credentials as long as a call may take.
+fn identity_cache() -> SharedIdentityCache {
+    IdentityCache::lazy().load_timeout(MINT_TIMEOUT).build()
+}
+
+fn build(key: &TokenKey, endpoints: &Endpoints, base: &AmbientBase) -> aws_sdk_ecr::Client {
+    let AmbientBase { config, sts } = base;
+    let mut builder =
+        aws_sdk_ecr::config::Builder::from(config).region(Region::new(key.region.to_string()));
+    if let Identity::Role(role) = &key.identity
+        && let Some(signer) = config.credentials_provider()
+    {
+        let (sts, role) = (sts.clone(), AssumeRole::clone(role));
+        // Its own cache ends with the client.
+        builder = builder
+            .credentials_provider(CheckedKeys(RoleKeys { sts, role, signer }))
+            .identity_cache(identity_cache());
     }
-    provider.build().await
+    let mut kind = kind_of(config).or(key.endpoint.into());
+    if let Some(url) = &endpoints.ecr {
+        builder = builder.endpoint_url(url);
+    }
+    if endpoints.ecr.is_some() || has_endpoint(config, "ECR") {
+        kind = EndpointKind::default();
+    }
+    let builder = builder.use_fips(kind.fips).use_dual_stack(kind.dual_stack);
+    aws_sdk_ecr::Client::from_conf(builder.build())
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The environment variables of the AWS SDK: checked before a call uses them.
 
 use std::env;
+use std::io;
 
+use aws_config::SdkConfig;
 use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_types::service_config::ServiceConfigKey;
 use ecr_pull_secrets_core::aws::value::InvalidValue;
 use ecr_pull_secrets_core::aws::variables::{self, Use};
 use ecr_pull_secrets_core::cause::Cause;
@@ -15,6 +18,35 @@ use super::http::AwsHttp;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {0}")]
 pub(super) struct InvalidSetting(pub(super) InvalidValue);
+
+/// A file that a setting names and that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the file of {name}")]
+pub(super) struct FileError {
+    /// The setting.
+    pub(super) name: String,
+    pub(super) source: io::Error,
+}
+
+/// Whether environment or profile give a service an endpoint. It excludes those with FIPS and IPv6.
+pub(super) fn has_endpoint(config: &SdkConfig, service: &str) -> bool {
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let of_service = config
+        .service_config()
+        .zip(key.ok())
+        .and_then(|(settings, key)| settings.load_config(key));
+    of_service.is_some() || config.endpoint_url().is_some()
+}
+
+/// Whether a program of this name is on the path.
+pub(super) fn has_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(name).is_file())
+}
 
 /// The value of a variable; `None` where it is empty.
 pub(super) fn variable(name: &str) -> Option<String> {

@@ -11,10 +11,11 @@ use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use ecr_pull_secrets_core::aws::codes::{self, RefusedCall};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::scrub;
 
-use super::environment::{InvalidSetting, variable};
+use super::environment::{FileError, InvalidSetting, variable};
 use super::http::Seen;
 use crate::telemetry::chain::chain;
 
@@ -27,11 +28,8 @@ pub(crate) struct MintFailure {
     pub(crate) detail: String,
 }
 
-/// The variables with a file that the SDK reads at each load. Its error does not name the file.
-const FILES: [&str; 2] = [
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-];
+/// The variable with a file that the SDK reads at each load. Its error does not name the file.
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 impl MintFailure {
     fn new(cause: Cause, detail: &str) -> Self {
@@ -54,9 +52,14 @@ impl MintFailure {
         Self::new(Cause::AwsSettingsInvalid, &invalid.to_string())
     }
 
-    /// Reads an error of a call of ECR, with what the HTTP client saw of it. `assumes_role` says
-    /// whether the call was signed with the credentials of a role.
-    pub(super) fn of_call<E>(error: &SdkError<E>, seen: &Seen, assumes_role: bool) -> Self
+    /// A call whose time is over.
+    pub(super) fn timed_out(seen: &Seen) -> Self {
+        let host = seen.host.as_deref().unwrap_or("AWS");
+        Self::new(Cause::AwsTimeout, &format!("no answer from {host} in time"))
+    }
+
+    /// Reads an error of a call of ECR, with what the HTTP client saw of it.
+    pub(super) fn of_call<E>(error: &SdkError<E>, seen: &Seen) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -65,19 +68,17 @@ impl MintFailure {
             return Self::unusable(&foreign.to_string());
         }
         match error {
-            SdkError::TimeoutError(_) => {
-                Self::new(Cause::AwsTimeout, &format!("no answer from {host} in time"))
-            }
+            SdkError::TimeoutError(_) => Self::timed_out(seen),
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or_default();
                 let status = answer.raw().status().as_u16();
-                let cause = of_code(code, status);
+                let cause = codes::cause(RefusedCall::Token, code, status);
                 Self::new(cause, &refusal(code, answer.err().message(), status))
             }
             SdkError::ResponseError(_) => {
                 Self::unusable(&format!("the answer of {host} cannot be parsed"))
             }
-            other => of_source(other, seen, assumes_role),
+            other => of_source(other, seen),
         }
     }
 }
@@ -94,150 +95,113 @@ fn refusal(code: &str, message: Option<&str>, status: u16) -> String {
     }
 }
 
-/// Reads an error code of ECR; an unknown code is judged by its status.
-fn of_code(code: &str, status: u16) -> Cause {
-    match code {
-        "ThrottlingException" | "ThrottleException" | "TooManyRequestsException" | "Throttling" => {
-            Cause::AwsThrottled
-        }
-        "AccessDeniedException" | "AccessDenied" => Cause::AwsAccessDenied,
-        "UnrecognizedClientException" | "InvalidClientTokenId" => Cause::AwsCredentialsRefused,
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => Cause::AwsCredentialsExpired,
-        "InvalidSignatureException" | "SignatureDoesNotMatch" => Cause::AwsSignatureRefused,
-        "ServerException" | "ServiceUnavailable" | "InternalFailure" => Cause::AwsServerError,
-        _ => of_status(status).unwrap_or(Cause::AwsError),
-    }
-}
-
-fn of_status(status: u16) -> Option<Cause> {
-    match status {
-        429 => Some(Cause::AwsThrottled),
-        500.. => Some(Cause::AwsServerError),
-        // The answer could not be parsed.
-        200..300 => Some(Cause::AwsAnswerUnusable),
-        _ => None,
-    }
-}
-
-/// Reads an error code of STS. The trust policy of a role is behind most of its refusals.
-fn of_sts_code(code: &str, status: u16, assumes_role: bool) -> Cause {
-    let about_trust = if assumes_role {
-        Cause::AwsRoleRefused
-    } else {
-        Cause::AwsCredentialsRefused
-    };
-    match of_code(code, status) {
-        Cause::AwsAccessDenied | Cause::AwsError => about_trust,
-        // A web identity, which the kubelet renews.
-        Cause::AwsCredentialsExpired if !assumes_role => about_trust,
-        cause => cause,
-    }
-}
-
-/// Errors that say why a request was never sent: no connection, or no credentials.
+/// Errors that say why a request was never sent: no connection, or no credentials. A call for
+/// credentials may need credentials in turn, so the innermost of each kind counts.
 #[derive(Default)]
 struct Sources<'a> {
     setting: Option<&'a InvalidSetting>,
     credentials: Option<&'a CredentialsError>,
+    /// A connection that failed for want of nothing else.
     connection: Option<&'a ConnectorError>,
-    /// Whether it is the connection to a source of credentials.
-    is_of_credentials: bool,
     file: Option<&'a io::Error>,
+    named_file: Option<&'a FileError>,
     /// Cause and text of a refusal by STS.
     sts: Option<(Cause, String)>,
 }
 
 impl<'a> Sources<'a> {
-    fn of(error: &'a (dyn Error + 'static), assumes_role: bool) -> Self {
+    fn of(error: &'a (dyn Error + 'static)) -> Self {
         let mut sources = Self::default();
         let mut next = Some(error);
         while let Some(error) = next {
-            sources.setting = sources.setting.or(error.downcast_ref());
-            sources.credentials = sources.credentials.or(error.downcast_ref());
-            // The connection to STS may be the one that failed: it is the innermost.
-            if let Some(connection) = error.downcast_ref() {
-                sources.connection = Some(connection);
-                sources.is_of_credentials = sources.credentials.is_some();
+            sources.setting = error.downcast_ref().or(sources.setting);
+            if let Some(credentials) = error.downcast_ref() {
+                sources.credentials = Some(credentials);
+                // The SDK words a call without credentials as a connection that failed.
+                sources.connection = None;
             }
+            sources.connection = error.downcast_ref().or(sources.connection);
             sources.file = error.downcast_ref().or(sources.file);
-            sources.sts = sources.sts.or_else(|| of_sts(error, assumes_role));
+            sources.named_file = error.downcast_ref().or(sources.named_file);
+            sources.sts = of_sts(error).or(sources.sts);
             next = error.source();
         }
         sources
     }
 }
 
-/// Reads an error of a call of STS, except for one of its connection.
-fn of_sts(error: &(dyn Error + 'static), assumes_role: bool) -> Option<(Cause, String)> {
-    let read = error
-        .downcast_ref::<SdkError<AssumeRoleError>>()
-        .map_or_else(
-            || {
-                let error = error.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError>>()?;
-                of_sts_call(error, assumes_role)
-            },
-            |error| of_sts_call(error, assumes_role),
-        );
-    read.map(|(cause, text)| (cause, format!("STS: {text}")))
+/// Reads an error of a call of STS, except for one of its connection or of the keys that sign it.
+fn of_sts(error: &(dyn Error + 'static)) -> Option<(Cause, String)> {
+    if let Some(error) = error.downcast_ref::<SdkError<AssumeRoleError>>() {
+        return of_sts_call(error, RefusedCall::Role);
+    }
+    let error = error.downcast_ref::<SdkError<AssumeRoleWithWebIdentityError>>()?;
+    of_sts_call(error, RefusedCall::WebIdentity)
 }
 
-fn of_sts_call<E>(error: &SdkError<E>, assumes_role: bool) -> Option<(Cause, String)>
+fn of_sts_call<E>(error: &SdkError<E>, call: RefusedCall) -> Option<(Cause, String)>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match error {
+    let (cause, text) = match error {
         SdkError::ServiceError(answer) => {
             let code = answer.err().code().unwrap_or_default();
             let status = answer.raw().status().as_u16();
             let text = refusal(code, answer.err().message(), status);
-            Some((of_sts_code(code, status, assumes_role), text))
+            (codes::cause(call, code, status), text)
         }
-        SdkError::TimeoutError(_) => Some((Cause::AwsTimeout, "no answer in time".to_owned())),
+        SdkError::TimeoutError(_) => (Cause::AwsTimeout, "no answer in time".to_owned()),
         SdkError::ResponseError(_) => {
             let text = "the answer cannot be parsed";
-            Some((Cause::AwsAnswerUnusable, text.to_owned()))
+            (Cause::AwsAnswerUnusable, text.to_owned())
         }
-        SdkError::ConstructionFailure(_) => {
+        SdkError::ConstructionFailure(_) if !has_credentials(error) => {
             let text = format!("the request cannot be built: {}", chain(error));
-            Some((Cause::AwsSettingsInvalid, text))
+            (Cause::AwsSettingsInvalid, text)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some((cause, format!("STS: {text}")))
 }
 
-fn of_source(error: &(dyn Error + 'static), seen: &Seen, assumes_role: bool) -> MintFailure {
+/// Whether credentials are behind an error.
+fn has_credentials(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn of_source(error: &(dyn Error + 'static), seen: &Seen) -> MintFailure {
     let host = seen.host.as_deref().unwrap_or("AWS");
-    let sources = Sources::of(error, assumes_role);
+    let sources = Sources::of(error);
     if let Some(invalid) = sources.setting {
         return MintFailure::of_setting(invalid);
     }
     if let Some((cause, text)) = sources.sts {
         return MintFailure::new(cause, &text);
     }
-    let of_connection = |error: &ConnectorError| {
+    if let Some(error) = sources.connection {
         let cause = if error.is_timeout() {
             Cause::AwsTimeout
         } else {
             Cause::AwsUnreachable
         };
-        MintFailure::new(cause, &format!("{host}: {}", chain(error)))
-    };
-    let credentials = match (sources.connection, sources.credentials) {
-        (Some(error), None) => return of_connection(error),
-        (Some(error), _) if sources.is_of_credentials => return of_connection(error),
-        (_, Some(credentials)) => credentials,
-        (None, None) => {
-            let text = format!("the request cannot be built: {}", chain(error));
-            return MintFailure::new(Cause::AwsSettingsInvalid, &text);
-        }
+        return MintFailure::new(cause, &format!("{host}: {}", chain(error)));
+    }
+    let Some(credentials) = sources.credentials else {
+        let text = format!("the request cannot be built: {}", chain(error));
+        return MintFailure::new(Cause::AwsSettingsInvalid, &text);
     };
     let refused = || {
         let by_status = seen.status.filter(|status| !(200..300).contains(status));
-        by_status.and_then(of_status).unwrap_or(if assumes_role {
-            Cause::AwsRoleRefused
-        } else {
-            Cause::AwsCredentialsRefused
-        })
+        by_status
+            .and_then(codes::of_status)
+            .unwrap_or(Cause::AwsCredentialsRefused)
     };
     let cause = match credentials {
         CredentialsError::CredentialsNotLoaded(_) => Cause::AwsCredentialsMissing,
@@ -248,11 +212,10 @@ fn of_source(error: &(dyn Error + 'static), seen: &Seen, assumes_role: bool) -> 
         CredentialsError::Unhandled(_) => Cause::AwsAnswerUnusable,
         _ => refused(),
     };
-    let text = match (cause, sources.file) {
-        (Cause::AwsCredentialsUnreadable, Some(error)) => {
-            let named = FILES.into_iter().filter(|name| variable(name).is_some());
-            let named: Vec<&str> = named.collect();
-            format!("cannot read the file of {}: {error}", named.join(" or "))
+    let text = match (cause, sources.named_file, sources.file) {
+        (_, Some(file), _) => chain(file),
+        (Cause::AwsCredentialsUnreadable, None, Some(error)) if variable(TOKEN_FILE).is_some() => {
+            format!("cannot read the file of {TOKEN_FILE}: {error}")
         }
         _ => chain(credentials),
     };
@@ -285,6 +248,9 @@ mod tests {
             ..Seen::default()
         };
         let timeout = ConnectorError::timeout("slow".into());
+        // A call of STS that is not signed, because the keys for it are not there.
+        let unreadable = CredentialsError::invalid_configuration("bad");
+        let unsigned = ConnectorError::other(unreadable.into(), None);
         for (source, status, cause) in [
             (
                 CredentialsError::not_loaded("none"),
@@ -317,6 +283,11 @@ mod tests {
                 Cause::AwsThrottled,
             ),
             (
+                CredentialsError::provider_error(unsigned),
+                0,
+                Cause::AwsCredentialsUnreadable,
+            ),
+            (
                 CredentialsError::provider_error(timeout),
                 0,
                 Cause::AwsTimeout,
@@ -327,72 +298,8 @@ mod tests {
                 Cause::AwsCredentialsUnreadable,
             ),
         ] {
-            let failure = of_source(&source, &seen(status), false);
+            let failure = of_source(&source, &seen(status));
             assert_eq!(failure.cause, cause, "{source:?}");
-        }
-    }
-
-    #[test]
-    fn refusal_by_sts_is_about_trust_unless_its_code_says_more() {
-        for (code, status, of_role, of_web_identity) in [
-            (
-                "AccessDenied",
-                403,
-                Cause::AwsRoleRefused,
-                Cause::AwsCredentialsRefused,
-            ),
-            (
-                "InvalidIdentityToken",
-                400,
-                Cause::AwsRoleRefused,
-                Cause::AwsCredentialsRefused,
-            ),
-            (
-                "ExpiredToken",
-                403,
-                Cause::AwsCredentialsExpired,
-                Cause::AwsCredentialsRefused,
-            ),
-            ("Throttling", 400, Cause::AwsThrottled, Cause::AwsThrottled),
-            ("", 503, Cause::AwsServerError, Cause::AwsServerError),
-            ("", 200, Cause::AwsAnswerUnusable, Cause::AwsAnswerUnusable),
-            (
-                "SignatureDoesNotMatch",
-                403,
-                Cause::AwsSignatureRefused,
-                Cause::AwsSignatureRefused,
-            ),
-        ] {
-            assert_eq!(of_sts_code(code, status, true), of_role, "{code} {status}");
-            assert_eq!(
-                of_sts_code(code, status, false),
-                of_web_identity,
-                "{code} {status}"
-            );
-        }
-    }
-
-    #[test]
-    fn each_code_of_ecr_has_its_cause() {
-        let cases = [
-            ("ThrottlingException", 400, Cause::AwsThrottled),
-            ("ThrottleException", 429, Cause::AwsThrottled),
-            ("", 429, Cause::AwsThrottled),
-            ("AccessDeniedException", 400, Cause::AwsAccessDenied),
-            (
-                "UnrecognizedClientException",
-                400,
-                Cause::AwsCredentialsRefused,
-            ),
-            ("ExpiredTokenException", 403, Cause::AwsCredentialsExpired),
-            ("InvalidSignatureException", 403, Cause::AwsSignatureRefused),
-            ("ServerException", 500, Cause::AwsServerError),
-            ("", 503, Cause::AwsServerError),
-            ("", 200, Cause::AwsAnswerUnusable),
-            ("InvalidParameterException", 400, Cause::AwsError),
-        ];
-        for (code, status, cause) in cases {
-            assert_eq!(of_code(code, status), cause, "{code} {status}");
         }
     }
 }

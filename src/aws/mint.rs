@@ -3,14 +3,16 @@
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
+use ecr_pull_secrets_core::aws::codes::blames_credentials;
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Endpoints;
-use ecr_pull_secrets_core::identity::{Identity, TokenKey};
+use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::Token;
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
-use super::clients::{ClientGeneration, EcrClients};
+use super::clients::{ClientGeneration, EcrClients, MINT_TIMEOUT};
 use super::environment::report;
 use super::failure::MintFailure;
 use super::http::observed;
@@ -35,8 +37,13 @@ impl Mint {
         self.clients.forget(None, true).await;
     }
 
-    /// Mints a token within 4 s. `endpoints` are those of the key's region; `has_worked` says whether
-    /// the last call for the key was a success.
+    /// Mints a token within 20 s, credentials included. A pod waits for less, and the call goes on.
+    /// `endpoints` are those of the key's region; `has_worked` says whether the last call for the key
+    /// was a success.
+    ///
+    /// At most six calls start in a second ([`MintPace`]), so at most 120 of them are under way.
+    ///
+    /// [`MintPace`]: ecr_pull_secrets_core::token::mint_pace::MintPace
     ///
     /// # Errors
     ///
@@ -55,13 +62,7 @@ impl Mint {
         let (minted, used) = minted.unwrap_or_else(|_| (Err(MintFailure::panicked()), None));
         // The keys may have been replaced meanwhile, and a client that panicked is in no known state.
         let needs_new_client = minted.as_ref().is_err_and(|failure| {
-            matches!(
-                failure.cause,
-                Cause::AwsCredentialsExpired
-                    | Cause::AwsCredentialsRefused
-                    | Cause::AwsSignatureRefused
-                    | Cause::MintPanicked
-            )
+            blames_credentials(failure.cause) || failure.cause == Cause::MintPanicked
         });
         if needs_new_client {
             self.clients.forget(used, has_worked).await;
@@ -79,15 +80,17 @@ impl Mint {
             Ok(built) => built,
             Err(invalid) => return (Err(MintFailure::of_setting(&invalid)), None),
         };
-        let assumes_role = matches!(key.identity, Identity::Role(_));
-        (ask(&client, assumes_role).await, Some(generation))
+        (ask(&client).await, Some(generation))
     }
 }
 
-async fn ask(client: &aws_sdk_ecr::Client, assumes_role: bool) -> Result<Token, MintFailure> {
+async fn ask(client: &aws_sdk_ecr::Client) -> Result<Token, MintFailure> {
     let minted_at = clock::now();
-    let (answer, seen) = observed(client.get_authorization_token().send()).await;
-    let answer = answer.map_err(|error| MintFailure::of_call(&error, &seen, assumes_role))?;
+    let call = timeout(MINT_TIMEOUT, client.get_authorization_token().send());
+    let (answer, seen) = observed(call).await;
+    let answer = answer
+        .map_err(|_| MintFailure::timed_out(&seen))?
+        .map_err(|error| MintFailure::of_call(&error, &seen))?;
     let data = answer
         .authorization_data
         .and_then(|list| list.into_iter().next())

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Kubernetes. Endpoints come from the caller with each call.
 
+mod ambient;
 mod checked;
 mod clients;
 mod environment;
@@ -11,3 +12,4 @@ mod keys;
 pub(crate) mod mint;
 mod profiles;
 mod session;
+mod sts;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, pod};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
+use crate::leaks::{ask, log, without_keys};
 
 trials!(
     silent_aws_delays_secret_but_not_pod,
@@ -24,6 +25,7 @@ trials!(
     denied_call_is_named_and_recovers_with_policy,
     unreachable_aws_is_named,
     missing_credentials_are_named,
+    empty_keys_of_metadata_are_not_kept,
     refused_regions_reload_credentials_once_a_minute,
     past_expiry_means_unknown_lifetime,
     failing_region_does_not_block_the_other,
@@ -173,6 +175,29 @@ async fn missing_credentials_are_named(world: Arc<World>) -> Outcome {
         review::warnings(&answer),
         Cause::AwsCredentialsMissing.warning()
     );
+    Ok(())
+}
+
+/// A helper that imitates the metadata service answers before it has keys.
+async fn empty_keys_of_metadata_are_not_kept(world: Arc<World>) -> Outcome {
+    let source = world.aws.region("empty-metadata");
+    source
+        .fault_of(Action::InstanceMetadata, Fault::Empty)
+        .await?;
+    let url = format!("{}/metadata/{}", world.aws.url(), source.name());
+    let replica = without_keys(world.replica("empty-metadata"))
+        .env("AWS_EC2_METADATA_DISABLED", "false")
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        .start();
+    replica.ready().await;
+    let namespace = Namespace::new(&world).await;
+    let answer = ask(&replica, &namespace, namespace.region.name()).await;
+    let cause = Cause::AwsCredentialsUnreadable;
+    assert_eq!(review::warnings(&answer), cause.warning());
+    let (_, text) = log(&replica);
+    assert!(text.contains("the access key id is blank"), "{text}");
+    source.clear_faults().await?;
+    namespace.assert_opens().await;
     Ok(())
 }
 

@@ -45,6 +45,7 @@ mod rules;
 mod scale;
 mod serving;
 mod shutdown;
+mod sts_calls;
 mod surroundings;
 mod sync;
 mod theft;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
         rules::trials(),
         scale::trials(),
         shutdown::trials(),
+        sts_calls::trials(),
         surroundings::trials(),
         sync::trials(),
         theft::trials(),

@@ -2,7 +2,9 @@
 
 pub mod address;
 pub mod answer;
+pub mod codes;
 pub mod regions;
 pub mod reloads;
+pub mod sts_place;
 pub mod value;
 pub mod variables;

@@ -1,5 +1,11 @@
 //! The value of a key or of a setting, and what is wrong with it. An error never shows the value.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+/// The least length in bytes of what a value that was encoded twice decodes to.
+const MIN_DECODED: usize = 16;
+
 /// A value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {fault}")]
@@ -28,6 +34,17 @@ pub enum ValueFault {
     /// A control character, or one beyond ASCII.
     #[error("holds a character that is not printable ASCII: copy the value again")]
     Character,
+    /// A name and a value.
+    #[error("holds NAME=VALUE: keep the value alone")]
+    Assignment,
+    /// A key in base64.
+    #[error(
+        "is in base64: in `data` of a Secret, encode the value once, or write it as it is into `stringData`"
+    )]
+    Encoded,
+    /// Neither `true` nor `false`.
+    #[error("is neither true nor false")]
+    Switch,
     /// No `http://` or `https://`.
     #[error("is no URL: write https://HOST or http://HOST:PORT")]
     Url,
@@ -47,19 +64,40 @@ pub enum ValueFault {
 ///
 /// # Errors
 ///
-/// [`InvalidValue`] when it cannot be the value of a header.
+/// [`InvalidValue`] when it cannot be the value of a header, or is no key of AWS's.
 pub fn key(name: &str, text: &str) -> Result<String, InvalidValue> {
     let bare = unquoted(text.trim()).trim();
-    plain(name, bare).map(|()| bare.to_owned())
+    // With a space or a quote, the assignment is the fault all the same.
+    if is_assignment(bare) {
+        return Err(invalid(name, ValueFault::Assignment));
+    }
+    plain(name, bare)?;
+    if is_encoded_key(bare) {
+        return Err(invalid(name, ValueFault::Encoded));
+    }
+    Ok(bare.to_owned())
 }
 
-/// Checks a value that is used as it is.
-///
-/// # Errors
-///
-/// [`InvalidValue`] when it cannot be the value of a header, or when [`key`] would trim it.
-pub fn exact(name: &str, text: &str) -> Result<(), InvalidValue> {
-    plain(name, text)
+/// Whether a text begins with the name of a variable of AWS, as a line of an env file or of a profile
+/// does. No key does: an access key id has no `=`, and no other key an underscore.
+fn is_assignment(text: &str) -> bool {
+    let name = text.split_once('=').map(|(name, _)| name.trim());
+    name.is_some_and(|name| {
+        let name = name.rsplit(' ').next().unwrap_or_default();
+        name.get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case("aws_"))
+    })
+}
+
+/// Whether a text is base64 of a key. A key itself, decoded, is random bytes; the keys' own letters
+/// do not come out by chance.
+fn is_encoded_key(text: &str) -> bool {
+    let Ok(bytes) = BASE64_STANDARD.decode(text) else {
+        return false;
+    };
+    let inner = bytes.trim_ascii();
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(byte);
+    inner.len() >= MIN_DECODED && inner.iter().all(is_letter)
 }
 
 fn unquoted(text: &str) -> &str {
@@ -114,9 +152,13 @@ mod tests {
         ] {
             assert_eq!(key("k", text).as_deref(), Ok("KEY"), "{text:?}");
         }
-        assert_eq!(key("k", "a/B+c=").as_deref(), Ok("a/B+c="));
-        assert_eq!(exact("k", "KEY"), Ok(()));
-        assert!(exact("k", "KEY\n").is_err() && exact("k", "'KEY'").is_err());
+        for text in [
+            "a/B+c=",
+            "AKIAIOSFODNN7EXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        ] {
+            assert_eq!(key("k", text).as_deref(), Ok(text));
+        }
     }
 
     #[test]
@@ -134,6 +176,18 @@ mod tests {
             ("SECRET\u{0}", ValueFault::Character),
             ("SECRET\u{7f}", ValueFault::Character),
             ("SECR\u{c9}T", ValueFault::Character),
+            ("AWS_SECRET_ACCESS_KEY=SECRET", ValueFault::Assignment),
+            ("aws_secret_access_key = SECRET", ValueFault::Assignment),
+            (
+                "export AWS_SECRET_ACCESS_KEY='SECRET'",
+                ValueFault::Assignment,
+            ),
+            // Base64 of the published example key, and of an id with a line break.
+            (
+                "d0phbHJYVXRuRkVNSS9LN01ERU5HK2JQeFJmaUNZRVhBTVBMRUtFWQ==",
+                ValueFault::Encoded,
+            ),
+            ("QUtJQUlPU0ZPRE5ON0VYQU1QTEUK", ValueFault::Encoded),
         ] {
             let error = key("the access key", text).unwrap_err();
             assert_eq!(error.fault, fault, "{text:?}");

@@ -35,11 +35,15 @@ enum ValueForm {
     Region,
     Arn,
     Name,
+    Switch,
 }
 
-const VARIABLES: [(Use, &str, ValueForm); 27] = [
+const VARIABLES: [(Use, &str, ValueForm); 29] = [
     (Use::Chain, "AWS_REGION", ValueForm::Region),
     (Use::Chain, "AWS_DEFAULT_REGION", ValueForm::Region),
+    // The SDK ignores another value, and its user believes to be on FIPS.
+    (Use::Always, "AWS_USE_FIPS_ENDPOINT", ValueForm::Switch),
+    (Use::Always, "AWS_USE_DUALSTACK_ENDPOINT", ValueForm::Switch),
     (Use::Always, "AWS_ENDPOINT_URL", ValueForm::Url),
     (Use::Always, "AWS_ENDPOINT_URL_ECR", ValueForm::Url),
     (Use::Proxy, "HTTP_PROXY", ValueForm::Proxy),
@@ -134,6 +138,7 @@ fn check_value(name: &str, value: &str, form: ValueForm) -> Result<(), InvalidVa
         ValueForm::Path => (value.starts_with('/'), ValueFault::Path),
         ValueForm::Region => (is_region(value), ValueFault::Region),
         ValueForm::Arn => (value.starts_with("arn:"), ValueFault::Arn),
+        ValueForm::Switch => (is_switch(value), ValueFault::Switch),
         ValueForm::File | ValueForm::Name => (true, ValueFault::Blank),
     };
     is_valid.then_some(()).ok_or_else(|| invalid(name, fault))
@@ -156,6 +161,12 @@ fn has_host(text: &str) -> bool {
     let authority = text.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     !host.is_empty() && !host.starts_with(':')
+}
+
+fn is_switch(text: &str) -> bool {
+    ["true", "false"]
+        .into_iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 fn is_region(text: &str) -> bool {
@@ -214,7 +225,7 @@ mod tests {
 
     #[test]
     fn other_variables_have_their_own_form() {
-        use ValueFault::{Arn, Blank, Path, Quote, Region, Space, Unexpanded, Url};
+        use ValueFault::{Arn, Blank, Path, Quote, Region, Space, Switch, Unexpanded, Url};
         for (used, name, value, wanted) in [
             (Use::Chain, "AWS_REGION", "eu-central-1", None),
             (Use::Chain, "AWS_REGION", "", None),
@@ -253,6 +264,14 @@ mod tests {
                 None,
             ),
             (Use::Chain, "AWS_ROLE_ARN", "puller", Some(Arn)),
+            (Use::Always, "AWS_USE_FIPS_ENDPOINT", "True", None),
+            (Use::Always, "AWS_USE_FIPS_ENDPOINT", "1", Some(Switch)),
+            (
+                Use::Always,
+                "AWS_USE_DUALSTACK_ENDPOINT",
+                "yes",
+                Some(Switch),
+            ),
             (
                 Use::Chain,
                 "AWS_WEB_IDENTITY_TOKEN_FILE",

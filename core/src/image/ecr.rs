@@ -219,7 +219,7 @@ enum Stack {
 impl Partition {
     /// The partition by prefix, as in `partitions.json`. An unknown region is commercial, as in the
     /// SDKs.
-    fn of_region(region: &str) -> Self {
+    pub(crate) fn of_region(region: &str) -> Self {
         const PREFIXES: [(&str, Partition); 7] = [
             ("cn-", Partition::AwsCn),
             ("us-gov-", Partition::AwsUsGov),

@@ -102,7 +102,11 @@ fn serve(
         action,
     };
     let effects = state.faults.apply(subject);
-    let body = body(state);
+    let body = if effects.empty {
+        Ok(empty())
+    } else {
+        body(state)
+    };
     state.calls.ended(&key, body.is_ok());
     match (body, effects.hostile) {
         (Err(error), _) => error.into_response(Protocol::Json),
@@ -116,6 +120,20 @@ fn serve(
         }
         (Ok(body), Some(kind)) => hostile::answer(kind, Protocol::Json, &body, ""),
     }
+}
+
+/// What an imitation of the metadata service serves that has no keys yet: a success, with an expiry in the year 1.
+fn empty() -> String {
+    json!({
+        "Code": "Success",
+        "LastUpdated": "0001-01-01T00:00:00Z",
+        "Type": "AWS-HMAC",
+        "AccessKeyId": "",
+        "SecretAccessKey": "",
+        "Token": "",
+        "Expiration": "0001-01-01T00:00:00Z",
+    })
+    .to_string()
 }
 
 /// A new session of the default user.

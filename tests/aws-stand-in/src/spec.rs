@@ -43,7 +43,8 @@ pub enum Fault {
     Throttling,
     /// `ThrottleException` with HTTP 429, which the Rust SDK does not retry.
     ThrottleException,
-    /// HTTP 200 without content: `authorizationData` is an empty list, an STS result has no credentials.
+    /// HTTP 200 without content: `authorizationData` is an empty list, an STS result has no credentials, and the keys of
+    /// the metadata service are empty.
     Empty,
     /// HTTP 200 with a truncated body.
     Malformed,

@@ -177,7 +177,8 @@ async fn hostile_instance_metadata_leaks_nothing(world: Arc<World>) -> Outcome {
     source.try_all(&world).await
 }
 
-fn role(arn: &str, subject: &str) -> Role {
+/// A role that the default user and this subject may assume.
+pub fn role(arn: &str, subject: &str) -> Role {
     Role {
         arn: arn.to_owned(),
         external_id: None,

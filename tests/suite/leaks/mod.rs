@@ -32,7 +32,7 @@ const LOGGINGS: [(&str, &str); 4] = [
 ];
 
 /// Issuer of the web identities.
-const ISSUER: &str = "https://issuer.example.com";
+pub const ISSUER: &str = "https://issuer.example.com";
 
 /// Replicas that differ in how they log, all ready.
 async fn in_each_way(world: &World, name: &str, change: impl Fn(Launch) -> Launch) -> Vec<Replica> {
@@ -48,14 +48,14 @@ async fn in_each_way(world: &World, name: &str, change: impl Fn(Launch) -> Launc
 }
 
 /// Without the keys that the world gives each replica.
-fn without_keys(launch: Launch) -> Launch {
+pub fn without_keys(launch: Launch) -> Launch {
     launch
         .without_env("AWS_ACCESS_KEY_ID")
         .without_env("AWS_SECRET_ACCESS_KEY")
 }
 
 /// The answer to a pod of this namespace with an image of this region.
-async fn ask(replica: &Replica, namespace: &Namespace, region: &str) -> Value {
+pub async fn ask(replica: &Replica, namespace: &Namespace, region: &str) -> Value {
     let host = namespace.region.client().region(region).host(ACCOUNT);
     let review = review::of_pod(&namespace.name, &pod("pod", &format!("{host}/app:v1")));
     let answer = review::answer(replica, &review).await;
@@ -64,7 +64,7 @@ async fn ask(replica: &Replica, namespace: &Namespace, region: &str) -> Value {
 }
 
 /// Name and text of a replica's log.
-fn log(replica: &Replica) -> (String, String) {
+pub fn log(replica: &Replica) -> (String, String) {
     let text = fs::read(&replica.log).expect("a log");
     (
         replica.name.clone(),
@@ -93,7 +93,7 @@ async fn assert_nothing_in(world: &World, texts: &[(String, String)], more: &[&s
 }
 
 /// A token as a kubelet projects it: about a kilobyte, with this subject.
-fn web_identity(subject: &str) -> String {
+pub fn web_identity(subject: &str) -> String {
     let part = |value: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(value);
     let random = |count: usize| -> Vec<u8> { (0..count).map(|_| fastrand::u8(..)).collect() };
     let claims = json!({
@@ -109,7 +109,7 @@ fn web_identity(subject: &str) -> String {
 }
 
 /// Writes a text into a file of the world.
-fn file(world: &Arc<World>, name: &str, text: &str) -> PathBuf {
+pub fn file(world: &Arc<World>, name: &str, text: &str) -> PathBuf {
     let path = world.directory().join(name);
     fs::write(&path, text).expect("a file");
     path

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use aws_stand_in::spec::Action;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -12,11 +13,12 @@ use super::{ask, assert_nothing_leaks, file, web_identity, without_keys};
 use crate::frame::trials;
 use crate::harness::launch::Launch;
 use crate::harness::namespace::Namespace;
-use crate::harness::{Outcome, World, review};
+use crate::harness::{LIMIT, Outcome, World, eventually, review};
 
 trials!(
     container_token_takes_no_proxy,
     instance_metadata_takes_no_proxy,
+    endpoint_is_of_the_kind_that_environment_wants,
 );
 
 /// A proxy for plain HTTP in front of the stand-in. Every name leads to the stand-in.
@@ -144,5 +146,77 @@ async fn instance_metadata_takes_no_proxy(world: Arc<World>) -> Outcome {
         !sent.contains("x-aws-ec2-metadata-token"),
         "the proxy has the token"
     );
+    Ok(())
+}
+
+/// What signs the call for a token.
+#[derive(Clone, Copy)]
+enum Signer {
+    Keys,
+    Role,
+    WebIdentity,
+}
+
+/// The calls themselves fail: nothing is sent but the name of the host.
+async fn endpoint_is_of_the_kind_that_environment_wants(world: Arc<World>) -> Outcome {
+    const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
+    const DUAL_STACK: &str = "AWS_USE_DUALSTACK_ENDPOINT";
+    let arn = "arn:aws:iam::123456789012:role/kind";
+    let config = json!({
+        "apiVersion": "ecr-pull-secrets.dev/v1",
+        "kind": "Config",
+        "rules": [{ "assumeRole": { "roleArn": arn } }],
+    })
+    .to_string();
+    let token = file(&world, "kind-token", &web_identity("kind"));
+    let cases: [(Signer, &[&str], &str); 7] = [
+        (Signer::Keys, &[], "api.ecr.us-east-1.amazonaws.com"),
+        (
+            Signer::Keys,
+            &[FIPS],
+            "api.ecr-fips.us-east-1.amazonaws.com",
+        ),
+        (Signer::Keys, &[DUAL_STACK], "ecr.us-east-1.api.aws"),
+        (
+            Signer::Keys,
+            &[FIPS, DUAL_STACK],
+            "ecr-fips.us-east-1.api.aws",
+        ),
+        (Signer::Role, &[FIPS], "sts-fips.us-east-1.amazonaws.com"),
+        (
+            Signer::WebIdentity,
+            &[FIPS],
+            "sts-fips.us-east-1.amazonaws.com",
+        ),
+        (Signer::WebIdentity, &[DUAL_STACK], "sts.us-east-1.api.aws"),
+    ];
+    let namespace = Namespace::new(&world).await;
+    for (number, (signer, variables, host)) in cases.into_iter().enumerate() {
+        let proxy = Recorder::start(world.aws.url()).await?;
+        let launch = world.replica(&format!("kind-{number}"));
+        let launch = match signer {
+            Signer::Keys => launch,
+            Signer::Role => launch.config(&config),
+            Signer::WebIdentity => without_keys(launch)
+                .env("AWS_ROLE_ARN", arn)
+                .env("AWS_WEB_IDENTITY_TOKEN_FILE", token.display().to_string()),
+        };
+        let mut launch = launch
+            .without_env("AWS_ENDPOINT_URL")
+            // The Kubernetes client ends the process for `HTTPS_PROXY`.
+            .env("ALL_PROXY", proxy.url())
+            .env("NO_PROXY", "none.example.com");
+        for name in variables {
+            launch = launch.env(name, "true");
+        }
+        let replica = launch.start();
+        replica.ready().await;
+        ask(&replica, &namespace, "us-east-1").await;
+        let wanted = format!("CONNECT {host}:443 ");
+        eventually(&wanted, LIMIT, || async {
+            proxy.sent().contains(&wanted).then_some(())
+        })
+        .await;
+    }
     Ok(())
 }
