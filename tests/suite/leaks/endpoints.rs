@@ -234,6 +234,7 @@ async fn proxy_for_the_kubeconfig_is_not_shown(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
+/// As at a first installation: in this namespace no replica has kept a good configuration.
 async fn misspelt_configured_endpoint_ends_the_replica(world: Arc<World>) -> Outcome {
     let cases = ["ecr", "sts"].into_iter().flat_map(|field| {
         let misspelt = misspellings("https://vpce.example.com").into_iter();
@@ -246,6 +247,7 @@ async fn misspelt_configured_endpoint_ends_the_replica(world: Arc<World>) -> Out
             "endpoints": { "eu-central-1": { field: value } },
         });
         let launch = world.replica(&format!("endpoints-{number}"));
+        let launch = launch.env("ECR_PULL_SECRETS_NAMESPACE", "first-installation");
         async move {
             let replica = launch.config(&config.to_string()).start();
             assert_eq!(replica.ended().await, 2, "{config}");
