@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
-use crate::telemetry::chain::chain;
+use crate::telemetry::chain::chain_of_ours;
 use crate::telemetry::panics;
 
 /// Parses the command line, runs the verb, and gives its exit code.
@@ -26,7 +26,7 @@ pub async fn execute() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("ecr-pull-secrets: {}", chain(&failure));
+            eprintln!("ecr-pull-secrets: {}", chain_of_ours(&failure));
             ExitCode::from(failure.code())
         }
     }

@@ -122,13 +122,37 @@ impl Supply {
         key: &TokenKey,
         config: &Config,
     ) -> Result<Token, TokenFailure> {
-        let slot = self.slot(key, None, config)?;
         let (max_age, phase) = (config.rotation.max_age, RenewalPhase::of(key));
         let is_fresh = move |token: &Token, now| {
             renewal::stage(Lifetime::from(token), max_age, phase, now) == Stage::Fresh
         };
+        self.obtain(key, config, is_fresh).await
+    }
+
+    /// The same, with a token that was minted since then, whether the old one is due or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Supply::refresh`].
+    pub(crate) async fn renewed_since(
+        self: &Arc<Self>,
+        key: &TokenKey,
+        config: &Config,
+        since: Timestamp,
+    ) -> Result<Token, TokenFailure> {
+        let is_new = move |token: &Token, _| token.minted_at >= since;
+        self.obtain(key, config, is_new).await
+    }
+
+    async fn obtain(
+        self: &Arc<Self>,
+        key: &TokenKey,
+        config: &Config,
+        is_good: impl Fn(&Token, Timestamp) -> bool + Copy + Send + Sync + 'static,
+    ) -> Result<Token, TokenFailure> {
+        let slot = self.slot(key, None, config)?;
         // Here, because a replica that no longer leads drops this future, and all that wait with it.
-        let known = || self.known(&slot, is_fresh);
+        let known = || self.known(&slot, is_good);
         if let Some(known) = self.turns.call_for_schedule(known).await {
             return known;
         }
@@ -140,31 +164,13 @@ impl Supply {
         }
         let endpoints = endpoints(config, key);
         let renewed = self
-            .renew(key, &slot, endpoints, Asker::Schedule, is_fresh)
+            .renew(key, &slot, endpoints, Asker::Schedule, is_good)
             .await?;
         if let Some(storing) = renewed.storing {
             // A panic there has been logged, and the token works all the same.
             let _ = storing.await;
         }
         Ok(renewed.token)
-    }
-
-    /// A token that was minted since then, whatever token there is already.
-    ///
-    /// # Errors
-    ///
-    /// [`TokenFailure`] when AWS gives none; the old one stays.
-    pub(crate) async fn renewed_since(
-        self: &Arc<Self>,
-        key: &TokenKey,
-        config: &Config,
-        since: Timestamp,
-    ) -> Result<Token, TokenFailure> {
-        let slot = self.slot(key, None, config)?;
-        let is_new = move |token: &Token, _| token.minted_at >= since;
-        let endpoints = endpoints(config, key);
-        let renewed = self.renew(key, &slot, endpoints, Asker::Schedule, is_new);
-        Ok(renewed.await?.token)
     }
 
     /// Takes all tokens of the token store, for a process that does not watch it.
