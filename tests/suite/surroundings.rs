@@ -4,7 +4,6 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use aws_stand_in::spec::{Action, Fault, FaultRule};
 use ecr_pull_secrets_core::cause::Cause;
 use k8s_openapi::api::core::v1::Pod;
 use rcgen::{CertificateParams, KeyPair};
@@ -17,12 +16,12 @@ use crate::frame::trials;
 use crate::harness::launch::Launch;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::tools::{root, run, tool};
-use crate::harness::{Outcome, World, docker, review};
+use crate::harness::{LIMIT, Outcome, World, docker, eventually, review};
 use crate::ownership::{adopted, ask, login};
 
 trials!(
     ssl_cert_file_replaces_authorities_for_aws,
-    metadata_without_an_answer_is_a_timeout,
+    metadata_without_an_answer_gives_no_credentials,
     pod_that_names_the_secret_is_stored_unchanged,
     secret_that_helm_took_over_is_adopted_again,
     registration_sorts_late_and_refuses_no_pod,
@@ -84,16 +83,15 @@ async fn ssl_cert_file_replaces_authorities_for_aws(world: Arc<World>) -> Outcom
 }
 
 /// With a hop limit of 1, the answer of the metadata service does not reach a pod.
-async fn metadata_without_an_answer_is_a_timeout(world: Arc<World>) -> Outcome {
-    let rule = FaultRule {
-        region: Some("one-hop".to_owned()),
-        principal: None,
-        action: Some(Action::InstanceMetadata),
-        times: None,
-        fault: Fault::Hang,
-    };
-    world.aws.fault(&rule).await?;
-    let url = format!("{}/metadata/one-hop", world.aws.url());
+async fn metadata_without_an_answer_gives_no_credentials(world: Arc<World>) -> Outcome {
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", silent.local_addr()?);
+    let held = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Ok((connection, _)) = silent.accept().await {
+            connections.push(connection);
+        }
+    });
     let launch = world.replica("one-hop");
     let launch = launch
         .without_env("AWS_ACCESS_KEY_ID")
@@ -103,12 +101,13 @@ async fn metadata_without_an_answer_is_a_timeout(world: Arc<World>) -> Outcome {
     let replica = launch.start();
     replica.ready().await;
     let namespace = Namespace::new(&world).await;
-    crate::harness::eventually("its cause", crate::harness::LIMIT, || async {
+    eventually("its cause", LIMIT, || async {
         let answer = ask(&replica, &namespace).await;
-        (review::warnings(&answer) == Cause::AwsTimeout.warning()).then_some(())
+        (review::warnings(&answer) == Cause::AwsCredentialsMissing.warning()).then_some(())
     })
     .await;
     replica.stop();
+    held.abort();
     Ok(())
 }
 
