@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kube::client::ClientBuilder;
+use http::Uri;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::call::CALL_TIMEOUT;
+use super::connect::{ConnectionLimits, WATCH_READ_TIMEOUT, client};
 use super::look_ups::LookUps;
 use super::sift::Sifting;
 use super::views::Views;
@@ -24,6 +25,11 @@ pub(crate) enum ConnectError {
     },
     #[error("found neither a kubeconfig nor a ServiceAccount; give --kubeconfig")]
     Infer(#[from] kube::config::InferConfigError),
+    #[error(
+        "cannot reach the API server through the proxy {0}: its connections take none; remove \
+         `proxy-url` from the kubeconfig, or unset HTTPS_PROXY, and name the proxy for AWS in ALL_PROXY"
+    )]
+    Proxy(String),
     #[error("cannot build a client")]
     Client(#[from] kube::Error),
 }
@@ -67,20 +73,52 @@ pub(crate) async fn clients(
         (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(unusable)?,
         (None, None) => Config::infer().await?,
     };
-    // kube retries 429, 503 and 504 fifteen times by default: an admission cannot wait for that,
-    // and watches have pauses of their own.
+    if let Some(proxy) = &config.proxy_url {
+        return Err(ConnectError::Proxy(place(proxy)));
+    }
     let sifting = Sifting::new(Views::new(pull_secrets));
-    let client = |connect: Duration, read: Duration| {
-        let mut config = config.clone();
-        config.connect_timeout = Some(connect);
-        config.read_timeout = Some(read);
-        config.default_retry = false;
-        ClientBuilder::try_from(config).map(|builder| builder.with_layer(&sifting).build())
+    let client = |seconds, read| {
+        let connect = Duration::from_secs(seconds);
+        client(&config, &ConnectionLimits { connect, read }, &sifting)
     };
     Ok(Clients {
-        // The API server ends a watch within 295 s, and sends bookmarks about once a minute.
-        watch: client(Duration::from_secs(5), Duration::from_secs(330))?,
-        call: client(Duration::from_secs(2), CALL_TIMEOUT)?,
+        watch: client(5, WATCH_READ_TIMEOUT)?,
+        call: client(2, CALL_TIMEOUT)?,
         look_ups: LookUps::default(),
     })
+}
+
+/// Scheme, host and port of a proxy: the rest may be a password.
+fn place(proxy: &Uri) -> String {
+    let (scheme, host) = (proxy.scheme_str(), proxy.host());
+    let port = proxy.port().map(|port| format!(":{port}"));
+    format!(
+        "{}://{}{}",
+        scheme.unwrap_or("http"),
+        host.unwrap_or_default(),
+        port.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn proxy_is_refused_by_its_name() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(
+            b"{apiVersion: v1, kind: Config, current-context: c, users: [{name: u, user: {}}],
+               contexts: [{name: c, context: {cluster: k, user: u}}],
+               clusters: [{name: k, cluster: {server: 'https://127.0.0.1:1',
+                 proxy-url: 'http://robot:hunter2@proxy.example.com:3128'}}]}",
+        )
+        .unwrap();
+        let error = clients(Some(file.path()), None, &[]).await.err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains("http://proxy.example.com:3128"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 }
