@@ -50,12 +50,17 @@ impl Flight {
         self.changed.send_replace(());
     }
 
+    /// A pause begins.
+    pub(crate) fn pause(&self) {
+        self.update(|log| log.pause(self.began.elapsed()));
+    }
+
     /// A receiver of every change from now on.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Returns when there is a reason to try again: a new registry, or a change of the Secret.
+    /// Returns when there is a reason to try again: a new registry or pod, or a change of the Secret.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
@@ -70,12 +75,15 @@ impl Flight {
         self.log.lock().is_forgotten(self.began.elapsed())
     }
 
-    fn join(&self, wanted: &[Access], claim: SecretClaim) -> bool {
+    fn join(&self, wanted: &[Access], claim: SecretClaim, is_new_pod: bool) -> bool {
         {
             let mut all = self.claim.lock();
             *all = all.or(claim);
         }
-        self.log.lock().join(wanted, self.began.elapsed())
+        let now = self.began.elapsed();
+        let mut log = self.log.lock();
+        let is_news = log.join(wanted, now);
+        is_new_pod && log.interrupt(wanted, now) || is_news
     }
 }
 
@@ -84,13 +92,15 @@ impl Flight {
 pub(crate) struct Flights(Mutex<HashMap<Target, Arc<Flight>>>);
 
 impl Flights {
-    /// Joins the flight of a Secret. `true`: the flight is new, and the caller starts its work. `None`:
-    /// there are [`MAX_FLIGHTS`], and the leader serves the stored pods later.
+    /// Joins the flight of a Secret. A new pod ends a pause of it. `true`: the flight is new, and the
+    /// caller starts its work. `None`: there are [`MAX_FLIGHTS`], and the leader serves the stored pods
+    /// later.
     pub(crate) fn join(
         &self,
         target: &Target,
         wanted: &[Access],
         claim: SecretClaim,
+        is_new_pod: bool,
     ) -> Option<(Arc<Flight>, bool)> {
         let mut flights = self.0.lock();
         let (flight, is_new) = match flights.get(target) {
@@ -103,7 +113,7 @@ impl Flights {
             }
         };
         // Under the lock, so that `land` cannot remove a flight that a caller is joining.
-        if flight.join(wanted, claim) && !is_new {
+        if flight.join(wanted, claim, is_new_pod) && !is_new {
             flight.wake.notify_one();
         }
         Some((flight, is_new))
@@ -168,23 +178,23 @@ mod tests {
     fn callers_of_one_secret_share_a_flight() {
         let flights = Flights::default();
         let (first, is_new) = flights
-            .join(&target("team"), &wanted("us-east-1"), CLAIM)
+            .join(&target("team"), &wanted("us-east-1"), CLAIM, false)
             .unwrap();
         assert!(is_new);
         let (second, is_new) = flights
-            .join(&target("team"), &wanted("us-east-1"), CLAIM)
+            .join(&target("team"), &wanted("us-east-1"), CLAIM, false)
             .unwrap();
         assert!(!is_new && Arc::ptr_eq(&first, &second));
         assert!(
             flights
-                .join(&target("other"), &wanted("us-east-1"), CLAIM)
+                .join(&target("other"), &wanted("us-east-1"), CLAIM, false)
                 .unwrap()
                 .1
         );
         let other_secret = Target::new("team", "pull-builder");
         assert!(
             flights
-                .join(&other_secret, &wanted("us-east-1"), CLAIM)
+                .join(&other_secret, &wanted("us-east-1"), CLAIM, false)
                 .unwrap()
                 .1
         );
@@ -193,7 +203,8 @@ mod tests {
     #[test]
     fn flights_are_limited() {
         let flights = Flights::default();
-        let join = |namespace: &str| flights.join(&target(namespace), &wanted("us-east-1"), CLAIM);
+        let join =
+            |namespace: &str| flights.join(&target(namespace), &wanted("us-east-1"), CLAIM, false);
         for number in 0..MAX_FLIGHTS {
             assert!(join(&number.to_string()).is_some());
         }
@@ -207,12 +218,12 @@ mod tests {
     fn flight_lands_when_no_attempt_is_left() {
         let (flights, team) = (Flights::default(), target("team"));
         let wanted = wanted("us-east-1");
-        let (flight, _) = flights.join(&team, &wanted, CLAIM).unwrap();
+        let (flight, _) = flights.join(&team, &wanted, CLAIM, false).unwrap();
         assert!(!flights.land(&team));
         let registries = wanted.iter().map(|access| &access.registry);
         flight.update(|log| log.report(registries, FlightProgress::Done));
         assert!(flights.land(&team));
-        let (_, is_new) = flights.join(&team, &wanted, CLAIM).unwrap();
+        let (_, is_new) = flights.join(&team, &wanted, CLAIM, false).unwrap();
         assert!(is_new, "the next caller starts a new flight");
     }
 
@@ -220,12 +231,12 @@ mod tests {
     async fn new_registry_and_changed_secret_wake_the_work() {
         let flights = Flights::default();
         let (flight, _) = flights
-            .join(&target("team"), &wanted("us-east-1"), CLAIM)
+            .join(&target("team"), &wanted("us-east-1"), CLAIM, false)
             .unwrap();
         // The first caller starts the work and need not wake it.
         assert!(flight.woken().now_or_never().is_none());
         flights
-            .join(&target("team"), &wanted("us-west-2"), CLAIM)
+            .join(&target("team"), &wanted("us-west-2"), CLAIM, false)
             .unwrap();
         flight.woken().await;
         flights.wake(&target("team"));
@@ -236,12 +247,21 @@ mod tests {
     #[test]
     fn flight_has_the_claim_of_all_its_callers() {
         let (flights, team) = (Flights::default(), target("team"));
-        let (flight, _) = flights.join(&team, &wanted("us-east-1"), CLAIM).unwrap();
+        let (flight, _) = flights
+            .join(&team, &wanted("us-east-1"), CLAIM, false)
+            .unwrap();
         assert_eq!(flight.claim(), CLAIM);
         flights
-            .join(&team, &wanted("us-east-1"), SecretClaim::Configuration)
+            .join(
+                &team,
+                &wanted("us-east-1"),
+                SecretClaim::Configuration,
+                false,
+            )
             .unwrap();
-        flights.join(&team, &wanted("us-west-2"), CLAIM).unwrap();
+        flights
+            .join(&team, &wanted("us-west-2"), CLAIM, false)
+            .unwrap();
         assert_eq!(flight.claim(), SecretClaim::Configuration);
     }
 }

@@ -19,6 +19,11 @@ const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
 /// been cleaned up. For pods that exist the leader asks every day.
 const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
 
+/// The shortest pause that a new pod ends, and the shortest time between two that it ends: a tenant that
+/// creates pods in a loop must not take the pauses away.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MIN_BETWEEN_INTERRUPTIONS: Duration = Duration::from_secs(10);
+
 /// Adds registries to those that are collected for one Secret, as far as a flight has room for them.
 pub fn collect(known: &mut BTreeSet<Access>, more: impl IntoIterator<Item = Access>) {
     let room = MAX_WANTED.saturating_sub(known.len());
@@ -86,6 +91,10 @@ pub struct FlightLog {
     phase: FlightPhase,
     /// When a caller asked last, since the flight began.
     asked: Duration,
+    /// When the last pause began.
+    paused: Duration,
+    /// When a new pod ended a pause last.
+    interrupted: Option<Duration>,
 }
 
 impl Default for FlightLog {
@@ -94,6 +103,8 @@ impl Default for FlightLog {
             wanted: BTreeMap::new(),
             phase: FlightPhase::Minting,
             asked: Duration::ZERO,
+            paused: Duration::ZERO,
+            interrupted: None,
         }
     }
 }
@@ -155,6 +166,38 @@ impl FlightLog {
     /// Enters a phase.
     pub fn enter(&mut self, phase: FlightPhase) {
         self.phase = phase;
+    }
+
+    /// A pause begins.
+    pub fn pause(&mut self, now: Duration) {
+        self.enter(FlightPhase::Pausing);
+        self.paused = now;
+    }
+
+    /// A new pod wants these registries: what made the last attempt fail may be over. Returns whether the
+    /// pause ends. The pod then waits for the next attempt.
+    pub fn interrupt(&mut self, wanted: &[Access], now: Duration) -> bool {
+        let is_early = now.saturating_sub(self.paused) < MIN_PAUSE
+            || self
+                .interrupted
+                .is_some_and(|at| now.saturating_sub(at) < MIN_BETWEEN_INTERRUPTIONS);
+        if self.phase != FlightPhase::Pausing || is_early {
+            return false;
+        }
+        let mut is_over = false;
+        for access in wanted {
+            let known = self.wanted.get_mut(&access.registry);
+            if let Some((_, progress @ FlightProgress::Failed(_))) = known
+                && !progress.is_settled()
+            {
+                *progress = FlightProgress::Pending;
+                is_over = true;
+            }
+        }
+        if is_over {
+            self.interrupted = Some(now);
+        }
+        is_over
     }
 
     /// The registries for which an attempt is left.

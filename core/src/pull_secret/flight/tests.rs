@@ -155,3 +155,54 @@ fn flight_takes_a_limited_number_of_registries() {
     let pending = FlightStanding::Pending(FlightPhase::Minting);
     assert_eq!(log.standing(&of(7)), pending);
 }
+
+#[test]
+fn new_pod_ends_a_pause_once_in_a_while() {
+    let mut log = FlightLog::default();
+    let app = wanted("us-east-1");
+    log.join(&app, Duration::ZERO);
+    assert!(!log.interrupt(&app, 2 * SECOND), "it works already");
+    let failed = FlightProgress::Failed(Cause::AwsAccessDenied);
+    let pause = |log: &mut FlightLog, now| {
+        log.report(registries(&app), failed);
+        log.pause(now);
+    };
+    pause(&mut log, 2 * SECOND);
+    assert!(
+        !log.interrupt(&app, 2 * SECOND + SECOND / 2),
+        "a short pause stays"
+    );
+    assert!(
+        !log.interrupt(&wanted("us-west-2"), 4 * SECOND),
+        "nothing failed"
+    );
+    assert!(log.interrupt(&app, 4 * SECOND));
+    let waits = FlightStanding::Pending(FlightPhase::Pausing);
+    assert_eq!(log.standing(&app), waits, "the pod waits for the attempt");
+    assert!(!log.interrupt(&app, 4 * SECOND));
+
+    // A tenant creates pods in a loop.
+    let mut interruptions = 0;
+    for tenth in 50..600 {
+        let now = tenth * SECOND / 10;
+        if log.interrupt(&app, now) {
+            interruptions += 1;
+            pause(&mut log, now);
+        }
+        log.report(registries(&app), failed);
+    }
+    assert_eq!(interruptions, 5);
+}
+
+#[test]
+fn new_pod_repeats_nothing_that_no_retry_helps() {
+    let mut log = FlightLog::default();
+    let app = wanted("us-east-1");
+    log.join(&app, Duration::ZERO);
+    log.report(
+        registries(&app),
+        FlightProgress::Failed(Cause::DeniedByRule),
+    );
+    log.pause(SECOND);
+    assert!(!log.interrupt(&app, 60 * SECOND));
+}
