@@ -1,7 +1,9 @@
 //! A list that is read in batches, so that one batch of sifted objects at a time is in memory.
 //!
 //! Most lists come in pages. A page that does not arrive in time is asked for again with fewer
-//! objects: they may be large. A long list is streamed by an API server that can. A stream that does
+//! objects: they may be large. Where the reader takes longer than the API server keeps a consistent list
+//! (some five minutes), the list goes on with what exists then: an object that came or went meanwhile
+//! may be left out, and one that changed may be as it is now. A long list is streamed by an API server that can. A stream that does
 //! not reach its end is followed by the whole list in pages, so some objects come twice.
 
 use std::fmt::Debug;
@@ -20,6 +22,8 @@ use super::refusal::Refusal;
 use super::views::LIST_END;
 use super::watch::is_unknown;
 
+/// The deadline of one page.
+pub(super) const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Objects in a batch of a streamed list.
 const BATCH: usize = 100;
 /// The time limit of a streamed list in seconds.
@@ -146,9 +150,18 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
 
     async fn page(&mut self, mut params: ListParams) -> Result<Vec<K>, Refusal> {
         let page = loop {
-            let page = call_within(self.limit, || self.api.list(&params)).await;
-            match (page, params.limit) {
-                (Ok(page), _) => break page,
+            let request = || async {
+                match self.api.list(&params).await {
+                    Ok(page) => Ok(Ok(page)),
+                    Err(error) => token_to_resume(&error, &params).map(Err).ok_or(error),
+                }
+            };
+            match (call_within(self.limit, request).await, params.limit) {
+                (Ok(Ok(page)), _) => break page,
+                (Ok(Err(token)), _) => {
+                    debug!("a list outlived its token: it goes on with what exists now");
+                    params.continue_token = Some(token);
+                }
                 (Err(refusal), Some(limit)) if limit > 1 && refusal.is_transient() => {
                     params.limit = Some((limit / DIVISOR).max(1));
                 }
@@ -161,6 +174,17 @@ impl<K: Clone + DeserializeOwned + Debug + Send + 'static> Pages<K> {
         }
         Ok(page.items)
     }
+}
+
+/// The token that an API server gives in place of an expired one: for the rest of the list as it is
+/// now. `None` if it gives the same one again.
+fn token_to_resume(error: &kube::Error, params: &ListParams) -> Option<String> {
+    let kube::Error::Api(status) = error else {
+        return None;
+    };
+    let metadata = status.metadata.as_ref().filter(|_| status.code == 410)?;
+    let token = metadata.continue_.clone()?;
+    (!token.is_empty() && Some(&token) != params.continue_token.as_ref()).then_some(token)
 }
 
 #[cfg(test)]
@@ -285,6 +309,45 @@ mod tests {
         assert_eq!(read(pages).await, Ok(vec![1, 1]));
         let limits: Vec<_> = queries.lock().iter().map(|query| limit_of(query)).collect();
         assert_eq!(limits, ["100", "100", "25", "6"]);
+    }
+
+    /// The answer of an API server to a token that is too old.
+    fn expired(token: &str) -> (u16, String) {
+        let status = json!({ "kind": "Status", "status": "Failure", "reason": "Expired", "code": 410,
+            "metadata": { "continue": token }, "message": "The provided continue parameter is too old" });
+        (410, status.to_string())
+    }
+
+    #[tokio::test]
+    async fn list_outlives_its_token() {
+        let answers = vec![
+            page(&["a"], "old"),
+            expired("late"),
+            page(&["b"], "older"),
+            expired("later"),
+            page(&["c"], ""),
+        ];
+        let (client, queries) = client(answers);
+        let pages = Pages::new(Api::all(client), params(), LIMIT);
+        assert_eq!(read(pages).await, Ok(vec![1, 1, 1]));
+        for (query, token) in queries.lock()[1..]
+            .iter()
+            .zip(["old", "late", "older", "later"])
+        {
+            assert!(query.contains(&format!("continue={token}")), "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn expired_list_without_another_token_ends() {
+        let lasting = vec![page(&["a"], "old"), expired("late"), expired("late")];
+        for answers in [vec![page(&["a"], "old"), expired("")], lasting] {
+            let asked = answers.len();
+            let (client, queries) = client(answers);
+            let pages = Pages::new(Api::all(client), params(), LIMIT);
+            assert!(read(pages).await.is_err());
+            assert_eq!(queries.lock().len(), asked);
+        }
     }
 
     #[tokio::test]

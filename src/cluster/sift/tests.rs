@@ -60,6 +60,18 @@ async fn refusal_stays_readable() {
 }
 
 #[tokio::test]
+async fn refusal_of_an_old_token_keeps_the_new_one() {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": { "continue": "late" }, "status": "Failure",
+        "message": "The provided continue parameter is too old", "reason": "Expired", "code": 410 });
+    let client = client(410, "application/json", status.to_string());
+    let pods: Api<Pod> = Api::all(client);
+    let kube::Error::Api(status) = pods.list(&ListParams::default()).await.unwrap_err() else {
+        panic!("not an answer");
+    };
+    assert_eq!(status.metadata.unwrap().continue_.as_deref(), Some("late"));
+}
+
+#[tokio::test]
 async fn refusal_of_a_proxy_is_truncated() {
     let client = client(502, "text/html", "<html>".repeat(100_000));
     let pods: Api<Pod> = Api::all(client);
