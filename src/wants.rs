@@ -8,7 +8,7 @@
 //! ([`Wants::renewals`]), without any call. Repairs ask the API server what pods want now
 //! ([`Wants::of`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
@@ -30,6 +30,7 @@ use crate::cluster::namespaces::{self, Namespaces};
 use crate::cluster::pages::Pages;
 use crate::cluster::pods::ObservedPod;
 use crate::cluster::refusal::Refusal;
+use crate::cluster::service_accounts;
 use crate::config::{InForce, Live};
 
 /// The one place that says what is wanted.
@@ -94,10 +95,14 @@ impl Wants {
     pub(crate) fn note(&self, config: &InForce, pods: &[ObservedPod]) {
         let mut seen = self.seen.lock();
         for pod in pods {
-            if !pod.pod.names(&config.secret.name) {
+            if !pod.pod.uses(&config.secret.name) {
                 continue;
             }
             let target = config.target(pod.namespace());
+            if !pod.pod.names(&config.secret.name) {
+                seen.wanted.note_name(&target);
+                continue;
+            }
             match wanted(&pod.pod, pod.phase) {
                 Some((wish, registries)) => {
                     let hosts = registries.map(Registry::host);
@@ -124,8 +129,8 @@ impl Wants {
         self.seen.lock().wanted.edition()
     }
 
-    /// Whether something uses the Secret: a pod names it, or the configuration wants it. `None` if
-    /// that has not been seen yet.
+    /// Whether something uses the Secret: a pod names, mounts or reads it, or the configuration wants
+    /// it. `None` if that has not been seen yet. ServiceAccounts are not seen here.
     pub(crate) fn is_used(&self, target: &Target) -> Option<bool> {
         let seen = self.seen.lock();
         let is_named = seen.wanted.is_named(target);
@@ -211,19 +216,48 @@ impl Wants {
         Ok(provisioned.unwrap_or_default())
     }
 
-    /// Whether a pod names the Secret now.
+    /// Whether a pod or a ServiceAccount uses the Secret now.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] where the API server does not list the pods.
-    pub(crate) async fn is_named(&self, target: &Target) -> Result<bool, Refusal> {
+    /// [`Refusal`] where the API server does not list them.
+    pub(crate) async fn is_used_now(&self, target: &Target) -> Result<bool, Refusal> {
         let mut pages = Pages::namespaced(&self.clients, &target.namespace);
         while let Some(pods) = pages.next().await? {
-            if pods.iter().any(|pod| pod.pod.names(&target.secret)) {
+            if pods.iter().any(|pod| pod.pod.uses(&target.secret)) {
+                return Ok(true);
+            }
+        }
+        let mut pages = service_accounts::pages(&self.clients, Some(&target.namespace));
+        while let Some(accounts) = pages.next().await? {
+            if accounts
+                .iter()
+                .any(|one| service_accounts::mentions(one, &target.secret))
+            {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The namespaces in which a ServiceAccount lists this Secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] where the API server does not list the accounts.
+    pub(crate) async fn listed_by_accounts(
+        &self,
+        secret: &str,
+    ) -> Result<HashSet<String>, Refusal> {
+        let mut namespaces = HashSet::new();
+        let mut pages = service_accounts::pages(&self.clients, None);
+        while let Some(accounts) = pages.next().await? {
+            let listing = accounts
+                .into_iter()
+                .filter(|one| service_accounts::mentions(one, secret));
+            namespaces.extend(listing.filter_map(|one| one.metadata.namespace));
+        }
+        Ok(namespaces)
     }
 
     /// What becomes of the entries of Secrets, under this configuration. It holds locks, and is taken

@@ -17,6 +17,7 @@ use ecr_pull_secrets_core::identity::Subject;
 use ecr_pull_secrets_core::names::is_dns_subdomain;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
@@ -24,11 +25,24 @@ use parking_lot::RwLock;
 
 use super::client::Clients;
 use super::look_ups::LookUps;
+use super::pages::{PAGE_TIMEOUT, Pages};
 use super::views::ENFORCE;
-use super::watch::{Announce, collection, follow};
+use super::watch::{Announce, PAGE_SIZE, collection, follow};
 
 /// The most answers that stay in memory for one account: a pull Secret has few names.
 const MAX_ANSWERS: usize = 16;
+
+/// The accounts of a namespace, or of all.
+pub(crate) fn pages(clients: &Clients, namespace: Option<&str>) -> Pages<ServiceAccount> {
+    let (client, params) = (
+        clients.watch.clone(),
+        ListParams::default().limit(PAGE_SIZE),
+    );
+    match namespace {
+        Some(namespace) => Pages::new(Api::namespaced(client, namespace), params, PAGE_TIMEOUT),
+        None => Pages::streamed(Api::all(client), params, PAGE_TIMEOUT),
+    }
+}
 
 #[derive(Default)]
 struct Accounts {
@@ -209,6 +223,13 @@ fn enforces(metadata: &ObjectMeta) -> bool {
     enforce.is_some_and(|enforce| enforce == "true")
 }
 
+/// Whether an account lists the Secret at all: for pulls, or among those that its pods may mount.
+pub(crate) fn mentions(account: &ServiceAccount, secret: &str) -> bool {
+    let mut mountable = account.secrets.iter().flatten();
+    let is_mountable = mountable.any(|reference| reference.name.as_deref() == Some(secret));
+    is_mountable || lists(account, secret)
+}
+
 fn lists(account: &ServiceAccount, secret: &str) -> bool {
     let mut listed = account.image_pull_secrets.iter().flatten();
     listed.any(|reference| reference.name == secret)
@@ -249,6 +270,20 @@ mod tests {
         assert!(!enforces(&metadata("1", "false")));
         assert!(!enforces(&metadata("1", "True")));
         assert!(!enforces(&ObjectMeta::default()));
+    }
+
+    #[test]
+    fn account_mentions_what_either_list_names() {
+        let reference = json!([{ "name": "other" }, { "name": "pull" }]);
+        for list in ["secrets", "imagePullSecrets"] {
+            let account = json!({ "metadata": {}, list: reference });
+            let account: ServiceAccount = serde_json::from_value(account).unwrap();
+            assert!(
+                mentions(&account, "pull") && !mentions(&account, "pul"),
+                "{list}"
+            );
+        }
+        assert!(!mentions(&ServiceAccount::default(), "pull"));
     }
 
     #[test]

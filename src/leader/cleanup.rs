@@ -1,8 +1,12 @@
 //! Pull Secrets that nothing uses: marked, and removed after `secret.cleanupAfter`.
 //!
-//! The mark is an annotation, set by a merge patch: applies remove only what an apply has set. A
-//! Secret is removed only if it is ours, holds nothing but ECR credentials, and a last list of the
-//! namespace's pods has none that names it. The next pod re-creates one that is needed after all.
+//! A Secret is in use if a pod names it, mounts it or reads it into its environment, if a ServiceAccount
+//! lists it, or if the configuration wants it. The mark is an annotation, set by a merge patch: applies
+//! remove only what an apply has set. A Secret is removed only if it is ours, holds nothing but ECR
+//! credentials, and a last list of the namespace's pods and ServiceAccounts has none that uses it. The
+//! next pod re-creates one that is needed after all.
+
+use std::collections::HashSet;
 
 use ecr_pull_secrets_core::pull_secret::content::is_exclusive;
 use ecr_pull_secrets_core::pull_secret::usage::{CleanupStep, Usage, next_step};
@@ -55,11 +59,18 @@ struct Cleanup<'a> {
 impl Cleanup<'_> {
     async fn all(&self) -> Result<(), Refusal> {
         let mut pages = self.api.pages(&self.config.secret.name);
+        let mut listed = None;
         while let Some(secrets) = pages.next().await? {
             for secret in &secrets {
                 let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
                 let target = self.config.target(namespace);
-                match self.one(&target, &secret.metadata).await {
+                let Some(mut is_in_use) = self.term.engine.wants.is_used(&target) else {
+                    continue; // the next run knows
+                };
+                if !is_in_use {
+                    is_in_use = self.listed(&mut listed).await?.contains(namespace);
+                }
+                match self.one(&target, &secret.metadata, is_in_use).await {
                     // Most likely a rotation wrote it just now; the next run checks it again.
                     Err(refusal) if refusal.is_conflict() => {
                         debug!(namespace, "a pull secret changed under the clean-up");
@@ -76,10 +87,28 @@ impl Cleanup<'_> {
         Ok(())
     }
 
-    async fn one(&self, target: &Target, metadata: &ObjectMeta) -> Result<(), Refusal> {
-        let Some(is_in_use) = self.term.engine.wants.is_used(target) else {
-            return Ok(()); // the next run knows
+    /// The namespaces in which a ServiceAccount lists the Secret. They are asked for once in a run, and
+    /// only if pods and configuration leave a Secret unused.
+    async fn listed<'a>(
+        &self,
+        known: &'a mut Option<HashSet<String>>,
+    ) -> Result<&'a HashSet<String>, Refusal> {
+        let listed = match known.take() {
+            Some(listed) => listed,
+            None => {
+                let wants = &self.term.engine.wants;
+                wants.listed_by_accounts(&self.config.secret.name).await?
+            }
         };
+        Ok(known.insert(listed))
+    }
+
+    async fn one(
+        &self,
+        target: &Target,
+        metadata: &ObjectMeta,
+        is_in_use: bool,
+    ) -> Result<(), Refusal> {
         match next_step(usage(metadata), is_in_use, self.after, clock::now()) {
             CleanupStep::Keep => Ok(()),
             CleanupStep::Mark => self.mark(target, metadata, Some(clock::now())).await,
@@ -104,20 +133,20 @@ impl Cleanup<'_> {
 
     async fn remove(&self, target: &Target, metadata: &ObjectMeta) -> Result<(), Refusal> {
         let namespace = &*target.namespace;
-        match self.term.engine.wants.is_named(target).await {
+        match self.term.engine.wants.is_used_now(target).await {
             Ok(true) => return self.mark(target, metadata, None).await,
             Ok(false) => {}
             Err(error) => {
                 warn!(
                     namespace,
                     error = chain(&error),
-                    "cannot tell whether pods use a pull secret"
+                    "cannot tell whether a pull secret is in use"
                 );
                 return Ok(());
             }
         }
         self.api.remove(target, &version_of(metadata)).await?;
-        info!(namespace, "removed a pull secret that no pod uses");
+        info!(namespace, "removed a pull secret that nothing uses");
         Ok(())
     }
 }

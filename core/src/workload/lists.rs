@@ -30,12 +30,23 @@ impl Registries {
         &self.0
     }
 
-    fn add(&mut self, image: &str) {
+    pub(super) fn add(&mut self, image: &str) {
         if let Some(registry) = Registry::of_image(image)
             && !registry.is_public()
             && let Err(place) = self.0.binary_search(&registry)
         {
             self.0.insert(place, registry);
+        }
+    }
+
+    /// Adds those of another list.
+    pub(super) fn merge(&mut self, others: Self) {
+        for registry in others.0 {
+            if let Err(place) = self.0.binary_search(&registry)
+                && !self.are_too_many()
+            {
+                self.0.insert(place, registry);
+            }
         }
     }
 
@@ -59,7 +70,7 @@ impl Names {
         self.0.split_terminator(END).any(|held| held == name)
     }
 
-    fn add(&mut self, name: &str) {
+    pub(super) fn add(&mut self, name: &str) {
         if !name.is_empty() && !name.contains(END) {
             self.0.push_str(name);
             self.0.push(END);
@@ -101,9 +112,9 @@ impl<'de> Deserialize<'de> for NameList {
 }
 
 #[derive(Deserialize)]
-struct SecretReference<'a> {
+pub(super) struct SecretReference<'a> {
     #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    pub(super) name: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -119,9 +130,9 @@ struct Volume<'a> {
 }
 
 #[derive(Deserialize)]
-struct ImageVolume<'a> {
+pub(super) struct ImageVolume<'a> {
     #[serde(borrow, default)]
-    reference: Option<Text<'a>>,
+    pub(super) reference: Option<Text<'a>>,
 }
 
 /// Adds the private registries of a list of containers.
@@ -165,11 +176,11 @@ impl<'de> DeserializeSeed<'de> for Volumes<'_> {
 
 /// Reads a list one element at a time, and keeps what `add` takes of each. Once it is full, the
 /// elements are skipped. The value is false for null.
-struct Elements<'k, K, T, A, F> {
-    into: &'k mut K,
-    add: A,
-    is_full: F,
-    element: PhantomData<T>,
+pub(super) struct Elements<'k, K, T, A, F> {
+    pub(super) into: &'k mut K,
+    pub(super) add: A,
+    pub(super) is_full: F,
+    pub(super) element: PhantomData<T>,
 }
 
 impl<'de, K, T, A, F> Visitor<'de> for Elements<'_, K, T, A, F>

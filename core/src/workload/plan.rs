@@ -77,7 +77,8 @@ pub enum Fact {
 /// Why a pod needs nothing. Its name is a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
-    /// No image is in a private ECR registry.
+    /// No image is in a private ECR registry; or the pod runs without the reference, and its ephemeral
+    /// containers need none.
     NoEcrImage,
     /// The pod mirrors a static pod: the API server forbids it any Secret.
     MirrorPod,
@@ -155,12 +156,17 @@ impl Plan {
             self.causes.retain(|known| *known != cause);
             self.causes.insert(0, cause);
         }
-        // A malformed Secret breaks every pull of a pod that names it.
-        if late == Some(Cause::ForeignMalformed) && self.reference != PullReference::Named {
+        if late.is_some_and(withholds) && self.reference != PullReference::Named {
             self.reference = PullReference::Withheld;
         }
         self
     }
+}
+
+/// Whether a pod does without its reference while the pull Secret cannot be written for this cause: a
+/// malformed Secret breaks every pull of a pod that names it.
+pub fn withholds(cause: Cause) -> bool {
+    cause == Cause::ForeignMalformed
 }
 
 /// Plans what a pod needs.
@@ -202,6 +208,9 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
         return Err(Fact::Namespace);
     }
     if reference == PullReference::Withheld {
+        if !pod.has_ephemeral_registry() {
+            return Ok(Plan::skip(Skip::NoEcrImage));
+        }
         return Ok(Plan::degraded(reference, Cause::PodLacksReference));
     }
     if reference != PullReference::Named

@@ -11,6 +11,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use super::lists::{Containers, NameList, Names, Registries, Volumes};
 use super::object::object;
 use super::text::Text;
+use super::uses::{StoredContainers, StoredVolumes, Uses};
 use crate::image::Registry;
 use crate::selection::Wish;
 
@@ -66,7 +67,17 @@ pub struct Spec<'a> {
     service_account_name: Option<Text<'a>>,
     /// Registries of every field that names an image.
     registries: Registries,
+    /// Whether an ephemeral container has an image from one of them.
+    is_ephemeral: bool,
+    /// Whether another field names one of them: the pod needed its reference when it was created.
+    is_lasting: bool,
+    /// The Secrets that the pod uses otherwise: of a stored pod alone.
+    used_secrets: Names,
 }
+
+/// The same part of a stored pod, with the Secrets that it mounts or reads into its environment.
+#[derive(Clone, Debug, Default)]
+pub struct StoredSpec<'a>(pub Spec<'a>);
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
@@ -81,53 +92,79 @@ enum SpecField {
     Other,
 }
 
-/// All lists of images share one set of registries, so the fields are read by hand.
 impl<'de: 'a, 'a> Deserialize<'de> for Spec<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SpecFields;
+        deserializer.deserialize_map(SpecFields { is_stored: false })
+    }
+}
 
-        impl<'de> Visitor<'de> for SpecFields {
-            type Value = Spec<'de>;
+impl<'de: 'a, 'a> Deserialize<'de> for StoredSpec<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spec = deserializer.deserialize_map(SpecFields { is_stored: true })?;
+        Ok(Self(spec))
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a pod's spec")
+/// All lists of images share one set of registries, so the fields are read by hand.
+struct SpecFields {
+    is_stored: bool,
+}
+
+impl<'de> Visitor<'de> for SpecFields {
+    type Value = Spec<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pod's spec")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Spec<'de>, A::Error> {
+        let mut spec = Spec::default();
+        let mut ephemeral = Registries::default();
+        let mut seen = [false; SpecField::Other as usize];
+        while let Some(field) = fields.next_key()? {
+            let is_repeated = seen.get_mut(field as usize);
+            if is_repeated.is_some_and(|seen| std::mem::replace(seen, true)) {
+                return Err(A::Error::custom("duplicate field in a pod's spec"));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Spec<'de>, A::Error> {
-                let mut spec = Spec::default();
-                let mut seen = [false; SpecField::Other as usize];
-                while let Some(field) = fields.next_key()? {
-                    let is_repeated = seen.get_mut(field as usize);
-                    if is_repeated.is_some_and(|seen| std::mem::replace(seen, true)) {
-                        return Err(A::Error::custom("duplicate field in a pod's spec"));
-                    }
-                    match field {
-                        SpecField::ImagePullSecrets => {
-                            spec.image_pull_secrets = fields.next_value::<NameList>()?.0;
-                        }
-                        SpecField::ServiceAccountName => {
-                            let name: Option<Text<'_>> = fields.next_value()?;
-                            spec.service_account_name =
-                                name.map(|name| name.truncated(MAX_TEXT_BYTES));
-                        }
-                        SpecField::Containers
-                        | SpecField::InitContainers
-                        | SpecField::EphemeralContainers => {
-                            fields.next_value_seed(Containers(&mut spec.registries))?;
-                        }
-                        SpecField::Volumes => {
-                            fields.next_value_seed(Volumes(&mut spec.registries))?;
-                        }
-                        SpecField::Other => {
-                            fields.next_value::<IgnoredAny>()?;
-                        }
-                    }
+            let registries = match field {
+                SpecField::EphemeralContainers => &mut ephemeral,
+                _ => &mut spec.registries,
+            };
+            let secrets = self.is_stored.then_some(&mut spec.used_secrets);
+            match (field, secrets) {
+                (SpecField::ImagePullSecrets, _) => {
+                    spec.image_pull_secrets = fields.next_value::<NameList>()?.0;
                 }
-                Ok(spec)
+                (SpecField::ServiceAccountName, _) => {
+                    let name: Option<Text<'_>> = fields.next_value()?;
+                    spec.service_account_name = name.map(|name| name.truncated(MAX_TEXT_BYTES));
+                }
+                (SpecField::Volumes, None) => fields.next_value_seed(Volumes(registries))?,
+                (SpecField::Volumes, Some(secrets)) => {
+                    let uses = Uses {
+                        registries,
+                        secrets,
+                    };
+                    fields.next_value_seed(StoredVolumes(uses))?;
+                }
+                (SpecField::Other, _) => {
+                    fields.next_value::<IgnoredAny>()?;
+                }
+                // Containers of each kind.
+                (_, None) => fields.next_value_seed(Containers(registries))?,
+                (_, Some(secrets)) => {
+                    let uses = Uses {
+                        registries,
+                        secrets,
+                    };
+                    fields.next_value_seed(StoredContainers(uses))?;
+                }
             }
         }
-
-        deserializer.deserialize_map(SpecFields)
+        spec.is_lasting = !spec.registries.as_slice().is_empty();
+        spec.is_ephemeral = !ephemeral.as_slice().is_empty();
+        spec.registries.merge(ephemeral);
+        Ok(spec)
     }
 }
 
@@ -184,6 +221,9 @@ impl Pod<'_> {
                 image_pull_secrets: spec.image_pull_secrets,
                 service_account_name: owned(spec.service_account_name),
                 registries: spec.registries,
+                is_ephemeral: spec.is_ephemeral,
+                is_lasting: spec.is_lasting,
+                used_secrets: spec.used_secrets,
             }),
         }
     }
@@ -193,6 +233,16 @@ impl Pod<'_> {
     pub(super) fn registries(&self) -> &[Registry] {
         let spec = self.spec.as_ref();
         spec.map_or(&[], |spec| spec.registries.as_slice())
+    }
+
+    /// Whether an ephemeral container has an image from a private registry.
+    pub(super) fn has_ephemeral_registry(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.is_ephemeral)
+    }
+
+    /// Whether anything but an ephemeral container has an image from a private registry.
+    pub(super) fn has_lasting_registry(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.is_lasting)
     }
 
     /// Whether the pod has images of more private registries than a pull Secret has room for.
@@ -225,6 +275,12 @@ impl Pod<'_> {
     /// Whether `imagePullSecrets` names this Secret.
     pub fn names(&self, secret: &str) -> bool {
         self.reference_list(secret) == ReferenceList::Named
+    }
+
+    /// Whether a stored pod names this Secret, mounts it, or reads it into its environment.
+    pub fn uses(&self, secret: &str) -> bool {
+        let spec = self.spec.as_ref();
+        self.names(secret) || spec.is_some_and(|spec| spec.used_secrets.contain(secret))
     }
 
     /// The state of `imagePullSecrets` with regard to this Secret.

@@ -23,7 +23,8 @@ pub enum PodPhase {
 pub enum PodStanding {
     /// It needs nothing, or nothing can be done for it.
     Fine,
-    /// The API server stored it without the reference that admission gives to it.
+    /// The API server stored it without the reference that admission gives to it, unless the pull Secret
+    /// [withholds](super::plan::withholds) it.
     Missed,
     /// It names the pull Secret, which must open these registries.
     Served(Vec<Access>),
@@ -48,6 +49,10 @@ pub fn standing(
         return Ok(PodStanding::Fine);
     }
     Ok(match plan.reference {
+        // Only ephemeral containers have an image from ECR: the pod needed no reference when it came.
+        _ if plan.reference != PullReference::Named && !workload.pod.has_lasting_registry() => {
+            PodStanding::Fine
+        }
         PullReference::Create | PullReference::Append => PodStanding::Missed,
         PullReference::Named => PodStanding::Served(plan.grants),
         PullReference::Withheld => PodStanding::Fine,

@@ -1,11 +1,11 @@
-//! A Secret that no pod names is marked, and removed after its time. A Secret that a pod names, or that
-//! holds other logins, stays.
+//! A Secret that nothing uses is marked, and removed after its time. A Secret that a pod names, mounts or
+//! reads, that a ServiceAccount lists, or that holds other logins, stays.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::site::{Site, logged};
 use crate::frame::trials;
@@ -19,6 +19,7 @@ use crate::ownership::{annotated, login, with_hosts};
 trials!(
     unused_secret_is_marked_until_used_again,
     unused_secret_is_removed_after_its_time,
+    secret_used_without_reference_stays,
 );
 
 /// Replaces the leader: a new one checks all Secrets at once, and then once a day.
@@ -134,7 +135,7 @@ async fn unused_secret_is_removed_after_its_time(site: Arc<Site>) -> Outcome {
     .await;
     assert!(unused.secret().await.is_none());
     assert_eq!(
-        logged(&leader, "\"removed a pull secret that no pod uses\""),
+        logged(&leader, "\"removed a pull secret that nothing uses\""),
         1
     );
     marked(&used, false).await;
@@ -146,5 +147,59 @@ async fn unused_secret_is_removed_after_its_time(site: Arc<Site>) -> Outcome {
     // The next pod gets a new Secret.
     unused.pod("pod", &unused.image("app")).await;
     unused.assert_opens().await;
+    Ok(())
+}
+
+/// A builder that pushes to ECR: it mounts the pull Secret as its docker config, or reads it into its
+/// environment, and its own image is another registry's.
+fn builder(volumes: &Value, environment: &Value) -> Value {
+    json!({
+        "metadata": { "name": "builder" },
+        "spec": {
+            "containers": [{ "name": "kaniko", "image": "gcr.io/kaniko-project/executor", "envFrom": environment }],
+            "volumes": volumes,
+        },
+    })
+}
+
+async fn secret_used_without_reference_stays(site: Arc<Site>) -> Outcome {
+    site.open(1, CONFIG).await;
+    let mut namespaces: Vec<Namespace> = Vec::new();
+    for _ in 0..5 {
+        let namespace = match namespaces.first() {
+            Some(first) => Namespace::in_region(&site, first.region.clone(), json!({})).await,
+            None => site.namespace(json!({})).await,
+        };
+        namespace.pod("pod", &namespace.image("app")).await;
+        namespace.assert_opens().await;
+        without_pods(&namespace).await;
+        namespaces.push(namespace);
+    }
+    let [mounted, projected, read, listed, unused] = &namespaces[..] else {
+        unreachable!()
+    };
+    let none = json!([]);
+    let volume = json!([{ "name": "docker", "secret": { "secretName": SECRET } }]);
+    mounted.create::<Pod>(builder(&volume, &none)).await?;
+    let volume = json!([{ "name": "docker", "projected": { "sources": [{ "secret": {
+        "name": SECRET, "items": [{ "key": ".dockerconfigjson", "path": "config.json" }] } }] } }]);
+    projected.create::<Pod>(builder(&volume, &none)).await?;
+    let environment = json!([{ "secretRef": { "name": SECRET } }]);
+    read.create::<Pod>(builder(&none, &environment)).await?;
+    let account = json!({ "imagePullSecrets": [{ "name": SECRET }] });
+    let params = PatchParams::default();
+    let accounts = listed.api::<ServiceAccount>();
+    accounts
+        .patch("default", &params, &Patch::Merge(account))
+        .await?;
+    for namespace in &namespaces {
+        let_time_pass(namespace).await;
+    }
+    new_leader(&site).await;
+    let is_gone = || async { unused.secret().await.is_none().then_some(()) };
+    eventually("the unused Secret is removed", LIMIT, is_gone).await;
+    for namespace in [mounted, projected, read, listed] {
+        marked(namespace, false).await;
+    }
     Ok(())
 }

@@ -276,3 +276,35 @@ fn skip_reasons_keep_their_names() {
     assert_eq!(Skip::NamespaceMissing.name(), "namespace_missing");
     assert_eq!(Skip::NamespaceExempt.name(), "namespace_exempt");
 }
+
+#[test]
+fn debug_image_of_another_registry_needs_nothing() {
+    let planned = |debug: &str, secrets: Value| {
+        let pod = json!({"spec": {
+            "containers": [{"image": image(HOST)}],
+            "ephemeralContainers": [{"image": debug}],
+            "imagePullSecrets": secrets,
+        }})
+        .to_string();
+        let pod: Pod<'_> = serde_json::from_str(&pod).unwrap();
+        let workload = Workload {
+            namespace: "team",
+            pod: &pod,
+            is_running: true,
+        };
+        let facts = known(NamespaceFact::Active(Wish::None), AccountFact::Unrestricted);
+        plan(&workload, &facts, &Config::default()).unwrap()
+    };
+    let none = json!([]);
+    assert_eq!(
+        planned("busybox", none.clone()),
+        Plan::skip(Skip::NoEcrImage)
+    );
+    let lacks = Plan::degraded(PullReference::Withheld, Cause::PodLacksReference);
+    assert_eq!(planned(&image(OTHER), none), lacks);
+    let named = json!([{"name": NAME}]);
+    assert_eq!(
+        planned("busybox", named),
+        serve(PullReference::Named, &[HOST])
+    );
+}

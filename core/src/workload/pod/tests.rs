@@ -226,3 +226,63 @@ fn long_texts_are_truncated() {
     assert!(!crate::names::is_dns_subdomain(pod.service_account()));
     assert_eq!(pod.wish(), Wish::of_label(Some("trues")));
 }
+
+/// Each place of a pod's spec that uses a Secret without naming it for pulls.
+fn users(secret: &str) -> Vec<Value> {
+    let variable = json!([{ "name": "A", "value": "b" }, { "name": "B",
+        "valueFrom": { "secretKeyRef": { "name": secret, "key": "k" } } }]);
+    let sources = json!([{ "configMapRef": { "name": "c" } }, { "secretRef": { "name": secret } }]);
+    let mut users = vec![
+        json!({ "volumes": [{ "name": "v", "secret": { "secretName": secret } }] }),
+        json!({ "volumes": [null, { "name": "v", "projected": { "sources": [
+            { "serviceAccountToken": {} }, null, { "secret": { "name": secret } }] } }] }),
+    ];
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        users.push(json!({ list: [null, {}, { "image": "kaniko", "env": variable.clone() }] }));
+        users.push(json!({ list: [{ "image": "kaniko", "envFrom": sources.clone() }] }));
+    }
+    users
+}
+
+#[test]
+fn stored_pod_uses_mounted_and_read_secrets() {
+    let stored = |spec: &Value| {
+        let text = spec.to_string();
+        let StoredSpec(spec) = serde_json::from_str(&text).unwrap();
+        Pod::of_parts(None, None, Some(spec)).into_owned()
+    };
+    for spec in users(NAME) {
+        let pod = stored(&spec);
+        assert!(
+            pod.uses(NAME) && !pod.names(NAME) && !pod.uses("other"),
+            "{spec}"
+        );
+        // A review is read without them.
+        let review = json!({ "spec": spec }).to_string();
+        assert!(!read(&review).uses(NAME), "{spec}");
+    }
+    for spec in users("other") {
+        assert!(!stored(&spec).uses(NAME), "{spec}");
+    }
+    let named = json!({ "imagePullSecrets": [{ "name": NAME }] });
+    assert!(stored(&named).uses(NAME));
+}
+
+#[test]
+fn stored_pod_has_the_registries_of_a_review() {
+    let many: Vec<Value> = (0..2 * MAX_REGISTRIES)
+        .map(|number| json!({ "image": image(&format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com")) }))
+        .collect();
+    let volumes = json!([{ "image": { "reference": image(HOST) } }, { "emptyDir": {} }]);
+    for spec in [
+        json!({ "initContainers": [{ "image": image(HOST) }], "containers": null }),
+        json!({ "volumes": volumes }),
+        json!({ "containers": many }),
+    ] {
+        let text = spec.to_string();
+        let StoredSpec(stored) = serde_json::from_str(&text).unwrap();
+        let review: Spec<'_> = serde_json::from_str(&text).unwrap();
+        assert!(!review.registries.as_slice().is_empty());
+        assert_eq!(stored.registries.as_slice(), review.registries.as_slice());
+    }
+}

@@ -182,3 +182,46 @@ fn stored_pod_wants_its_registries_unless_it_ended_or_opted_out() {
     mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
     assert_eq!(wants(&mirror, PodPhase::Running), None);
 }
+
+#[test]
+fn pod_left_out_on_purpose_is_fine() {
+    let labelled = |label: &str, image: &str| {
+        json!({
+            "metadata": {"labels": {Wish::LABEL: label}},
+            "spec": {"containers": [{"image": image}]},
+        })
+    };
+    let facts = |wish, account| Facts {
+        namespace: Some(NamespaceFact::Active(wish)),
+        account: Some(account),
+    };
+    let free = facts(Wish::None, AccountFact::Unrestricted);
+    let config = Config::parse(RULES).unwrap();
+    let judge = |pod: &Value, namespace, facts: &Facts| {
+        let stored =
+            |workload: &Workload<'_>| standing(workload, PodPhase::Running, facts, &config);
+        about(pod, namespace, stored).unwrap()
+    };
+    let plain = labelled("", IMAGES[0]);
+    assert_eq!(judge(&plain, "web", &free), PodStanding::Missed);
+    let restricted = facts(Wish::None, AccountFact::Restricted);
+    let out = facts(Wish::Out, AccountFact::Unrestricted);
+    let debugged = json!({"spec": {
+        "containers": [{"image": "nginx"}],
+        "ephemeralContainers": [{"image": IMAGES[0]}],
+    }});
+    for (pod, namespace, facts) in [
+        (&plain, "closed", &free),                // a rule denies the namespace
+        (&labelled("", IMAGES[1]), "web", &free), // a rule denies the registry
+        (&plain, "web", &restricted),             // the ServiceAccount
+        (&plain, "web", &out),                    // the namespace's label
+        (&labelled("false", IMAGES[0]), "web", &free), // the pod's own
+        (&debugged, "web", &free),                // it needed none when it came
+    ] {
+        assert_eq!(
+            judge(pod, namespace, facts),
+            PodStanding::Fine,
+            "{pod} {namespace}"
+        );
+    }
+}
