@@ -5,6 +5,8 @@
 //! never waits and drops it when the queue is full; [`Events::report`] waits for the answer and says
 //! whether it created the Event.
 
+mod counted;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -201,7 +203,7 @@ impl EventWriter {
                 continue;
             }
             let count = count.unwrap_or(0) + 1;
-            let written = timeout(WRITE_TIMEOUT, self.write(&name, &notice, count)).await;
+            let written = timeout(WRITE_TIMEOUT, self.write(&notice, count)).await;
             match written {
                 Ok(Ok(())) => {
                     self.emitted.insert(name, (now, count));
@@ -212,20 +214,16 @@ impl EventWriter {
         }
     }
 
-    async fn write(&self, name: &str, notice: &Notice, count: i32) -> Result<(), Refusal> {
+    async fn write(&self, notice: &Notice, count: i32) -> Result<(), Refusal> {
         let Notice { about, cause } = notice;
         let note = note(*cause);
         match self.reporter.create(about, cause.reason(), &note).await {
             // Another replica, or this one before a restart, has written it: its series goes on.
             Err(Refusal::Changed) => {
-                let series = Patch::Merge(json!({ "series": {
-                    "count": count + 1,
-                    "lastObservedTime": MicroTime(clock::now()),
-                }}));
-                let (api, params) = (self.reporter.api(about), PatchParams::default());
-                call_once(CALL_TIMEOUT, api.patch(name, &params, &series))
-                    .await
-                    .map(drop)
+                let (reason, series) =
+                    (cause.reason(), series(count + 1, &MicroTime(clock::now())));
+                let patched = self.reporter.patch(about, reason, &series);
+                patched.await.map(drop)
             }
             created => created,
         }
@@ -258,6 +256,18 @@ impl Reporter {
             .map(drop)
     }
 
+    /// Changes the Event about an object with this reason.
+    async fn patch(
+        &self,
+        about: &ObjectReference,
+        reason: &str,
+        change: &Value,
+    ) -> Result<Event, Refusal> {
+        let (api, params) = (self.api(about), PatchParams::default());
+        let (name, patch) = (name(about, reason), Patch::Merge(change));
+        call_once(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await
+    }
+
     fn api(&self, about: &ObjectReference) -> Api<Event> {
         Api::namespaced(self.client.clone(), namespace(about))
     }
@@ -280,6 +290,10 @@ impl Reporter {
             ..Event::default()
         }
     }
+}
+
+fn series(count: i32, seen: &MicroTime) -> Value {
+    json!({ "series": { "count": count, "lastObservedTime": seen } })
 }
 
 /// The namespace of the Event: `default` for an object without one.

@@ -249,6 +249,22 @@ impl Elector {
     }
 }
 
+/// When the Lease was created: with the first replica of the installation. It outlives upgrades and
+/// leaders.
+///
+/// # Errors
+///
+/// [`Refusal`] where the API server does not show it.
+pub(crate) async fn created(
+    client: &Client,
+    namespace: &str,
+) -> Result<Option<Timestamp>, Refusal> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let lease = call_within(ANSWER_TIMEOUT, || leases.get_opt(NAME)).await?;
+    let created = lease.and_then(|lease| lease.metadata.creation_timestamp);
+    Ok(created.map(|time| time.0))
+}
+
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod client;
+mod connect;
 pub(crate) mod events;
 pub(crate) mod lease;
 pub(crate) mod look_ups;
@@ -12,6 +13,7 @@ pub(crate) mod own_secret;
 pub(crate) mod pages;
 pub(crate) mod pods;
 pub(crate) mod policy;
+pub(crate) mod pull_events;
 pub(crate) mod pull_secrets;
 pub(crate) mod refusal;
 pub(crate) mod registration;

@@ -1,13 +1,13 @@
 //! A pod as the loops see it: the few fields that matter, read straight from the answer.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use ecr_pull_secrets_core::diagnosis::{self, RefusedPull};
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::names::is_dns_subdomain;
 use ecr_pull_secrets_core::version::ObjectVersion;
 use ecr_pull_secrets_core::workload::plan::Workload;
-use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, Spec};
+use ecr_pull_secrets_core::workload::pod::{Annotations, Labels, Pod, StoredSpec};
 use ecr_pull_secrets_core::workload::standing::PodPhase;
 use ecr_pull_secrets_core::workload::text::Text;
 use jiff::Timestamp;
@@ -21,11 +21,8 @@ use serde::de::{Deserializer, IgnoredAny};
 
 use super::client::Clients;
 use super::optimistic::version_of;
-use super::pages::Pages;
+use super::pages::{PAGE_TIMEOUT, Pages};
 use super::watch::PAGE_SIZE;
-
-/// The deadline of one page.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Pages<ObservedPod> {
     /// The pods of all namespaces.
@@ -50,6 +47,8 @@ pub(crate) struct ObservedPod {
     pub(crate) pod: Pod<'static>,
     /// The time when the API server stored it first.
     pub(crate) created: Option<Timestamp>,
+    /// The controller that created it, as the object of an Event.
+    pub(crate) owner: Option<ObjectReference>,
     /// The uid of the controller that created it and replaces it after a deletion.
     pub(crate) controller: Option<String>,
     pub(crate) phase: PodPhase,
@@ -71,6 +70,10 @@ impl ObservedPod {
             pod: &self.pod,
             is_running: false,
         }
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn version(&self) -> ObjectVersion {
@@ -124,7 +127,7 @@ struct RawPod<'a> {
     #[serde(borrow, default)]
     metadata: RawMetadata<'a>,
     #[serde(borrow, default)]
-    spec: Option<Spec<'a>>,
+    spec: Option<StoredSpec<'a>>,
     #[serde(borrow, default)]
     status: Option<RawStatus<'a>>,
 }
@@ -153,11 +156,16 @@ struct RawMetadata<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct OwnerReference<'a> {
     #[serde(borrow, default)]
-    uid: Text<'a>,
+    api_version: Text<'a>,
     #[serde(borrow, default)]
     kind: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    uid: Text<'a>,
     #[serde(default)]
     controller: Option<bool>,
 }
@@ -232,9 +240,22 @@ impl From<RawPod<'_>> for ObservedPod {
             labels,
             annotations,
         } = raw.metadata;
-        let mut owners = owner_references.into_iter().flatten();
-        let controller = owners
-            .find(|owner| owner.controller == Some(true) && REPLACING.contains(&&*owner.kind));
+        let owners = owner_references.into_iter().flatten();
+        let owner = { owners }.find(|owner| owner.controller == Some(true));
+        let replacing = owner
+            .as_ref()
+            .filter(|owner| REPLACING.contains(&&*owner.kind));
+        let controller = replacing.map(|owner| owner.uid.to_string());
+        // A tenant writes what it likes there, and the name becomes part of the Event's.
+        let owner = owner.filter(|owner| is_dns_subdomain(&owner.name));
+        let owner = owner.map(|owner| ObjectReference {
+            api_version: Some(owner.api_version.to_string()),
+            kind: Some(owner.kind.to_string()),
+            namespace: namespace.clone(),
+            name: Some(owner.name.to_string()),
+            uid: Some(owner.uid.to_string()),
+            ..ObjectReference::default()
+        });
         let status = raw.status.as_ref();
         let phase = match status.and_then(|status| status.phase.as_deref()) {
             _ if deletion_timestamp.is_some() => PodPhase::Ended,
@@ -250,9 +271,10 @@ impl From<RawPod<'_>> for ObservedPod {
                 resource_version,
                 ..ObjectMeta::default()
             },
-            pod: Pod::of_parts(labels, annotations, raw.spec).into_owned(),
+            pod: Pod::of_parts(labels, annotations, raw.spec.map(|stored| stored.0)).into_owned(),
             created: creation_timestamp.and_then(|time| time.parse().ok()),
-            controller: controller.map(|owner| owner.uid.0.into_owned()),
+            owner,
+            controller,
             phase,
             has_started: status
                 .is_some_and(|status| status.containers().any(RawContainer::has_run)),

@@ -4,6 +4,9 @@
 //! Pods, ServiceAccounts, namespaces, pull Secrets and Events are in a tenant's hands. A field of
 //! them that is not listed here never arrives: a reader of a new field adds it to its kind.
 
+mod parts;
+mod pod;
+
 use std::sync::Arc;
 
 use ecr_pull_secrets_core::pull_secret::{DATA_KEY, LEGACY_DATA_KEY, MANAGED_BY, annotation};
@@ -11,8 +14,12 @@ use ecr_pull_secrets_core::sieve::Keep;
 use http::header::ACCEPT;
 use http::{HeaderMap, Uri};
 
-/// An annotation of the bookmark that ends a streamed list.
-pub(super) const LIST_END: &str = "k8s.io/initial-events-end";
+pub(super) use self::parts::LIST_END;
+use self::parts::{
+    MESSAGE_BYTES, NAME_BYTES, WORD_BYTES, each, fields, item, metadata, metadata_with, references,
+};
+use self::pod::pod;
+
 /// The annotation of a ServiceAccount whose pods may name only the Secrets that it lists.
 pub(super) const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 /// All fields with our prefix: our labels and annotations.
@@ -33,14 +40,6 @@ const ACCOUNT_ROOM: usize = 4 * 1024;
 /// Bytes for the causes of a refusal.
 const REFUSAL_ROOM: usize = 8 * 1024;
 
-/// The longest image that can be ECR's is some 600 bytes.
-const IMAGE_BYTES: usize = 1024;
-/// A word of Kubernetes: a phase, a reason, a time, a uid.
-const WORD_BYTES: usize = 128;
-/// A name of Kubernetes has at most 253 bytes.
-const NAME_BYTES: usize = 320;
-/// What the kubelet or the API server says.
-const MESSAGE_BYTES: usize = 8 * 1024;
 /// The hosts of 100 registries, or their lifetimes.
 const LIST_BYTES: usize = 16 * 1024;
 /// The identities of 100 registries.
@@ -87,11 +86,11 @@ impl Views {
             pods: View::of(pod(pull_secret_names), POD_ROOM),
             service_accounts: View::of(service_account(pull_secret_names), ACCOUNT_ROOM),
             namespaces: View::of(vec![("metadata", namespace_metadata())], NAMESPACE_ROOM),
-            events: View::of(vec![("metadata", fields(metadata()))], 0),
+            events: View::of(event(), 0),
             secrets: View::of(vec![("metadata", secret_metadata())], SECRET_ROOM),
             pull_secrets: View::of(pull_secret(), SECRET_ROOM),
             pull_secret_names: pull_secret_names.to_vec(),
-            refusal: item(status(), REFUSAL_ROOM),
+            refusal: item(refusal(), REFUSAL_ROOM),
         }
     }
 
@@ -182,20 +181,15 @@ fn resource_of(path: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn fields(fields: Vec<(&'static str, Keep)>) -> Keep {
-    let fields = fields.into_iter();
-    Keep::Fields(fields.map(|(name, keep)| (name, Arc::new(keep))).collect())
+/// A refusal, with the token of a list that outlived its own.
+fn refusal() -> Vec<(&'static str, Keep)> {
+    let mut all = status();
+    let token = fields(vec![("continue", Keep::Whole(MESSAGE_BYTES))]);
+    all.push(("metadata", token));
+    all
 }
 
-fn item(all: Vec<(&'static str, Keep)>, room: usize) -> Arc<Keep> {
-    Arc::new(Keep::Item(Arc::new(fields(all)), room))
-}
-
-fn each(element: Vec<(&'static str, Keep)>) -> Keep {
-    Keep::Each(Arc::new(fields(element)))
-}
-
-/// A refusal; also in place of an object, and in a watch.
+/// What a refusal says; also in place of an object, and in a watch.
 fn status() -> Vec<(&'static str, Keep)> {
     vec![
         ("apiVersion", Keep::Whole(WORD_BYTES)),
@@ -224,29 +218,23 @@ fn status() -> Vec<(&'static str, Keep)> {
     ]
 }
 
-fn metadata() -> Vec<(&'static str, Keep)> {
-    vec![
+/// An Event of either API: which pod it is about, and how often and when it was observed.
+fn event() -> Vec<(&'static str, Keep)> {
+    let object = vec![
+        ("kind", Keep::Whole(WORD_BYTES)),
         ("name", Keep::Whole(NAME_BYTES)),
-        ("namespace", Keep::Whole(WORD_BYTES)),
         ("uid", Keep::Whole(WORD_BYTES)),
-        ("resourceVersion", Keep::Whole(WORD_BYTES)),
-        ("creationTimestamp", Keep::Whole(WORD_BYTES)),
-        ("deletionTimestamp", Keep::Whole(WORD_BYTES)),
+    ];
+    let series = vec![
+        ("count", Keep::Whole(WORD_BYTES)),
+        ("lastObservedTime", Keep::Whole(WORD_BYTES)),
+    ];
+    vec![
+        ("metadata", fields(metadata())),
+        ("involvedObject", fields(object)),
+        ("eventTime", Keep::Whole(WORD_BYTES)),
+        ("series", fields(series)),
     ]
-}
-
-fn metadata_with(
-    labels: Vec<(&'static str, Keep)>,
-    annotations: Vec<(&'static str, Keep)>,
-    more: Vec<(&'static str, Keep)>,
-) -> Keep {
-    let mut annotations = annotations;
-    annotations.push((LIST_END, Keep::Whole(WORD_BYTES)));
-    let mut all = metadata();
-    all.push(("labels", fields(labels)));
-    all.push(("annotations", fields(annotations)));
-    all.extend(more);
-    fields(all)
 }
 
 fn namespace_metadata() -> Keep {
@@ -265,13 +253,9 @@ fn service_account(pull_secrets: &[String]) -> Vec<(&'static str, Keep)> {
             "metadata",
             metadata_with(Vec::new(), annotations, Vec::new()),
         ),
+        ("secrets", references(pull_secrets)),
         ("imagePullSecrets", references(pull_secrets)),
     ]
-}
-
-/// A list of references to Secrets, of which only ours are kept.
-fn references(pull_secrets: &[String]) -> Keep {
-    each(vec![("name", Keep::OneOf(pull_secrets.to_vec()))])
 }
 
 fn secret_metadata() -> Keep {
@@ -337,63 +321,6 @@ fn pull_secret() -> Vec<(&'static str, Keep)> {
         ("immutable", Keep::Whole(WORD_BYTES)),
         ("data", fields(content)),
     ]
-}
-
-fn pod(pull_secrets: &[String]) -> Vec<(&'static str, Keep)> {
-    let containers = || each(vec![("image", Keep::Whole(IMAGE_BYTES))]);
-    let volume = vec![("reference", Keep::Whole(IMAGE_BYTES))];
-    let spec = vec![
-        ("serviceAccountName", Keep::Whole(NAME_BYTES)),
-        ("imagePullSecrets", references(pull_secrets)),
-        ("containers", containers()),
-        ("initContainers", containers()),
-        ("ephemeralContainers", containers()),
-        ("volumes", each(vec![("image", fields(volume))])),
-    ];
-    let status = vec![
-        ("phase", Keep::Whole(WORD_BYTES)),
-        ("containerStatuses", container_states()),
-        ("initContainerStatuses", container_states()),
-        ("ephemeralContainerStatuses", container_states()),
-    ];
-    let owner = vec![
-        ("uid", Keep::Whole(WORD_BYTES)),
-        ("kind", Keep::Whole(WORD_BYTES)),
-        ("controller", Keep::Whole(WORD_BYTES)),
-    ];
-    vec![
-        (
-            "metadata",
-            metadata_with(
-                vec![("ecr-pull-secrets.dev/inject", Keep::Whole(WORD_BYTES))],
-                vec![("kubernetes.io/config.mirror", Keep::Presence)],
-                vec![("ownerReferences", each(owner))],
-            ),
-        ),
-        ("spec", fields(spec)),
-        ("status", fields(status)),
-    ]
-}
-
-fn container_states() -> Keep {
-    each(vec![
-        ("image", Keep::Beside(IMAGE_BYTES)),
-        ("restartCount", Keep::Beside(WORD_BYTES)),
-        (
-            "state",
-            fields(vec![
-                ("running", Keep::Presence),
-                ("terminated", Keep::Presence),
-                (
-                    "waiting",
-                    fields(vec![
-                        ("reason", Keep::Whole(WORD_BYTES)),
-                        ("message", Keep::Whole(MESSAGE_BYTES)),
-                    ]),
-                ),
-            ]),
-        ),
-    ])
 }
 
 #[cfg(test)]

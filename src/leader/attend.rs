@@ -12,8 +12,8 @@ use ecr_pull_secrets_core::workload::standing::{PodStanding, standing};
 use tokio::time::Instant;
 
 use super::backlog::PodReport;
+use super::missed_reports;
 use super::pod_reports::report;
-use super::recreate;
 use super::term::Term;
 use crate::clock;
 use crate::cluster::pods::ObservedPod;
@@ -45,13 +45,11 @@ pub(super) async fn attend(
     match standing_of(term, config, pod).await {
         PodStanding::Fine => None,
         PodStanding::Missed => {
-            let message = "found a pod without its reference";
-            let missed = PodReport {
-                missed: Some(pod.pod.wish()),
-                candidate: recreate::candidate(config, pod).map(Box::new),
-                ..PodReport::of(pod, Cause::PodMissed, message)
-            };
-            report(term, missed).await;
+            let target = config.target(pod.namespace());
+            if term.engine.pull_secrets.withholds(config, &target).await {
+                return None;
+            }
+            missed_reports::report(term, config, pod).await;
             None
         }
         PodStanding::Served(registries) => {
@@ -69,6 +67,22 @@ pub(super) async fn attend(
             }
             diagnose(term, config, pod, &registries).await;
             None
+        }
+    }
+}
+
+/// Notes what the pod wants, and does what it needs. The work on its Secret goes on by itself, once for
+/// each namespace.
+pub(super) async fn serve(term: &Term, pod: &ObservedPod) {
+    let config = term.engine.live.snapshot();
+    term.engine.wants.note(&config, std::slice::from_ref(pod));
+    if let Some(registries) = attend(term, &config, pod).await {
+        let target = config.target(pod.namespace());
+        let claim = SecretClaim::Pods(pod.pod.wish());
+        let repaired = repair(term, &target, &registries, claim, Duration::ZERO);
+        // The pod's owner may have to remove the obstacle.
+        if let Ensured::Late(cause) = repaired.await {
+            explain(term, pod, cause).await;
         }
     }
 }
@@ -108,7 +122,7 @@ async fn diagnose(term: &Term, config: &InForce, pod: &ObservedPod, registries: 
 }
 
 /// Reports why a pod's Secret cannot be written, if retrying alone does not help.
-pub(super) async fn explain(term: &Term, pod: &ObservedPod, cause: Cause) {
+async fn explain(term: &Term, pod: &ObservedPod, cause: Cause) {
     if cause.retry() != Retry::Soon {
         let message = "a pod waits for its pull secret";
         report(term, PodReport::of(pod, cause, message)).await;

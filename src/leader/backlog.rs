@@ -40,10 +40,6 @@ impl PodReport {
         }
     }
 
-    pub(super) fn namespace(&self) -> &str {
-        self.about.namespace.as_deref().unwrap_or_default()
-    }
-
     pub(super) fn pod(&self) -> &str {
         self.about.name.as_deref().unwrap_or_default()
     }
@@ -51,25 +47,39 @@ impl PodReport {
     pub(super) fn uid(&self) -> &str {
         self.about.uid.as_deref().unwrap_or_default()
     }
+}
 
-    /// Tells it from all other reports.
+impl Queued for PodReport {
+    fn namespace(&self) -> &str {
+        self.about.namespace.as_deref().unwrap_or_default()
+    }
+
     fn name(&self) -> String {
         format!("{} {}", self.cause.name(), self.uid())
     }
 }
 
-/// The reports of one term that wait.
-pub(super) struct Backlog {
+/// What waits in a backlog.
+pub(super) trait Queued {
+    /// The namespace whose share it takes.
+    fn namespace(&self) -> &str;
+
+    /// Tells it from all others of its namespace.
+    fn name(&self) -> String;
+}
+
+/// What waits in one term, by namespace.
+pub(super) struct Backlog<R> {
     start: Instant,
-    waiting: Mutex<ReportBacklog<PodReport>>,
+    waiting: Mutex<ReportBacklog<R>>,
     changed: Notify,
 }
 
-impl Backlog {
+impl<R: Queued> Backlog<R> {
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(ReportBacklog::default()),
             changed: Notify::new(),
         }
     }
@@ -80,7 +90,7 @@ impl Backlog {
     }
 
     /// Lets a report wait.
-    pub(super) fn add(&self, report: PodReport) -> Admittance {
+    pub(super) fn add(&self, report: R) -> Admittance {
         let (namespace, name) = (report.namespace().to_owned(), report.name());
         let now = self.start.elapsed();
         let admittance = self.waiting.lock().add(&namespace, &name, report, now);
@@ -89,7 +99,7 @@ impl Backlog {
     }
 
     /// Waits until an attempt is due, and begins it.
-    pub(super) async fn begin(&self) -> PodReport {
+    pub(super) async fn begin(&self) -> R {
         loop {
             let next = self.waiting.lock().next();
             let due = async {
@@ -109,7 +119,7 @@ impl Backlog {
     }
 
     /// Ends an attempt. `again` is the report, if the API server did not take it.
-    pub(super) fn end(&self, namespace: &str, again: Option<PodReport>) {
+    pub(super) fn end(&self, namespace: &str, again: Option<R>) {
         let again = again.map(|report| (report.name().into(), report));
         let now: Duration = self.start.elapsed();
         self.waiting.lock().end(namespace, again, now);

@@ -10,7 +10,10 @@ mod attend;
 mod backlog;
 mod candidates;
 mod cleanup;
+mod failed_pulls;
 mod kept_config;
+mod missed;
+mod missed_reports;
 mod pod_reports;
 mod pods;
 mod provision;
@@ -31,6 +34,7 @@ use tracing::info;
 
 use self::backlog::Backlog;
 use self::candidates::Candidates;
+use self::missed::Missed;
 use self::reports::Reports;
 use self::term::Term;
 use crate::engine::Engine;
@@ -41,7 +45,9 @@ fn start(term: &Arc<Term>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     loops.spawn(rotation::run(term.clone()));
     loops.spawn(pods::run(term.clone()));
+    loops.spawn(failed_pulls::run(term.clone()));
     loops.spawn(pod_reports::run(term.clone()));
+    loops.spawn(missed_reports::run(term.clone()));
     loops.spawn(sweep::run(term.clone()));
     loops.spawn(provision::run(term.clone()));
     loops.spawn(withdrawals::run(term.clone()));
@@ -66,6 +72,7 @@ pub(crate) async fn run(
             reports: reports.clone(),
             candidates: Candidates::default(),
             backlog: Backlog::new(),
+            missed: Missed::new(),
         });
         let is_leading = *leads.borrow_and_update();
         engine.wants.begin_term(is_leading);

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::workload::backlog::Admittance;
 use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tracing::{debug, info, warn};
 
-use super::backlog::PodReport;
+use super::backlog::{PodReport, Queued as _};
 use super::reports::Claimed;
 use super::term::Term;
 use crate::cluster::events::Reported;
@@ -38,7 +39,12 @@ pub(super) async fn report(term: &Term, report: PodReport) {
         late.pod().to_owned(),
         late.cause.name(),
     );
-    match term.backlog.add(late) {
+    let key = late.missed.map(|_| term.reports.key_of(late.uid()));
+    let admittance = term.backlog.add(late);
+    if admittance != Admittance::Waits {
+        key.inspect(|key| term.missed.end(*key));
+    }
+    match admittance {
         Admittance::Waits => {}
         // The next sweep of all pods reports it.
         Admittance::FullOfNamespace => {
@@ -81,7 +87,12 @@ async fn attempt(term: &Term, mut report: PodReport) -> Option<PodReport> {
     };
     match is_due(term, &report).await {
         Some(true) => {}
-        Some(false) => return None,
+        Some(false) => {
+            if report.missed.is_some() {
+                term.missed.end(term.reports.key_of(report.uid()));
+            }
+            return None;
+        }
         None => {
             drop(claim);
             return Some(report);
@@ -135,10 +146,14 @@ async fn attempt(term: &Term, mut report: PodReport) -> Option<PodReport> {
 
 /// Whether the report is still true. `None` if the API server does not say.
 async fn is_due(term: &Term, report: &PodReport) -> Option<bool> {
-    let Some(wish) = report.missed else {
-        return Some(true);
-    };
-    let namespace = report.namespace();
+    match report.missed {
+        Some(wish) => is_served(term, report.namespace(), wish).await,
+        None => Some(true),
+    }
+}
+
+/// Whether pods with this wish are served in a namespace. `None` if the API server does not say.
+pub(super) async fn is_served(term: &Term, namespace: &str, wish: Wish) -> Option<bool> {
     // The API server decided by the labels that the namespace has now. Memory may be older.
     let fact = match namespaces::read(&term.engine.clients.call, namespace).await {
         Ok(Some(found)) => namespaces::fact_of(&found),
@@ -151,6 +166,11 @@ async fn is_due(term: &Term, report: &PodReport) -> Option<bool> {
 
 /// Does what follows a report.
 fn conclude(term: &Term, report: PodReport) {
+    if report.missed.is_some() {
+        let pod = term.reports.key_of(report.uid());
+        term.reports.missed.lock().note(pod);
+        term.missed.end(pod);
+    }
     if let Some(candidate) = report.candidate {
         term.candidates.add(*candidate);
     }

@@ -2,23 +2,21 @@
 //! ECR refuses a pull, the pod's Events say why.
 //!
 //! A watch of Pending pods brings them one by one, and stores none of them. The
-//! [sweep](super::sweep) checks pods that run already.
+//! [sweep](super::sweep) checks pods that run already, and [`failed_pulls`](super::failed_pulls) those whose
+//! pulls fail.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 
-use super::attend::{attend, explain, repair};
+use super::attend::serve;
 use super::recreate;
 use super::term::Term;
 use crate::cluster::pods::ObservedPod;
 use crate::cluster::watch::{collection, interrupted};
-use crate::pull_secret::ensure::Ensured;
 
 /// The most pods that are attended to at a time.
 pub(super) const MAX_PODS: usize = 16;
@@ -51,22 +49,8 @@ async fn watch(term: &Term) {
             }
         });
     events
-        .for_each_concurrent(MAX_PODS, |pod: ObservedPod| {
-            async move {
-                let config = term.engine.live.snapshot();
-                let wants = &term.engine.wants;
-                wants.note(&config, std::slice::from_ref(&pod));
-                if let Some(registries) = attend(term, &config, &pod).await {
-                    // The work goes on by itself, once for each namespace. The pod's owner may have
-                    // to remove the obstacle.
-                    let target = config.target(pod.namespace());
-                    let claim = SecretClaim::Pods(pod.pod.wish());
-                    let repaired = repair(term, &target, &registries, claim, Duration::ZERO);
-                    if let Ensured::Late(cause) = repaired.await {
-                        explain(term, &pod, cause).await;
-                    }
-                }
-            }
+        .for_each_concurrent(MAX_PODS, |pod: ObservedPod| async move {
+            serve(term, &pod).await;
         })
         .await;
 }

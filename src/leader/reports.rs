@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ecr_pull_secrets_core::workload::missed::ReportedPods;
 use ecr_pull_secrets_core::workload::recreation::RecreatedPods;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -22,6 +23,8 @@ pub(crate) struct Reports {
     /// Notified when the watch of pods starts again: pods may have come and gone unseen.
     pub(crate) gap: Notify,
     unfinished: AtomicBool,
+    /// The missed pods that were reported. A sweep of all pods forgets those that are gone.
+    pub(crate) missed: Mutex<ReportedPods>,
     /// The controllers of which a pod was deleted.
     pub(crate) recreated: Mutex<RecreatedPods>,
 }
@@ -101,6 +104,11 @@ impl Reports {
     /// Whether `what` was done about a pod.
     pub(crate) fn is_done(&self, uid: &str, what: &str) -> bool {
         self.memory.lock().done.get(&self.key((uid, what))) == Some(&true)
+    }
+
+    /// A pod in [`Reports::missed`].
+    pub(crate) fn key_of(&self, uid: &str) -> u64 {
+        self.key(uid)
     }
 
     fn key(&self, of: impl Hash) -> u64 {

@@ -93,6 +93,7 @@ async fn sweep(term: &Term) -> Result<(), Refusal> {
             .await;
     }
     term.engine.wants.end_sweep(sweep);
+    term.reports.missed.lock().end_sweep();
     // After the list: a repair that waits for AWS delays no report of a missed pod.
     let wanting = wanting.into_inner();
     futures::stream::iter(&wanting)

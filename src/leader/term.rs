@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, PodReport};
 use super::candidates::Candidates;
+use super::missed::Missed;
 use super::reports::Reports;
 use crate::engine::Engine;
 
@@ -12,5 +13,6 @@ pub(super) struct Term {
     pub(super) engine: Arc<Engine>,
     pub(super) reports: Arc<Reports>,
     pub(super) candidates: Candidates,
-    pub(super) backlog: Backlog,
+    pub(super) backlog: Backlog<PodReport>,
+    pub(super) missed: Missed,
 }

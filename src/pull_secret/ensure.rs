@@ -123,7 +123,9 @@ impl PullSecrets {
         if self.are_fresh(&self.live.snapshot(), target, registries) {
             return Ensured::Fresh;
         }
-        let Some((flight, is_new)) = self.flights.join(target, registries, claim) else {
+        let is_new_pod = trigger == Trigger::admission;
+        let joined = self.flights.join(target, registries, claim, is_new_pod);
+        let Some((flight, is_new)) = joined else {
             return Ensured::Late(Cause::StillWorking);
         };
         let mut changes = flight.subscribe();
@@ -171,6 +173,11 @@ impl PullSecrets {
         self.writer.renew(config, since, target, grants).await
     }
 
+    /// Whether a foreign Secret keeps references from new pods of the namespace.
+    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> bool {
+        Box::pin(self.writer.withholds(config, target)).await
+    }
+
     /// The Secret changed: work that waits for its repair tries again.
     pub(crate) fn reconsider(&self, target: &Target) {
         self.flights.wake(target);
@@ -198,7 +205,7 @@ impl PullSecrets {
             if self.flights.land(target) {
                 return;
             }
-            flight.update(|log| log.enter(FlightPhase::Pausing));
+            flight.pause();
             let next = flight.read(|log| log.next_pause(pause));
             tokio::select! {
                 () = sleep(next) => pause = next,

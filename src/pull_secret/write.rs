@@ -18,6 +18,7 @@ use ecr_pull_secrets_core::pull_secret::ownership::{Ownership, ownership};
 use ecr_pull_secrets_core::pull_secret::revision::{Aim, Edit, Intent, Revision, RevisionReason};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::version::ObjectVersion;
+use ecr_pull_secrets_core::workload::plan::withholds;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -201,19 +202,31 @@ impl SecretWriter {
         target: &Target,
         trigger: Trigger,
     ) -> Result<(), Cause> {
-        if !self.ledger.read().is_contested(target) {
-            return Ok(());
-        }
-        // A read that fails now fails again before the write, which reports it.
-        let Ok(Some(secret)) = self.api.read(target).await else {
-            return Ok(());
-        };
-        match ownership(&view(&secret), config.secret.adopt) {
-            Ownership::Foreign(cause) => {
+        match self.foreign_cause(config, target).await {
+            Some((secret, cause)) => {
                 let obstacle = self.foreign(&secret, cause);
                 Err(self.failed(target, trigger, obstacle))
             }
-            Ownership::Adopted(_) | Ownership::Ours(_) => Ok(()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a foreign Secret, as it is now, keeps references from new pods. Logs and counts nothing.
+    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> bool {
+        let foreign = self.foreign_cause(config, target).await;
+        foreign.is_some_and(|(_, cause)| withholds(cause))
+    }
+
+    /// The foreign Secret of this name, and why it is not ours to write.
+    async fn foreign_cause(&self, config: &Config, target: &Target) -> Option<(Secret, Cause)> {
+        if !self.ledger.read().is_contested(target) {
+            return None;
+        }
+        // A read that fails now fails again before the write, which reports it.
+        let secret = self.api.read(target).await.ok().flatten()?;
+        match ownership(&view(&secret), config.secret.adopt) {
+            Ownership::Foreign(cause) => Some((secret, cause)),
+            Ownership::Adopted(_) | Ownership::Ours(_) => None,
         }
     }
 

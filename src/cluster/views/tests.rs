@@ -170,10 +170,11 @@ fn account_keeps_only_our_names_of_its_list() {
     let account = json!({
         "metadata": { "name": "default", "namespace": "team", "resourceVersion": "5",
             "annotations": { ENFORCE: "true", "big": "x".repeat(100_000) } },
-        "secrets": [{ "name": "a" }], "imagePullSecrets": names,
+        "secrets": [{ "name": "a" }, { "name": PULL }], "imagePullSecrets": names,
     });
     let account: ServiceAccount = parsed(path, "application/json", &account);
     assert_eq!(account.metadata.annotations.unwrap()[ENFORCE], "true");
+    assert_eq!(account.secrets.unwrap().len(), 1);
     assert_eq!(account.image_pull_secrets.unwrap().len(), 1);
 }
 

@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::site::{Site, logged, refused, set_status, told};
+use super::site::{Site, counted_on, logged, refused, set_status, told};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::world::{CONFIG, OURS};
@@ -29,14 +29,14 @@ trials!(
 /// The registration that [`refuse_events`] creates.
 const EVENTS_DOWN: &str = "events-down";
 
-fn uids(pods: &[Pod]) -> Vec<String> {
+pub(super) fn uids(pods: &[Pod]) -> Vec<String> {
     let mut uids: Vec<String> = pods.iter().filter_map(Pod::uid).collect();
     uids.sort();
     uids
 }
 
 /// Creates pods without the reference.
-async fn missed(namespace: &Namespace, count: usize) -> Vec<Pod> {
+pub(super) async fn missed(namespace: &Namespace, count: usize) -> Vec<Pod> {
     let image = namespace.image("app");
     let pods = (0..count).map(|number| {
         let (name, image) = (format!("missed-{number}"), &image);
@@ -50,7 +50,7 @@ async fn missed(namespace: &Namespace, count: usize) -> Vec<Pod> {
 }
 
 /// Waits until exactly these pods have an Event.
-async fn all_told(namespace: &Namespace, pods: &[Pod]) {
+pub(super) async fn all_told(namespace: &Namespace, pods: &[Pod]) {
     let wanted = uids(pods);
     eventually("an Event for each missed pod", LIMIT, || async {
         (told(namespace, "PodMissed").await == wanted).then_some(())
@@ -58,8 +58,22 @@ async fn all_told(namespace: &Namespace, pods: &[Pod]) {
     .await;
 }
 
+/// Waits until each of these missed pods has an Event, or is counted by that of its group. No Event is
+/// about another one.
+async fn all_reported(namespace: &Namespace, pods: &[Pod]) {
+    let wanted = uids(pods);
+    eventually("a report of each missed pod", LIMIT, || async {
+        let own = told(namespace, "PodMissed").await;
+        assert!(own.iter().all(|uid| wanted.contains(uid)), "{own:?}");
+        let groups = counted_on(namespace, "PodMissed").await;
+        let counted: usize = groups.iter().map(|(_, count)| count).sum();
+        (own.len() + counted == wanted.len()).then_some(())
+    })
+    .await;
+}
+
 /// Resource versions of all Events of a namespace: a second report changes one.
-async fn versions(namespace: &Namespace) -> Vec<Option<String>> {
+pub(super) async fn versions(namespace: &Namespace) -> Vec<Option<String>> {
     let events: Api<Event> = namespace.api();
     let all = events.list(&ListParams::default()).await.expect("Events");
     let mut versions: Vec<_> = all.iter().map(Event::resource_version).collect();
@@ -123,7 +137,7 @@ async fn two_hundred_missed_pods_are_reported_once(site: Arc<Site>) -> Outcome {
     site.leader().await;
     let start = Instant::now();
     for (namespace, pods) in namespaces.iter().zip(&pods) {
-        all_told(namespace, pods).await;
+        all_reported(namespace, pods).await;
     }
     println!("200 missed pods were reported within {:?}", start.elapsed());
     site.swept().await;
@@ -233,7 +247,7 @@ async fn refused_events_hold_up_their_namespace_alone(site: Arc<Site>) -> Outcom
     webhooks
         .delete(EVENTS_DOWN, &DeleteParams::default())
         .await?;
-    all_told(&down, &late).await;
+    all_reported(&down, &late).await;
     eventually("each pod is counted", LIMIT, || async {
         (site.counted().await == 403.0).then_some(())
     })

@@ -1,7 +1,9 @@
 //! Repair of pods that admission missed and of lost Secrets, clean-up of unused ones, and what wants a
 //! Secret at all: in a cluster of its own, whose replicas come and go, and with them their configuration.
 
+mod bursts;
 mod cleanup;
+mod failed_pulls;
 mod logs;
 mod missed_pods;
 mod recreate;
@@ -24,9 +26,11 @@ static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
 pub fn run(arguments: &Arguments) -> bool {
     let trials = [
         missed_pods::trials(),
+        bursts::trials(),
         recreate::trials(),
         secrets::trials(),
         cleanup::trials(),
+        failed_pulls::trials(),
         tokens::trials(),
         wanted::trials(),
     ];

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::namespace::{ACCOUNT, Namespace, pod, references};
 use crate::harness::replica::Replica;
+use crate::harness::world::CONFIG;
 use crate::harness::{LIMIT, World, eventually};
 
 /// The path that the chart registers.
@@ -32,7 +33,11 @@ impl Site {
     /// Starts control plane and AWS, and installs the chart with re-creation of pods.
     pub async fn start() -> Self {
         let builder = World::builder().value("config.repair.recreatePods=true");
-        Self(builder.start().await)
+        let site = Self(builder.start().await);
+        // With its first replica the installation begins: pods of the tests are not older.
+        site.open(1, CONFIG).await;
+        site.leader().await;
+        site
     }
 
     /// Creates a namespace with labels, and a region.
@@ -150,6 +155,26 @@ pub fn refused(image: &str, message: &str) -> Value {
         "name": "app", "image": image, "imageID": "", "ready": false, "restartCount": 0,
         "state": { "waiting": { "reason": "ErrImagePull", "message": message } },
     }]})
+}
+
+/// The counts of the Events with this reason about anything but pods, by the name of the object.
+pub async fn counted_on(namespace: &Namespace, reason: &str) -> Vec<(String, usize)> {
+    let events = namespace.api::<Event>();
+    let all = events.list(&ListParams::default()).await.expect("Events");
+    let about = all.items.into_iter().filter_map(|event| {
+        let object = event
+            .regarding
+            .filter(|object| object.kind.as_deref() != Some("Pod"))?;
+        let count = event.series.map_or(1, |series| series.count);
+        let is_meant = event.reason.as_deref() == Some(reason);
+        is_meant.then(|| {
+            (
+                object.name.unwrap_or_default(),
+                usize::try_from(count).unwrap_or(0),
+            )
+        })
+    });
+    about.collect()
 }
 
 /// UIDs of the pods that Events of a namespace name with this reason, sorted.

@@ -118,6 +118,7 @@ fn core(scene: &Scene) -> Vec<Row> {
         .no_right(Verdict::Allowed),
         merge_patch("core, the kubelet's, taken over", &theirs, source).no_right(Verdict::Allowed),
         delete("core, delete one", &theirs).no_right(Verdict::Allowed),
-        get("core, read them", &path(victim)).no_right(Verdict::Allowed),
+        get("core, list them", &path(victim)).allowed(),
+        get("core, read one", &theirs).no_right(Verdict::Allowed),
     ]
 }

@@ -7,6 +7,8 @@ fn each_fact_of_a_pod_is_kept() {
     let image = "123456789012.dkr.ecr.us-east-1.amazonaws.com/app:1";
     let spec = |list: &str, element: Value| json!({ "spec": { list: [element] } });
     let status = |list: &str, element: Value| json!({ "status": { list: [element] } });
+    let variable = json!({ "env": [{ "valueFrom": { "secretKeyRef": { "name": PULL } } }] });
+    let source = json!({ "envFrom": [{ "secretRef": { "name": PULL } }] });
     let refused = json!({ "image": image, "state": { "waiting": { "reason": "ErrImagePull",
         "message": "no basic auth credentials" } } });
     let facts = [
@@ -14,6 +16,17 @@ fn each_fact_of_a_pod_is_kept() {
         spec("initContainers", json!({ "image": image })),
         spec("ephemeralContainers", json!({ "image": image })),
         spec("volumes", json!({ "image": { "reference": image } })),
+        spec("volumes", json!({ "secret": { "secretName": PULL } })),
+        spec(
+            "volumes",
+            json!({ "projected": { "sources": [{ "secret": { "name": PULL } }] } }),
+        ),
+        spec("containers", variable.clone()),
+        spec("initContainers", variable.clone()),
+        spec("ephemeralContainers", variable),
+        spec("containers", source.clone()),
+        spec("initContainers", source.clone()),
+        spec("ephemeralContainers", source),
         status("containerStatuses", refused.clone()),
         status("initContainerStatuses", refused.clone()),
         status("ephemeralContainerStatuses", refused),

@@ -1,0 +1,192 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn group(namespace: &str, controller: &str) -> MissedGroup {
+    MissedGroup {
+        namespace: namespace.into(),
+        controller: (!controller.is_empty()).then(|| controller.into()),
+        opts_in: false,
+    }
+}
+
+fn at(second: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_second(second).unwrap())
+}
+
+/// Adds a pod to its group, as of a term in which no Event was there before.
+fn add(groups: &mut MissedGroups<String>, wanted: MissedGroup, pod: u64) -> MissedGroup {
+    let place = groups.place(wanted).expect("room");
+    let about = place.controller.as_deref().unwrap_or("namespace");
+    groups.learn(&place, about.to_owned(), None);
+    assert!(groups.add(&place, pod, at(5), Duration::ZERO));
+    place
+}
+
+#[test]
+fn reported_pod_is_known_as_long_as_it_exists() {
+    let mut pods = ReportedPods::default();
+    for pod in 0..50_000 {
+        assert!(!pods.has(pod));
+        pods.note(pod);
+    }
+    for _ in 0..3 {
+        pods.end_sweep();
+        assert!((0..50_000).all(|pod| pods.has(pod)));
+    }
+    pods.end_sweep();
+    assert!(pods.has(7));
+    // All others are gone.
+    pods.end_sweep();
+    assert!(pods.has(7) && !pods.has(8));
+    assert_eq!(pods.seen.len() + pods.before.len(), 1);
+}
+
+#[test]
+fn memory_of_reported_pods_is_bounded() {
+    let mut pods = ReportedPods::default();
+    for pod in 0..MAX_PODS as u64 {
+        assert!(!pods.is_full());
+        pods.note(pod);
+    }
+    assert!(pods.is_full());
+}
+
+#[test]
+fn twenty_pods_a_second_get_their_own_event() {
+    let mut pace = EventPace::default();
+    let mut raise = |now: Duration| (0..1000).filter(|_| pace.take("team", now)).count();
+    assert_eq!(raise(SECOND / 2), 20);
+    assert_eq!(raise(SECOND * 9 / 10), 0);
+    assert_eq!(raise(SECOND * 3), 20);
+    assert_eq!(raise(SECOND * 3 + SECOND / 2), 0);
+}
+
+#[test]
+fn burst_of_one_namespace_leaves_events_to_others() {
+    let mut pace = EventPace::default();
+    let raised = |pace: &mut EventPace, namespace: &str| {
+        (0..1000).filter(|_| pace.take(namespace, SECOND)).count()
+    };
+    assert_eq!(raised(&mut pace, "tenant"), 20);
+    assert_eq!(raised(&mut pace, "team"), 3);
+    let others = (0..100).map(|number| raised(&mut pace, &number.to_string()));
+    assert_eq!(others.sum::<usize>(), 37);
+}
+
+#[test]
+fn only_pod_from_before_the_installation_is_older() {
+    assert!(is_older(at(9), at(10)));
+    assert!(!is_older(at(10), at(10)) && !is_older(at(11), at(10)));
+    assert!(!is_older(None, at(10)) && !is_older(at(9), None));
+}
+
+#[test]
+fn pods_of_one_controller_gather_for_one_event() {
+    let mut groups = MissedGroups::default();
+    for pod in 0..1000 {
+        add(&mut groups, group("team", "set"), pod);
+    }
+    assert!(groups.begin(SECOND / 2).is_none());
+    let report = groups.begin(SECOND).unwrap();
+    assert_eq!((&*report.about, report.count), ("set", 1000));
+    assert!(groups.begin(SECOND).is_none(), "one at a time");
+    // One more comes meanwhile: the count grows, at most every few seconds.
+    add(&mut groups, group("team", "set"), 1000);
+    groups.end(&report, true, SECOND);
+    assert!(groups.begin(5 * SECOND).is_none());
+    assert_eq!(groups.next(), Some(6 * SECOND));
+    let report = groups.begin(6 * SECOND).unwrap();
+    assert_eq!((report.pods.clone(), report.count), (vec![1000], 1001));
+    groups.end(&report, true, 6 * SECOND);
+    assert!(groups.begin(100 * SECOND).is_none(), "none waits");
+    assert_eq!(groups.next(), None);
+}
+
+#[test]
+fn next_leader_goes_on_from_the_count() {
+    let mut groups = MissedGroups::default();
+    let set = group("team", "set");
+    assert_eq!(groups.reported_until(&set), None);
+    groups.learn(&set, "set".to_owned(), Some((at(7).unwrap(), 40)));
+    assert_eq!(groups.reported_until(&set), Some(at(7)));
+    assert!(groups.add(&set, 3, at(9), Duration::ZERO));
+    assert_eq!(groups.begin(SECOND).unwrap().count, 41);
+}
+
+#[test]
+fn busy_group_leaves_its_last_second_open() {
+    let mut groups = MissedGroups::default();
+    let set = group("team", "set");
+    groups.learn(&set, "set".to_owned(), None);
+    // A pod every half second: the Event does not wait for the last one.
+    for half in 0..6_u32 {
+        assert!(groups.begin(SECOND * half / 2).is_none());
+        groups.add(
+            &set,
+            half.into(),
+            at(i64::from(half) / 2),
+            SECOND * half / 2,
+        );
+    }
+    let report = groups.begin(3 * SECOND).unwrap();
+    assert_eq!((report.count, report.until), (6, at(1)));
+    groups.end(&report, true, 3 * SECOND);
+    groups.add(&set, 6, at(2), 4 * SECOND);
+    let report = groups.begin(9 * SECOND).unwrap();
+    assert_eq!(
+        (report.count, report.until),
+        (7, at(2)),
+        "no other followed"
+    );
+}
+
+#[test]
+fn failed_event_waits_longer_each_time() {
+    let mut groups = MissedGroups::default();
+    add(&mut groups, group("team", ""), 1);
+    let (mut now, mut attempts) = (SECOND, 0);
+    while now < 600 * SECOND {
+        if let Some(report) = groups.begin(now) {
+            attempts += 1;
+            assert_eq!(report.pods, [1]);
+            groups.end(&report, false, now);
+        }
+        now += SECOND;
+    }
+    assert!((35..=60).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn namespace_with_many_controllers_has_few_groups() {
+    let mut groups = MissedGroups::default();
+    for pod in 0..1000 {
+        add(&mut groups, group("tenant", &pod.to_string()), pod);
+    }
+    assert_eq!(groups.groups.len(), MAX_OF_NAMESPACE + 1);
+    let place = add(&mut groups, group("team", "set"), 1000);
+    assert_eq!(place, group("team", "set"));
+    let rest = &groups.groups[&group("tenant", "")];
+    assert_eq!(rest.waiting.len(), 1000 - MAX_OF_NAMESPACE);
+    // Once they are reported, they make way.
+    while let Some(report) = groups.begin(SECOND) {
+        groups.end(&report, true, SECOND);
+    }
+    let new = group("tenant", "new");
+    assert_eq!(groups.place(new.clone()), Some(new));
+}
+
+#[test]
+fn groups_are_bounded() {
+    let mut groups = MissedGroups::default();
+    let mut refused = 0;
+    for number in 0..2 * MAX_GROUPS {
+        let Some(place) = groups.place(group(&number.to_string(), "set")) else {
+            refused += 1;
+            continue;
+        };
+        groups.learn(&place, String::new(), None);
+        assert!(groups.add(&place, number as u64, at(5), Duration::ZERO));
+    }
+    assert_eq!((groups.groups.len(), refused), (MAX_GROUPS, MAX_GROUPS));
+}

@@ -1,0 +1,165 @@
+//! The kubelets' Events that say that something of a pod failed, such as a pull.
+//!
+//! A pod that has run once is never Pending again, so the watch of Pending pods does not show its failed
+//! pulls, and a watch of all pods would bring each of their status updates. An Event is no proof: a
+//! tenant may write one. It says which pod to read.
+//!
+//! The API server keeps no Events in memory: a list of them reads all of them from etcd. So the watch
+//! begins now, without a list, and again after a gap: kubelets repeat the Event with each attempt. Such
+//! a watch gets no bookmarks either, so it ends before a silent connection would.
+
+use std::time::Duration;
+
+use ecr_pull_secrets_core::backoff::{Backoff, jittered};
+use ecr_pull_secrets_core::names::is_dns_subdomain;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::call::call;
+use super::refusal::Refusal;
+
+/// What kubelets call a failed pull, among other failures of pods.
+const SELECTOR: &str = "involvedObject.kind=Pod,reason=Failed";
+/// The time after which the API server ends the watch, in seconds: below the longest silence of a
+/// [connection](super::connect::WATCH_READ_TIMEOUT).
+const WATCH_SECONDS: u32 = 80;
+/// The pauses after failures.
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// A pod that an Event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FailedPod {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+/// The pod that an Event is about, if it can be one.
+fn pod_of(event: Event) -> Option<FailedPod> {
+    let about = event.involved_object;
+    Some(FailedPod {
+        // The Event's own namespace: the rest is a text.
+        namespace: event.metadata.namespace?,
+        name: about.name.filter(|name| is_dns_subdomain(name))?,
+        uid: about.uid?,
+    })
+}
+
+/// Feeds every pod that an Event is about from now on to `handle`, until dropped.
+pub(crate) async fn follow(client: Client, mut handle: impl FnMut(FailedPod)) {
+    let events: Api<Event> = Api::all(client);
+    let mut pause = Duration::ZERO;
+    let mut version = None;
+    loop {
+        let (next, ended) = watch(&events, version, &mut handle).await;
+        version = next;
+        let Err(refusal) = ended else {
+            pause = Duration::ZERO;
+            continue;
+        };
+        pause = PAUSES.after(pause);
+        let (cause, detail) = refusal.into_parts();
+        // A connection may end at any time.
+        if pause > PAUSES.first {
+            warn!(
+                cause = cause.name(),
+                detail, "cannot watch the events of failed pulls"
+            );
+        } else {
+            debug!(
+                cause = cause.name(),
+                detail, "the watch of events was interrupted"
+            );
+        }
+        sleep(jittered(pause, fastrand::f64())).await;
+    }
+}
+
+/// Watches once, from a version or from now on. Returns the version from which it goes on.
+async fn watch(
+    events: &Api<Event>,
+    version: Option<String>,
+    handle: &mut impl FnMut(FailedPod),
+) -> (Option<String>, Result<(), Refusal>) {
+    let mut version = match version {
+        Some(version) => version,
+        None => match now(events).await {
+            Ok(version) => version,
+            Err(refusal) => return (None, Err(refusal)),
+        },
+    };
+    let params = WatchParams::default()
+        .fields(SELECTOR)
+        .timeout(WATCH_SECONDS);
+    let mut stream = match events.watch(&params, &version).await {
+        Ok(stream) => stream.boxed(),
+        Err(error) if is_gone(&error) => return (None, Ok(())),
+        Err(error) => return (Some(version), Err(Refusal::of(&error))),
+    };
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) => {
+                version = event.metadata.resource_version.clone().unwrap_or(version);
+                if let Some(pod) = pod_of(event) {
+                    handle(pod);
+                }
+            }
+            Ok(WatchEvent::Bookmark(mark)) => version = mark.metadata.resource_version,
+            // They go after an hour.
+            Ok(WatchEvent::Deleted(_)) => {}
+            Ok(WatchEvent::Error(status)) => {
+                let error = kube::Error::Api(status);
+                return match is_gone(&error) {
+                    true => (None, Ok(())),
+                    false => (Some(version), Err(Refusal::of(&error))),
+                };
+            }
+            Err(error) => return (Some(version), Err(Refusal::of(&error))),
+        }
+    }
+    (Some(version), Ok(()))
+}
+
+/// The present version of all Events, by the shortest list there is.
+async fn now(events: &Api<Event>) -> Result<String, Refusal> {
+    let params = ListParams::default().limit(1);
+    let list = call(|| events.list(&params)).await?;
+    Ok(list.metadata.resource_version.unwrap_or_default())
+}
+
+/// Whether etcd has forgotten the version.
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 410)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str) -> Option<FailedPod> {
+        let event = json!({
+            "metadata": { "name": "e", "namespace": "team" },
+            "involvedObject": { "kind": "Pod", "namespace": "other", "name": name, "uid": "1" },
+        });
+        pod_of(serde_json::from_value(event).unwrap())
+    }
+
+    #[test]
+    fn event_names_a_pod_of_its_own_namespace() {
+        let wanted = FailedPod {
+            namespace: "team".to_owned(),
+            name: "web-1".to_owned(),
+            uid: "1".to_owned(),
+        };
+        assert_eq!(pod("web-1"), Some(wanted));
+        for name in ["", "../secrets/x", "a/b", "web?x=y", "Web"] {
+            assert_eq!(pod(name), None, "{name}");
+        }
+    }
+}
