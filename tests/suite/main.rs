@@ -18,6 +18,7 @@ mod belief;
 mod certificate_files;
 mod chart;
 mod contract;
+mod dead_connection;
 mod edited;
 mod ephemeral;
 mod frame;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         certificate_files::trials(),
         chart::trials(),
         contract::trials(),
+        dead_connection::trials(),
         edited::trials(),
         ephemeral::trials(),
         hostile::requests::trials(),

@@ -11,7 +11,7 @@ pub mod cluster;
 pub mod docker;
 pub mod installation;
 mod interrupt;
-mod kubeconfig;
+pub mod kubeconfig;
 pub mod launch;
 pub mod memory;
 pub mod namespace;

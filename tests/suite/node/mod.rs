@@ -60,11 +60,12 @@ fn last() -> Vec<Trial> {
     .collect()
 }
 
-fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
-    // A node needs root and Linux. Elsewhere these tests are listed as ignored.
+/// Tests that need root and Linux. Elsewhere they are listed as ignored.
+pub fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
     let can_run = cfg!(target_os = "linux") && is_root();
-    if !can_run {
-        println!("the tests of the node are ignored: they need root and Linux");
+    if let (false, Some(first)) = (can_run, trials.first()) {
+        let name = first.name();
+        println!("{name} and its like are ignored: they need root and Linux");
     }
     trials
         .into_iter()
