@@ -5,6 +5,8 @@
 //! ([`SecretWriter::write`]); rotation wants the newest tokens in a Secret that exists
 //! ([`SecretWriter::renew`]).
 
+mod foreign;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +16,9 @@ use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::annotation;
 use ecr_pull_secrets_core::pull_secret::content::{Grant, Merged};
-use ecr_pull_secrets_core::pull_secret::ownership::{Ownership, ownership};
 use ecr_pull_secrets_core::pull_secret::revision::{Aim, Edit, Intent, Revision, RevisionReason};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::version::ObjectVersion;
-use ecr_pull_secrets_core::workload::plan::withholds;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -208,25 +208,6 @@ impl SecretWriter {
                 Err(self.failed(target, trigger, obstacle))
             }
             None => Ok(()),
-        }
-    }
-
-    /// Whether a foreign Secret, as it is now, keeps references from new pods. Logs and counts nothing.
-    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> bool {
-        let foreign = self.foreign_cause(config, target).await;
-        foreign.is_some_and(|(_, cause)| withholds(cause))
-    }
-
-    /// The foreign Secret of this name, and why it is not ours to write.
-    async fn foreign_cause(&self, config: &Config, target: &Target) -> Option<(Secret, Cause)> {
-        if !self.ledger.read().is_contested(target) {
-            return None;
-        }
-        // A read that fails now fails again before the write, which reports it.
-        let secret = self.api.read(target).await.ok().flatten()?;
-        match ownership(&view(&secret), config.secret.adopt) {
-            Ownership::Foreign(cause) => Some((secret, cause)),
-            Ownership::Adopted(_) | Ownership::Ours(_) => None,
         }
     }
 

@@ -34,7 +34,7 @@ pub fn trials() -> Vec<Trial> {
     )])
 }
 
-/// A way to the API server, of which established connections can be cut.
+/// A way to the API server, whose established connections can go silent.
 struct Way {
     address: SocketAddr,
     /// The ports at the other end of the connections.
@@ -67,7 +67,7 @@ impl Way {
     }
 
     /// Drops each packet of the connections that there are now.
-    fn cut(&mut self) {
+    fn silence(&mut self) {
         let way = self.address.port().to_string();
         for peer in std::mem::take(&mut *self.peers.lock()) {
             let peer = peer.to_string();
@@ -109,7 +109,7 @@ async fn silent_connection_blinds_watches_for_75_seconds(world: Arc<World>) -> O
     assert!(is_served().await);
     namespace.assert_opens().await;
 
-    way.cut();
+    way.silence();
     let namespaces: Api<V1Namespace> = Api::all(namespace.client.clone());
     let out = json!({ "metadata": { "labels": { "ecr-pull-secrets.dev/inject": "false" } } });
     let params = PatchParams::default();
