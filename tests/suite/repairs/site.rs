@@ -185,7 +185,9 @@ pub async fn told(namespace: &Namespace, reason: &str) -> Vec<String> {
         .items
         .into_iter()
         .filter(|event| event.reason.as_deref() == Some(reason));
-    let mut uids: Vec<String> = about.filter_map(|event| event.regarding?.uid).collect();
+    let about = about.filter_map(|event| event.regarding);
+    let pods = about.filter(|object| object.kind.as_deref() == Some("Pod"));
+    let mut uids: Vec<String> = pods.filter_map(|pod| pod.uid).collect();
     uids.sort();
     uids
 }
