@@ -16,7 +16,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::call::call;
@@ -52,30 +52,30 @@ fn pod_of(event: Event) -> Option<FailedPod> {
 /// Feeds every pod that an Event is about from now on to `handle`, until dropped.
 pub(crate) async fn follow(client: Client, mut handle: impl FnMut(FailedPod)) {
     let events: Api<Event> = Api::all(client);
-    let mut pause = Duration::ZERO;
-    let mut version = None;
+    let (mut failures, mut version) = (0_u32, None);
     loop {
+        let start = Instant::now();
         let (next, ended) = watch(&events, version, &mut handle).await;
         version = next;
-        let Err(refusal) = ended else {
-            pause = Duration::ZERO;
-            continue;
-        };
-        pause = PAUSES.after(pause);
-        let (cause, detail) = refusal.into_parts();
-        // A connection may end at any time.
-        if pause > PAUSES.first {
-            warn!(
-                cause = cause.name(),
-                detail, "cannot watch the events of failed pulls"
-            );
-        } else {
-            debug!(
-                cause = cause.name(),
-                detail, "the watch of events was interrupted"
-            );
+        match ended {
+            Ok(()) if start.elapsed() >= PAUSES.first => failures = 0,
+            // A proxy may end each watch at once.
+            Ok(()) => failures = failures.saturating_add(1),
+            Err(refusal) => {
+                failures = failures.saturating_add(1);
+                let (cause, detail) = refusal.into_parts();
+                let cause = cause.name();
+                // One connection may end at any time.
+                if failures == 2 {
+                    warn!(cause, detail, "cannot watch the events of failed pulls");
+                } else {
+                    debug!(cause, detail, "the watch of events was interrupted");
+                }
+            }
         }
-        sleep(jittered(pause, fastrand::f64())).await;
+        if failures > 0 {
+            sleep(jittered(PAUSES.nth(failures), fastrand::f64())).await;
+        }
     }
 }
 
@@ -138,9 +138,63 @@ fn is_gone(error: &kube::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use serde_json::{Value, json};
+    use tower::service_fn;
 
     use super::*;
+
+    /// A client whose answers are these, in order, and the queries that it was asked.
+    fn client(answers: Vec<(u16, Value)>) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let queries = Arc::new(Mutex::new(Vec::new()));
+        let (asked, answers) = (queries.clone(), Mutex::new(answers.into_iter()));
+        let service = service_fn(move |request: Request<Body>| {
+            asked.lock().push(request.uri().to_string());
+            let (status, body) = answers.lock().next().expect("another answer");
+            let answer = Response::builder().status(status);
+            let answer = answer.body(Full::new(Bytes::from(format!("{body}\n"))));
+            async move { Ok::<_, Infallible>(answer.expect("an answer")) }
+        });
+        (Client::new(service, "default"), queries)
+    }
+
+    #[tokio::test]
+    async fn watch_begins_now_and_again_after_a_gap() {
+        let list = json!({ "kind": "EventList", "apiVersion": "v1", "metadata": { "resourceVersion": "7" }, "items": [] });
+        let gone =
+            json!({ "kind": "Status", "status": "Failure", "reason": "Expired", "code": 410 });
+        let event = json!({ "type": "ADDED", "object": {
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": { "name": "e", "namespace": "team", "resourceVersion": "9" },
+            "involvedObject": { "kind": "Pod", "name": "web", "uid": "1" },
+        } });
+        let (client, queries) = client(vec![(200, list), (200, event), (410, gone)]);
+        let events: Api<Event> = Api::all(client);
+        let mut seen = Vec::new();
+        let mut handle = |pod: FailedPod| seen.push(pod.name);
+        let (version, ended) = watch(&events, None, &mut handle).await;
+        assert_eq!((version.as_deref(), ended), (Some("9"), Ok(())));
+        // The next one goes on from there. Where that is forgotten, it begins with the present again.
+        assert_eq!(watch(&events, version, &mut handle).await, (None, Ok(())));
+        assert_eq!(seen, ["web"]);
+        let queries = queries.lock();
+        assert!(
+            queries[0].contains("limit=1") && !queries[0].contains("fieldSelector"),
+            "{queries:?}"
+        );
+        assert!(
+            queries[1].contains("resourceVersion=7") && queries[1].contains("reason%3DFailed"),
+            "{queries:?}"
+        );
+        assert!(queries[2].contains("resourceVersion=9"), "{queries:?}");
+    }
 
     fn pod(name: &str) -> Option<FailedPod> {
         let event = json!({

@@ -152,11 +152,15 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use ecr_pull_secrets_core::cause::Cause;
     use ecr_pull_secrets_core::identity::Identity;
     use ecr_pull_secrets_core::image::Registry;
     use ecr_pull_secrets_core::pull_secret::flight::FlightProgress;
     use ecr_pull_secrets_core::selection::Wish;
     use futures::FutureExt as _;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -242,6 +246,33 @@ mod tests {
         flights.wake(&target("team"));
         flight.woken().await;
         flights.wake(&target("unknown"));
+    }
+
+    #[tokio::test]
+    async fn new_pod_wakes_paused_work() {
+        let (flights, team) = (Flights::default(), target("team"));
+        let wanted = wanted("us-east-1");
+        let join = |is_new_pod| flights.join(&team, &wanted, CLAIM, is_new_pod).unwrap().0;
+        let flight = join(true);
+        let registries = wanted.iter().map(|access| &access.registry);
+        let failed = FlightProgress::Failed(Cause::AwsAccessDenied);
+        flight.update(|log| log.report(registries, failed));
+        flight.pause();
+        let woken = async {
+            loop {
+                join(false);
+                assert!(flight.woken().now_or_never().is_none(), "no new pod");
+                join(true);
+                if flight.woken().now_or_never().is_some() {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let limit = Duration::from_secs(30);
+        timeout(limit, woken)
+            .await
+            .expect("a new pod ends the pause");
     }
 
     #[test]
