@@ -22,6 +22,7 @@ use crate::clock;
 use crate::cluster::lease;
 use crate::cluster::pods::ObservedPod;
 use crate::config::InForce;
+use crate::telemetry::chain::chain;
 
 /// The most Events of groups that are written at a time.
 const MAX_WRITES: usize = 4;
@@ -192,7 +193,10 @@ async fn attempt(term: &Term, report: &GroupReport<ObjectReference>) -> bool {
     match written.await {
         Ok(()) => {}
         Err(refusal) if refusal.is_transient() => return false,
-        Err(error) => warn!(namespace, %error, "cannot report missed pods"),
+        Err(error) => {
+            let error = chain(&error);
+            warn!(namespace, error, "cannot report missed pods");
+        }
     }
     {
         let mut reported = term.reports.missed.lock();
