@@ -60,7 +60,7 @@ fn last() -> Vec<Trial> {
 
 fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
     // A node needs root and Linux. Elsewhere these tests are listed as ignored.
-    let can_run = cfg!(target_os = "linux") && is_root();
+    let can_run = is_root_on_linux();
     if !can_run {
         println!("the tests of the node are ignored: they need root and Linux");
     }
@@ -70,10 +70,11 @@ fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
         .collect()
 }
 
-fn is_root() -> bool {
+/// Whether this process may do what tests of a node and of control groups need.
+pub(crate) fn is_root_on_linux() -> bool {
     // The owner of our own process entry is our user.
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    cfg!(target_os = "linux") && std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The world of these tests.
