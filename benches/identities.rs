@@ -71,14 +71,17 @@ pub async fn measure(report: &mut Report) {
     sleep(half).await;
     let renewed = total(&counted) - minted;
     report.figure("identities_mints_per_half_life", renewed as f64);
-    let is_next = |number: usize, secret: &Secret| expires_at(secret) != expiries[&number];
-    for number in (0..roles).step_by(97) {
-        eventually("the next token", LONG, || async {
-            let secret = secret(&site, number).await?;
-            is_next(number, &secret).then_some(())
+    let (shared, expiries) = (&site, &expiries);
+    let is_next = move |number: usize, secret: &Secret| expires_at(secret) != expiries[&number];
+    stream::iter(0..roles)
+        .for_each_concurrent(AT_A_TIME, |number| async move {
+            eventually("the next token", LONG, || async {
+                let secret = secret(shared, number).await?;
+                is_next(number, &secret).then_some(())
+            })
+            .await;
         })
         .await;
-    }
     report.figure("identities_mints_per_second", most_in_a_second(&counted));
     let leader = leader(&replicas).await;
     let process = Process::of(&leader);

@@ -34,6 +34,7 @@ pub async fn measure(report: &mut Report) {
     let _confined = Confined::new(&tree(site.cluster.process()));
     let good = clients(0);
     let (mut peaks, mut quiet, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    let mut round = 0;
     for turn in 0..2 * RESTARTS {
         // The first half is without the tenant's objects.
         let is_beside = turn >= RESTARTS;
@@ -53,7 +54,7 @@ pub async fn measure(report: &mut Report) {
             log.contains("checked all pods").then_some(())
         })
         .await;
-        site.first_secret(&replica).await;
+        let honest = site.first_secret(&replica).await;
         let (asked, text) = (replica.clone(), review.clone());
         let seen = good.spawn(async move {
             let mut connections = Vec::new();
@@ -65,7 +66,12 @@ pub async fn measure(report: &mut Report) {
         if is_beside {
             let disturb = async {
                 loop {
+                    // Its time may be up before the pod is there.
+                    round += 1;
+                    tenant.invent_regions(round).await;
                     tenant.disturb().await;
+                    tenant.flip_labels_of_secret().await;
+                    tenant.copy_secret(&honest).await;
                 }
             };
             // It has no end.

@@ -117,7 +117,7 @@ pub(crate) async fn delete_pod(namespace: &Namespace, name: &str) {
 }
 
 /// Changes labels and annotations of a namespace.
-async fn change(namespace: &Namespace, metadata: Value) {
+pub(crate) async fn change(namespace: &Namespace, metadata: Value) {
     let all: Api<V1Namespace> = Api::all(namespace.client.clone());
     let patch = Patch::Merge(json!({ "metadata": metadata }));
     all.patch(&namespace.name, &PatchParams::default(), &patch)
@@ -137,6 +137,16 @@ pub(crate) async fn goes(namespace: &Namespace, last: &str) {
         }
     })
     .await;
+}
+
+/// Waits until the Secret goes with the token that it holds now, which is not before the token expires.
+pub(crate) async fn expires(namespace: &Namespace) {
+    let secret = namespace.secret_comes().await;
+    let expires_at = docker::annotation(&secret, "expires-at").to_owned();
+    goes(namespace, &token(&secret, namespace)).await;
+    let expires_at: jiff::Timestamp = expires_at.parse().expect("a time");
+    let now = ecr_pull_secrets::clock::now();
+    assert!(now >= expires_at, "{now}, and not {expires_at}");
 }
 
 /// Waits until a leader has found that the Secret is gone and that nothing which counts needs it.
@@ -264,8 +274,7 @@ async fn opted_out_namespace_keeps_its_token_until_it_expires(world: Arc<World>)
     }
     renewed(&leaves, 1).await;
     change(&leaves, json!({ "labels": { INJECT: "false" } })).await;
-    let last = token(&leaves.secret_comes().await, &leaves);
-    tokio::join!(renewed(&stays, 2), goes(&leaves, &last));
+    tokio::join!(renewed(&stays, 2), expires(&leaves));
     // Its pod still names the Secret.
     stays_away(&world, &leaves).await;
     change(&leaves, json!({ "labels": { INJECT: null } })).await;

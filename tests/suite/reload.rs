@@ -9,6 +9,7 @@ use kube::api::ListParams;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::belief::{expires, lives, renewed};
 use crate::frame::trial;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::replica::Replica;
@@ -108,7 +109,9 @@ async fn changed_file_comes_into_force(world: Arc<World>) -> Outcome {
     let [first, second] = [Namespace::new(&world).await, Namespace::new(&world).await];
     let replica = world.add_replica(|launch| launch.config(&config(&[], json!({}))));
     world.route().await;
-    for namespace in [&first, &second] {
+    let short_lived = Namespace::new(&world).await;
+    lives(&short_lived.region, 20).await;
+    for namespace in [&first, &second, &short_lived] {
         let pod = namespace.pod("before", &namespace.image("app")).await;
         assert_eq!(references(&pod), [SECRET]);
         namespace.assert_opens().await;
@@ -128,6 +131,12 @@ async fn changed_file_comes_into_force(world: Arc<World>) -> Outcome {
     let ended = lines(&replica, "ends the renewal of pull secrets");
     assert_eq!(ended.len(), 1);
     assert_eq!(ended[0]["pull_secrets"], 1);
+
+    // A namespace that counts no more keeps its token until that expires.
+    renewed(&short_lived, 1).await;
+    replica.configure(&config(&[], json!({ "selection": "opt-in" })));
+    notices(&replica, "ok", 2.0).await;
+    expires(&short_lived).await;
     assert_eq!(reloads(&replica, "error").await, 0.0);
     world.stop();
     Ok(())

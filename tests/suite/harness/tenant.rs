@@ -17,6 +17,8 @@ use super::{LIMIT, World, docker, eventually};
 
 /// Bytes of a text that etcd still takes.
 const TEXT: usize = 1_400_000;
+/// The ServiceAccount that enforces its list of Secrets.
+const ENFORCING: usize = 9;
 /// Containers without a name that fit into a request.
 const CONTAINERS: usize = 40_000;
 
@@ -63,7 +65,11 @@ impl Tenant {
     pub async fn make_large_objects(&self) {
         let names = vec![json!({ "name": "aaa" }); 200_000];
         for number in 0..10 {
-            let metadata = json!({ "name": format!("fat-{number}") });
+            let mut metadata = json!({ "name": format!("fat-{number}") });
+            if number == ENFORCING {
+                metadata["annotations"] =
+                    json!({ "kubernetes.io/enforce-mountable-secrets": "true" });
+            }
             let account = json!({ "metadata": metadata, "imagePullSecrets": names });
             self.create::<ServiceAccount>(account).await;
         }
@@ -74,6 +80,7 @@ impl Tenant {
             fat["spec"]["containers"][0]["env"] = env;
             self.create::<Pod>(fat).await;
         }
+        self.create::<Pod>(self.enforced_pod()).await;
         for number in 0..10 {
             let about = json!({ "kind": "Pod", "namespace": self.namespace.name, "name": "fat-0" });
             let metadata = json!({ "name": format!("fat.{number}"), "annotations": annotations() });
@@ -82,6 +89,35 @@ impl Tenant {
                 .await;
         }
         assert!(self.forge_secret().await, "the API server takes it");
+    }
+
+    /// A pod whose ServiceAccount has a long list of the Secrets that its pods may name.
+    fn enforced_pod(&self) -> Value {
+        let mut enforced = pod("enforced", &self.namespace.image("app"));
+        enforced["spec"]["serviceAccountName"] = json!(format!("fat-{ENFORCING}"));
+        // Without one, the API server copies the whole list.
+        enforced["spec"]["imagePullSecrets"] = json!([{ "name": "aaa" }]);
+        enforced
+    }
+
+    /// Changes the ServiceAccount that enforces its list, so that a replica has to read the list again, and has a
+    /// replica asked about a pod of it.
+    async fn have_list_read(&self) {
+        let accounts = self.namespace.api::<ServiceAccount>();
+        let change = json!({ "metadata": { "labels": { "x": fastrand::u32(..).to_string() } } });
+        let (name, params) = (format!("fat-{ENFORCING}"), PatchParams::default());
+        accounts
+            .patch(&name, &params, &Patch::Merge(&change))
+            .await
+            .expect("a label");
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let enforced = serde_json::from_value(self.enforced_pod()).expect("a pod");
+        // It has the name of the stored pod. The API server asks before it refuses that.
+        let pods = self.namespace.api::<Pod>();
+        let _ = timeout(PATIENCE, pods.create(&params, &enforced)).await;
     }
 
     /// A pod with images of more registries than a pull Secret has room for.
@@ -114,6 +150,7 @@ impl Tenant {
                 .await
                 .expect("a label");
         }
+        self.have_list_read().await;
         let secrets = self.namespace.api::<Secret>();
         let _ = secrets.delete(SECRET, &DeleteParams::default()).await;
         // We may have written it meanwhile.
@@ -121,7 +158,6 @@ impl Tenant {
     }
 
     /// A pod with images of regions that no other round names and AWS does not have. It stays.
-    #[allow(dead_code, reason = "the benchmarks make none")]
     pub async fn invent_regions(&self, round: usize) {
         let numbers = round * REGIONS_OF_POD..(round + 1) * REGIONS_OF_POD;
         let hosts = numbers.map(|number| self.host_in(&format!("{INVENTED}{number}")));
@@ -136,7 +172,6 @@ impl Tenant {
 
     /// Replaces the Secret of our name by one with labels and annotations of another namespace's, which
     /// the tenant may have from anywhere, and with passwords of its own.
-    #[allow(dead_code, reason = "the benchmarks make none")]
     pub async fn copy_secret(&self, of: &Secret) {
         let hosts = docker::hosts(of).into_iter();
         let dead = json!({ "auth": BASE64_STANDARD.encode("AWS:dead") });
@@ -158,7 +193,6 @@ impl Tenant {
 
     /// Takes our label from the Secret of our name, if there is one, and gives it back. `edit` has no
     /// right to label the namespace itself.
-    #[allow(dead_code, reason = "the benchmarks flip labels of pods alone")]
     pub async fn flip_labels_of_secret(&self) {
         let secrets = self.namespace.api::<Secret>();
         for value in [Value::Null, json!("ecr-pull-secrets")] {

@@ -1,7 +1,11 @@
 //! Single hostile requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use ecr_pull_secrets_core::cause::Cause;
+use futures::future::join_all;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -22,11 +26,19 @@ trials!(
     deep_nesting_is_refused,
     invalid_utf_8_is_refused,
     ten_thousand_containers_are_answered,
+    long_reviews_hold_up_no_other,
     forged_review_changes_no_excluded_namespace,
     malformed_request_is_closed,
     old_connection_closes_after_an_answer,
     slow_header_is_closed_and_idle_connection_kept,
 );
+
+/// Registries of a long review: 7 MiB, the limit of a body.
+const REGISTRIES: u64 = 111_291;
+/// Long reviews at a time. A replica has memory for their bodies.
+const LONG: usize = 3;
+/// The timeout of the registration.
+const API_SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn encoded_body_is_refused(world: Arc<World>) -> Outcome {
     for (encoding, wanted) in [
@@ -170,13 +182,66 @@ async fn ten_thousand_containers_are_answered(world: Arc<World>) -> Outcome {
     Ok(())
 }
 
+/// Each answer comes within the API server's own timeout.
+async fn long_reviews_hold_up_no_other(world: Arc<World>) -> Outcome {
+    let replica = world.replica("reads-long-reviews").start();
+    replica.ready().await;
+    let (hostile, honest) = tokio::join!(Namespace::new(&world), Namespace::new(&world));
+    let small = reviews::of_pod(&honest.name, &pod("pod", &honest.image("app")));
+    reviews::answer(&replica, &small).await;
+    honest.assert_opens().await;
+    let registry = |number: u64| hostile.region.host(&(600_000_000_000 + number).to_string());
+    // The worst order for a sorted list.
+    let containers = (0..REGISTRIES)
+        .rev()
+        .map(|number| json!({ "image": registry(number) + "/a" }));
+    let mut many = pod("pod", "busybox");
+    many["spec"]["containers"] = containers.collect();
+    let long = Bytes::from(reviews::of_pod(&hostile.name, &many).to_string());
+    let mut answers = join_all((0..LONG).map(|_| async {
+        let answer = timeout(API_SERVER_TIMEOUT, replica.post(long.clone())).await;
+        answer.expect("an answer in time").expect("an answer")
+    }));
+    let mut answered = 0;
+    let answers = loop {
+        tokio::select! {
+            answers = &mut answers => break answers,
+            answer = timeout(API_SERVER_TIMEOUT, reviews::answer(&replica, &small)) => {
+                assert!(reviews::adds_reference(&answer.expect("an answer in time")));
+                answered += 1;
+            }
+        }
+    };
+    assert!(answered > 0);
+    let cause = Cause::TooManyRegistries.warning();
+    let mut told = 0;
+    for (status, body) in answers {
+        let text = String::from_utf8_lossy(&body);
+        if status == StatusCode::OK {
+            assert!(text.contains(&cause), "{text}");
+            told += 1;
+        } else {
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+        }
+    }
+    assert!(told > 0, "no long review was answered");
+    Ok(())
+}
+
 async fn forged_review_changes_no_excluded_namespace(world: Arc<World>) -> Outcome {
     use aws_stand_in::spec::Action;
 
     let out = json!({ "ecr-pull-secrets.dev/inject": "false" });
     let out = Namespace::with_labels(&world, out).await;
     let image = out.image("app");
-    for namespace in [out.name.as_str(), "nowhere", "kube-system/../default", ""] {
+    for namespace in [
+        out.name.as_str(),
+        "kube-system",
+        "kube-public",
+        "nowhere",
+        "kube-system/../default",
+        "",
+    ] {
         let mut forged = reviews::of_pod(namespace, &pod("pod", &image));
         // The object's own namespace does not count.
         forged["request"]["object"]["metadata"]["namespace"] = json!("default");
@@ -255,7 +320,7 @@ async fn slow_header_is_closed_and_idle_connection_kept(world: Arc<World>) -> Ou
             if drops.write_all(&[letter]).await.is_err() {
                 return;
             }
-            let read = timeout(std::time::Duration::from_millis(100), drops.read(&mut byte));
+            let read = timeout(Duration::from_millis(100), drops.read(&mut byte));
             if read.await.is_ok() {
                 return;
             }

@@ -62,7 +62,7 @@ fn last() -> Vec<Trial> {
 
 /// Tests that need root and Linux. Elsewhere they are listed as ignored.
 pub fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
-    let can_run = cfg!(target_os = "linux") && is_root();
+    let can_run = is_root_on_linux();
     if let (false, Some(first)) = (can_run, trials.first()) {
         let name = first.name();
         println!("{name} and its like are ignored: they need root and Linux");
@@ -73,10 +73,11 @@ pub fn where_possible(trials: Vec<Trial>) -> Vec<Trial> {
         .collect()
 }
 
-fn is_root() -> bool {
+/// Whether this process may do what tests of a node and of control groups need.
+pub(crate) fn is_root_on_linux() -> bool {
     // The owner of our own process entry is our user.
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    cfg!(target_os = "linux") && std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The world of these tests.

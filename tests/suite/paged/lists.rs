@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use super::EACH;
+use super::{EACH, assert_none_killed};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};
@@ -40,6 +40,7 @@ async fn each_list_comes_in_pages(world: Arc<World>) -> Outcome {
         assert!(was_asked(kind, "continue="), "{kind}: one page");
         assert!(!was_asked(kind, "sendInitialEvents=true"), "{kind}");
     }
+    assert_none_killed();
     Ok(())
 }
 

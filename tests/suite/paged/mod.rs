@@ -9,10 +9,13 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace as V1Namespace, Pod, Secret};
 use kube::Api;
 use kube::api::PostParams;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::harness::memory::MemoryGroup;
 use crate::harness::namespace::{ACCOUNT, SECRET, pod};
+use crate::harness::tenant::Tenant;
 use crate::harness::{LIMIT, World, eventually};
 
 /// More than a page of 100 of each kind.
@@ -20,14 +23,24 @@ const EACH: usize = 120;
 
 static PAGED: OnceCell<Arc<World>> = OnceCell::const_new();
 
+/// The control groups of the replicas, where they can be made.
+static GROUPS: Mutex<Vec<MemoryGroup>> = Mutex::new(Vec::new());
+
 /// Stops the world, if a test has started it.
 pub fn stop() {
     if let Some(world) = PAGED.get() {
         world.stop();
+        GROUPS.lock().clear();
     }
 }
 
-/// The world, with more than a page of each kind before the first replica starts.
+/// Fails if the kernel killed a replica for want of memory.
+fn assert_none_killed() {
+    let kills: Vec<u64> = GROUPS.lock().iter().map(MemoryGroup::kills).collect();
+    assert!(kills.iter().all(|count| *count == 0), "{kills:?}");
+}
+
+/// The world, with more than a page of each kind and a tenant's large objects before the first replica starts.
 async fn shared() -> Arc<World> {
     let start = || async {
         let builder = World::builder().audit_log();
@@ -36,8 +49,14 @@ async fn shared() -> Arc<World> {
             .start()
             .await;
         join_all((0..EACH).map(|number| fill(&world, number))).await;
+        Tenant::new(&world).await.make_large_objects().await;
         for _ in 0..2 {
-            world.add_replica(|launch| launch);
+            let group = MemoryGroup::new();
+            world.add_replica(|launch| match &group {
+                Some(group) => launch.memory(group),
+                None => launch,
+            });
+            GROUPS.lock().extend(group);
         }
         world.route().await;
         world

@@ -9,6 +9,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use super::site::{Site, logged, set_status, told};
+use crate::belief::{INJECT, change};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::world::CONFIG;
@@ -17,6 +18,7 @@ use crate::harness::{LIMIT, Outcome, eventually};
 trials!(
     only_missed_pod_of_a_controller_is_recreated,
     no_pod_is_deleted_by_default,
+    opted_out_pods_are_not_recreated,
 );
 
 const RECREATE: &str =
@@ -52,6 +54,10 @@ async fn set_of(namespace: &Namespace, count: usize) -> Vec<Pod> {
         (pods.len() == count).then_some(pods)
     })
     .await
+}
+
+fn uids(pods: &[Pod]) -> Vec<String> {
+    pods.iter().filter_map(Pod::uid).collect()
 }
 
 async fn only_missed_pod_of_a_controller_is_recreated(site: Arc<Site>) -> Outcome {
@@ -110,7 +116,6 @@ async fn only_missed_pod_of_a_controller_is_recreated(site: Arc<Site>) -> Outcom
     site.open(1, CONFIG).await;
     site.swept().await;
     assert_eq!(logged(&leader, DELETED), 2);
-    let uids = |pods: &[Pod]| pods.iter().filter_map(Pod::uid).collect::<Vec<_>>();
     assert_eq!(uids(&set_of(&namespace, 4).await), uids(&left));
     Ok(())
 }
@@ -130,5 +135,45 @@ async fn no_pod_is_deleted_by_default(site: Arc<Site>) -> Outcome {
         assert!(after.iter().any(|other| other.uid() == pod.uid()));
     }
     assert_eq!(logged(&leader, DELETED), 0);
+    Ok(())
+}
+
+/// The leader sees the namespaces in the order of their names. What it deletes in the first and in the last
+/// shows that it has passed those in between.
+async fn opted_out_pods_are_not_recreated(site: Arc<Site>) -> Outcome {
+    let mut namespaces = Vec::new();
+    for _ in 0..4 {
+        namespaces.push(site.namespace(json!({})).await);
+    }
+    namespaces.sort_by(|one, other| one.name.cmp(&other.name));
+    let [first, is_out, goes_out, last] = &namespaces[..] else {
+        panic!("four namespaces");
+    };
+    let mut kept = Vec::new();
+    for namespace in &namespaces {
+        namespace.create::<ReplicaSet>(set(namespace, 2)).await?;
+        kept.push(uids(&set_of(namespace, 2).await));
+    }
+    let out = json!({ "labels": { INJECT: "false" } });
+    change(is_out, out.clone()).await;
+    site.open(1, RECREATE).await;
+    // The deletions begin ten seconds after the term.
+    eventually("the pods are candidates", LIMIT, || async {
+        (told(goes_out, "PodMissed").await.len() == 2).then_some(())
+    })
+    .await;
+    change(goes_out, out).await;
+    for namespace in [first, last] {
+        eventually("the pods are re-created", LIMIT, || async {
+            (told(namespace, "PodRecreated").await.len() == 2).then_some(())
+        })
+        .await;
+    }
+    site.swept().await;
+    for (namespace, kept) in namespaces.iter().zip(&kept).skip(1).take(2) {
+        assert_eq!(uids(&set_of(namespace, 2).await), *kept);
+        assert_eq!(told(namespace, "PodRecreated").await, [""; 0]);
+    }
+    assert_eq!(told(is_out, "PodMissed").await, [""; 0]);
     Ok(())
 }

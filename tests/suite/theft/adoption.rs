@@ -26,6 +26,8 @@ pub fn rows(scene: &Scene) -> Vec<Row> {
     lay_over(&mut labelled_wish, &label());
     let (foreign, wider) = (path(foreign, SECRET), path(wider, SECRET));
     vec![
+        // A policy cannot decode a Secret.
+        merge_patch("label another owner's", &foreign, label()).allowed(),
         merge_patch("label one with another key", &wider, label()).guarded(SECRETS, ADOPT),
         force_apply("adopt one with another key", &wider, pull_secret()).guarded(SECRETS, ADOPT),
         merge_patch("label one of another type", &path(opaque, SECRET), label())
@@ -70,6 +72,19 @@ pub fn never(scene: &Scene, guard: &'static str) -> Vec<Row> {
         ]
     });
     rows.concat()
+}
+
+/// The theft of another owner's Secret, for real: label it, then delete it. With a guard of this name, both
+/// steps fail.
+pub fn label_then_delete(secret: &str, guard: Option<&'static str>) -> [Row; 2] {
+    let steps = [
+        (merge_patch("label another owner's", secret, label()), ADOPT),
+        (delete("then delete it", secret), MARK),
+    ];
+    steps.map(|(step, says)| match guard {
+        Some(guard) => step.for_real().guarded(guard, says),
+        None => step.for_real().allowed(),
+    })
 }
 
 fn label() -> Value {

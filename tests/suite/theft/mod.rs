@@ -28,9 +28,11 @@ use self::chosen::{CHOSEN_SECRETS, Chosen};
 use self::request::{Row, apply, get};
 use self::scene::{Scene, pull_secret};
 use self::second::Second;
+use crate::belief::INJECT;
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET};
 use crate::harness::{LIMIT, Outcome, World, eventually};
+use crate::ownership::{ELSEWHERE, login, with_hosts};
 
 trials!(
     no_other_secret_can_be_read,
@@ -52,6 +54,7 @@ trials!(
     guards_hold_with_every_right_bound,
     chosen_guard_denies_every_further_right,
     annotated_adoption_is_enforced,
+    label_then_delete_works_by_default,
     rbac_alone_admits_what_guards_deny,
     controller_token_trick_is_denied,
 );
@@ -126,7 +129,8 @@ async fn new_installation_is_guarded_too(world: Arc<World>) -> Outcome {
     let Second { account, .. } = &second;
     none(&account.wrong(&rows, |row| &row.without_guards).await)?;
     second.guard().await;
-    none(&account.wrong(&rows, |row| &row.ours).await)
+    none(&account.wrong(&rows, |row| &row.ours).await)?;
+    label_then_delete(&world, account, Some(second::SECRETS)).await
 }
 
 /// Tries the rows with our token.
@@ -195,7 +199,32 @@ async fn annotated_adoption_is_enforced(world: Arc<World>) -> Outcome {
             .account
             .wrong(&rows, |row| &row.with_every_right)
             .await,
-    )
+    )?;
+    label_then_delete(&world, &chosen.account, Some(CHOSEN_SECRETS)).await
+}
+
+/// `secret.adopt: ecr-only`: what SECURITY says that a thief can take.
+async fn label_then_delete_works_by_default(world: Arc<World>) -> Outcome {
+    Scene::get(&world).await;
+    let ours = Account::ours(&world).await;
+    label_then_delete(&world, &ours, None).await
+}
+
+/// Labels the login of another owner and then deletes it, in a namespace of its own.
+async fn label_then_delete(
+    world: &World,
+    account: &Account,
+    guard: Option<&'static str>,
+) -> Outcome {
+    let namespace = Namespace::with_labels(world, json!({ INJECT: "false" })).await;
+    let theirs = with_hosts([(ELSEWHERE, login("robot"))]);
+    namespace.foreign_secret("kubectl", theirs).await;
+    let secret = secrets::path(&namespace.name, SECRET);
+    for step in adoption::label_then_delete(&secret, guard) {
+        none(&account.wrong(&[step], |row| &row.ours).await)?;
+    }
+    assert_eq!(namespace.secret().await.is_some(), guard.is_some());
+    Ok(())
 }
 
 /// The first barrier without the second: RBAC admits everything that a guard denies.

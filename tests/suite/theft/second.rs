@@ -19,7 +19,8 @@ use crate::harness::world::OURS;
 use crate::harness::{LIMIT, World, eventually};
 
 // Guards have no namespace: these are the names of the second ones.
-const SECRETS: &str = "second-guard-secrets";
+/// Guard of Secrets.
+pub const SECRETS: &str = "second-guard-secrets";
 const PODS: &str = "second-guard-pods";
 // Ends of its sentences.
 const PENDING: &str = "but Pending ones of a controller that re-creates them";
