@@ -133,7 +133,7 @@ causes! {
         "enable STS for the region in the account settings of IAM, or set `aws.region` in the chart's values to a region where it is enabled";
     /// Any other answer of AWS.
     AwsError, "aws_error", Slowly,
-        "AWS refuses the request for a token",
+        "AWS answers the request for a token with an unknown error code",
         "look up the AWS error code that `detail` of the log line `cannot mint a token` quotes";
     /// A panic in the AWS SDK, or in our own code around it.
     MintPanicked, "mint_panicked", Slowly,
@@ -141,7 +141,7 @@ causes! {
         "check the AWS keys and settings for odd characters, and report the `place` of the log line `a task panicked` as a bug";
     /// A denial by the first rule that matches, or by the lack of one.
     DeniedByRule, "denied_by_rule", Never,
-        "the rules in the configuration deny this namespace a registry of the pod",
+        "the rules in the configuration deny a registry of the pod to this namespace",
         "allow the registry for the namespace in `rules` of the configuration, or use another registry";
     /// The limit of registries in one Secret.
     TooManyRegistries, "too_many_registries", Never,
@@ -149,12 +149,12 @@ causes! {
         "delete the workloads whose registries are not needed, then the pull Secret: the leader re-creates it with the registries in use";
     /// The limit of new tokens for one namespace.
     TooManyTokens, "too_many_tokens", Slowly,
-        "the namespace asked for more than 16 new tokens within 10 minutes",
+        "the namespace asked for too many new tokens (16 in 10 minutes or 128 in 12 hours)",
         "correct the regions in the image names of the namespace: each region needs its own token";
     /// The limit of tokens of the replica, or of one AWS identity.
     TokenLimitReached, "token_limit_reached", Slowly,
-        "the replica holds as many tokens as it may",
-        "remove roles from `rules` in the configuration, and regions from the images, that are not needed: each role and region needs its own token";
+        "the replica has reached its limit of tokens",
+        "remove unneeded roles from `rules` in the configuration and unneeded regions from the images: each role and region needs its own token";
     /// `kubernetes.io/enforce-mountable-secrets`: with the reference, the API server would refuse the pod.
     ServiceAccountRestricted, "service_account_restricted", Never,
         "the ServiceAccount allows only the pull Secrets that it lists",
@@ -217,7 +217,7 @@ causes! {
         "apply the ValidatingAdmissionPolicies and bindings ecr-pull-secrets-guard-* of this release again";
     /// A configuration file that cannot be used, where another configuration is in force.
     ConfigurationInvalid, "configuration_invalid", Slowly,
-        "the configuration file is invalid, and the last good one stays in force",
+        "the configuration file is invalid; replicas keep the last valid configuration",
         "correct the field that `error` of the log line `the configuration file is invalid` names";
     /// A serving certificate past its expiry.
     CertificateExpired, "certificate_expired", Slowly,
@@ -269,8 +269,8 @@ causes! {
         "wait two minutes for a new token; if the pull still fails, allow ecr:BatchGetImage in the identity's policy and, if the repository is in another account, in the repository policy";
     /// `ErrImageNeverPull`: since Kubernetes 1.35 also for an image that another pod's credentials pulled.
     ImageNeverPull, "image_never_pull", Never,
-        "the node has no copy of the image that the pod may use, and the pod may not pull",
-        "set imagePullPolicy to IfNotPresent in the pod's template: the kubelet can then check the pod's credentials by a pull";
+        "the node has no usable copy of the image, and imagePullPolicy forbids a pull",
+        "set imagePullPolicy to IfNotPresent in the pod's template, so that the kubelet can pull the image";
     /// The first pull through a cache, without the right to import the image.
     UpstreamImportDenied, "upstream_import_denied", Never,
         "the AWS identity may not import an image into a pull-through cache",
@@ -278,7 +278,7 @@ causes! {
     /// The upstream registry of a pull-through cache.
     UpstreamRefused, "upstream_refused", Never,
         "ECR cannot get the image from the upstream registry of its cache",
-        "correct the login in the Secrets Manager secret of the pull-through cache rule, or the image name";
+        "correct the login in the Secrets Manager secret of the pull-through cache rule; if the upstream lacks the image, correct the image name";
     /// The storage to which ECR redirects for a layer.
     LayerRefused, "layer_refused", Never,
         "the storage of ECR refuses a layer of the image",
@@ -286,7 +286,7 @@ causes! {
     /// A proxy between the node and ECR, or a portal that answers in place of ECR.
     ProxyRefused, "proxy_refused", Never,
         "a proxy between the node and ECR refuses the pull",
-        "correct the proxy settings of the node's container runtime, or add ECR and S3 to its NO_PROXY";
+        "correct the proxy settings of the node's container runtime, or add ECR and S3 to NO_PROXY there, and restart the runtime";
     /// No connection of the node: DNS, routing, TLS.
     RegistryUnreachable, "registry_unreachable", Never,
         "the node cannot connect to ECR",
@@ -294,7 +294,7 @@ causes! {
     /// HTTP 429 and 5xx of the registry.
     RegistryBusy, "registry_busy", Never,
         "ECR throttles the pull or answers with a server error",
-        "wait: the kubelet retries the pull; if it goes on, compare the pulls with the ECR quotas and look at health.aws.amazon.com";
+        "wait: the kubelet retries the pull; if ECR keeps refusing, compare the number of pulls with the ECR quotas and check health.aws.amazon.com";
     /// An image index without the node's platform.
     ImagePlatformMissing, "image_platform_missing", Never,
         "the image has no variant for the node's platform",
