@@ -89,7 +89,9 @@ func Kubelet(authority, resolver, pluginDir string) []byte {
 		"clusterDomain": "cluster.local",
 		"clusterDNS":    []string{Address},
 		// A full disk of the machine does not affect the cluster.
-		"enforceNodeAllocatable":      []string{},
+		"enforceNodeAllocatable": []string{},
+		// The pods of all tests are on this one node, and pull at the same time.
+		"registryPullQPS":             0,
 		"imageGCHighThresholdPercent": 100,
 		"evictionHard": object{
 			"memory.available": never, "nodefs.available": never, "nodefs.inodesFree": never,
