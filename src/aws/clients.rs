@@ -169,7 +169,8 @@ impl EcrClients {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .build();
-        // One quick retry for a connection that died while it was idle; callers back off for longer.
+        // One quick retry, for a connection that died while it was idle or a lone fault of AWS. So up to
+        // twice as many requests arrive as `MintPace` counts. Callers back off for longer.
         let retries = RetryConfig::standard()
             .with_max_attempts(2)
             .with_initial_backoff(Duration::from_millis(100));
