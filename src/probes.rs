@@ -11,6 +11,7 @@
 //! sets it again.
 
 mod port;
+mod scrapes;
 
 use std::sync::Arc;
 
@@ -23,7 +24,9 @@ use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use self::scrapes::Scrapes;
 use crate::certificate::served::Served;
 use crate::clock;
 use crate::cluster::watch::Synced;
@@ -96,27 +99,40 @@ pub(crate) async fn serve(
             }
         }
     };
+    let served = Arc::new((Scrapes::default(), metrics, engine));
     let scrape = move || {
-        #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
-        let earliest = engine
-            .earliest_expiry()
-            .map_or(0.0, |time| time.as_second() as f64);
-        metrics.secret_expiry.set(earliest);
-        metrics
-            .secrets_foreign
-            .set(i64::try_from(engine.ledger.read().foreign()).unwrap_or(i64::MAX));
-        let tokens = engine.supply.tokens();
-        let held = tokens.iter().map(|(key, token)| (key, token));
-        let expiries = expiries(&engine.live.snapshot().rules, held);
-        let text = metrics.encode_with(engine.supply.len(), expiries);
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        async move { ([(CONTENT_TYPE, kind)], text) }
+        let served = served.clone();
+        async move {
+            let (scrapes, metrics, engine) = &*served;
+            let survey = || survey(metrics, engine);
+            let text = scrapes
+                .text(Instant::now(), survey, || metrics.encode())
+                .await;
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(CONTENT_TYPE, kind)], text)
+        }
     };
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape));
     port::serve(listener, routes).await;
+}
+
+/// Sets the metrics that follow from all Secrets and tokens.
+fn survey(metrics: &Metrics, engine: &Engine) {
+    #[allow(clippy::cast_precision_loss, reason = "seconds fit")]
+    let earliest = engine
+        .earliest_expiry()
+        .map_or(0.0, |time| time.as_second() as f64);
+    metrics.secret_expiry.set(earliest);
+    metrics
+        .secrets_foreign
+        .set(i64::try_from(engine.ledger.read().foreign()).unwrap_or(i64::MAX));
+    let tokens = engine.supply.tokens();
+    let held = tokens.iter().map(|(key, token)| (key, token));
+    let expiries = expiries(&engine.live.snapshot().rules, held);
+    metrics.set_tokens(engine.supply.len(), expiries);
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::ambient::Ambient;
 use super::checked::CheckedKeys;
 use super::environment::{InvalidSetting, check, has_endpoint, http_client, variable};
 use super::session::SharedSession;
-use super::sts::{CONNECT_TIMEOUT, NAME, RoleKeys, Sts};
+use super::sts::{CONNECT_TIMEOUT, NAME, RoleKeys, Sts, retry_partition};
 
 /// The deadline of a call for a token: of its turns at ECR, at STS and at every other source of
 /// credentials. [`CONNECT_TIMEOUT`] and the like limit each of them. [`super::mint`] keeps to it.
@@ -169,7 +169,8 @@ impl EcrClients {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .build();
-        // One quick retry for a connection that died while it was idle; callers back off for longer.
+        // One quick retry, for a connection that died while it was idle or a lone fault of AWS. So up to
+        // twice as many requests arrive as `MintPace` counts. Callers back off for longer.
         let retries = RetryConfig::standard()
             .with_max_attempts(2)
             .with_initial_backoff(Duration::from_millis(100));
@@ -230,6 +231,7 @@ fn build(key: &TokenKey, endpoints: &Endpoints, base: &AmbientBase) -> aws_sdk_e
     if endpoints.ecr.is_some() || has_endpoint(config, "ECR") {
         kind = EndpointKind::default();
     }
+    builder.set_retry_partition(retry_partition(&key.region));
     let builder = builder.use_fips(kind.fips).use_dual_stack(kind.dual_stack);
     aws_sdk_ecr::Client::from_conf(builder.build())
 }
@@ -269,6 +271,19 @@ mod tests {
         let kept = clients.kept.lock().await;
         assert_eq!(kept.clients.len(), MAX_KEPT.get());
         assert!(kept.ambient.len() <= MAX_KEPT.get());
+    }
+
+    #[tokio::test]
+    async fn invented_regions_count_their_retries_together() {
+        let clients = EcrClients::new(Path::new("none"));
+        for (number, wanted) in [(1, None), (77, Some("unlisted")), (78, Some("unlisted"))] {
+            let (client, _) = clients
+                .client(&key(number), &Endpoints::default())
+                .await
+                .unwrap();
+            let partition = client.config().retry_partition().map(ToString::to_string);
+            assert_eq!(partition.as_deref(), wanted, "{number}");
+        }
     }
 
     #[tokio::test]

@@ -13,8 +13,10 @@ use aws_credential_types::provider::{
     ProvideCredentials, Result, SharedCredentialsProvider, future,
 };
 use aws_sdk_ecr::config::IdentityCache;
+use aws_sdk_ecr::config::retry::RetryPartition;
 use aws_sdk_sts::Client;
 use aws_sdk_sts::types::Credentials as StsCredentials;
+use ecr_pull_secrets_core::aws::regions::is_listed;
 use ecr_pull_secrets_core::aws::sts_place::StsPlace;
 use ecr_pull_secrets_core::identity::AssumeRole;
 
@@ -63,6 +65,8 @@ impl Sts {
             .timeout_config(timeouts)
             .identity_cache(IdentityCache::no_cache());
         config.set_credentials_provider(signer);
+        let region = self.config.region();
+        config.set_retry_partition(region.and_then(|region| retry_partition(region.as_ref())));
         if let Some(url) = &self.url {
             config = config.endpoint_url(url);
         }
@@ -109,6 +113,12 @@ impl Sts {
     }
 }
 
+/// What a client counts its retries in. The SDK never forgets the count of a region, so all regions
+/// that may be inventions share one. `None`: that of the region.
+pub(super) fn retry_partition(region: &str) -> Option<RetryPartition> {
+    (!is_listed(region)).then(|| RetryPartition::new("unlisted"))
+}
+
 /// The keys in an answer.
 fn keys(answer: Option<StsCredentials>, source: &'static str) -> Result {
     let unusable = CredentialsError::unhandled;
@@ -135,5 +145,27 @@ impl ProvideCredentials for RoleKeys {
         Self: 'a,
     {
         future::ProvideCredentials::new(self.sts.assume(&self.role, self.signer.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::{BehaviorVersion, Region};
+    use ecr_pull_secrets_core::image::Endpoint;
+
+    use super::*;
+
+    #[test]
+    fn invented_regions_of_sts_count_their_retries_together() {
+        for (region, wanted) in [("us-east-1", None), ("us-east-77", Some("unlisted"))] {
+            let config = SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::from_static(region))
+                .build();
+            let place = StsPlace::of(None, region, Endpoint::Standard, None);
+            let client = Sts::new(config, &place).client(None);
+            let partition = client.config().retry_partition().map(ToString::to_string);
+            assert_eq!(partition.as_deref(), wanted, "{region}");
+        }
     }
 }

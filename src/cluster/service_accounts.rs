@@ -8,13 +8,14 @@
 //! The watch brings metadata alone, because a tenant chooses the length of the list. Of most accounts
 //! a hash stays in memory. The list of an enforcing account is read from the API server when the first
 //! review asks, and what it said stays until the account changes. An account that the watch has not
-//! brought yet is read as well.
+//! brought yet is read as well, and so is one beyond the number that stays in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use ecr_pull_secrets_core::identity::Subject;
 use ecr_pull_secrets_core::names::is_dns_subdomain;
+use ecr_pull_secrets_core::shares::SlotShares;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
@@ -29,6 +30,10 @@ use super::pages::{PAGE_TIMEOUT, Pages};
 use super::views::ENFORCE;
 use super::watch::{Announce, PAGE_SIZE, collection, follow};
 
+/// The most accounts in memory. A tenant may create as many as the API server can store.
+const MAX_ACCOUNTS: usize = 262_144;
+/// The most of them of one namespace.
+const MAX_ACCOUNTS_OF_NAMESPACE: usize = 4096;
 /// The most answers that stay in memory for one account: a pull Secret has few names.
 const MAX_ANSWERS: usize = 16;
 
@@ -44,10 +49,11 @@ pub(crate) fn pages(clients: &Clients, namespace: Option<&str>) -> Pages<Service
     }
 }
 
-#[derive(Default)]
 struct Accounts {
     hasher: RandomState,
-    /// All accounts that do not enforce, as hashes.
+    /// One slot for each account below.
+    shares: SlotShares,
+    /// Accounts that do not enforce, as hashes.
     free: HashSet<u64>,
     enforcing: HashMap<u64, Enforcing>,
 }
@@ -60,31 +66,48 @@ struct Enforcing {
     lists: Vec<(u64, bool)>,
 }
 
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            shares: SlotShares::new(MAX_ACCOUNTS, MAX_ACCOUNTS_OF_NAMESPACE),
+            free: HashSet::default(),
+            enforcing: HashMap::default(),
+        }
+    }
+}
+
 /// An account as the watch brought it, hashed.
-struct SeenAccount {
+struct SeenAccount<'a> {
+    namespace: &'a str,
     key: u64,
     version: u64,
     enforces: bool,
 }
 
 impl Accounts {
-    fn read(&self, metadata: &ObjectMeta) -> SeenAccount {
+    fn read<'a>(&self, metadata: &'a ObjectMeta) -> SeenAccount<'a> {
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
         SeenAccount {
-            key: self.key(
-                metadata.namespace.as_deref().unwrap_or_default(),
-                metadata.name.as_deref().unwrap_or_default(),
-            ),
+            namespace,
+            key: self.key(namespace, metadata.name.as_deref().unwrap_or_default()),
             version: self.version(metadata),
             enforces: enforces(metadata),
         }
     }
 
-    fn enter(&mut self, account: &SeenAccount) {
+    /// Enters an account, if it is known or has a slot. Of any other account nothing is known.
+    fn enter(&mut self, account: &SeenAccount<'_>) {
         let SeenAccount {
+            namespace,
             key,
             version,
             enforces,
         } = *account;
+        let is_known = self.free.contains(&key) || self.enforcing.contains_key(&key);
+        if !is_known && self.shares.take(namespace).is_err() {
+            return;
+        }
         if !enforces {
             self.enforcing.remove(&key);
             self.free.insert(key);
@@ -98,9 +121,11 @@ impl Accounts {
         }
     }
 
-    fn remove(&mut self, account: &SeenAccount) {
-        self.free.remove(&account.key);
-        self.enforcing.remove(&account.key);
+    fn remove(&mut self, account: &SeenAccount<'_>) {
+        let was_free = self.free.remove(&account.key);
+        if was_free || self.enforcing.remove(&account.key).is_some() {
+            self.shares.give_back(account.namespace);
+        }
     }
 
     /// Enters whether an account lists a Secret, if the watch has brought the same version of it.
@@ -136,7 +161,7 @@ impl Accounts {
     }
 }
 
-/// All ServiceAccounts of the cluster.
+/// The ServiceAccounts of the cluster.
 pub(crate) struct ServiceAccounts {
     accounts: RwLock<Accounts>,
     client: Client,
@@ -160,9 +185,6 @@ impl ServiceAccounts {
             watcher::Config::default(),
         );
         let mut listed = Accounts::default();
-        let seen = |account: &PartialObjectMeta<ServiceAccount>| {
-            self.accounts.read().read(&account.metadata)
-        };
         follow("serviceaccounts", events, announce, |event| match event {
             Event::Init => listed = Accounts::default(),
             Event::InitApply(account) => {
@@ -171,11 +193,11 @@ impl ServiceAccounts {
             }
             Event::InitDone => *self.accounts.write() = std::mem::take(&mut listed),
             Event::Apply(account) => {
-                let seen = seen(&account);
+                let seen = self.accounts.read().read(&account.metadata);
                 self.accounts.write().enter(&seen);
             }
             Event::Delete(account) => {
-                let seen = seen(&account);
+                let seen = self.accounts.read().read(&account.metadata);
                 self.accounts.write().remove(&seen);
             }
         })
@@ -313,7 +335,8 @@ mod tests {
         enter(&mut accounts, &metadata("1", "true"));
         enter(&mut accounts, &metadata("2", "false"));
         assert_eq!(accounts.forbids(SUBJECT, "pull"), Some(false));
-        let seen = accounts.read(&metadata("3", "false"));
+        let last = metadata("3", "false");
+        let seen = accounts.read(&last);
         accounts.remove(&seen);
         assert_eq!(accounts.forbids(SUBJECT, "pull"), None);
     }
@@ -329,5 +352,40 @@ mod tests {
         let known = accounts.enforcing.values().next().unwrap();
         assert_eq!(known.lists.len(), MAX_ANSWERS);
         assert_eq!(accounts.forbids(SUBJECT, "99"), Some(false));
+    }
+
+    #[test]
+    fn accounts_beyond_the_limits_are_not_remembered() {
+        let mut accounts = Accounts::default();
+        let names: Vec<_> = (0..=MAX_ACCOUNTS / MAX_ACCOUNTS_OF_NAMESPACE)
+            .map(|number| format!("team-{number}"))
+            .collect();
+        let seen = |namespace: usize, number: usize, enforces| SeenAccount {
+            namespace: &names[namespace],
+            key: (namespace << 32 | number) as u64,
+            version: 1,
+            enforces,
+        };
+        let remembered = |accounts: &Accounts| accounts.free.len() + accounts.enforcing.len();
+        for number in 0..=MAX_ACCOUNTS_OF_NAMESPACE {
+            accounts.enter(&seen(0, number, number % 2 == 0));
+        }
+        assert_eq!(remembered(&accounts), MAX_ACCOUNTS_OF_NAMESPACE);
+        // A change and an end of those inside count once; those outside give no slot back.
+        for number in [0, 1] {
+            accounts.enter(&seen(0, number, number % 2 == 1));
+            accounts.remove(&seen(0, number, false));
+            accounts.remove(&seen(0, number, false));
+        }
+        for number in 0..MAX_ACCOUNTS_OF_NAMESPACE * 2 {
+            accounts.enter(&seen(0, number, false));
+        }
+        assert_eq!(remembered(&accounts), MAX_ACCOUNTS_OF_NAMESPACE);
+        for namespace in 1..names.len() {
+            for number in 0..MAX_ACCOUNTS_OF_NAMESPACE {
+                accounts.enter(&seen(namespace, number, false));
+            }
+        }
+        assert_eq!(remembered(&accounts), MAX_ACCOUNTS);
     }
 }

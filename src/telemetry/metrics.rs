@@ -11,7 +11,6 @@ use ecr_pull_secrets_core::admission::review::Outcome;
 use ecr_pull_secrets_core::token::expiries::IdentitySource;
 use ecr_pull_secrets_core::token::table::MAX_KEYS;
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -106,8 +105,6 @@ pub struct Metrics {
     secret_applies: Family<Applied, Counter>,
     token_requests: Family<ResultLabel, Counter>,
     token_expiry: Family<TokenOf, Time>,
-    /// Held while the expiries are replaced and written.
-    scrape: Arc<Mutex<()>>,
     token_keys: Gauge,
     /// The earliest end of an entry of a pull Secret that is wanted and can be renewed.
     pub(crate) secret_expiry: Time,
@@ -273,7 +270,6 @@ impl Default for Metrics {
             secret_applies,
             token_requests,
             token_expiry,
-            scrape: Arc::default(),
             token_keys,
             secret_expiry,
             certificate_expiry,
@@ -342,13 +338,12 @@ impl Metrics {
         self.config_is_current.set(i64::from(result == "ok"));
     }
 
-    /// The text that Prometheus scrapes, with this number of keys and these expiries of tokens.
-    pub(crate) fn encode_with(
+    /// Notes the number of keys, and the expiries of tokens in place of the last ones.
+    pub(crate) fn set_tokens(
         &self,
         keys: usize,
         expiries: BTreeMap<(IdentitySource, Arc<str>), Timestamp>,
-    ) -> String {
-        let _scrape = self.scrape.lock();
+    ) {
         self.token_keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         self.token_expiry.clear();
         for ((rule, region), expires_at) in expiries {
@@ -360,7 +355,6 @@ impl Metrics {
             let seconds = expires_at.as_second() as f64;
             self.token_expiry.get_or_create(&labels).set(seconds);
         }
-        self.encode()
     }
 
     /// The text of all metrics.
