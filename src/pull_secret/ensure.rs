@@ -4,18 +4,17 @@
 //! a task of its own. A caller may stop waiting at any time: the work goes on, with pauses, until the
 //! Secret is right or cannot become so.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
-use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{
     FlightLog, FlightPhase, FlightProgress, FlightStanding,
 };
+use ecr_pull_secrets_core::pull_secret::lineup::{Errand, Lineup, Prospect};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
@@ -36,8 +35,6 @@ use crate::token::supply::{Supplied, Supply, TokenFailure};
 
 /// Concurrent writes. With 16, two cores apply some 750 Secrets a second.
 const WRITERS: usize = 16;
-/// The keys for which one Secret's work asks AWS at a time.
-const MAX_KEYS_UNDER_WAY: usize = 8;
 /// The interval at which [`PullSecrets::settled`] looks.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -211,7 +208,7 @@ impl PullSecrets {
                 () = sleep(next) => pause = next,
                 () = flight.woken() => {}
             }
-            if flight.is_forgotten() {
+            if flight.forgets() {
                 return self.give_up(work, "no_longer_wanted", Cause::StillWorking);
             }
             let fact = Box::pin(self.namespaces.look_up(&target.namespace)).await;
@@ -265,32 +262,26 @@ impl PullSecrets {
         if let Err(cause) = checked {
             return flight.update(|log| log.fail(cause));
         }
-        flight.update(|log| log.enter(FlightPhase::Minting));
-        let mut wanted = self.permitted(config, work, flight.read(FlightLog::unsettled));
-        let (mut under_way, mut waiting) = (BTreeSet::new(), BTreeSet::new());
+        flight.update(|log| {
+            log.enter(FlightPhase::Minting);
+            log.begin();
+        });
+        let mut lineup = Lineup::default();
         let mut minting = FuturesUnordered::new();
         loop {
-            waiting.extend(wanted);
-            let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
-            let room = MAX_KEYS_UNDER_WAY.saturating_sub(minting.len());
-            for access in std::mem::take(&mut waiting) {
-                let key = access.token_key();
-                if under_way.contains(&access.registry) {
-                    continue;
-                }
-                if by_key.len() < room || by_key.contains_key(&key) {
-                    under_way.insert(access.registry.clone());
-                    by_key.entry(key).or_default().push(access.registry);
-                } else {
-                    waiting.insert(access);
-                }
-            }
-            minting.extend(by_key.into_iter().map(|(key, registries)| async move {
-                let token = self.supply.token(&key, &target.namespace, config).await;
+            let due = self.permitted(config, work, flight.read(FlightLog::due));
+            let prospect = |key: &TokenKey| {
+                let is_held = self.supply.held(key).is_some();
+                Prospect::of(key, is_held, config)
+            };
+            let errands = lineup.start(due, prospect);
+            let started = errands.iter().flat_map(|errand| &errand.registries);
+            flight.update(|log| log.start(started));
+            minting.extend(errands.into_iter().map(|errand| async move {
+                let token = self.supply.token(&errand.key, &target.namespace, config);
                 Minted {
-                    key,
-                    registries,
-                    token,
+                    token: token.await,
+                    errand,
                 }
             }));
             tokio::select! {
@@ -300,15 +291,12 @@ impl PullSecrets {
                     while let Some(Some(more)) = minting.next().now_or_never() {
                         batch.push(more);
                     }
-                    for registry in batch.iter().flat_map(|minted| &minted.registries) {
-                        under_way.remove(registry);
-                    }
+                    batch.iter().for_each(|minted| lineup.end(&minted.errand));
                     Box::pin(self.store(config, work, batch)).await;
                     flight.update(|log| log.enter(FlightPhase::Minting));
                 }
                 () = flight.woken() => {}
             }
-            wanted = self.permitted(config, work, flight.read(FlightLog::pending));
         }
     }
 
@@ -322,12 +310,10 @@ impl PullSecrets {
         } = work;
         let mut grants = Vec::new();
         let mut expiring = Vec::new();
-        for Minted {
-            key,
-            registries,
-            token,
-        } in batch
-        {
+        for Minted { errand, token } in batch {
+            let Errand {
+                key, registries, ..
+            } = errand;
             match token {
                 Ok(Supplied { token, failure }) => {
                     if let Some(failure) = failure {
@@ -372,10 +358,9 @@ impl PullSecrets {
     }
 }
 
-/// A requested token, or why there is none, and what it is for.
+/// A requested token, or why there is none.
 struct Minted {
-    key: TokenKey,
-    registries: Vec<Registry>,
+    errand: Errand,
     token: Result<Supplied, TokenFailure>,
 }
 
