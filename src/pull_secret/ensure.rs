@@ -4,12 +4,14 @@
 //! a task of its own. A caller may stop waiting at any time: the work goes on, with pauses, until the
 //! Secret is right or cannot become so.
 
+mod permission;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Config;
-use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
+use ecr_pull_secrets_core::identity::{Access, TokenKey};
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{
     FlightLog, FlightPhase, FlightProgress, FlightStanding,
@@ -20,7 +22,6 @@ use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
@@ -33,8 +34,6 @@ use crate::config::{InForce, Live};
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
 
-/// Concurrent writes. With 16, two cores apply some 750 Secrets a second.
-const WRITERS: usize = 16;
 /// The interval at which [`PullSecrets::settled`] looks.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -72,7 +71,6 @@ pub(crate) struct PullSecrets {
     namespaces: Arc<Namespaces>,
     writer: SecretWriter,
     flights: Flights,
-    writers: Semaphore,
 }
 
 impl PullSecrets {
@@ -90,7 +88,6 @@ impl PullSecrets {
             namespaces,
             writer,
             flights: Flights::default(),
-            writers: Semaphore::new(WRITERS),
         })
     }
 
@@ -231,22 +228,6 @@ impl PullSecrets {
         flight.update(|log| log.fail(cause));
     }
 
-    /// What the rules still allow of these registries, each with the identity that they name now.
-    /// The others have failed.
-    fn permitted(&self, config: &InForce, work: &Work, registries: Vec<Access>) -> Vec<Access> {
-        let subject = Subject::of_namespace(&work.target.namespace);
-        let registries = registries.into_iter().map(|access| access.registry);
-        let mut denied = Vec::new();
-        let permitted = config
-            .rules
-            .grants(subject, registries, |registry| denied.push(registry));
-        if !denied.is_empty() {
-            let progress = FlightProgress::Failed(Cause::DeniedByRule);
-            work.flight.update(|log| log.report(&denied, progress));
-        }
-        permitted
-    }
-
     /// Mints what is missing, and writes each token when it arrives: a region that AWS does not
     /// serve delays no other. A caller that joins meanwhile does not wait for it either.
     async fn attempt(&self, work: &Work) {
@@ -256,9 +237,9 @@ impl PullSecrets {
             trigger,
             ..
         } = work;
-        let config = &self.live.snapshot();
         flight.update(|log| log.enter(FlightPhase::Writing));
-        let checked = Box::pin(self.writer.check(config, target, *trigger)).await;
+        let config = self.live.snapshot();
+        let checked = Box::pin(self.writer.check(&config, target, *trigger)).await;
         if let Err(cause) = checked {
             return flight.update(|log| log.fail(cause));
         }
@@ -269,6 +250,7 @@ impl PullSecrets {
         let mut lineup = Lineup::default();
         let mut minting = FuturesUnordered::new();
         loop {
+            let config = &self.live.snapshot();
             let due = self.permitted(config, work, flight.read(FlightLog::due));
             let prospect = |key: &TokenKey| {
                 let is_held = self.supply.held(key).is_some();
@@ -277,11 +259,14 @@ impl PullSecrets {
             let errands = lineup.start(due, prospect);
             let started = errands.iter().flat_map(|errand| &errand.registries);
             flight.update(|log| log.start(started));
-            minting.extend(errands.into_iter().map(|errand| async move {
-                let token = self.supply.token(&errand.key, &target.namespace, config);
-                Minted {
-                    token: token.await,
-                    errand,
+            minting.extend(errands.into_iter().map(|errand| {
+                let config = config.clone();
+                async move {
+                    let token = self.supply.token(&errand.key, &target.namespace, &config);
+                    Minted {
+                        token: token.await,
+                        errand,
+                    }
                 }
             }));
             tokio::select! {
@@ -292,7 +277,7 @@ impl PullSecrets {
                         batch.push(more);
                     }
                     batch.iter().for_each(|minted| lineup.end(&minted.errand));
-                    Box::pin(self.store(config, work, batch)).await;
+                    Box::pin(self.store(work, batch)).await;
                     flight.update(|log| log.enter(FlightPhase::Minting));
                 }
                 () = flight.woken() => {}
@@ -301,7 +286,7 @@ impl PullSecrets {
     }
 
     /// Writes tokens that arrived.
-    async fn store(&self, config: &InForce, work: &Work, batch: Vec<Minted>) {
+    async fn store(&self, work: &Work, batch: Vec<Minted>) {
         let Work {
             target,
             flight,
@@ -335,14 +320,24 @@ impl PullSecrets {
             return;
         }
         flight.update(|log| log.enter(FlightPhase::Writing));
-        let _turn = self.writers.acquire().await;
+        let turn = self.writer.turn().await;
         // The namespace may have opted out while AWS was asked.
         if let Some(unserved) = self.unserved_in_memory(work) {
             let granted = grants.iter().map(|grant| &grant.registry);
             let failed = FlightProgress::Failed(unserved.cause());
             return flight.update(|log| log.report(granted, failed));
         }
-        let written = self.writer.write(config, target, &grants, *trigger).await;
+        // The rules may have changed, too. An entry that names a wrong identity, and is newer than the
+        // rules, would stay until it expires.
+        let config = &self.live.snapshot();
+        self.keep_granted(config, work, &mut grants);
+        if grants.is_empty() {
+            return;
+        }
+        let written = self
+            .writer
+            .write(config, target, &grants, *trigger, turn)
+            .await;
         let granted = grants.iter().map(|grant| &grant.registry);
         flight.update(|log| match written {
             Ok(Written { refused, .. }) => {

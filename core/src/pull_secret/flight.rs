@@ -10,7 +10,7 @@ use super::MAX_REGISTRIES;
 use crate::aws::regions::is_listed;
 use crate::backoff::Backoff;
 use crate::cause::{Cause, Retry};
-use crate::identity::{Access, Identity};
+use crate::identity::Access;
 use crate::image::Registry;
 
 /// Registries of one flight, and of what is collected for one. A Secret has room for half of them: pods
@@ -88,7 +88,6 @@ pub enum FlightStanding {
 /// A registry that is wanted.
 #[derive(Debug)]
 struct FlightEntry {
-    identity: Identity,
     progress: FlightProgress,
     /// When a caller asked last, since the flight began.
     asked: Duration,
@@ -99,9 +98,8 @@ struct FlightEntry {
 }
 
 impl FlightEntry {
-    fn new(Access { registry, identity }: &Access, now: Duration) -> Self {
+    fn new(registry: &Registry, now: Duration) -> Self {
         Self {
-            identity: identity.clone(),
             progress: FlightProgress::Pending,
             asked: now,
             is_due: true,
@@ -133,7 +131,7 @@ impl Default for FlightLog {
 }
 
 impl FlightLog {
-    /// Adds registries, each with its identity. In a full flight, those that have a result make way.
+    /// Adds registries. In a full flight, those that have a result make way.
     /// Returns whether the work has something new to do.
     pub fn join(&mut self, wanted: &[Access], now: Duration) -> bool {
         let mut is_news = false;
@@ -146,13 +144,13 @@ impl FlightLog {
             entry.asked = now;
             // A caller that asks for a settled registry saw the Secret change since.
             if entry.progress.is_settled() {
-                *entry = FlightEntry::new(access, now);
+                *entry = FlightEntry::new(&access.registry, now);
                 is_news = true;
             }
         }
         for access in unknown {
             if !self.is_full() || self.make_way(now) {
-                let entry = FlightEntry::new(access, now);
+                let entry = FlightEntry::new(&access.registry, now);
                 self.wanted.insert(access.registry.clone(), entry);
                 is_news = true;
             }
@@ -254,16 +252,12 @@ impl FlightLog {
     }
 
     /// The registries that the attempt still has to ask for.
-    pub fn due(&self) -> Vec<Access> {
+    pub fn due(&self) -> Vec<Registry> {
         let due = self
             .wanted
             .iter()
             .filter(|(_, entry)| entry.is_due && !entry.progress.is_settled());
-        due.map(|(registry, entry)| Access {
-            registry: registry.clone(),
-            identity: entry.identity.clone(),
-        })
-        .collect()
+        due.map(|(registry, _)| registry.clone()).collect()
     }
 
     /// The attempt asks for these registries.
@@ -271,6 +265,16 @@ impl FlightLog {
         for registry in registries {
             if let Some(entry) = self.wanted.get_mut(registry) {
                 entry.is_due = false;
+            }
+        }
+    }
+
+    /// The attempt asks for these registries again: what it got is of no use.
+    pub fn repeat(&mut self, registries: &[Registry]) {
+        for registry in registries {
+            if let Some(entry) = self.wanted.get_mut(registry) {
+                entry.progress = FlightProgress::Pending;
+                entry.is_due = true;
             }
         }
     }
