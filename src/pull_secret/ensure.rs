@@ -4,24 +4,24 @@
 //! a task of its own. A caller may stop waiting at any time: the work goes on, with pauses, until the
 //! Secret is right or cannot become so.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod permission;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Config;
-use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
-use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::identity::{Access, TokenKey};
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{
     FlightLog, FlightPhase, FlightProgress, FlightStanding,
 };
+use ecr_pull_secrets_core::pull_secret::lineup::{Errand, Lineup, Prospect};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
@@ -34,10 +34,6 @@ use crate::config::{InForce, Live};
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
 
-/// Concurrent writes. With 16, two cores apply some 750 Secrets a second.
-const WRITERS: usize = 16;
-/// The keys for which one Secret's work asks AWS at a time.
-const MAX_KEYS_UNDER_WAY: usize = 8;
 /// The interval at which [`PullSecrets::settled`] looks.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -75,7 +71,6 @@ pub(crate) struct PullSecrets {
     namespaces: Arc<Namespaces>,
     writer: SecretWriter,
     flights: Flights,
-    writers: Semaphore,
 }
 
 impl PullSecrets {
@@ -93,7 +88,6 @@ impl PullSecrets {
             namespaces,
             writer,
             flights: Flights::default(),
-            writers: Semaphore::new(WRITERS),
         })
     }
 
@@ -211,7 +205,7 @@ impl PullSecrets {
                 () = sleep(next) => pause = next,
                 () = flight.woken() => {}
             }
-            if flight.is_forgotten() {
+            if flight.forgets() {
                 return self.give_up(work, "no_longer_wanted", Cause::StillWorking);
             }
             let fact = Box::pin(self.namespaces.look_up(&target.namespace)).await;
@@ -234,22 +228,6 @@ impl PullSecrets {
         flight.update(|log| log.fail(cause));
     }
 
-    /// What the rules still allow of these registries, each with the identity that they name now.
-    /// The others have failed.
-    fn permitted(&self, config: &InForce, work: &Work, registries: Vec<Access>) -> Vec<Access> {
-        let subject = Subject::of_namespace(&work.target.namespace);
-        let registries = registries.into_iter().map(|access| access.registry);
-        let mut denied = Vec::new();
-        let permitted = config
-            .rules
-            .grants(subject, registries, |registry| denied.push(registry));
-        if !denied.is_empty() {
-            let progress = FlightProgress::Failed(Cause::DeniedByRule);
-            work.flight.update(|log| log.report(&denied, progress));
-        }
-        permitted
-    }
-
     /// Mints what is missing, and writes each token when it arrives: a region that AWS does not
     /// serve delays no other. A caller that joins meanwhile does not wait for it either.
     async fn attempt(&self, work: &Work) {
@@ -259,38 +237,36 @@ impl PullSecrets {
             trigger,
             ..
         } = work;
-        let config = &self.live.snapshot();
         flight.update(|log| log.enter(FlightPhase::Writing));
-        let checked = Box::pin(self.writer.check(config, target, *trigger)).await;
+        let config = self.live.snapshot();
+        let checked = Box::pin(self.writer.check(&config, target, *trigger)).await;
         if let Err(cause) = checked {
             return flight.update(|log| log.fail(cause));
         }
-        flight.update(|log| log.enter(FlightPhase::Minting));
-        let mut wanted = self.permitted(config, work, flight.read(FlightLog::unsettled));
-        let (mut under_way, mut waiting) = (BTreeSet::new(), BTreeSet::new());
+        flight.update(|log| {
+            log.enter(FlightPhase::Minting);
+            log.begin();
+        });
+        let mut lineup = Lineup::default();
         let mut minting = FuturesUnordered::new();
         loop {
-            waiting.extend(wanted);
-            let mut by_key: BTreeMap<TokenKey, Vec<Registry>> = BTreeMap::new();
-            let room = MAX_KEYS_UNDER_WAY.saturating_sub(minting.len());
-            for access in std::mem::take(&mut waiting) {
-                let key = access.token_key();
-                if under_way.contains(&access.registry) {
-                    continue;
-                }
-                if by_key.len() < room || by_key.contains_key(&key) {
-                    under_way.insert(access.registry.clone());
-                    by_key.entry(key).or_default().push(access.registry);
-                } else {
-                    waiting.insert(access);
-                }
-            }
-            minting.extend(by_key.into_iter().map(|(key, registries)| async move {
-                let token = self.supply.token(&key, &target.namespace, config).await;
-                Minted {
-                    key,
-                    registries,
-                    token,
+            let config = &self.live.snapshot();
+            let due = self.permitted(config, work, flight.read(FlightLog::due));
+            let prospect = |key: &TokenKey| {
+                let is_held = self.supply.held(key).is_some();
+                Prospect::of(key, is_held, config)
+            };
+            let errands = lineup.start(due, prospect);
+            let started = errands.iter().flat_map(|errand| &errand.registries);
+            flight.update(|log| log.start(started));
+            minting.extend(errands.into_iter().map(|errand| {
+                let config = config.clone();
+                async move {
+                    let token = self.supply.token(&errand.key, &target.namespace, &config);
+                    Minted {
+                        token: token.await,
+                        errand,
+                    }
                 }
             }));
             tokio::select! {
@@ -300,20 +276,17 @@ impl PullSecrets {
                     while let Some(Some(more)) = minting.next().now_or_never() {
                         batch.push(more);
                     }
-                    for registry in batch.iter().flat_map(|minted| &minted.registries) {
-                        under_way.remove(registry);
-                    }
-                    Box::pin(self.store(config, work, batch)).await;
+                    batch.iter().for_each(|minted| lineup.end(&minted.errand));
+                    Box::pin(self.store(work, batch)).await;
                     flight.update(|log| log.enter(FlightPhase::Minting));
                 }
                 () = flight.woken() => {}
             }
-            wanted = self.permitted(config, work, flight.read(FlightLog::pending));
         }
     }
 
     /// Writes tokens that arrived.
-    async fn store(&self, config: &InForce, work: &Work, batch: Vec<Minted>) {
+    async fn store(&self, work: &Work, batch: Vec<Minted>) {
         let Work {
             target,
             flight,
@@ -322,12 +295,10 @@ impl PullSecrets {
         } = work;
         let mut grants = Vec::new();
         let mut expiring = Vec::new();
-        for Minted {
-            key,
-            registries,
-            token,
-        } in batch
-        {
+        for Minted { errand, token } in batch {
+            let Errand {
+                key, registries, ..
+            } = errand;
             match token {
                 Ok(Supplied { token, failure }) => {
                     if let Some(failure) = failure {
@@ -349,14 +320,24 @@ impl PullSecrets {
             return;
         }
         flight.update(|log| log.enter(FlightPhase::Writing));
-        let _turn = self.writers.acquire().await;
+        let turn = self.writer.turn().await;
         // The namespace may have opted out while AWS was asked.
         if let Some(unserved) = self.unserved_in_memory(work) {
             let granted = grants.iter().map(|grant| &grant.registry);
             let failed = FlightProgress::Failed(unserved.cause());
             return flight.update(|log| log.report(granted, failed));
         }
-        let written = self.writer.write(config, target, &grants, *trigger).await;
+        // The rules may have changed, too. An entry that names a wrong identity, and is newer than the
+        // rules, would stay until it expires.
+        let config = &self.live.snapshot();
+        self.keep_granted(config, work, &mut grants);
+        if grants.is_empty() {
+            return;
+        }
+        let written = self
+            .writer
+            .write(config, target, &grants, *trigger, turn)
+            .await;
         let granted = grants.iter().map(|grant| &grant.registry);
         flight.update(|log| match written {
             Ok(Written { refused, .. }) => {
@@ -372,10 +353,9 @@ impl PullSecrets {
     }
 }
 
-/// A requested token, or why there is none, and what it is for.
+/// A requested token, or why there is none.
 struct Minted {
-    key: TokenKey,
-    registries: Vec<Registry>,
+    errand: Errand,
     token: Result<Supplied, TokenFailure>,
 }
 

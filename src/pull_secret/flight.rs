@@ -70,9 +70,9 @@ impl Flight {
         *self.claim.lock()
     }
 
-    /// Whether callers may have lost interest.
-    pub(crate) fn is_forgotten(&self) -> bool {
-        self.log.lock().is_forgotten(self.began.elapsed())
+    /// Drops the registries in which callers may have lost interest. Returns whether none is left.
+    pub(crate) fn forgets(&self) -> bool {
+        self.log.lock().forget(self.began.elapsed())
     }
 
     fn join(&self, wanted: &[Access], claim: SecretClaim, is_new_pod: bool) -> bool {

@@ -4,5 +4,6 @@ pub(crate) mod ensure;
 mod flight;
 pub(crate) mod ledger;
 pub(crate) mod metadata;
+mod turn;
 pub(crate) mod withdraw;
 pub(crate) mod write;

@@ -6,6 +6,7 @@
 //! ([`SecretWriter::renew`]).
 
 mod foreign;
+mod last_applied;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tracing::{debug, info, warn};
 
 use super::ledger::Ledger;
 use super::metadata::secret_metadata;
+use super::turn::{WriteTurn, WriteTurns};
 use crate::clock;
 use crate::cluster::events::{self, Events};
 use crate::cluster::optimistic::version_of;
@@ -48,6 +50,7 @@ pub struct SecretWriter {
     metrics: Metrics,
     events: Events,
     failing: FailingWrites,
+    turns: WriteTurns,
 }
 
 /// The result of a write.
@@ -130,6 +133,7 @@ impl SecretWriter {
             metrics,
             events,
             failing: FailingWrites::default(),
+            turns: WriteTurns::default(),
         }
     }
 
@@ -140,7 +144,13 @@ impl SecretWriter {
         Self::new(api, ledger, Metrics::default(), events)
     }
 
-    /// Makes the Secret serve pods with images from the registries of the grants.
+    /// Waits for a turn to write.
+    pub async fn turn(&self) -> WriteTurn<'_> {
+        self.turns.take().await
+    }
+
+    /// Makes the Secret serve pods with images from the registries of the grants. Between two rounds,
+    /// others have the turn.
     ///
     /// # Errors
     ///
@@ -151,6 +161,7 @@ impl SecretWriter {
         target: &Target,
         grants: &[Grant],
         trigger: Trigger,
+        turn: WriteTurn<'_>,
     ) -> Result<Written, Cause> {
         let start = if self.ledger.holds(target) {
             Start::Read
@@ -162,7 +173,7 @@ impl SecretWriter {
             trigger,
             intent: intent(config, config.since, grants, Aim::Serving),
         };
-        self.rounds(order, start).await
+        self.rounds(order, start, turn).await
     }
 
     /// Makes the Secret, if it exists, hold the grants that are better than its entries, by rules in
@@ -186,38 +197,22 @@ impl SecretWriter {
             trigger: Trigger::rotation,
             intent: intent(config, since, grants, Aim::Newest),
         };
-        self.rounds(order, start).await
+        self.rounds(order, start, WriteTurn::default()).await
     }
 
-    /// Finds out whether the Secret is another's. No token helps then, and the caller has to hear so
-    /// whether AWS answers or not: a pod may have to do without the reference. Costs a call only
-    /// where the ledger has a doubt.
-    ///
-    /// # Errors
-    ///
-    /// The cause that prevents a write; it has been counted and logged.
-    pub(crate) async fn check(
+    async fn rounds(
         &self,
-        config: &Config,
-        target: &Target,
-        trigger: Trigger,
-    ) -> Result<(), Cause> {
-        match self.foreign_cause(config, target).await {
-            Some((secret, cause)) => {
-                let obstacle = self.foreign(&secret, cause);
-                Err(self.failed(target, trigger, obstacle))
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn rounds(&self, order: Order<'_>, mut start: Start) -> Result<Written, Cause> {
+        order: Order<'_>,
+        mut start: Start,
+        mut turn: WriteTurn<'_>,
+    ) -> Result<Written, Cause> {
         let Order {
             target, trigger, ..
         } = order;
         for round in 1..=ROUNDS {
             let is_unread = matches!(start, Start::Replaceable(_));
-            match self.round(order, start).await {
+            turn.resume().await;
+            match self.round(order, start, &mut turn).await {
                 Ok(Round::Done(written)) => {
                     self.failing.ended(target);
                     return Ok(written);
@@ -228,13 +223,19 @@ impl SecretWriter {
                 }
                 Ok(Round::Again) | Err(_) => start = Start::Read,
             }
+            turn.rest();
             // Two replicas that collided must not act in step.
             sleep(jittered(PAUSES.nth(round), fastrand::f64())).await;
         }
         Err(self.failed(target, trigger, Cause::WriteContended.into()))
     }
 
-    async fn round(&self, order: Order<'_>, start: Start) -> Result<Round, Obstacle> {
+    async fn round(
+        &self,
+        order: Order<'_>,
+        start: Start,
+        turn: &mut WriteTurn<'_>,
+    ) -> Result<Round, Obstacle> {
         let Order { target, intent, .. } = order;
         let whole = || intent.whole(clock::now());
         let secret = match start {
@@ -243,7 +244,7 @@ impl SecretWriter {
             Start::Read => self.api.read(target).await?,
         };
         match (secret, intent.aim) {
-            (Some(secret), _) => self.revise(order, &secret).await,
+            (Some(secret), _) => self.revise(order, &secret, turn).await,
             (None, Aim::Serving) => self.apply(order, None, whole()).await,
             (None, Aim::Newest) => {
                 self.ledger.missed(target);
@@ -253,7 +254,12 @@ impl SecretWriter {
     }
 
     /// Writes what a Secret that was read lacks.
-    async fn revise(&self, order: Order<'_>, secret: &Secret) -> Result<Round, Obstacle> {
+    async fn revise(
+        &self,
+        order: Order<'_>,
+        secret: &Secret,
+        turn: &mut WriteTurn<'_>,
+    ) -> Result<Round, Obstacle> {
         let namespace = &*order.target.namespace;
         let (existing, metadata) = (view(secret), &secret.metadata);
         let now = clock::now();
@@ -295,6 +301,7 @@ impl SecretWriter {
         if matches!(round, Round::Done(_))
             && existing.annotation(annotation::LAST_APPLIED).is_some()
         {
+            turn.rest();
             self.drop_last_applied(order.target).await;
         }
         Ok(round)
@@ -340,30 +347,6 @@ impl SecretWriter {
         }
     }
 
-    /// Removes the annotation of `kubectl apply`: it holds a token in clear text.
-    async fn drop_last_applied(&self, target: &Target) {
-        let namespace = &*target.namespace;
-        for _ in 0..ROUNDS {
-            let Ok(Some(secret)) = self.api.read(target).await else {
-                break;
-            };
-            let base = version_of(&secret.metadata);
-            match self.api.drop_last_applied(target, &base).await {
-                Ok(metadata) => {
-                    self.ledger.saw(&metadata);
-                    return;
-                }
-                Err(Refusal::Changed) => {}
-                Err(_) => break,
-            }
-        }
-        warn!(
-            namespace,
-            "cannot remove the annotation {}",
-            annotation::LAST_APPLIED
-        );
-    }
-
     /// Reports to the owner of a Secret that it takes our place.
     fn foreign(&self, secret: &Secret, cause: Cause) -> Obstacle {
         self.ledger.refuses(&secret.metadata);
@@ -396,3 +379,6 @@ fn intent<'a>(config: &Config, since: Timestamp, grants: &'a [Grant], aim: Aim) 
         since,
     }
 }
+
+#[cfg(test)]
+mod tests;

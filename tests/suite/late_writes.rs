@@ -55,9 +55,16 @@ impl Late {
     }
 
     async fn write(&self, grants: &[Grant]) {
+        let turn = self.writer.turn().await;
         let written = self
             .writer
-            .write(&self.settings, &self.target, grants, Trigger::admission)
+            .write(
+                &self.settings,
+                &self.target,
+                grants,
+                Trigger::admission,
+                turn,
+            )
             .await;
         assert!(written.expect("a write").applied);
     }

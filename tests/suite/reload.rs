@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_stand_in::spec::{Fault, Role};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -9,12 +10,12 @@ use kube::api::ListParams;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::belief::{expires, lives, renewed};
+use crate::belief::{calls, expires, lives, renewed};
 use crate::frame::trial;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::replica::Replica;
 use crate::harness::world::OURS;
-use crate::harness::{LIMIT, Outcome, World, eventually};
+use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 
 /// The tests of this module. Each has a world of its own, and waits most of the time.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -23,6 +24,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "reload::changed_file_comes_into_force",
             world,
             changed_file_comes_into_force,
+        ),
+        trial(
+            "reload::rules_that_change_during_a_mint_win",
+            world,
+            rules_that_change_during_a_mint_win,
         ),
         trial(
             "reload::invalid_file_changes_nothing",
@@ -44,7 +50,7 @@ async fn world() -> Arc<World> {
 /// A file with a misspelt field in line 3.
 const INVALID: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\nselektion: opt-in\n";
 
-/// A configuration that denies namespaces, if any, and has further fields.
+/// A configuration that denies namespaces, if any, and has further fields, which may be other rules.
 fn config(denied: &[&Namespace], fields: Value) -> String {
     let names: Vec<_> = denied.iter().map(|namespace| &namespace.name).collect();
     let rules = if names.is_empty() {
@@ -138,6 +144,51 @@ async fn changed_file_comes_into_force(world: Arc<World>) -> Outcome {
     notices(&replica, "ok", 2.0).await;
     expires(&short_lived).await;
     assert_eq!(reloads(&replica, "error").await, 0.0);
+    world.stop();
+    Ok(())
+}
+
+async fn rules_that_change_during_a_mint_win(world: Arc<World>) -> Outcome {
+    let [namespace, other] = [Namespace::new(&world).await, Namespace::new(&world).await];
+    let role = Role {
+        arn: "arn:aws:iam::210987654321:role/next".to_owned(),
+        external_id: None,
+        trusts: vec![aws_stand_in::DEFAULT_ARN.to_owned()],
+        web_identities: Vec::new(),
+        max_session_seconds: 3600,
+    };
+    world.aws.role(&role).await?;
+    let replica = world.add_replica(|launch| launch.config(&config(&[], json!({}))));
+    world.route().await;
+    // Longer than a replica takes to see the file, shorter than a call may take.
+    let fault = Fault::Delay { milliseconds: 4000 };
+    namespace.region.fault(fault).await?;
+    let changes = async {
+        eventually("AWS is asked", LIMIT, || async {
+            (calls(&namespace.region).await > 0).then_some(())
+        })
+        .await;
+        let rules = json!([{ "assumeRole": { "roleArn": role.arn } }]);
+        replica.configure(&config(&[], json!({ "rules": rules })));
+        notices(&replica, "ok", 1.0).await;
+        let is_in_time = namespace.secret().await.is_none();
+        namespace.region.clear_faults().await.expect("no faults");
+        // It joins the work that began by the old rules.
+        namespace.pod("late", &other.image("app")).await;
+        is_in_time
+    };
+    let image = namespace.image("app");
+    let (_, is_in_time) = tokio::join!(namespace.pod("pod", &image), changes);
+    let names_the_role = |secret: &Secret| docker::annotation(secret, "identity") == role.arn;
+    eventually("both registries, by the new rules", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        let holds_both = docker::hosts(&secret).len() == 2;
+        // The leader corrects an entry that was written before the rules changed, and no other.
+        assert!(!is_in_time || names_the_role(&secret));
+        (holds_both && names_the_role(&secret)).then_some(())
+    })
+    .await;
+    namespace.assert_opens().await;
     world.stop();
     Ok(())
 }

@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::MAX_REGISTRIES;
+use crate::aws::regions::is_listed;
 use crate::backoff::Backoff;
 use crate::cause::{Cause, Retry};
-use crate::identity::{Access, Identity};
+use crate::identity::Access;
 use crate::image::Registry;
 
 /// Registries of one flight, and of what is collected for one. A Secret has room for half of them: pods
 /// come and go, and each may want others. A tenant can create any number of pods.
 const MAX_WANTED: usize = 2 * MAX_REGISTRIES;
-/// Time after the last caller at which the work ends: the pods may be gone, and the Secret may have
-/// been cleaned up. For pods that exist the leader asks every day.
+/// Time after the last caller at which the work on a registry ends: the pods may be gone, and the Secret
+/// may have been cleaned up. For pods that exist the leader asks every day.
 const INTEREST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// The shortest pause that a new pod ends, and the shortest time between two that it ends: a tenant that
@@ -84,13 +85,34 @@ pub enum FlightStanding {
     Failed(Cause),
 }
 
+/// A registry that is wanted.
+#[derive(Debug)]
+struct FlightEntry {
+    progress: FlightProgress,
+    /// When a caller asked last, since the flight began.
+    asked: Duration,
+    /// The attempt has not asked for its token yet.
+    is_due: bool,
+    /// AWS documents its region. A tenant can invent others.
+    is_listed: bool,
+}
+
+impl FlightEntry {
+    fn new(registry: &Registry, now: Duration) -> Self {
+        Self {
+            progress: FlightProgress::Pending,
+            asked: now,
+            is_due: true,
+            is_listed: is_listed(registry.region()),
+        }
+    }
+}
+
 /// The registries that are wanted of one Secret, and how far the work on each is.
 #[derive(Debug)]
 pub struct FlightLog {
-    wanted: BTreeMap<Registry, (Identity, FlightProgress)>,
+    wanted: BTreeMap<Registry, FlightEntry>,
     phase: FlightPhase,
-    /// When a caller asked last, since the flight began.
-    asked: Duration,
     /// When the last pause began.
     paused: Duration,
     /// When a new pod ended a pause last.
@@ -102,7 +124,6 @@ impl Default for FlightLog {
         Self {
             wanted: BTreeMap::new(),
             phase: FlightPhase::Minting,
-            asked: Duration::ZERO,
             paused: Duration::ZERO,
             interrupted: None,
         }
@@ -110,23 +131,45 @@ impl Default for FlightLog {
 }
 
 impl FlightLog {
-    /// Adds registries, each with its identity. Returns whether the work has something new to do.
+    /// Adds registries. In a full flight, those that have a result make way.
+    /// Returns whether the work has something new to do.
     pub fn join(&mut self, wanted: &[Access], now: Duration) -> bool {
-        self.asked = now;
         let mut is_news = false;
-        for Access { registry, identity } in wanted {
-            let known = self.wanted.get(registry).map(|(_, progress)| *progress);
-            if known.is_none() && self.is_full() {
+        let mut unknown = Vec::new();
+        for access in wanted {
+            let Some(entry) = self.wanted.get_mut(&access.registry) else {
+                unknown.push(access);
                 continue;
-            }
+            };
+            entry.asked = now;
             // A caller that asks for a settled registry saw the Secret change since.
-            if known.is_none_or(FlightProgress::is_settled) {
-                let pending = (identity.clone(), FlightProgress::Pending);
-                self.wanted.insert(registry.clone(), pending);
+            if entry.progress.is_settled() {
+                *entry = FlightEntry::new(&access.registry, now);
+                is_news = true;
+            }
+        }
+        for access in unknown {
+            if !self.is_full() || self.make_way(now) {
+                let entry = FlightEntry::new(&access.registry, now);
+                self.wanted.insert(access.registry.clone(), entry);
                 is_news = true;
             }
         }
         is_news
+    }
+
+    /// Drops a registry that has a result and that no caller asked for just now: of a region that AWS
+    /// does not document, if there is one, and of these the one that was asked for longest ago.
+    fn make_way(&mut self, now: Duration) -> bool {
+        let others = self
+            .wanted
+            .iter()
+            .filter(|(_, entry)| entry.progress != FlightProgress::Pending && entry.asked < now);
+        let oldest = others.min_by_key(|(_, entry)| (entry.is_listed, entry.asked));
+        let Some(registry) = oldest.map(|(registry, _)| registry.clone()) else {
+            return false;
+        };
+        self.wanted.remove(&registry).is_some()
     }
 
     /// How far the work on these registries is.
@@ -138,7 +181,7 @@ impl FlightLog {
         };
         let progress = wanted.iter().map(|access| {
             let known = self.wanted.get(&access.registry);
-            known.map_or(unknown, |(_, progress)| *progress)
+            known.map_or(unknown, |entry| entry.progress)
         });
         let mut standing = FlightStanding::Done;
         for progress in progress {
@@ -187,10 +230,11 @@ impl FlightLog {
         let mut is_over = false;
         for access in wanted {
             let known = self.wanted.get_mut(&access.registry);
-            if let Some((_, progress @ FlightProgress::Failed(_))) = known
-                && !progress.is_settled()
+            if let Some(entry) = known
+                && matches!(entry.progress, FlightProgress::Failed(_))
+                && !entry.progress.is_settled()
             {
-                *progress = FlightProgress::Pending;
+                entry.progress = FlightProgress::Pending;
                 is_over = true;
             }
         }
@@ -200,25 +244,52 @@ impl FlightLog {
         is_over
     }
 
-    /// The registries for which an attempt is left.
-    pub fn unsettled(&self) -> Vec<Access> {
-        self.wanted_where(|progress| !progress.is_settled())
+    /// An attempt begins: it asks for each registry that is not settled.
+    pub fn begin(&mut self) {
+        for entry in self.wanted.values_mut() {
+            entry.is_due = !entry.progress.is_settled();
+        }
     }
 
-    /// The registries without a result.
-    pub fn pending(&self) -> Vec<Access> {
-        self.wanted_where(|progress| progress == FlightProgress::Pending)
+    /// The registries that the attempt still has to ask for.
+    pub fn due(&self) -> Vec<Registry> {
+        let due = self
+            .wanted
+            .iter()
+            .filter(|(_, entry)| entry.is_due && !entry.progress.is_settled());
+        due.map(|(registry, _)| registry.clone()).collect()
+    }
+
+    /// The attempt asks for these registries.
+    pub fn start<'a>(&mut self, registries: impl IntoIterator<Item = &'a Registry>) {
+        for registry in registries {
+            if let Some(entry) = self.wanted.get_mut(registry) {
+                entry.is_due = false;
+            }
+        }
+    }
+
+    /// The attempt asks for these registries again: what it got is of no use.
+    pub fn repeat(&mut self, registries: &[Registry]) {
+        for registry in registries {
+            if let Some(entry) = self.wanted.get_mut(registry) {
+                entry.progress = FlightProgress::Pending;
+                entry.is_due = true;
+            }
+        }
     }
 
     /// Whether no attempt is left for any registry.
     pub fn is_over(&self) -> bool {
         let mut all = self.wanted.values();
-        all.all(|(_, progress)| progress.is_settled())
+        all.all(|entry| entry.progress.is_settled())
     }
 
-    /// Whether callers may have lost interest.
-    pub fn is_forgotten(&self, now: Duration) -> bool {
-        now.saturating_sub(self.asked) >= INTEREST
+    /// Drops the registries in which callers may have lost interest. Returns whether none is left.
+    pub fn forget(&mut self, now: Duration) -> bool {
+        self.wanted
+            .retain(|_, entry| now.saturating_sub(entry.asked) < INTEREST);
+        self.wanted.is_empty()
     }
 
     /// Reports progress of some registries.
@@ -228,17 +299,17 @@ impl FlightLog {
         progress: FlightProgress,
     ) {
         for registry in registries {
-            if let Some((_, known)) = self.wanted.get_mut(registry) {
-                *known = progress;
+            if let Some(entry) = self.wanted.get_mut(registry) {
+                entry.progress = progress;
             }
         }
     }
 
     /// Reports that every registry for which an attempt was left failed.
     pub fn fail(&mut self, cause: Cause) {
-        for (_, progress) in self.wanted.values_mut() {
-            if !progress.is_settled() {
-                *progress = FlightProgress::Failed(cause);
+        for entry in self.wanted.values_mut() {
+            if !entry.progress.is_settled() {
+                entry.progress = FlightProgress::Failed(cause);
             }
         }
     }
@@ -249,7 +320,7 @@ impl FlightLog {
         let failures = self
             .wanted
             .values()
-            .filter_map(|(_, progress)| match progress {
+            .filter_map(|entry| match entry.progress {
                 FlightProgress::Failed(cause) => cause.retry().pauses(),
                 FlightProgress::Pending | FlightProgress::Done => None,
             });
@@ -257,17 +328,6 @@ impl FlightLog {
         pauses.map_or(Duration::ZERO, |(first, longest)| {
             Backoff::new(first, longest).after(last)
         })
-    }
-
-    fn wanted_where(&self, is_meant: impl Fn(FlightProgress) -> bool) -> Vec<Access> {
-        let wanted = self.wanted.iter();
-        let wanted = wanted.filter(|(_, (_, progress))| is_meant(*progress));
-        wanted
-            .map(|(registry, (identity, _))| Access {
-                registry: registry.clone(),
-                identity: identity.clone(),
-            })
-            .collect()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod flight;
 pub mod held;
 pub mod incumbent;
 pub mod keyring;
+pub mod lineup;
 pub mod ownership;
 pub mod repair_schedule;
 pub mod revision;

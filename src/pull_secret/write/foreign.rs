@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::SecretWriter;
 use crate::cluster::pull_secrets::view;
+use crate::telemetry::metrics::Trigger;
 
 impl SecretWriter {
     /// Whether a foreign Secret, as it is now, keeps references from new pods. Logs and counts nothing.
@@ -17,12 +18,30 @@ impl SecretWriter {
         foreign.is_some_and(|(_, cause)| withholds(cause))
     }
 
-    /// The foreign Secret of this name, and why it is not ours to write.
-    pub(super) async fn foreign_cause(
+    /// Finds out whether the Secret is another's. No token helps then, and the caller has to hear so
+    /// whether AWS answers or not: a pod may have to do without the reference. Costs a call only
+    /// where the ledger has a doubt.
+    ///
+    /// # Errors
+    ///
+    /// The cause that prevents a write; it has been counted and logged.
+    pub(crate) async fn check(
         &self,
         config: &Config,
         target: &Target,
-    ) -> Option<(Secret, Cause)> {
+        trigger: Trigger,
+    ) -> Result<(), Cause> {
+        match self.foreign_cause(config, target).await {
+            Some((secret, cause)) => {
+                let obstacle = self.foreign(&secret, cause);
+                Err(self.failed(target, trigger, obstacle))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The foreign Secret of this name, and why it is not ours to write.
+    async fn foreign_cause(&self, config: &Config, target: &Target) -> Option<(Secret, Cause)> {
         if !self.ledger.read().is_contested(target) {
             return None;
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::Identity;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,7 +30,7 @@ fn second_caller_adds_no_work() {
     let mut log = FlightLog::default();
     assert!(log.join(&wanted("us-east-1"), Duration::ZERO));
     assert!(!log.join(&wanted("us-east-1"), Duration::ZERO));
-    assert_eq!(log.unsettled().len(), 1);
+    assert_eq!(log.due().len(), 1);
 }
 
 #[test]
@@ -61,8 +62,8 @@ fn flight_is_over_when_no_attempt_is_left() {
         registries(&other),
         FlightProgress::Failed(Cause::AwsTimeout),
     );
-    assert!(log.pending().is_empty());
-    assert_eq!(log.unsettled(), other);
+    log.begin();
+    assert!(log.due().iter().eq(registries(&other)));
     assert!(!log.is_over());
     log.report(registries(&other), FlightProgress::Done);
     assert!(log.is_over());
@@ -102,10 +103,37 @@ fn settled_registry_is_repeated_when_asked_again() {
 fn flight_is_forgotten_a_day_after_the_last_caller() {
     let mut log = FlightLog::default();
     log.join(&wanted("us-east-1"), SECOND);
-    assert!(!log.is_forgotten(INTEREST));
-    assert!(log.is_forgotten(SECOND + INTEREST));
+    assert!(!log.forget(INTEREST));
     log.join(&wanted("us-east-1"), INTEREST);
-    assert!(!log.is_forgotten(SECOND + INTEREST));
+    assert!(!log.forget(SECOND + INTEREST));
+    assert!(log.forget(INTEREST + INTEREST));
+}
+
+#[test]
+fn registry_is_forgotten_a_day_after_its_last_caller() {
+    let (mut log, [one, other]) = two_callers();
+    log.join(&one, SECOND);
+    assert!(!log.forget(INTEREST));
+    assert!(log.due().iter().eq(registries(&one)));
+    assert!(log.join(&other, INTEREST), "it is unknown");
+}
+
+#[test]
+fn attempt_asks_once_for_each_registry() {
+    let (mut log, [one, other]) = two_callers();
+    log.begin();
+    log.start(registries(&one));
+    assert!(log.due().iter().eq(registries(&other)));
+    let failed = FlightProgress::Failed(Cause::AwsTimeout);
+    log.report(registries(&one), failed);
+    log.start(registries(&other));
+    log.report(registries(&other), FlightProgress::Done);
+    assert!(log.due().is_empty());
+    // A pod that joins meanwhile waits for the same attempt.
+    log.join(&other, SECOND);
+    assert!(log.due().iter().eq(registries(&other)));
+    log.begin();
+    assert_eq!(log.due().len(), 2, "the next attempt repeats what failed");
 }
 
 #[test]
@@ -135,25 +163,100 @@ fn pause_doubles_up_to_shortest_limit() {
     assert_eq!(log.next_pause(first), SECOND);
 }
 
+#[test]
+fn useless_token_is_asked_for_again() {
+    let (mut log, [one, other]) = two_callers();
+    log.start(registries(&one).chain(registries(&other)));
+    log.report(registries(&one), FlightProgress::Done);
+    assert!(log.due().is_empty());
+    log.repeat(&[other[0].registry.clone()]);
+    assert!(log.due().iter().eq(registries(&other)));
+    let minting = FlightStanding::Pending(FlightPhase::Minting);
+    assert_eq!(log.standing(&other), minting);
+}
+
+/// A registry of an account of this number.
+fn invented(number: usize, region: &str) -> Access {
+    let host = format!("{number:012}.dkr.ecr.{region}.amazonaws.com");
+    Access {
+        registry: Registry::of_host(&host).unwrap(),
+        identity: Identity::Ambient,
+    }
+}
+
+/// Two forged reviews, each with as many registries as one Secret may hold.
+fn forged(region: &str, now: Duration) -> (FlightLog, Vec<Access>) {
+    let mut log = FlightLog::default();
+    let all = (0..MAX_WANTED).map(|number| invented(number, region));
+    let all: Vec<_> = all.collect();
+    for review in all.chunks(MAX_REGISTRIES) {
+        assert!(log.join(review, now));
+    }
+    (log, all)
+}
+
 /// Pod authors invent registries: without a limit, each review would make the flight larger.
 #[test]
 fn flight_takes_a_limited_number_of_registries() {
-    let mut log = FlightLog::default();
-    let of = |number: u64| {
-        let host = format!("{number:012}.dkr.ecr.us-east-1.amazonaws.com");
-        let registry = Registry::of_host(&host).unwrap();
-        let identity = Identity::Ambient;
-        vec![Access { registry, identity }]
-    };
-    for number in 0..MAX_WANTED as u64 {
-        assert!(log.join(&of(number), Duration::ZERO));
-    }
-    assert!(!log.join(&of(5000), Duration::ZERO));
-    assert_eq!(log.unsettled().len(), MAX_WANTED);
+    let (mut log, all) = forged("us-east-1", Duration::ZERO);
+    let late = [invented(5000, "us-east-1")];
+    assert!(!log.join(&late, SECOND));
+    assert_eq!(log.due().len(), MAX_WANTED);
     let refused = FlightStanding::Failed(Cause::TooManyRegistries);
-    assert_eq!(log.standing(&of(5000)), refused);
+    assert_eq!(log.standing(&late), refused);
     let pending = FlightStanding::Pending(FlightPhase::Minting);
-    assert_eq!(log.standing(&of(7)), pending);
+    assert_eq!(log.standing(&all[7..8]), pending);
+}
+
+#[test]
+fn failed_registries_make_way_for_a_new_one() {
+    let (mut log, all) = forged("eu-invented-1", Duration::ZERO);
+    log.report(
+        registries(&all),
+        FlightProgress::Failed(Cause::AwsUnreachable),
+    );
+    let late = wanted("us-west-2");
+    assert!(log.join(&late, SECOND));
+    assert_eq!(log.due().len(), MAX_WANTED);
+    let pending = FlightStanding::Pending(FlightPhase::Minting);
+    assert_eq!(log.standing(&late), pending);
+    log.report(registries(&late), FlightProgress::Done);
+    assert_eq!(log.standing(&late), FlightStanding::Done);
+}
+
+#[test]
+fn caller_displaces_none_of_its_own_registries() {
+    let (mut log, all) = forged("eu-invented-1", Duration::ZERO);
+    log.report(
+        registries(&all),
+        FlightProgress::Failed(Cause::AwsUnreachable),
+    );
+    let (its_own, others) = all.split_at(MAX_REGISTRIES - 1);
+    let late = [its_own, &wanted("us-west-2")].concat();
+    assert!(log.join(&late, SECOND));
+    let known = |access: &&Access| log.wanted.contains_key(&access.registry);
+    assert_eq!(late.iter().filter(known).count(), late.len());
+    assert_eq!(others.iter().filter(known).count(), others.len() - 1);
+}
+
+#[test]
+fn invented_region_makes_way_before_a_documented_one() {
+    let mut log = FlightLog::default();
+    let unreachable = FlightProgress::Failed(Cause::AwsUnreachable);
+    let honest = wanted("us-west-2");
+    log.join(&honest, Duration::ZERO);
+    log.report(registries(&honest), unreachable);
+    for second in 1..5 {
+        let first = second as usize * MAX_REGISTRIES;
+        let review = (first..first + MAX_REGISTRIES).map(|number| invented(number, "eu-mars-1"));
+        let review: Vec<_> = review.collect();
+        log.join(&review, second * SECOND);
+        log.report(registries(&review), unreachable);
+    }
+    assert_eq!(
+        log.standing(&honest),
+        FlightStanding::Failed(Cause::AwsUnreachable)
+    );
 }
 
 #[test]
