@@ -287,9 +287,11 @@ impl Supply {
         let known = || Some(self.known(slot, &is_good)?.map(Renewed::from));
         let _minting = match asker {
             Asker::Namespace(namespace) => {
+                // Its lock ends here: the next question takes it again.
+                let is_retry = slot.holding.lock().has_failed();
                 let caller = PodCaller {
                     namespace: &namespace,
-                    is_retry: slot.holding.lock().has_failed(),
+                    is_retry,
                     is_doubtful: slot.may_be_invention(),
                 };
                 let turn = self.turns.call_for_pod(caller, &slot.minting, known);
