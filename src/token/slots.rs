@@ -22,8 +22,7 @@ use crate::clock;
 /// The slot of one key: its token or last failure, and whether a call is under way.
 #[derive(Default)]
 pub(super) struct KeySlot {
-    /// Whether the region may be an invention of a pod author: neither AWS's documents nor the
-    /// configuration name it.
+    /// Whether the region may be an invention of a pod author ([`Config::may_be_invention`]).
     is_doubtful: bool,
     pub(super) holding: Mutex<Holding<MintFailure>>,
     /// Held during a call of AWS: one at a time.
@@ -81,14 +80,14 @@ impl KeySlots {
         if let Some(slot) = table.ask(key, now) {
             return Ok(slot.clone());
         }
-        let is_named = config.names_region(&key.region);
-        let is_listed = is_listed(&key.region);
         if let Some(namespace) = namespace
-            && !is_named
+            && !config.names_region(&key.region)
         {
+            let is_listed = is_listed(&key.region);
             self.quota.lock().charge(namespace, key, is_listed, now)?;
         }
-        Ok(self.enter(&mut table, key, !is_named && !is_listed)?)
+        let is_doubtful = config.may_be_invention(&key.region);
+        Ok(self.enter(&mut table, key, is_doubtful)?)
     }
 
     /// The slot of a key that another replica has brought.

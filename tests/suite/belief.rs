@@ -117,7 +117,7 @@ pub(crate) async fn delete_pod(namespace: &Namespace, name: &str) {
 }
 
 /// Changes labels and annotations of a namespace.
-async fn change(namespace: &Namespace, metadata: Value) {
+pub(crate) async fn change(namespace: &Namespace, metadata: Value) {
     let all: Api<V1Namespace> = Api::all(namespace.client.clone());
     let patch = Patch::Merge(json!({ "metadata": metadata }));
     all.patch(&namespace.name, &PatchParams::default(), &patch)
