@@ -1,9 +1,11 @@
 //! The one-shot form: makes the pull Secrets of all namespaces right, once, without any watch.
 //!
 //! What is wanted of a Secret is said by the same rules as in the replicas, and each write is
-//! [optimistic](crate::cluster::optimistic): replicas may run beside it.
+//! [optimistic](crate::cluster::optimistic): replicas may run beside it. A run takes minutes in a large
+//! cluster, so each namespace is read again before its Secret is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +16,12 @@ use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::rules::Glob;
 use ecr_pull_secrets_core::selection::Wish;
-use ecr_pull_secrets_core::sync::{SyncOutcome, SyncReport, SyncRow};
+use ecr_pull_secrets_core::sync::{RenewalTurn, SyncOutcome, SyncReport, SyncRow};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::workload::claim::SecretClaim;
+use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
 use futures::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::cluster::namespaces;
@@ -37,6 +39,8 @@ const MAX_NAMESPACES: usize = 16;
 const MAX_RENEWALS: usize = 4;
 /// The time for one namespace. AWS may need some 20 s, and a flight retries.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time between two reads of a namespace whose Secret is worked on.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a run is about.
 #[derive(Debug, Default)]
@@ -90,8 +94,7 @@ pub(crate) async fn run(
         }
     }
     let renewed = if scope.renews {
-        let accesses = work.iter().flat_map(|(_, wanted)| &wanted.registries);
-        renew(engine, &config, accesses.map(Access::token_key).collect()).await
+        renew(engine, &config, &work).await
     } else {
         NewTokens::new()
     };
@@ -157,14 +160,68 @@ async fn wanted(
     (target, Ok(wanted))
 }
 
-/// Mints a token for each key.
-async fn renew(engine: &Engine, config: &InForce, keys: BTreeSet<TokenKey>) -> NewTokens {
+/// Mints a token for each key. A new key is charged to a namespace that wants it, as in an admission:
+/// what the configuration names is charged to none.
+async fn renew(engine: &Engine, config: &InForce, work: &[(Target, WantedNow)]) -> NewTokens {
+    let mut namespaces: BTreeMap<TokenKey, BTreeSet<&str>> = BTreeMap::new();
+    for (target, wanted) in work {
+        for access in &wanted.registries {
+            let wanting = namespaces.entry(access.token_key()).or_default();
+            wanting.insert(&target.namespace);
+        }
+    }
     let since = clock::now();
-    let renewals = stream::iter(keys).map(|key| async move {
-        let renewed = engine.supply.renewed_since(&key, config, since).await;
+    let mut keys: Vec<_> = namespaces.into_iter().collect();
+    keys.sort_by_cached_key(|(key, _)| {
+        let is_held = engine.supply.held(key).is_some();
+        RenewalTurn::of(is_held, config.may_be_invention(&key.region))
+    });
+    let renewals = stream::iter(keys).map(|(key, namespaces)| async move {
+        // Here, because a key may lose its slot to others that come after it.
+        let charges = namespaces
+            .into_iter()
+            .map(|namespace| engine.supply.charge(&key, namespace, config));
+        // Once charged, the key is free for the others.
+        let renewed = match charges.reduce(Result::or) {
+            Some(Err(refusal)) => Err(refusal),
+            Some(Ok(())) | None => engine.supply.renewed_since(&key, config, since).await,
+        };
         (key, renewed.map_err(|failure| failure.cause()))
     });
     renewals.buffer_unordered(MAX_RENEWALS).collect().await
+}
+
+/// Why the Secret of a namespace is not written: the claim does not count there any more.
+async fn check(
+    engine: &Engine,
+    config: &InForce,
+    target: &Target,
+    claim: SecretClaim,
+) -> Result<(), Cause> {
+    let fact = match read(engine, &target.namespace).await {
+        Ok(fact) => fact,
+        Err(refusal) => return Err(refusal.into_parts().0),
+    };
+    let unserved = claim.unserved(config, &target.namespace, fact);
+    unserved.map_or(Ok(()), |unserved| Err(unserved.cause()))
+}
+
+/// Reads a namespace, for memory too.
+async fn read(engine: &Engine, namespace: &str) -> Result<NamespaceFact, Refusal> {
+    let found = namespaces::read(&engine.clients.call, namespace).await?;
+    Ok(found.map_or(NamespaceFact::Missing, |metadata| {
+        engine.namespaces.saw(&metadata);
+        namespaces::fact_of(&metadata)
+    }))
+}
+
+/// Reads a namespace again and again, until dropped: a flight asks memory before it writes.
+async fn follow(engine: &Engine, namespace: &str) -> Infallible {
+    loop {
+        sleep(FOLLOW_INTERVAL).await;
+        // Without an answer, the next one decides.
+        let _ = read(engine, namespace).await;
+    }
 }
 
 /// Makes one Secret right.
@@ -175,6 +232,9 @@ async fn one(
     wanted: &WantedNow,
     renewed: &NewTokens,
 ) -> SyncOutcome {
+    if let Err(cause) = check(engine, config, target, wanted.claim).await {
+        return SyncOutcome::Failed(cause);
+    }
     let done_by = Instant::now() + NAMESPACE_TIMEOUT;
     let ensured = engine.pull_secrets.ensure(Wanted {
         target,
@@ -184,7 +244,11 @@ async fn one(
         done_by,
         trigger: Trigger::sync,
     });
-    let outcome = match ensured.await {
+    let ensured = tokio::select! {
+        ensured = ensured => ensured,
+        never = follow(engine, &target.namespace) => match never {},
+    };
+    let outcome = match ensured {
         Ensured::Fresh => SyncOutcome::Fresh,
         Ensured::Written => SyncOutcome::Written,
         Ensured::Late(cause) => return SyncOutcome::Failed(cause),
@@ -203,6 +267,9 @@ async fn one(
     }
     if grants.is_empty() {
         return outcome;
+    }
+    if let Err(cause) = check(engine, config, target, wanted.claim).await {
+        return SyncOutcome::Failed(cause);
     }
     let pull_secrets = &engine.pull_secrets;
     match pull_secrets

@@ -32,9 +32,10 @@ impl Mint {
         }
     }
 
-    /// Loads the credentials again for the next token: a registry refuses what they minted.
+    /// Loads the credentials again for the next token: a registry refuses what they minted. At most
+    /// once a minute, because a pod author can make a registry refuse.
     pub(crate) async fn forget(&self) {
-        self.clients.forget(None, true).await;
+        self.clients.forget(None, false).await;
     }
 
     /// Mints a token within 20 s, credentials included. A pod waits for less, and the call goes on.
@@ -103,4 +104,32 @@ async fn ask(client: &aws_sdk_ecr::Client) -> Result<Token, MintFailure> {
         .ok_or_else(|| MintFailure::unusable("authorizationToken is missing"))?;
     Token::new(text, minted_at, expires_at)
         .map_err(|error| MintFailure::unusable(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use ecr_pull_secrets_core::identity::Identity;
+    use ecr_pull_secrets_core::image::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn refused_tokens_reload_credentials_once_a_minute() {
+        let mint = Mint::new(Path::new("none"));
+        let key = TokenKey {
+            identity: Identity::Ambient,
+            region: "eu-west-1".into(),
+            endpoint: Endpoint::Standard,
+        };
+        let generation = async || {
+            let built = mint.clients.client(&key, &Endpoints::default()).await;
+            built.map(|(_, generation)| generation).unwrap()
+        };
+        let first = generation().await;
+        mint.forget().await;
+        let second = generation().await;
+        assert_ne!(first, second);
+        mint.forget().await;
+        assert_eq!(generation().await, second);
+    }
 }

@@ -1,7 +1,7 @@
 //! Tokens of ECR: what this process holds, and what all replicas share.
 
 pub(crate) mod kept_config;
-mod slot;
+mod slots;
 pub(crate) mod store;
 mod supplied;
 pub(crate) mod supply;

@@ -8,25 +8,18 @@
 //! failure is remembered for some seconds, so that a hundred pods cause one call of AWS.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use ecr_pull_secrets_core::aws::regions::is_listed;
 use ecr_pull_secrets_core::config::{Config, Endpoints};
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::holding::{Offer, is_young};
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
-use ecr_pull_secrets_core::token::quota::KeyQuota;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use ecr_pull_secrets_core::token::spread::RenewalPhase;
-use ecr_pull_secrets_core::token::table::{KeyTable, TooManyKeys};
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::slot::KeySlot;
+use super::slots::{KeySlot, KeySlots};
 use super::store::Store;
 use super::supplied::Renewed;
 pub(crate) use super::supplied::{Supplied, TokenFailure};
@@ -41,21 +34,14 @@ pub(crate) struct Supply {
     mint: Mint,
     metrics: Metrics,
     store: Arc<Store>,
-    slots: Mutex<KeyTable<Arc<KeySlot>>>,
-    /// Counts the changes of tokens.
-    edition: AtomicU64,
-    quota: Mutex<KeyQuota>,
+    slots: KeySlots,
     turns: MintTurns,
-    started: Instant,
 }
 
 /// The caller that asks for a token.
 enum Asker {
     /// A namespace, for a pod or its Secret.
     Namespace(Arc<str>),
-    /// The same, in place of a token that works for all that this process knows. It waits behind
-    /// pods without one.
-    Distrust(Arc<str>),
     /// The schedule of rotation, which has waited for its turn already.
     Schedule,
 }
@@ -66,11 +52,8 @@ impl Supply {
             mint,
             metrics,
             store,
-            slots: Mutex::default(),
-            edition: AtomicU64::new(0),
-            quota: Mutex::default(),
+            slots: KeySlots::new(),
             turns: MintTurns::new(),
-            started: Instant::now(),
         })
     }
 
@@ -86,7 +69,7 @@ impl Supply {
         namespace: &str,
         config: &Config,
     ) -> Result<Supplied, TokenFailure> {
-        let slot = self.slot(key, Some(namespace), config)?;
+        let slot = self.slots.of(key, Some(namespace), config)?;
         let asker = Asker::Namespace(namespace.into());
         let serves = |token: &Token, now| Lifetime::from(token).serves(now);
         let offer = slot.holding.lock().offer(clock::now());
@@ -150,10 +133,14 @@ impl Supply {
         config: &Config,
         is_good: impl Fn(&Token, Timestamp) -> bool + Copy + Send + Sync + 'static,
     ) -> Result<Token, TokenFailure> {
-        let slot = self.slot(key, None, config)?;
+        let slot = self.slots.of(key, None, config)?;
         // Here, because a replica that no longer leads drops this future, and all that wait with it.
         let known = || self.known(&slot, is_good);
-        if let Some(known) = self.turns.call_for_schedule(known).await {
+        if let Some(known) = self
+            .turns
+            .call_for_schedule(slot.may_be_invention(), known)
+            .await
+        {
             return known;
         }
         // The previous leader may have minted a moment ago.
@@ -196,7 +183,7 @@ impl Supply {
         namespace: &str,
         config: &Config,
     ) -> Result<(), TokenFailure> {
-        self.slot(key, Some(namespace), config).map(drop)
+        self.slots.of(key, Some(namespace), config).map(drop)
     }
 
     /// Replaces a token that a registry refuses before its expiry: the session behind it may have
@@ -204,48 +191,54 @@ impl Supply {
     /// namespace whose pod was refused, and in its place.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, namespace: &str, config: &Config) {
         // No key enters here: what this process does not hold, it has not given out.
-        let Some(slot) = self.slots.lock().ask(&key, self.elapsed()).cloned() else {
+        let Some(slot) = self.slots.ask(&key) else {
             return;
         };
-        let (now, elapsed) = (clock::now(), self.elapsed());
+        let (now, elapsed) = (clock::now(), self.slots.elapsed());
         if !slot.holding.lock().distrust(namespace, now, elapsed) {
             return;
         }
         let (this, endpoints) = (self.clone(), endpoints(config, &key));
-        let asker = Asker::Distrust(namespace.into());
+        let namespace: Arc<str> = namespace.into();
         tokio::spawn(async move {
-            // The credentials that minted the token are what was revoked.
+            // It waits behind pods without a token: this one works for all that this process knows.
+            let caller = PodCaller {
+                namespace: &namespace,
+                is_retry: true,
+                is_doubtful: slot.may_be_invention(),
+            };
+            let known = || this.known(&slot, is_young);
+            let turn = this.turns.call_for_pod(caller, &slot.minting, known).await;
+            let Ok(PodTurn::Call(_call)) = turn else {
+                slot.holding.lock().undo_distrust(&namespace);
+                return;
+            };
+            // The credentials that minted the token may be what was revoked.
             this.mint.forget().await;
-            let renewed = this.renew(&key, &slot, endpoints, asker, is_young);
-            renewed.await.map(drop)
+            // A failure has been logged.
+            let _ = this.call(&key, &slot, &endpoints).await;
         });
     }
 
     /// The token of a key, however old.
     pub(crate) fn held(&self, key: &TokenKey) -> Option<Token> {
-        let slot = self.slots.lock().peek(key).cloned();
-        slot.and_then(|slot| slot.holding.lock().token().cloned())
+        let slot = self.slots.peek(key)?;
+        slot.holding.lock().token().cloned()
     }
 
     /// The tokens of all keys in use, however old.
     pub(crate) fn tokens(&self) -> Vec<(TokenKey, Token)> {
-        let (mut slots, wall) = (self.slots.lock(), clock::now());
-        slots.forget_idle(self.elapsed(), |slot| slot.standing(wall));
-        let held = slots.iter().filter_map(|(key, slot)| {
-            let token = slot.holding.lock().token().cloned();
-            Some((key.clone(), token?))
-        });
-        held.collect()
+        self.slots.tokens()
     }
 
     /// The number of keys.
     pub(crate) fn len(&self) -> usize {
-        self.slots.lock().len()
+        self.slots.len()
     }
 
     /// A number that grows with each change of a token.
     pub(crate) fn edition(&self) -> u64 {
-        self.edition.load(Ordering::Acquire)
+        self.slots.edition()
     }
 
     /// Takes a token that another replica minted, if it works and is better than the one that is
@@ -255,19 +248,12 @@ impl Supply {
         if !Lifetime::from(&token).is_usable(now) {
             return;
         }
-        let slot = {
-            let mut slots = self.slots.lock();
-            match slots.peek(&key) {
-                Some(slot) => slot.clone(),
-                // The replica that minted it has charged it.
-                None => match self.enter(&mut slots, &key, false) {
-                    Ok(slot) => slot,
-                    Err(_) => return,
-                },
-            }
+        // The replica that minted it has charged it.
+        let Ok(slot) = self.slots.of_learned(&key) else {
+            return;
         };
         if slot.holding.lock().learn(token, now) {
-            self.changed();
+            self.slots.changed();
         }
     }
 
@@ -299,42 +285,49 @@ impl Supply {
         is_good: impl Fn(&Token, Timestamp) -> bool,
     ) -> Result<Renewed, TokenFailure> {
         let known = || Some(self.known(slot, &is_good)?.map(Renewed::from));
-        let waits = match asker {
-            Asker::Namespace(namespace) => Some((namespace, slot.holding.lock().has_failed())),
-            Asker::Distrust(namespace) => Some((namespace, true)),
-            Asker::Schedule => None,
-        };
-        let _minting = if let Some((namespace, is_retry)) = waits {
-            let caller = PodCaller {
-                namespace: &namespace,
-                is_retry,
-                is_doubtful: slot.is_doubtful && !slot.holding.lock().has_worked(),
-            };
-            match self
-                .turns
-                .call_for_pod(caller, &slot.minting, known)
-                .await?
-            {
-                PodTurn::Known(known) => return known,
-                PodTurn::Call(call) => call,
+        let _minting = match asker {
+            Asker::Namespace(namespace) => {
+                // Its lock ends here: the next question takes it again.
+                let is_retry = slot.holding.lock().has_failed();
+                let caller = PodCaller {
+                    namespace: &namespace,
+                    is_retry,
+                    is_doubtful: slot.may_be_invention(),
+                };
+                let turn = self.turns.call_for_pod(caller, &slot.minting, known);
+                match turn.await? {
+                    PodTurn::Known(known) => return known,
+                    PodTurn::Call(call) => call,
+                }
             }
-        } else {
-            let call = slot.minting.lock().await;
-            // Another caller or replica may have minted meanwhile.
-            if let Some(known) = known() {
-                return known;
+            Asker::Schedule => {
+                let call = slot.minting.lock().await;
+                // Another caller or replica may have minted meanwhile.
+                if let Some(known) = known() {
+                    return known;
+                }
+                call
             }
-            call
         };
-        let (identity, region) = (key.identity.to_string(), &*key.region);
         // In a box: callers that wait for their turn take no memory for the call.
+        Box::pin(self.call(key, slot, endpoints)).await
+    }
+
+    /// Calls AWS. The caller has its turn, and keeps other calls for the key away.
+    async fn call(
+        &self,
+        key: &TokenKey,
+        slot: &KeySlot,
+        endpoints: &Endpoints,
+    ) -> Result<Renewed, TokenFailure> {
+        let (identity, region) = (key.identity.to_string(), &*key.region);
         let has_worked = slot.holding.lock().has_worked();
-        match Box::pin(self.mint.mint(key, endpoints, has_worked)).await {
+        match self.mint.mint(key, endpoints, has_worked).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
                 info!(identity, region, expires_at = %token.expires_at, "token minted");
                 slot.holding.lock().keep(token.clone());
-                self.changed();
+                self.slots.changed();
                 let (store, key, minted) = (self.store.clone(), key.clone(), token.clone());
                 let storing = tokio::spawn(async move { store.put(&key, &minted).await });
                 Ok(Renewed {
@@ -349,7 +342,7 @@ impl Supply {
                 warn!(identity, region, cause, detail, "cannot mint a token");
                 slot.holding
                     .lock()
-                    .fail(failure.cause, failure.clone(), self.elapsed());
+                    .fail(failure.cause, failure.clone(), self.slots.elapsed());
                 Err(failure.into())
             }
         }
@@ -367,56 +360,8 @@ impl Supply {
         {
             return Some(Ok(token.clone()));
         }
-        let failure = holding.recent_failure(self.elapsed())?;
+        let failure = holding.recent_failure(self.slots.elapsed())?;
         Some(Err(failure.clone().into()))
-    }
-
-    /// The slot of a key. A new one is charged to the namespace, unless the configuration names its
-    /// region.
-    fn slot(
-        &self,
-        key: &TokenKey,
-        namespace: Option<&str>,
-        config: &Config,
-    ) -> Result<Arc<KeySlot>, TokenFailure> {
-        let now = self.elapsed();
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.ask(key, now) {
-            return Ok(slot.clone());
-        }
-        let is_named = config.names_region(&key.region);
-        let is_listed = is_listed(&key.region);
-        if let Some(namespace) = namespace
-            && !is_named
-        {
-            self.quota.lock().charge(namespace, key, is_listed, now)?;
-        }
-        Ok(self.enter(&mut slots, key, !is_named && !is_listed)?)
-    }
-
-    fn enter(
-        &self,
-        slots: &mut KeyTable<Arc<KeySlot>>,
-        key: &TokenKey,
-        is_doubtful: bool,
-    ) -> Result<Arc<KeySlot>, TooManyKeys> {
-        let wall = clock::now();
-        let slot = Arc::new(KeySlot {
-            is_doubtful,
-            ..KeySlot::default()
-        });
-        let standing = |slot: &Arc<KeySlot>| slot.standing(wall);
-        slots.enter(key, slot.clone(), self.elapsed(), standing)?;
-        self.changed();
-        Ok(slot)
-    }
-
-    fn changed(&self) {
-        self.edition.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.started.elapsed()
     }
 }
 

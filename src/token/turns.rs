@@ -18,11 +18,11 @@ use crate::slots::Slots;
 /// The least number of namespaces at which those that wait no longer are removed.
 const MIN_PRUNED: usize = 64;
 
-/// The most callers that wait because of regions that may be inventions. Each takes some 3 KB.
+/// The most callers in a queue for regions that may be inventions. Each takes some 3 KB.
 const MAX_DOUBTFUL: usize = 512;
 /// The most of one namespace.
 const MAX_DOUBTFUL_OF_NAMESPACE: usize = 4;
-/// The most callers that wait because of other regions: each of 4,096 namespaces may want one.
+/// The most callers in a queue for other regions: each of 4,096 namespaces may want one.
 const MAX_LISTED: usize = 4096;
 /// The most of one namespace: work on its Secret asks for eight tokens at a time, and its pods may
 /// report tokens that registries refuse.
@@ -40,27 +40,38 @@ pub(super) struct MintTurns {
     listed: PodQueues,
     doubtful: PodQueues,
     schedule: tokio::sync::Mutex<()>,
+    /// Where keys of regions that may be inventions wait for one place in the queue of the schedule.
+    doubtful_schedule: tokio::sync::Mutex<()>,
     namespaces: Mutex<NamespaceQueues>,
 }
 
-/// The queues of callers for pods.
+/// The queues of callers for pods. Callers in one take no slot of the other: where regions that fail
+/// are many, a first call still gets its turn.
 struct PodQueues {
-    /// One for each caller in either queue.
+    pods: PodQueue,
+    retries: PodQueue,
+}
+
+struct PodQueue {
+    /// One for each caller.
     slots: Slots,
-    pods: tokio::sync::Mutex<()>,
-    retries: tokio::sync::Mutex<()>,
+    /// Held by the first caller.
+    first: tokio::sync::Mutex<()>,
 }
 
 impl PodQueues {
     fn new(most: usize, most_of_namespace: usize) -> Self {
-        Self {
+        let queue = || PodQueue {
             slots: Slots::new(most, most_of_namespace),
-            pods: tokio::sync::Mutex::default(),
-            retries: tokio::sync::Mutex::default(),
+            first: tokio::sync::Mutex::default(),
+        };
+        Self {
+            pods: queue(),
+            retries: queue(),
         }
     }
 
-    fn of(&self, is_retry: bool) -> &tokio::sync::Mutex<()> {
+    fn of(&self, is_retry: bool) -> &PodQueue {
         if is_retry { &self.retries } else { &self.pods }
     }
 }
@@ -100,13 +111,24 @@ impl MintTurns {
             listed: PodQueues::new(MAX_LISTED, MAX_LISTED_OF_NAMESPACE),
             doubtful: PodQueues::new(MAX_DOUBTFUL, MAX_DOUBTFUL_OF_NAMESPACE),
             schedule: tokio::sync::Mutex::default(),
+            doubtful_schedule: tokio::sync::Mutex::default(),
             namespaces: Mutex::default(),
         }
     }
 
-    /// Waits until one call of the schedule may start, or what it brings is known. A caller that is
+    /// Waits until one call of the schedule may start, or what it brings is known. Callers for regions
+    /// that may be inventions have one place in the queue at a time, for all of them. A caller that is
     /// dropped leaves its queue.
-    pub(super) async fn call_for_schedule<T>(&self, known: impl Fn() -> Option<T>) -> Option<T> {
+    pub(super) async fn call_for_schedule<T>(
+        &self,
+        is_doubtful: bool,
+        known: impl Fn() -> Option<T>,
+    ) -> Option<T> {
+        let _doubtful_turn = if is_doubtful {
+            Some(self.doubtful_schedule.lock().await)
+        } else {
+            None
+        };
         loop {
             if let Some(known) = known() {
                 return Some(known);
@@ -158,12 +180,12 @@ impl MintTurns {
             is_doubtful,
         } = caller;
         let listed = self.listed.of(is_retry);
-        let queues = if is_doubtful {
-            &self.doubtful
+        let queue = if is_doubtful {
+            self.doubtful.of(is_retry)
         } else {
-            &self.listed
+            listed
         };
-        let _slot = queues.slots.take(namespace).map_err(|_| TooManyCallers)?;
+        let _slot = queue.slots.take(namespace).map_err(|_| TooManyCallers)?;
         let (certain, doubtful) = if is_retry {
             (MintReason::Retry, MintReason::DoubtfulRetry)
         } else {
@@ -174,13 +196,13 @@ impl MintTurns {
         let _own_turn = own.lock().await;
         // It leaves a call to the others only while one of them waits.
         let reason = || {
-            if is_doubtful && listed.try_lock().is_err() {
+            if is_doubtful && listed.first.try_lock().is_err() {
                 doubtful
             } else {
                 certain
             }
         };
-        Ok(self.first_of(queues.of(is_retry), reason, is_needed).await)
+        Ok(self.first_of(&queue.first, reason, is_needed).await)
     }
 
     /// As [`MintTurns::of_pod`], in this queue.

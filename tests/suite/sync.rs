@@ -3,15 +3,17 @@
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use aws_stand_in::client::Region;
 use aws_stand_in::spec::{Action, Fault, Verdict};
 use k8s_openapi::api::core::v1::Pod;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::belief::{INJECT, calls, change};
 use crate::frame::trial;
 use crate::harness::launch::binary;
-use crate::harness::namespace::{Namespace, SECRET, pod};
-use crate::harness::{Outcome, World, docker};
+use crate::harness::namespace::{ACCOUNT, Namespace, SECRET, pod};
+use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 use crate::ownership::{login, with_hosts};
 
 /// The tests of this module. They share no world: each counts what is there.
@@ -26,6 +28,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             "sync::exit_code_says_what_failed",
             world,
             exit_code_says_what_failed,
+        ),
+        trial(
+            "sync::renewal_keeps_to_namespace_quota",
+            world,
+            renewal_keeps_to_namespace_quota,
+        ),
+        trial(
+            "sync::opt_out_during_run_is_obeyed",
+            world,
+            opt_out_during_run_is_obeyed,
         ),
     ]
 }
@@ -62,7 +74,10 @@ fn result(rows: &[Value], namespace: &Namespace) -> Option<String> {
 
 /// Creates a pod that names the Secret. No scheduler takes it.
 async fn runs(namespace: &Namespace) {
-    let mut pod = pod("pod", &namespace.image("app"));
+    waits(namespace, pod("pod", &namespace.image("app"))).await;
+}
+
+async fn waits(namespace: &Namespace, mut pod: Value) {
     pod["spec"]["imagePullSecrets"] = json!([{ "name": SECRET }]);
     pod["spec"]["schedulerName"] = json!("none");
     namespace.create::<Pod>(pod).await.expect("a pod");
@@ -164,6 +179,62 @@ async fn exit_code_says_what_failed(world: Arc<World>) -> Outcome {
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
     let wrong = sync(&world, &["--registries", "docker.io"]);
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    world.stop();
+    Ok(())
+}
+
+/// A pod names one region more than a namespace may bring.
+async fn renewal_keeps_to_namespace_quota(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let regions: Vec<Region> = (0..17)
+        .map(|number| world.aws.region(&format!("quota-land-{number}")))
+        .collect();
+    let containers = regions.iter().enumerate().map(|(number, region)| {
+        let image = format!("{}/app:v1", region.host(ACCOUNT));
+        json!({ "name": format!("app-{number}"), "image": image })
+    });
+    let mut pod = pod("pod", "unused");
+    pod["spec"]["containers"] = containers.collect();
+    waits(&namespace, pod).await;
+
+    let output = sync(&world, &["-o", "json", "--renew"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let rows = rows(&output);
+    assert_eq!(rows[0]["cause"], "too_many_tokens", "{rows:?}");
+    let mut minted = 0;
+    for region in &regions {
+        let counts = region.total(Action::GetAuthorizationToken).await?;
+        minted += counts.succeeded;
+    }
+    assert_eq!(minted, 16);
+    world.stop();
+    Ok(())
+}
+
+async fn opt_out_during_run_is_obeyed(world: Arc<World>) -> Outcome {
+    for flags in [&["-o", "json"][..], &["-o", "json", "--renew"]] {
+        let namespace = Namespace::new(&world).await;
+        runs(&namespace).await;
+        // Shorter than a call may take, and longer than the time between two reads of a namespace.
+        let fault = Fault::Delay { milliseconds: 4000 };
+        namespace.region.fault(fault).await?;
+        let run = {
+            let (world, name) = (world.clone(), namespace.name.clone());
+            tokio::task::spawn_blocking(move || {
+                sync(&world, &[flags, &["--namespaces", &name]].concat())
+            })
+        };
+        eventually("AWS is asked", LIMIT, || async {
+            (calls(&namespace.region).await > 0).then_some(())
+        })
+        .await;
+        change(&namespace, json!({ "labels": { INJECT: "false" } })).await;
+        let output = run.await?;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let rows = rows(&output);
+        assert_eq!(rows[0]["cause"], "still_working", "{rows:?}");
+        assert!(namespace.secret().await.is_none(), "it opted out");
+    }
     world.stop();
     Ok(())
 }

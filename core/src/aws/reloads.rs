@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-/// The least time between two loads for keys that have not worked before.
+/// The least time between two loads for keys that have not worked before, or for tokens that registries
+/// refuse.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// The time of the last load, since some start.

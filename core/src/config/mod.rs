@@ -31,6 +31,7 @@ pub use self::rotation::Rotation;
 use self::rules::{InvalidRule, Rule};
 pub use self::scope::Scope;
 pub use self::secret::{Adopt, Secret};
+use crate::aws::regions::is_listed;
 use crate::aws::value::InvalidValue;
 use crate::rules::Rules;
 use crate::selection::Selection;
@@ -173,6 +174,12 @@ impl Config {
         self.endpoints.contains_key(region)
             || self.provision.names_region(region)
             || self.rules.name_region(region)
+    }
+
+    /// Whether a region may be an invention of a pod author: neither AWS's documents nor the
+    /// configuration name it.
+    pub fn may_be_invention(&self, region: &str) -> bool {
+        !is_listed(region) && !self.names_region(region)
     }
 
     /// The configuration of an installation in this namespace, which is left out, too.

@@ -336,5 +336,7 @@ endpoints: {sa-east-1: {ecr: 'https://ecr.example.com'}}
         ("us-west-1", false),
     ] {
         assert_eq!(config.names_region(region), is_named, "{region}");
+        assert!(!config.may_be_invention(region), "{region}");
     }
+    assert!(config.may_be_invention("eu-land-1"));
 }

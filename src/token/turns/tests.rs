@@ -33,7 +33,7 @@ async fn hundred_of_pod(turns: &MintTurns, namespace: &str, is_retry: bool, is_d
 #[tokio::test]
 async fn pod_does_not_wait_for_schedule_or_retries() {
     let turns = MintTurns::new();
-    let schedule = (0..100).map(|_| turns.call_for_schedule(|| None::<()>));
+    let schedule = (0..100).map(|_| turns.call_for_schedule(false, || None::<()>));
     let pod = async {
         for _ in 0..4 {
             of_pod(&turns, "team", false, false).await;
@@ -101,7 +101,7 @@ async fn callers_for_invented_regions_are_limited() {
         turns.of_pod(caller, || true).await
     };
     let names: Vec<String> = (0..MAX_DOUBTFUL).map(|number| number.to_string()).collect();
-    let slots = &turns.doubtful.slots;
+    let slots = &turns.doubtful.pods.slots;
     let all: Vec<_> = names.iter().map(|name| slots.take(name).unwrap()).collect();
     assert_eq!(ask(true).await, Err(TooManyCallers));
     assert_eq!(ask(false).await, Ok(true));
@@ -117,7 +117,7 @@ async fn callers_of_one_namespace_are_limited() {
         (&turns.listed, false, MAX_LISTED_OF_NAMESPACE),
     ] {
         let taken: Vec<_> = (0..share)
-            .map(|_| queues.slots.take("hostile").unwrap())
+            .map(|_| queues.pods.slots.take("hostile").unwrap())
             .collect();
         let (hostile, team) = ("hostile".into(), "team".into());
         let further = turns.of_pod(caller(&hostile, false, is_doubtful), || true);
@@ -125,6 +125,24 @@ async fn callers_of_one_namespace_are_limited() {
         let other = turns.of_pod(caller(&team, false, is_doubtful), || true);
         assert_eq!(other.await, Ok(true));
         drop(taken);
+    }
+}
+
+#[tokio::test]
+async fn retries_take_no_slot_of_first_calls() {
+    let turns = MintTurns::new();
+    for (queues, is_doubtful, most) in [
+        (&turns.doubtful, true, MAX_DOUBTFUL),
+        (&turns.listed, false, MAX_LISTED),
+    ] {
+        let names: Vec<String> = (0..most).map(|number| number.to_string()).collect();
+        let slots = &queues.retries.slots;
+        let all: Vec<_> = names.iter().map(|name| slots.take(name).unwrap()).collect();
+        let team = "team".into();
+        let ask = |is_retry| turns.of_pod(caller(&team, is_retry, is_doubtful), || true);
+        assert_eq!(ask(true).await, Err(TooManyCallers));
+        assert_eq!(ask(false).await, Ok(true));
+        drop(all);
     }
 }
 
@@ -141,7 +159,7 @@ async fn call_after_a_useless_one_takes_a_turn() {
     assert!(matches!(under_way, PodTurn::Call(_)));
     let mut second = pin!(call(&second));
     assert!(second.as_mut().now_or_never().is_none());
-    let queue = turns.listed.pods.lock().await;
+    let queue = turns.listed.pods.first.lock().await;
     drop(under_way);
     assert!(second.as_mut().now_or_never().is_none(), "without a turn");
     drop(queue);
@@ -160,10 +178,21 @@ async fn callers_for_one_key_share_a_call() {
     let under_way = call(&first).await.unwrap();
     let mut second = pin!(call(&second));
     assert!(second.as_mut().now_or_never().is_none());
-    let _queue = turns.listed.pods.lock().await;
+    let _queue = turns.listed.pods.first.lock().await;
     *token.lock() = Some("token");
     drop(under_way);
     assert!(matches!(second.await, Ok(PodTurn::Known("token"))));
+}
+
+#[tokio::test]
+async fn invented_regions_delay_no_scheduled_call() {
+    let turns = MintTurns::new();
+    let doubtful = (0..20).map(|_| turns.call_for_schedule(true, || None::<()>));
+    tokio::select! {
+        biased;
+        _ = join_all(doubtful.collect::<Vec<_>>()) => panic!("it waited for inventions"),
+        called = turns.call_for_schedule(false, || None::<()>) => assert_eq!(called, None),
+    }
 }
 
 /// The failure that it knew is forgotten before it is used.
@@ -174,7 +203,7 @@ async fn scheduled_call_always_takes_a_turn() {
     // Known at the second question alone.
     let known = || (asked.replace(asked.get() + 1) == 1).then_some(());
     let queue = turns.schedule.lock().await;
-    let mut call = pin!(turns.call_for_schedule(known));
+    let mut call = pin!(turns.call_for_schedule(false, known));
     assert!(call.as_mut().now_or_never().is_none());
     drop(queue);
     assert_eq!(call.await, None);
@@ -189,7 +218,7 @@ async fn calls_that_are_not_needed_take_no_turn() {
         // It arrives while the caller waits.
         let asked = Cell::new(false);
         let known = || asked.replace(true).then_some(());
-        assert_eq!(turns.call_for_schedule(known).await, Some(()));
+        assert_eq!(turns.call_for_schedule(false, known).await, Some(()));
     }
     let now = turns.started.elapsed();
     assert_eq!(turns.pace.lock().start(MintReason::Schedule, now), Ok(()));

@@ -104,6 +104,21 @@ fn one_namespace_uses_up_no_distrust_of_others() {
     assert!(!distrusts(&mut holding, "two", 2 * half_an_hour - 1));
 }
 
+/// The queue of callers was full, or another replica had replaced the token.
+#[test]
+fn distrust_without_a_call_counts_for_nothing() {
+    let mut holding = holding(token(0, 12 * HOUR));
+    assert!(holding.distrust("team", at(HOUR), seconds(1)));
+    assert!(!holding.distrust("other", at(HOUR), seconds(1)));
+    holding.undo_distrust("team");
+    assert!(holding.distrust("other", at(HOUR), seconds(1)));
+    // One that called still counts.
+    holding.undo_distrust("team");
+    let half_an_hour = seconds(1 + 30 * 60);
+    assert!(!holding.distrust("other", at(HOUR), half_an_hour));
+    assert!(holding.distrust("team", at(HOUR), half_an_hour));
+}
+
 /// A tenant with hundreds of namespaces reports a refusal in each, again and again.
 #[test]
 fn distrust_of_many_namespaces_leaves_others_theirs() {
