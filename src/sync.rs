@@ -14,9 +14,10 @@ use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::pull_secret::lineup::Prospect;
 use ecr_pull_secrets_core::rules::Glob;
 use ecr_pull_secrets_core::selection::Wish;
-use ecr_pull_secrets_core::sync::{RenewalTurn, SyncOutcome, SyncReport, SyncRow};
+use ecr_pull_secrets_core::sync::{SyncOutcome, SyncReport, SyncRow};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
@@ -174,7 +175,7 @@ async fn renew(engine: &Engine, config: &InForce, work: &[(Target, WantedNow)]) 
     let mut keys: Vec<_> = namespaces.into_iter().collect();
     keys.sort_by_cached_key(|(key, _)| {
         let is_held = engine.supply.held(key).is_some();
-        RenewalTurn::of(is_held, config.may_be_invention(&key.region))
+        Prospect::of(key, is_held, config)
     });
     let renewals = stream::iter(keys).map(|(key, namespaces)| async move {
         // Here, because a key may lose its slot to others that come after it.

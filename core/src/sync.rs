@@ -29,28 +29,6 @@ impl SyncOutcome {
     }
 }
 
-/// When a run that renews asks for a token, from the first to the last: the calls take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RenewalTurn {
-    /// The replicas hold a token, which pods use.
-    Held,
-    /// They hold none.
-    New,
-    /// The region may be an invention of a pod author.
-    Doubtful,
-}
-
-impl RenewalTurn {
-    /// The turn of a key.
-    pub fn of(is_held: bool, may_be_invention: bool) -> Self {
-        match (is_held, may_be_invention) {
-            (true, _) => Self::Held,
-            (false, false) => Self::New,
-            (false, true) => Self::Doubtful,
-        }
-    }
-}
-
 /// One namespace in which something wants the pull Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncRow {
@@ -192,16 +170,6 @@ mod tests {
             outcome,
             expires_at: Some("2026-01-02T03:04:05Z".parse().unwrap()),
         }
-    }
-
-    #[test]
-    fn held_tokens_are_renewed_before_inventions() {
-        let mut turns = [(false, true), (false, false), (true, true), (true, false)];
-        turns.sort_by_key(|(is_held, is_invention)| RenewalTurn::of(*is_held, *is_invention));
-        assert_eq!(
-            turns,
-            [(true, true), (true, false), (false, false), (false, true)]
-        );
     }
 
     #[test]

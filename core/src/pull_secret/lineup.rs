@@ -1,9 +1,8 @@
-//! The order in which the work on one Secret asks for tokens: what a tenant may have invented waits
-//! behind what has worked, or is in AWS's documentation or the configuration.
+//! The order in which the work on one Secret, and a run of `sync`, asks for tokens: what a tenant may
+//! have invented waits behind what has worked, or is in AWS's documentation or the configuration.
 
 use std::collections::BTreeMap;
 
-use crate::aws::regions::is_listed;
 use crate::config::Config;
 use crate::identity::{Access, TokenKey};
 use crate::image::Registry;
@@ -29,10 +28,10 @@ impl Prospect {
     pub fn of(key: &TokenKey, is_held: bool, config: &Config) -> Self {
         if is_held {
             Self::Held
-        } else if is_listed(&key.region) || config.names_region(&key.region) {
-            Self::Named
-        } else {
+        } else if config.may_be_invention(&key.region) {
             Self::Doubtful
+        } else {
+            Self::Named
         }
     }
 }
