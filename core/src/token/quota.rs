@@ -147,8 +147,10 @@ mod tests {
 
     #[test]
     fn cause_states_the_quota() {
-        let minutes = WINDOW.as_secs() / 60;
-        let limit = format!("more than {MAX_NEW_KEYS} new tokens within {minutes} minutes");
+        let (minutes, hours) = (WINDOW.as_secs() / 60, LIFETIME.as_secs() / 3600);
+        let limit = format!(
+            "({MAX_NEW_KEYS} in {minutes} minutes or {MAX_KEYS_OF_LIFETIME} in {hours} hours)"
+        );
         assert!(Cause::TooManyTokens.sentence().contains(&limit), "{limit}");
     }
 
