@@ -1,7 +1,8 @@
 //! How fast a replica calls AWS, so that the quotas of ECR and STS are never near. AWS documents a
 //! bucket of 200 calls of `GetAuthorizationToken` for each account and region, which refills at 20 a
-//! second. Two replicas start at most ten calls a second: only one of them has a schedule. The SDK
-//! repeats a call that fails once, so at most twenty arrive.
+//! second. Two replicas start at most eleven calls a second, because only one of them has a schedule,
+//! and twelve while the other one renews overdue tokens in its place. The SDK repeats a call that
+//! fails once: so while AWS fails, at most twice as many arrive, on average.
 //!
 //! First calls for pods that wait have a share of their own. The other share is for the schedule of
 //! rotation, and for keys whose last call failed: a pod author who invents regions causes calls that
