@@ -285,7 +285,8 @@ async fn refused_pull_is_explained_once(site: Arc<Site>) -> Outcome {
     let cases = [
         (
             "denied",
-            "unexpected status from HEAD request to x: 403 Forbidden",
+            "unexpected status from HEAD request to x: 403 Forbidden\ndenied: User: y is not authorized \
+             to perform: ecr:BatchGetImage on resource: z",
         ),
         ("absent", &not_found),
     ];
