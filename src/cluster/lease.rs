@@ -82,7 +82,7 @@ impl Elector {
             let outcome = tokio::select! {
                 biased;
                 _ = resign.wait_for(|resign| *resign) => break,
-                () = at(end) => continue,
+                () = clock::at(end) => continue,
                 outcome = self.round() => outcome,
             };
             self.announce();
@@ -93,7 +93,7 @@ impl Elector {
             tokio::select! {
                 biased;
                 _ = resign.wait_for(|resign| *resign) => break,
-                () = at(end) => {}
+                () = clock::at(end) => {}
                 () = sleep_until(started + pause) => {}
             }
         }
@@ -263,13 +263,6 @@ pub(crate) async fn created(
     let lease = call_within(ANSWER_TIMEOUT, || leases.get_opt(NAME)).await?;
     let created = lease.and_then(|lease| lease.metadata.creation_timestamp);
     Ok(created.map(|time| time.0))
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The wall clock, in the whole microseconds that the API server keeps.

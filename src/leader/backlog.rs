@@ -8,9 +8,10 @@ use ecr_pull_secrets_core::workload::backlog::{Admittance, ReportBacklog};
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::candidates::Candidate;
+use crate::clock;
 use crate::cluster::pods::ObservedPod;
 
 /// One report about one pod: an Event, and a line in the log.
@@ -102,14 +103,8 @@ impl<R: Queued> Backlog<R> {
     pub(super) async fn begin(&self) -> R {
         loop {
             let next = self.waiting.lock().next();
-            let due = async {
-                match next {
-                    Some(at) => sleep_until(self.start + at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = due => {}
+                () = clock::at(next.map(|at| self.start + at)) => {}
                 () = self.changed.notified() => {}
             }
             if let Some(retried) = self.waiting.lock().begin(self.start.elapsed()) {

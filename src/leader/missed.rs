@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::clock;
 
@@ -80,14 +80,8 @@ impl Missed {
     pub(super) async fn next(&self) -> GroupReport<ObjectReference> {
         loop {
             let next = self.groups.lock().next();
-            let due = async {
-                match next {
-                    Some(at) => sleep_until(self.start + at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = due => {}
+                () = clock::at(next.map(|at| self.start + at)) => {}
                 () = self.changed.notified() => {}
             }
             if let Some(report) = self.groups.lock().begin(self.start.elapsed()) {

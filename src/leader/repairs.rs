@@ -13,11 +13,12 @@ use ecr_pull_secrets_core::target::Target;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::attend::repair;
 use super::term::Term;
+use crate::clock;
 use crate::pull_secret::ledger::Changed;
 use crate::telemetry::chain::chain;
 use crate::wants::WantedNow;
@@ -34,12 +35,6 @@ pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, i
     let mut checks = FuturesUnordered::new();
     loop {
         let next = schedule.next().filter(|_| checks.len() < MAX_CHECKS);
-        let due = async {
-            match next {
-                Some(at) => sleep_until(start + at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             change = changes.recv() => match change {
                 Some((_, SecretChange::Written)) => {}
@@ -54,7 +49,7 @@ pub(super) async fn run(term: &Term, changes: &mut UnboundedReceiver<Changed>, i
             Some((target, has_failed)) = checks.next() => {
                 schedule.end(target, has_failed, start.elapsed());
             }
-            () = due => {
+            () = clock::at(next.map(|at| start + at)) => {
                 if let Some(target) = schedule.begin(start.elapsed()) {
                     checks.push(async move {
                         let has_failed = !check(term, &target).await;

@@ -1,7 +1,6 @@
 //! The loop that keeps the CAs in force in the `caBundle` of our registration, and changes nothing
 //! else there.
 
-use std::future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,11 @@ use ecr_pull_secrets_core::certificate::trust::{
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::secret::SecretApi;
+use crate::clock;
 use crate::cluster::refusal::Refusal;
 use crate::cluster::registration::{NAME, RegisteredWebhook, Registration};
 
@@ -70,13 +70,7 @@ impl BundleKeeper {
         let mut wanted = self.wanted.clone();
         loop {
             let again = self.check().await;
-            let start = self.start;
-            let later = async move {
-                match again {
-                    Some(at) => sleep_until(start + at).await,
-                    None => future::pending().await,
-                }
-            };
+            let later = again.map(|at| self.start + at);
             tokio::select! {
                 state = states.next() => match state {
                     Some(registration) => self.see(registration.as_ref()),
@@ -86,7 +80,7 @@ impl BundleKeeper {
                 changed = wanted.changed() => if changed.is_err() {
                     return;
                 },
-                () = later => {}
+                () = clock::at(later) => {}
             }
         }
     }
