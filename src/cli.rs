@@ -74,6 +74,20 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
 }
 
+/// The access to AWS.
+#[derive(Debug, Args)]
+pub(crate) struct Aws {
+    /// Directory of a mounted Secret with AWS keys, read again at each use. Without keys there, the
+    /// AWS SDK's default credential chain is used.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/run/secrets/aws",
+        env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
+    )]
+    pub(crate) aws_credentials_dir: PathBuf,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -118,15 +132,8 @@ pub(crate) struct Serve {
         env = "ECR_PULL_SECRETS_CERTIFICATE_LIFETIME"
     )]
     pub(crate) certificate_lifetime: Duration,
-    /// Directory of a mounted Secret with AWS keys, read again at each use. Without keys there, the
-    /// AWS SDK's default credential chain is used.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/run/secrets/aws",
-        env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
-    )]
-    pub(crate) aws_credentials_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) aws: Aws,
     /// Seconds during which connections are still accepted after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "12", value_parser = seconds, env = "ECR_PULL_SECRETS_DRAIN_DELAY")]
     pub(crate) drain_delay: Duration,
@@ -182,15 +189,8 @@ pub(crate) struct SyncFlags {
         env = "ECR_PULL_SECRETS_OUTPUT"
     )]
     pub(crate) output: Output,
-    /// Directory of a mounted Secret with AWS keys, read again at each use. Without keys there, the
-    /// AWS SDK's default credential chain is used.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/run/secrets/aws",
-        env = "ECR_PULL_SECRETS_AWS_CREDENTIALS_DIR"
-    )]
-    pub(crate) aws_credentials_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) aws: Aws,
 }
 
 /// How a verb prints its result.

@@ -17,6 +17,7 @@ use ecr_pull_secrets_core::config::{Config, InvalidConfig};
 use ecr_pull_secrets_core::scrub::scrub;
 use ecr_pull_secrets_core::target::Target;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::clock;
 
@@ -109,6 +110,13 @@ impl FileText {
             path: path.to_owned(),
             source,
         })
+    }
+}
+
+/// Warns of what the configuration says in vain.
+pub(crate) fn report_doubts(config: &Config) {
+    for doubt in config.doubts() {
+        warn!(%doubt, "a part of the configuration has no effect");
     }
 }
 

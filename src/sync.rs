@@ -199,10 +199,8 @@ async fn check(
     target: &Target,
     claim: SecretClaim,
 ) -> Result<(), Cause> {
-    let fact = match read(engine, &target.namespace).await {
-        Ok(fact) => fact,
-        Err(refusal) => return Err(refusal.into_parts().0),
-    };
+    let fact = read(engine, &target.namespace).await;
+    let fact = fact.map_err(|refusal| refusal.into_parts().0)?;
     let unserved = claim.unserved(config, &target.namespace, fact);
     unserved.map_or(Ok(()), |unserved| Err(unserved.cause()))
 }

@@ -2,11 +2,9 @@
 
 use std::io::Write as _;
 
-use tracing::warn;
-
 use crate::cli::{Cluster, Global, Serve};
 use crate::cluster::client::clients;
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, report_doubts};
 use crate::engine::{Blueprint, Engine};
 use crate::exit::Failure;
 use crate::run::{self, ConfigSource, Ports, Stop};
@@ -30,7 +28,7 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
         http_listen,
         certificate_dir,
         certificate_lifetime,
-        aws_credentials_dir,
+        aws,
         drain_delay,
         connection_age,
         guard_rest,
@@ -59,15 +57,13 @@ pub(super) async fn serve(global: &Global, serve: Serve) -> Result<(), Failure> 
             }
         }
     };
-    for doubt in config.doubts() {
-        warn!(%doubt, "a part of the configuration has no effect");
-    }
+    report_doubts(&config);
     let pull_secrets = [config.secret.name.clone()];
     let (engine, event_writer) = Engine::build(Blueprint {
         config,
         clients: connect(&pull_secrets).await?,
         namespace: &namespace,
-        aws_credentials_dir: &aws_credentials_dir,
+        aws_credentials_dir: &aws.aws_credentials_dir,
         metrics: Metrics::default(),
     });
     let source = ConfigSource {

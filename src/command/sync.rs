@@ -31,7 +31,7 @@ pub(super) async fn sync(global: &Global, sync: SyncFlags) -> Result<(), Failure
         config,
         clients: clients(kubeconfig.as_deref(), context.as_deref(), &pull_secrets).await?,
         namespace: &namespace,
-        aws_credentials_dir: &sync.aws_credentials_dir,
+        aws_credentials_dir: &sync.aws.aws_credentials_dir,
         metrics: Metrics::default(),
     });
     let scope = SyncScope {

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::cluster::call::call;
 use crate::cluster::client::Clients;
-use crate::config::FileText;
+use crate::config::{FileText, report_doubts};
 use crate::engine::Engine;
 use crate::token::kept_config;
 use crate::token::store::Store;
@@ -129,9 +129,7 @@ impl Follower {
 
     /// Puts a configuration into force.
     fn take(&mut self, config: Config, text: FileText) {
-        for doubt in config.doubts() {
-            warn!(%doubt, "a part of the configuration has no effect");
-        }
+        report_doubts(&config);
         let (next, waiting) = self.engine.live.successor(config);
         for field in waiting {
             warn!(
