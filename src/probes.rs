@@ -34,13 +34,32 @@ use crate::engine::Engine;
 use crate::https::drain::{DrainPhase, DrainSignal};
 use crate::telemetry::metrics::Metrics;
 
+/// Whether the API server accepts the certificate of the admission endpoint.
+#[derive(Clone)]
+pub(crate) struct CertificateReadiness {
+    pub(crate) served: Served,
+    /// Whether the API server has trusted our CA; only in self-signed mode.
+    pub(crate) trusted: Option<watch::Receiver<bool>>,
+}
+
+impl CertificateReadiness {
+    /// The missing condition; none when ready.
+    fn missing(&self) -> Option<&'static str> {
+        let fault = certificate_fault(self.served.validity(), clock::now());
+        let has_trust = self
+            .trusted
+            .as_ref()
+            .is_none_or(|trusted| *trusted.borrow());
+        let distrust = "the registration's caBundle does not hold our CA yet";
+        fault.or_else(|| (!has_trust).then_some(distrust))
+    }
+}
+
 /// The conditions of readiness.
 #[derive(Clone)]
 pub(crate) struct Readiness {
-    /// The certificate that is served.
-    pub(crate) certificate: Served,
-    /// Whether the API server has trusted our CA; only in self-signed mode.
-    pub(crate) trusted: Option<watch::Receiver<bool>>,
+    /// The certificate of the admission endpoint, if there is one.
+    pub(crate) certificate: Option<CertificateReadiness>,
     /// The first complete lists of all watches.
     pub(crate) synced: Vec<Synced>,
     /// The progress of the shutdown.
@@ -53,15 +72,9 @@ impl Readiness {
         if self.drain.phase() != DrainPhase::Serving {
             return Some("draining");
         }
-        if let Some(missing) = certificate_fault(self.certificate.validity(), clock::now()) {
+        let certificate = self.certificate.as_ref();
+        if let Some(missing) = certificate.and_then(CertificateReadiness::missing) {
             return Some(missing);
-        }
-        if self
-            .trusted
-            .as_ref()
-            .is_some_and(|trusted| !*trusted.borrow())
-        {
-            return Some("the registration's caBundle does not hold our CA yet");
         }
         (!self.synced.iter().all(Synced::is_synced)).then_some("not synced with the API server")
     }

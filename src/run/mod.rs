@@ -4,14 +4,17 @@
 //! a replica without its ledger would answer from a memory that nothing refreshes.
 
 mod configuration;
+mod endpoint;
 mod guards;
 mod heap;
 mod lifecycle;
 mod listen;
+mod ports;
 mod serve;
 mod shutdown;
 mod tasks;
 
 pub(crate) use self::configuration::{ConfigSource, last_good};
 pub(crate) use self::lifecycle::Stop;
-pub(crate) use self::serve::{Ports, serve};
+pub(crate) use self::ports::Ports;
+pub(crate) use self::serve::serve;

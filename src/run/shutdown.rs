@@ -14,11 +14,12 @@ use crate::pull_secret::ensure::PullSecrets;
 /// The time after the drain for what is still being answered: an admission takes 5 s at most.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Turns unready and goes on accepting for `delay`; then finishes what has begun.
+/// Turns unready and goes on accepting for `delay`; then finishes what has begun. `serving` is the
+/// listener of the admission endpoint, if there is one.
 pub(super) async fn shut_down(
     switch: &DrainSwitch,
     delay: Duration,
-    serving: JoinHandle<()>,
+    serving: Option<JoinHandle<()>>,
     writes: &PullSecrets,
     tasks: &mut Tasks,
 ) {
@@ -28,7 +29,9 @@ pub(super) async fn shut_down(
     switch.enter(DrainPhase::Closing);
     let finished = async {
         // A panic of the listener has been logged, and leaves nothing to finish.
-        let _ = serving.await;
+        if let Some(serving) = serving {
+            let _ = serving.await;
+        }
         writes.settled().await;
         // It ends when the lease is released, most likely long ago.
         tasks.ended(ELECTION).await;

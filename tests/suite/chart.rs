@@ -20,6 +20,9 @@ trials!(
     ca_bundle_is_allowed_only_for_own_certificate,
     excluded_namespaces_reach_registration_and_program,
     guards_depend_on_values,
+    jobs_come_on_demand,
+    installation_without_replicas_has_fewer_rights,
+    extra_parts_reach_their_pods,
     every_granted_secret_is_guarded,
     adoption_guard_follows_the_configuration,
 );
@@ -228,6 +231,127 @@ async fn guards_depend_on_values(_world: Arc<World>) -> Outcome {
         assert_eq!(flag, values.contains(&rest), "{values:?}");
         let widest = rendered.contains("resources: [\"*/*\"]");
         assert_eq!(widest, values.contains(&rest), "{values:?}");
+    }
+    Ok(())
+}
+
+/// The objects of a rendering, as `Kind/name`.
+fn objects(rendered: &str) -> BTreeSet<String> {
+    let documents = rendered.split("\n---\n");
+    let field = |document: &str, start: &str| {
+        let mut lines = document.lines();
+        lines.find_map(|line| Some(line.strip_prefix(start)?.to_owned()))
+    };
+    documents
+        .filter_map(|document| {
+            let kind = field(document, "kind: ")?;
+            Some(format!("{kind}/{}", field(document, "  name: ")?))
+        })
+        .collect()
+}
+
+async fn jobs_come_on_demand(_world: Arc<World>) -> Outcome {
+    let initial = |values: &[&str]| {
+        let jobs = objects(&run(&mut template(values)));
+        jobs.into_iter()
+            .find(|object| object.starts_with("Job/ecr-pull-secrets-sync-"))
+    };
+    let cron_job = "CronJob/ecr-pull-secrets-sync";
+    assert_eq!(initial(&[]), None);
+    assert!(!objects(&run(&mut template(&[]))).contains(cron_job));
+    let on = ["sync.cronJob.enabled=true", "sync.initialJob=true"];
+    let rendered = run(&mut template(&on));
+    assert!(objects(&rendered).contains(cron_job));
+    for part in [
+        "schedule: \"0 */6 * * *\"",
+        "successfulJobsHistoryLimit: 3",
+        "failedJobsHistoryLimit: 3",
+    ] {
+        assert!(rendered.contains(part), "{part}");
+    }
+    // The Service, the Deployment and the budget select by this label. The two jobs have it, and not their pods.
+    let labelled = |rendered: &str, name: &str| {
+        let label = format!("app.kubernetes.io/name: {name}");
+        rendered
+            .lines()
+            .filter(|line| line.trim_start() == label)
+            .count()
+    };
+    let before = labelled(&run(&mut template(&[])), "ecr-pull-secrets");
+    assert_eq!(labelled(&rendered, "ecr-pull-secrets"), before + 2);
+    assert_eq!(labelled(&rendered, "ecr-pull-secrets-sync"), 2);
+    // A Job cannot be changed: another content has another name.
+    let first = initial(&on[1..]).expect("a Job");
+    assert_eq!(initial(&on).as_ref(), Some(&first));
+    for change in ["config.rotation.maxAge=1h", "image.tag=next"] {
+        assert_ne!(initial(&[on[1], change]).expect("a Job"), first);
+    }
+    Ok(())
+}
+
+async fn installation_without_replicas_has_fewer_rights(_world: Arc<World>) -> Outcome {
+    let values = ["config.injection=none", "sync.cronJob.enabled=true"];
+    let with_replicas = run(&mut template(&values));
+    let without = run(&mut template(&[values[0], values[1], "replicas=0"]));
+    for (kind, of_webhook) in [
+        ("MutatingWebhookConfiguration/zz-ecr-pull-secrets", true),
+        ("Deployment/ecr-pull-secrets", false),
+        ("Service/ecr-pull-secrets", false),
+        ("PodDisruptionBudget/ecr-pull-secrets", false),
+    ] {
+        let has = |rendered: &str| objects(rendered).contains(kind);
+        assert!(has(&run(&mut template(&[]))), "{kind}");
+        assert_eq!(has(&with_replicas), !of_webhook, "{kind}");
+        assert!(!has(&without), "{kind}");
+    }
+    for part in [
+        "https-listen",
+        "mutatingwebhookconfigurations]\n  resourceNames: [zz-ecr-pull-secrets]\n  verbs",
+    ] {
+        assert!(!with_replicas.contains(part), "{part}");
+    }
+    let rights = |rendered: &str| {
+        let verbs = rendered
+            .lines()
+            .filter(|line| line.starts_with("  verbs: "));
+        verbs.map(str::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    for verb in ["watch", "delete"] {
+        assert!(rights(&with_replicas).contains(verb), "{verb}");
+        assert!(!rights(&without).contains(verb), "{verb}");
+    }
+    for resource in [
+        "resources: [leases]\n  resourceNames: [ecr",
+        "resources: [serviceaccounts]",
+    ] {
+        assert!(with_replicas.contains(resource), "{resource}");
+        assert!(!without.contains(resource), "{resource}");
+    }
+    let refused = template(&["replicas=0"]).output()?;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("set config.injection to none"), "{text}");
+    Ok(())
+}
+
+async fn extra_parts_reach_their_pods(_world: Arc<World>) -> Outcome {
+    let rendered = run(&mut template(&[
+        "sync.cronJob.enabled=true",
+        "sync.initialJob=true",
+        "extraContainers[0].name=extra-container",
+        "extraInitContainers[0].name=extra-init",
+        "extraVolumes[0].name=extra-volume",
+        "extraVolumeMounts[0].name=extra-mount",
+    ]));
+    for (name, pods) in [
+        ("extra-container", 1),
+        ("extra-init", 3),
+        ("extra-volume", 3),
+        ("extra-mount", 3),
+    ] {
+        let named = rendered
+            .lines()
+            .filter(|line| line.trim_start() == format!("- name: {name}"));
+        assert_eq!(named.count(), pods, "{name}");
     }
     Ok(())
 }

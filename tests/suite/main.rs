@@ -25,6 +25,7 @@ mod frame;
 mod harness;
 mod hostile;
 mod identities;
+mod injection;
 mod keyring;
 mod late_writes;
 mod leading;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         hostile::floods::trials(),
         hostile::slots::trials(),
         identities::trials(),
+        injection::trials(),
         keyring::trials(),
         late_writes::trials(),
         leaks::answers::trials(),

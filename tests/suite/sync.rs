@@ -39,11 +39,24 @@ pub(crate) fn trials() -> Vec<Trial> {
             world,
             opt_out_during_run_is_obeyed,
         ),
+        trial(
+            "sync::run_needs_only_rights_without_replicas",
+            without_replicas,
+            run_needs_only_rights_without_replicas,
+        ),
     ]
 }
 
 async fn world() -> Arc<World> {
     World::builder().start().await
+}
+
+/// The chart as it is rendered where jobs alone maintain the Secrets.
+async fn without_replicas() -> Arc<World> {
+    let builder = World::builder()
+        .self_signed()
+        .value("config.injection=none");
+    builder.value("replicas=0").start().await
 }
 
 /// Runs `sync` with these flags, with the rights and keys of a replica.
@@ -236,5 +249,23 @@ async fn opt_out_during_run_is_obeyed(world: Arc<World>) -> Outcome {
         assert!(namespace.secret().await.is_none(), "it opted out");
     }
     world.stop();
+    Ok(())
+}
+
+async fn run_needs_only_rights_without_replicas(world: Arc<World>) -> Outcome {
+    let [first, second] = [Namespace::new(&world).await, Namespace::new(&world).await];
+    runs(&first).await;
+    for renews in [false, true] {
+        let flags = if renews {
+            &["-o", "json", "--renew"][..]
+        } else {
+            &["-o", "json"]
+        };
+        let output = sync(&world, flags);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(result(&rows(&output), &first).as_deref(), Some("written"));
+        opens(&first).await;
+        assert!(second.secret().await.is_none());
+    }
     Ok(())
 }

@@ -13,10 +13,16 @@ pub struct Succession {
 
 impl Config {
     /// What comes into force when a process with this configuration reads `next`. RBAC, guards and
-    /// watches know the pull Secret by its name, and an installation renders all of them at once: so
-    /// its name waits until the pods of the new rendering start.
+    /// watches know the pull Secret by its name, the port of the webhook is there from the start or
+    /// not at all, and an installation renders all of them at once: so `secret.name` and `injection`
+    /// wait until the pods of the new rendering start.
     pub fn succeeded_by(&self, mut next: Self) -> Succession {
         let mut waiting = Vec::new();
+        if next.injection != self.injection {
+            waiting.push("injection");
+            next.injection = self.injection;
+            next.file.injection = self.injection;
+        }
         if next.secret.name != self.secret.name {
             waiting.push("secret.name");
             next.secret.name.clone_from(&self.secret.name);
@@ -51,6 +57,16 @@ mod tests {
         let expected = parse("secret: {name: old, adopt: all}\nselection: opt-in\n");
         assert_eq!(config.to_yaml().unwrap(), expected.to_yaml().unwrap());
         assert!(config.scope.is_ours("ours"));
+    }
+
+    #[test]
+    fn injection_waits_for_a_restart() {
+        let old = Config::default();
+        let next = parse("injection: none\nselection: opt-in\n");
+        let Succession { config, waiting } = old.succeeded_by(next);
+        assert_eq!(waiting, ["injection"]);
+        let expected = parse("selection: opt-in\n");
+        assert_eq!(config.to_yaml().unwrap(), expected.to_yaml().unwrap());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod change;
 mod doubts;
 pub mod duration;
 mod endpoints;
+mod injection;
 pub mod kept;
 pub mod provision;
 mod repair;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::doubts::Doubt;
 pub use self::endpoints::Endpoints;
+pub use self::injection::Injection;
 use self::provision::{InvalidProvision, Provision, ProvisionEntry};
 pub use self::repair::Repair;
 pub use self::rotation::Rotation;
@@ -46,6 +48,8 @@ const KIND: &str = "Config";
 pub struct Config {
     /// The pull Secret.
     pub secret: Secret,
+    /// How pods come to name it.
+    pub injection: Injection,
     /// Which namespaces are left out.
     pub scope: Scope,
     /// Which pods get the reference.
@@ -101,6 +105,8 @@ struct File {
     #[serde(default)]
     secret: Secret,
     #[serde(default)]
+    injection: Injection,
+    #[serde(default)]
     scope: Scope,
     #[serde(default)]
     selection: Selection,
@@ -122,6 +128,7 @@ impl Default for File {
             api_version: API_VERSION.to_owned(),
             kind: KIND.to_owned(),
             secret: Secret::default(),
+            injection: Injection::default(),
             scope: Scope::default(),
             selection: Selection::default(),
             rules: Vec::new(),
@@ -151,6 +158,7 @@ impl Config {
         endpoints::check(&file.endpoints)?;
         Ok(Self {
             secret: file.secret.clone(),
+            injection: file.injection,
             scope: file.scope.clone(),
             selection: file.selection,
             rules: rules::check(&file.rules)?,

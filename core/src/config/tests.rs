@@ -48,6 +48,7 @@ fn file_without_fields_is_the_defaults() {
     assert_eq!(said.secret.name, "ecr-registry-credentials");
     assert_eq!(said.secret.adopt, Adopt::EcrOnly);
     assert_eq!(said.secret.cleanup_after, Some(35 * DAY));
+    assert_eq!(said.injection, Injection::Webhook);
     assert_eq!(said.selection, Selection::OptOut);
     assert!(said.provision.is_empty() && !said.repair.recreate_pods);
     assert!(said.endpoints.is_empty());
@@ -65,6 +66,7 @@ fn documented_example_is_read() {
     let config = accepts(
         r#"
 secret: {name: ecr-registry-credentials, adopt: ecr-only, cleanupAfter: 35d}
+injection: webhook
 scope: {excludedNamespaces: [kube-system, kube-public, kube-node-lease]}
 selection: opt-out
 rules:
@@ -116,6 +118,9 @@ fn every_value_of_a_choice_is_read() {
             accepts(&format!("secret: {{adopt: {text}}}")).secret.adopt,
             adopt
         );
+    }
+    for (text, injection) in [("webhook", Injection::Webhook), ("none", Injection::None)] {
+        assert_eq!(accepts(&format!("injection: {text}")).injection, injection);
     }
     for (text, selection) in [("opt-in", Selection::OptIn), ("opt-out", Selection::OptOut)] {
         assert_eq!(accepts(&format!("selection: {text}")).selection, selection);
@@ -179,6 +184,7 @@ fn known(name: &str) -> bool {
         "apiVersion",
         "kind",
         "secret",
+        "injection",
         "selection",
         "rules",
         "endpoints",
@@ -253,6 +259,7 @@ fn value_of_the_wrong_shape_is_refused() {
         ("secret: [x]\n", "expected mapping"),
         // A value of a later version.
         ("selection: all-pods\n", "unknown variant `all-pods`"),
+        ("injection: policy\n", "unknown variant `policy`"),
         ("rules: {deny: {}}\n", "expected sequence"),
         (
             "rules: [{accounts: \"1\", deny: {}}]\n",

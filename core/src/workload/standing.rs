@@ -21,7 +21,8 @@ pub enum PodPhase {
 /// How a stored pod stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodStanding {
-    /// It needs nothing, or nothing can be done for it.
+    /// It needs nothing, or nothing can be done for it, or with `injection: none` it is its author's to name
+    /// the pull Secret.
     Fine,
     /// The API server stored it without the reference that admission gives to it, unless the pull Secret
     /// [withholds](super::plan::withholds) it.
@@ -53,7 +54,10 @@ pub fn standing(
         _ if plan.reference != PullReference::Named && !workload.pod.has_lasting_registry() => {
             PodStanding::Fine
         }
-        PullReference::Create | PullReference::Append => PodStanding::Missed,
+        PullReference::Create | PullReference::Append if config.injection.reaches_pods() => {
+            PodStanding::Missed
+        }
+        PullReference::Create | PullReference::Append => PodStanding::Fine,
         PullReference::Named => PodStanding::Served(plan.grants),
         PullReference::Withheld => PodStanding::Fine,
     })

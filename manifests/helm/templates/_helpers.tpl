@@ -51,11 +51,6 @@ creates the second and all further ones only if the first is full. It has the sa
 ecr-pull-secrets-tls
 {{- end }}
 
-{{/* "yes" if the program manages CA and serving certificate itself, otherwise empty. */}}
-{{- define "ecr-pull-secrets.selfSigned" -}}
-{{- if eq .Values.certificate.source "selfSigned" }}yes{{ end -}}
-{{- end }}
-
 {{/* The caBundle of the registration: empty, so that the manifest omits the field, unless the user manages the certificate. */}}
 {{- define "ecr-pull-secrets.caBundle" -}}
 {{- with .Values.webhook.caBundle -}}
@@ -64,6 +59,24 @@ ecr-pull-secrets-tls
 {{- end -}}
 {{- . -}}
 {{- end -}}
+{{- end }}
+
+{{/* "yes" if the webhook gives new pods their reference, otherwise empty. */}}
+{{- define "ecr-pull-secrets.injects" -}}
+{{- if eq (dig "injection" "webhook" .Values.config) "webhook" }}yes{{ end -}}
+{{- end }}
+
+{{/* "yes" if there are replicas, otherwise empty: `sync` alone maintains the Secrets then. */}}
+{{- define "ecr-pull-secrets.hasReplicas" -}}
+{{- if .Values.replicas }}yes
+{{- else if include "ecr-pull-secrets.injects" . }}
+{{- fail "replicas: 0 would leave the webhook without an answer: set config.injection to none, and sync.cronJob.enabled to true" -}}
+{{- end -}}
+{{- end }}
+
+{{/* "yes" if the program manages CA and serving certificate itself, otherwise empty. */}}
+{{- define "ecr-pull-secrets.selfSigned" -}}
+{{- if and (include "ecr-pull-secrets.injects" .) (eq .Values.certificate.source "selfSigned") }}yes{{ end -}}
 {{- end }}
 
 {{/* "yes" if missed pods are deleted, so that their controllers re-create them, otherwise empty. */}}

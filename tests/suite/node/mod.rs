@@ -11,6 +11,7 @@ mod refusing_registry;
 mod restarts;
 mod rotation;
 mod sources;
+mod sync;
 mod workloads;
 mod world;
 
@@ -46,7 +47,7 @@ fn side_by_side() -> Vec<Trial> {
 }
 
 /// Tests that run alone: one counts seconds, one stops the registry, one checks what all others left,
-/// and the last ones replace, restart and kill the replicas.
+/// and the last ones replace, restart, kill and remove the replicas.
 fn last() -> Vec<Trial> {
     [
         rotation::trials(),
@@ -54,6 +55,7 @@ fn last() -> Vec<Trial> {
         missed::trials(),
         sources::trials(),
         restarts::trials(),
+        sync::trials(),
     ]
     .into_iter()
     .flatten()

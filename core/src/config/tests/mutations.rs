@@ -30,6 +30,7 @@ fn whole() -> Value {
         "kind": "Config",
         "secret": { "name": "pull", "adopt": "annotated", "cleanupAfter": "7d" },
         "scope": { "excludedNamespaces": ["kube-system", "infra"] },
+        "injection": "none",
         "selection": "opt-in",
         "rules": [
             { "accounts": ["123456789012"], "regions": ["us-*"], "namespaces": ["team-*"], "assumeRole": {
@@ -119,6 +120,7 @@ fn valid(field: &str) -> &'static [&'static str] {
         "adopt" => &["never", "annotated", "ecr-only", "all"],
         "cleanupAfter" => &["1d", "35d", "never", "400d"],
         "excludedNamespaces" => &["kube-system", "a", "infra-2"],
+        "injection" => &["webhook", "none"],
         "selection" => &["opt-in", "opt-out"],
         "accounts" => &["123456789012", "1*", "2?0987654321"],
         "regions" => &["us-*", "eu-central-1", "??-north-1"],

@@ -23,6 +23,7 @@ fn every_default_is_printed_and_no_absent_field() {
             "  name: ecr-registry-credentials",
             "  adopt: ecr-only",
             "  cleanupAfter: 35d",
+            "injection: webhook",
             "scope:",
             "  excludedNamespaces:",
             "  - kube-system",

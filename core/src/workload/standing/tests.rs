@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
 
+use crate::config::Injection;
 use crate::selection::{Selection, Wish};
 use crate::workload::plan::{AccountFact, NamespaceFact};
 use crate::workload::pod::Pod;
@@ -93,28 +94,33 @@ fn about<T>(pod: &Value, namespace: &str, question: impl Fn(&Workload<'_>) -> T)
 }
 
 proptest! {
-    /// A pod that admission serves is missed without its reference and served with it. Every other
-    /// pod is fine.
+    /// A pod that admission serves is served with its reference, and without it is missed, unless pods
+    /// name the pull Secret themselves. Every other pod is fine.
     #[test]
     fn leader_and_admission_agree(
         pod in pods(),
         facts in facts(),
         namespace in select(vec!["closed", "team-a", "web", "kube-system"]),
         selection in select(vec![Selection::OptOut, Selection::OptIn]),
+        injection in select(vec![Injection::Webhook, Injection::None]),
         phase in select(vec![PodPhase::Pending, PodPhase::Running]),
     ) {
         let mut config = Config::parse(RULES).unwrap();
         config.selection = selection;
+        config.injection = injection;
         let planned = about(&pod, namespace, |workload| plan(workload, &facts, &config)).unwrap();
         let judge = |pod: &Value| about(pod, namespace, |workload| standing(workload, phase, &facts, &config)).unwrap();
         // The API server creates no pod in a namespace that terminates, so there is nothing to repair.
         let is_terminating = matches!(facts.namespace, Some(NamespaceFact::Terminating(_)));
         let wanted = planned.reference != PullReference::Withheld && !is_terminating;
         let stored = judge(&pod);
-        prop_assert_eq!(wanted, stored != PodStanding::Fine);
         match planned.reference {
             PullReference::Create | PullReference::Append if wanted => {
-                prop_assert_eq!(stored, PodStanding::Missed);
+                let missed = match injection {
+                    Injection::Webhook => PodStanding::Missed,
+                    Injection::None => PodStanding::Fine,
+                };
+                prop_assert_eq!(stored, missed);
                 prop_assert_eq!(judge(&patched(&pod)), PodStanding::Served(planned.grants));
             }
             PullReference::Named if wanted => {
