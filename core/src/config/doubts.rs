@@ -4,7 +4,9 @@
 //! Older files may hold such lines, so they are no errors. But a rule with `deny` that never denies
 //! is most likely a mistake, so each is named by its place.
 
+use super::injection::Injection;
 use super::provision::ProvisionEntry;
+use super::repair::Repair;
 use super::rules::Rule;
 use crate::names::{MAX_LABEL_BYTES, is_dns_label};
 use crate::rules::{Glob, RuleScope};
@@ -34,10 +36,18 @@ pub enum Doubt {
         /// The index of the first rule that takes all.
         by: usize,
     },
+    /// Missed pods are to be re-created where none is missed.
+    #[error("repair.recreatePods has no effect with injection: none; remove one of the two")]
+    NoMissedPods,
 }
 
-/// All doubts about these sections of a file, in their order.
-pub(super) fn of(rules: &[Rule], provision: &[ProvisionEntry]) -> Vec<Doubt> {
+/// All doubts about a file, in the order of its sections.
+pub(super) fn of(
+    injection: Injection,
+    rules: &[Rule],
+    provision: &[ProvisionEntry],
+    repair: Repair,
+) -> Vec<Doubt> {
     let of_rules = patterns("rules", rules.iter().map(|rule| &rule.namespaces));
     let of_provision = patterns("provision", provision.iter().map(|entry| &entry.namespaces));
     let scopes: Vec<RuleScope> = rules.iter().map(Rule::scope).collect();
@@ -46,7 +56,13 @@ pub(super) fn of(rules: &[Rule], provision: &[ProvisionEntry]) -> Vec<Doubt> {
         let by = earlier.position(|first| first.covers(scope))?;
         Some(Doubt::Unreachable { index, by })
     });
-    of_rules.chain(unreachable).chain(of_provision).collect()
+    let misses_none = repair.recreate_pods && !injection.reaches_pods();
+    let of_repair = misses_none.then_some(Doubt::NoMissedPods);
+    of_rules
+        .chain(unreachable)
+        .chain(of_provision)
+        .chain(of_repair)
+        .collect()
 }
 
 /// The patterns of a section that match no namespace, by the list of each entry.
@@ -82,6 +98,15 @@ mod tests {
         let file = format!("apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n{sections}");
         let config = Config::parse(&file).unwrap();
         config.doubts().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn recreation_without_missed_pods_is_named() {
+        for (injection, count) in [("webhook", 0), ("none", 1)] {
+            let sections = format!("injection: {injection}\nrepair: {{recreatePods: true}}\n");
+            assert_eq!(doubts(&sections).len(), count, "{injection}");
+        }
+        assert!(doubts("injection: none\n").is_empty());
     }
 
     #[test]

@@ -173,7 +173,14 @@ impl Config {
 
     /// What the file says in vain.
     pub fn doubts(&self) -> Vec<Doubt> {
-        doubts::of(&self.file.rules, &self.file.provision)
+        let File {
+            injection,
+            rules,
+            provision,
+            repair,
+            ..
+        } = &self.file;
+        doubts::of(*injection, rules, provision, *repair)
     }
 
     /// Whether the configuration names a region, so that no pod author needs to choose it: in a rule,
