@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use super::backlog::PodReport;
 use super::pod_reports::{self, is_served};
 use super::recreate;
+use super::reports::MissedPod;
 use super::term::Term;
 use crate::clock;
 use crate::cluster::lease;
@@ -36,16 +37,12 @@ pub(super) async fn report(term: &Term, config: &InForce, pod: &ObservedPod) {
     let key = term.reports.key_of(pod.uid());
     let is_ours = term.missed.begin(key);
     // Asked after that: the task that ended meanwhile noted the pod before.
-    let (is_known, is_full) = {
-        let mut missed = term.reports.missed.lock();
-        (missed.has(key), missed.is_full())
-    };
-    // While the memory is full, a later sweep reports it: without memory, each would.
-    if is_known || is_full || !is_ours {
+    let known = term.reports.missed_pod(pod.namespace(), key);
+    if known != MissedPod::New || !is_ours {
         if is_ours {
             term.missed.end(key);
         }
-        if is_known {
+        if known == MissedPod::Reported {
             candidate
                 .into_iter()
                 .for_each(|one| term.candidates.add(one));
@@ -85,7 +82,7 @@ pub(super) async fn report(term: &Term, config: &InForce, pod: &ObservedPod) {
     };
     match is_reported {
         Some(true) => {
-            term.reports.missed.lock().note(key);
+            term.reports.missed.lock().note(pod.namespace(), key);
             term.missed.end(key);
         }
         Some(false) if !is_older && term.missed.may_stand_alone(pod.namespace()) => {
@@ -200,7 +197,7 @@ async fn attempt(term: &Term, report: &GroupReport<ObjectReference>) -> bool {
     }
     {
         let mut reported = term.reports.missed.lock();
-        pods.iter().for_each(|pod| reported.note(*pod));
+        pods.iter().for_each(|pod| reported.note(namespace, *pod));
     }
     term.engine
         .metrics

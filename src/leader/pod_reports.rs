@@ -168,7 +168,9 @@ pub(super) async fn is_served(term: &Term, namespace: &str, wish: Wish) -> Optio
 fn conclude(term: &Term, report: PodReport) {
     if report.missed.is_some() {
         let pod = term.reports.key_of(report.uid());
-        term.reports.missed.lock().note(pod);
+        let mut missed = term.reports.missed.lock();
+        missed.note(report.namespace(), pod);
+        drop(missed);
         term.missed.end(pod);
     }
     if let Some(candidate) = report.candidate {

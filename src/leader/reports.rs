@@ -5,12 +5,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use ecr_pull_secrets_core::shares::NoSlot;
 use ecr_pull_secrets_core::workload::missed::ReportedPods;
 use ecr_pull_secrets_core::workload::recreation::RecreatedPods;
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// The most entries in memory; the oldest makes way for the next.
 const MAX_ENTRIES: usize = 16_384;
@@ -22,7 +25,7 @@ pub(crate) struct Reports {
     memory: Mutex<ReportMemory>,
     /// Notified when the watch of pods starts again: pods may have come and gone unseen.
     pub(crate) gap: Notify,
-    unfinished: AtomicBool,
+    unfinished: Notify,
     /// The missed pods that were reported. A sweep of all pods forgets those that are gone.
     pub(crate) missed: Mutex<ReportedPods>,
     /// The controllers of which a pod was deleted.
@@ -34,6 +37,15 @@ struct ReportMemory {
     /// False while in progress, true when done.
     done: HashMap<u64, bool>,
     order: VecDeque<u64>,
+}
+
+/// What this process knows of a missed pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissedPod {
+    Reported,
+    New,
+    /// It is not known, and could not be remembered: each sweep would report it again.
+    NoRoom,
 }
 
 /// The answer to a claim.
@@ -74,12 +86,43 @@ impl Reports {
     /// A pod could not be reported, and there was no room for it to wait: the next sweep must come
     /// soon.
     pub(crate) fn sweep_soon(&self) {
-        self.unfinished.store(true, Ordering::Relaxed);
+        self.unfinished.notify_one();
     }
 
-    /// Whether [`Reports::sweep_soon`] was called since the last time.
-    pub(crate) fn take_unfinished(&self) -> bool {
-        self.unfinished.swap(false, Ordering::Relaxed)
+    /// A sweep begins. It finds the pods for which [`Reports::sweep_soon`] was called before.
+    pub(crate) fn begin_sweep(&self) {
+        let _ = self.unfinished.notified().now_or_never();
+    }
+
+    /// Waits until the next sweep is due: after `interval`, after a gap, or when `pause` is over since
+    /// [`Reports::sweep_soon`] was called.
+    pub(crate) async fn sweep_is_due(&self, interval: Duration, pause: Duration) {
+        let unfinished = async {
+            self.unfinished.notified().await;
+            sleep(pause).await;
+        };
+        tokio::select! {
+            () = sleep(interval) => {}
+            () = self.gap.notified() => {}
+            () = unfinished => {}
+        }
+    }
+
+    /// What is known of a missed pod. Where other namespaces took the memory, sweeps that come soon
+    /// forget the pods that are gone.
+    pub(crate) fn missed_pod(&self, namespace: &str, pod: u64) -> MissedPod {
+        let mut missed = self.missed.lock();
+        if missed.has(namespace, pod) {
+            return MissedPod::Reported;
+        }
+        match missed.room(namespace) {
+            Ok(()) => MissedPod::New,
+            Err(NoSlot::Namespace) => MissedPod::NoRoom,
+            Err(NoSlot::Replica) => {
+                self.sweep_soon();
+                MissedPod::NoRoom
+            }
+        }
     }
 
     /// Claims to do `what` about a pod.
@@ -118,6 +161,10 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     fn ours<'a>(reports: &'a Reports, uid: &str, what: &str) -> ReportClaim<'a> {
@@ -150,5 +197,54 @@ mod tests {
         assert_eq!(reports.memory.lock().order.len(), MAX_ENTRIES);
         assert!(matches!(reports.claim("1", "reported"), Claimed::Done));
         ours(&reports, "0", "reported").done();
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Whether a sweep is to come soon. It is asked for no more.
+    fn take_unfinished(reports: &Reports) -> bool {
+        reports.unfinished.notified().now_or_never().is_some()
+    }
+
+    #[tokio::test]
+    async fn report_refused_between_sweeps_brings_one_soon() {
+        let reports = Reports::default();
+        let wait = |pause: Duration| reports.sweep_is_due(HOUR, pause);
+        let refused = async { reports.sweep_soon() };
+        let both = async { futures::join!(wait(Duration::ZERO), refused) };
+        timeout(HOUR / 60, both).await.expect("a sweep");
+
+        // The pause holds, however often that happens. A gap ends it.
+        let mut due = pin!(wait(HOUR));
+        for _ in 0..3 {
+            reports.sweep_soon();
+            assert_eq!(due.as_mut().now_or_never(), None);
+        }
+        reports.gap.notify_one();
+        assert_eq!(due.now_or_never(), Some(()));
+        // This sweep finds the pods that were refused before it, and not those refused meanwhile.
+        reports.begin_sweep();
+        assert!(!take_unfinished(&reports));
+        reports.sweep_soon();
+        assert!(take_unfinished(&reports));
+    }
+
+    #[test]
+    fn full_memory_of_missed_pods_brings_sweep() {
+        let reports = Reports::default();
+        let mut pod = 0;
+        let mut fill = |namespace: &str| {
+            while reports.missed_pod(namespace, pod) == MissedPod::New {
+                reports.missed.lock().note(namespace, pod);
+                assert_eq!(reports.missed_pod(namespace, pod), MissedPod::Reported);
+                pod += 1;
+            }
+            take_unfinished(&reports)
+        };
+        assert!(!fill("tenant"), "its share is full");
+        for namespace in ["b", "c", "d"] {
+            fill(namespace);
+        }
+        assert!(fill("team"), "the memory is full");
     }
 }

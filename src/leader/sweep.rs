@@ -1,5 +1,5 @@
 //! All pods, in one list: at take-over, every `rotation.maxAge`, when the watch of Pending pods had a
-//! gap, and a minute after a sweep that could not report every pod.
+//! gap, and a minute after a pod could not be reported and had no room to wait.
 //!
 //! It finds what the watch cannot: pods that run already from an image on their node, and running
 //! pods whose Secret is missing or stale. It also finds what pods want of their Secrets. Rotation
@@ -30,7 +30,7 @@ use crate::telemetry::chain::chain;
 /// The limits of the time between two sweeps, which is `rotation.maxAge`.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// The time after a sweep that could not report every pod.
+/// The time after a pod could not be reported. A tenant may cause that again and again.
 const UNFINISHED_INTERVAL: Duration = Duration::from_secs(60);
 /// The time after a list that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ const REPAIR_TIMEOUT: Duration = Duration::from_secs(2);
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
     loop {
+        term.reports.begin_sweep();
         match sweep(&term).await {
             Ok(()) => cleanup::run(&term).await,
             Err(error) => {
@@ -49,15 +50,9 @@ pub(super) async fn run(term: Arc<Term>) {
             }
         }
         let max_age = term.engine.live.snapshot().rotation.max_age;
-        let interval = if term.reports.take_unfinished() {
-            UNFINISHED_INTERVAL
-        } else {
-            max_age.clamp(MIN_INTERVAL, MAX_INTERVAL)
-        };
-        tokio::select! {
-            () = sleep(interval) => {}
-            () = term.reports.gap.notified() => {}
-        }
+        let interval = max_age.clamp(MIN_INTERVAL, MAX_INTERVAL);
+        let reports = &term.reports;
+        reports.sweep_is_due(interval, UNFINISHED_INTERVAL).await;
     }
 }
 

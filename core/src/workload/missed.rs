@@ -4,13 +4,14 @@
 //! controller, and the pods that are older than the installation once for each namespace: nothing
 //! missed them, and there may be thousands. Nothing here knows the time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff::Backoff;
+use crate::shares::NoSlot;
 
 /// Missed pods of one second that get an Event each,
 const OWN_EVENTS: u32 = 20;
@@ -18,8 +19,10 @@ const OWN_EVENTS: u32 = 20;
 const LEFT_TO_OTHERS: u32 = 3;
 /// and those of all namespaces.
 const MAX_EVENTS: u32 = 60;
-/// The most missed pods in memory: 2 MiB. While it is full, no further pod is reported.
+/// The most missed pods in memory: 4 MiB. While it is full, no further pod is reported.
 const MAX_PODS: usize = 131_072;
+/// Those of one namespace.
+const MAX_PODS_OF_NAMESPACE: usize = MAX_PODS / 4;
 /// The most groups, and those of one namespace.
 const MAX_GROUPS: usize = 8192;
 const MAX_OF_NAMESPACE: usize = 64;
@@ -36,34 +39,69 @@ const PAUSES: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs
 /// pods in a row do not have is forgotten: it is gone. No other is, so none is reported twice.
 #[derive(Debug, Default)]
 pub struct ReportedPods {
+    by_namespace: HashMap<Box<str>, PodsOfNamespace>,
+    total: usize,
+}
+
+#[derive(Debug, Default)]
+struct PodsOfNamespace {
     /// Those of the last complete list.
     before: HashSet<u64>,
     /// Those seen since it ended.
     seen: HashSet<u64>,
 }
 
+impl PodsOfNamespace {
+    fn len(&self) -> usize {
+        self.before.len() + self.seen.len()
+    }
+}
+
 impl ReportedPods {
     /// Whether a pod was reported. It counts as seen.
-    pub fn has(&mut self, pod: u64) -> bool {
-        if self.before.remove(&pod) {
-            self.seen.insert(pod);
+    pub fn has(&mut self, namespace: &str, pod: u64) -> bool {
+        let Some(pods) = self.by_namespace.get_mut(namespace) else {
+            return false;
+        };
+        if pods.before.remove(&pod) {
+            pods.seen.insert(pod);
         }
-        self.seen.contains(&pod)
+        pods.seen.contains(&pod)
     }
 
     /// Notes a pod that is reported now.
-    pub fn note(&mut self, pod: u64) {
-        self.seen.insert(pod);
+    pub fn note(&mut self, namespace: &str, pod: u64) {
+        if !self.has(namespace, pod) {
+            let pods = self.by_namespace.entry(namespace.into()).or_default();
+            pods.seen.insert(pod);
+            self.total += 1;
+        }
     }
 
-    /// Whether there is no room for another pod.
-    pub fn is_full(&self) -> bool {
-        self.before.len() + self.seen.len() >= MAX_PODS
+    /// Whether there is room for another pod of a namespace. Pods that are noted later do not count yet.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSlot`], until lists of all pods show that others are gone.
+    pub fn room(&self, namespace: &str) -> Result<(), NoSlot> {
+        let pods = self.by_namespace.get(namespace);
+        if pods.is_some_and(|pods| pods.len() >= MAX_PODS_OF_NAMESPACE) {
+            Err(NoSlot::Namespace)
+        } else if self.total >= MAX_PODS {
+            Err(NoSlot::Replica)
+        } else {
+            Ok(())
+        }
     }
 
     /// A list of all pods has ended.
     pub fn end_sweep(&mut self) {
-        self.before = std::mem::take(&mut self.seen);
+        self.total = 0;
+        self.by_namespace.retain(|_, pods| {
+            pods.before = std::mem::take(&mut pods.seen);
+            self.total += pods.before.len();
+            !pods.before.is_empty()
+        });
     }
 }
 

@@ -26,30 +26,48 @@ fn add(groups: &mut MissedGroups<String>, wanted: MissedGroup, pod: u64) -> Miss
 #[test]
 fn reported_pod_is_known_as_long_as_it_exists() {
     let mut pods = ReportedPods::default();
-    for pod in 0..50_000 {
-        assert!(!pods.has(pod));
-        pods.note(pod);
+    for pod in 0..30_000 {
+        assert!(!pods.has("team", pod));
+        pods.note("team", pod);
     }
     for _ in 0..3 {
         pods.end_sweep();
-        assert!((0..50_000).all(|pod| pods.has(pod)));
+        assert!((0..30_000).all(|pod| pods.has("team", pod)));
+        // It may have been reported at the same time by another task.
+        pods.note("team", 7);
+        assert_eq!(pods.total, 30_000);
     }
     pods.end_sweep();
-    assert!(pods.has(7));
+    assert!(pods.has("team", 7) && !pods.has("other", 7));
     // All others are gone.
     pods.end_sweep();
-    assert!(pods.has(7) && !pods.has(8));
-    assert_eq!(pods.seen.len() + pods.before.len(), 1);
+    assert_eq!(pods.total, 1);
+    assert!(pods.has("team", 7) && !pods.has("team", 8));
+    pods.end_sweep();
+    pods.end_sweep();
+    assert!(pods.by_namespace.is_empty());
 }
 
 #[test]
-fn memory_of_reported_pods_is_bounded() {
+fn reported_pods_leave_room_for_other_namespaces() {
     let mut pods = ReportedPods::default();
-    for pod in 0..MAX_PODS as u64 {
-        assert!(!pods.is_full());
-        pods.note(pod);
+    let all = MAX_PODS as u64;
+    for pod in 0..all / 4 {
+        assert_eq!(pods.room("tenant"), Ok(()));
+        pods.note("tenant", pod);
     }
-    assert!(pods.is_full());
+    assert_eq!(pods.room("tenant"), Err(NoSlot::Namespace));
+    for pod in all / 4..all {
+        let namespace = format!("team-{}", pod % 16);
+        assert_eq!(pods.room(&namespace), Ok(()));
+        pods.note(&namespace, pod);
+    }
+    assert_eq!(pods.room("next"), Err(NoSlot::Replica));
+    // Two lists of all pods do not have them.
+    pods.end_sweep();
+    assert_eq!(pods.room("next"), Err(NoSlot::Replica));
+    pods.end_sweep();
+    assert_eq!(pods.room("tenant"), Ok(()));
 }
 
 #[test]
