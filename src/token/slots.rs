@@ -1,11 +1,10 @@
 //! The slots of keys: what a replica keeps for each key, and which keys have one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ecr_pull_secrets_core::aws::regions::is_listed;
-use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::config::{Config, RegionEvidence};
 use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::holding::Holding;
@@ -22,8 +21,9 @@ use crate::clock;
 /// The slot of one key: its token or last failure, and whether a call is under way.
 #[derive(Default)]
 pub(super) struct KeySlot {
-    /// Whether the region may be an invention of a pod author ([`Config::may_be_invention`]).
-    is_doubtful: bool,
+    /// Whether nothing said that the region exists when a caller last asked for the key: a new
+    /// configuration may name it.
+    is_doubtful: AtomicBool,
     pub(super) holding: Mutex<Holding<MintFailure>>,
     /// Held during a call of AWS: one at a time.
     pub(super) minting: tokio::sync::Mutex<()>,
@@ -32,13 +32,23 @@ pub(super) struct KeySlot {
 impl KeySlot {
     /// Whether the region may be an invention, as far as AWS has answered.
     pub(super) fn may_be_invention(&self) -> bool {
-        self.is_doubtful && !self.holding.lock().has_worked()
+        self.is_doubtful() && !self.holding.lock().has_worked()
+    }
+
+    fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Ordering::Relaxed)
+    }
+
+    /// Takes what says now that the region exists.
+    fn judge(&self, evidence: RegionEvidence) {
+        let is_doubtful = evidence == RegionEvidence::Nothing;
+        self.is_doubtful.store(is_doubtful, Ordering::Relaxed);
     }
 
     /// What the key is worth.
     fn standing(&self, now: Timestamp) -> KeyStanding {
         match self.holding.lock().standing(now) {
-            KeyStanding::Unanswered if self.is_doubtful => KeyStanding::Doubtful,
+            KeyStanding::Unanswered if self.is_doubtful() => KeyStanding::Doubtful,
             standing => standing,
         }
     }
@@ -75,19 +85,21 @@ impl KeySlots {
         namespace: Option<&str>,
         config: &Config,
     ) -> Result<Arc<KeySlot>, TokenFailure> {
-        let now = self.elapsed();
+        let (now, evidence) = (self.elapsed(), config.evidence(&key.region));
         let mut table = self.table.lock();
         if let Some(slot) = table.ask(key, now) {
+            slot.judge(evidence);
             return Ok(slot.clone());
         }
         if let Some(namespace) = namespace
-            && !config.names_region(&key.region)
+            && evidence != RegionEvidence::Configuration
         {
-            let is_listed = is_listed(&key.region);
+            let is_listed = evidence == RegionEvidence::Documents;
             self.quota.lock().charge(namespace, key, is_listed, now)?;
         }
-        let is_doubtful = config.may_be_invention(&key.region);
-        Ok(self.enter(&mut table, key, is_doubtful)?)
+        let slot = self.enter(&mut table, key)?;
+        slot.judge(evidence);
+        Ok(slot)
     }
 
     /// The slot of a key that another replica has brought.
@@ -99,7 +111,7 @@ impl KeySlots {
         let mut table = self.table.lock();
         match table.peek(key) {
             Some(slot) => Ok(slot.clone()),
-            None => self.enter(&mut table, key, false),
+            None => self.enter(&mut table, key),
         }
     }
 
@@ -109,8 +121,10 @@ impl KeySlots {
     }
 
     /// The same, for a caller that needs the token.
-    pub(super) fn ask(&self, key: &TokenKey) -> Option<Arc<KeySlot>> {
-        self.table.lock().ask(key, self.elapsed()).cloned()
+    pub(super) fn ask(&self, key: &TokenKey, config: &Config) -> Option<Arc<KeySlot>> {
+        let slot = self.table.lock().ask(key, self.elapsed()).cloned()?;
+        slot.judge(config.evidence(&key.region));
+        Some(slot)
     }
 
     /// The tokens of all keys in use, however old.
@@ -148,16 +162,44 @@ impl KeySlots {
         &self,
         table: &mut KeyTable<Arc<KeySlot>>,
         key: &TokenKey,
-        is_doubtful: bool,
     ) -> Result<Arc<KeySlot>, TooManyKeys> {
         let wall = clock::now();
-        let slot = Arc::new(KeySlot {
-            is_doubtful,
-            ..KeySlot::default()
-        });
+        let slot = Arc::new(KeySlot::default());
         let standing = |slot: &Arc<KeySlot>| slot.standing(wall);
         table.enter(key, slot.clone(), self.elapsed(), standing)?;
         self.changed();
         Ok(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ecr_pull_secrets_core::identity::Identity;
+    use ecr_pull_secrets_core::image::Endpoint;
+
+    use super::*;
+
+    #[test]
+    fn region_that_configuration_names_is_not_doubtful() {
+        let key = TokenKey {
+            identity: Identity::Ambient,
+            region: "xx-land-1".into(),
+            endpoint: Endpoint::Standard,
+        };
+        let config = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n\
+                      rules: [{ regions: [xx-land-1], ambient: {} }]\n";
+        let named = Config::parse(config).unwrap();
+        let slots = KeySlots::new();
+        let slot = slots.of(&key, Some("team"), &Config::default()).unwrap();
+        assert!(slot.may_be_invention());
+        assert_eq!(slot.standing(clock::now()), KeyStanding::Doubtful);
+        for _ in 0..2 {
+            slots.of(&key, Some("team"), &named).unwrap();
+            assert!(!slot.may_be_invention());
+            assert_eq!(slot.standing(clock::now()), KeyStanding::Unanswered);
+            // The next configuration may name it no more.
+            slots.ask(&key, &Config::default()).unwrap();
+            assert!(slot.may_be_invention());
+        }
     }
 }

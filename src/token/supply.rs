@@ -191,7 +191,7 @@ impl Supply {
     /// namespace whose pod was refused, and in its place.
     pub(crate) fn distrust(self: &Arc<Self>, key: TokenKey, namespace: &str, config: &Config) {
         // No key enters here: what this process does not hold, it has not given out.
-        let Some(slot) = self.slots.ask(&key) else {
+        let Some(slot) = self.slots.ask(&key, config) else {
             return;
         };
         let (now, elapsed) = (clock::now(), self.slots.elapsed());

@@ -69,6 +69,17 @@ pub struct Config {
     file: File,
 }
 
+/// What says that a region exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionEvidence {
+    /// The configuration names it, so no pod author needs to choose it.
+    Configuration,
+    /// AWS documents it.
+    Documents,
+    /// Nothing: it may be an invention of a pod author.
+    Nothing,
+}
+
 /// A configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidConfig {
@@ -191,10 +202,15 @@ impl Config {
             || self.rules.name_region(region)
     }
 
-    /// Whether a region may be an invention of a pod author: neither AWS's documents nor the
-    /// configuration name it.
-    pub fn may_be_invention(&self, region: &str) -> bool {
-        !is_listed(region) && !self.names_region(region)
+    /// What says that a region exists.
+    pub fn evidence(&self, region: &str) -> RegionEvidence {
+        if self.names_region(region) {
+            RegionEvidence::Configuration
+        } else if is_listed(region) {
+            RegionEvidence::Documents
+        } else {
+            RegionEvidence::Nothing
+        }
     }
 
     /// The configuration of an installation in this namespace, which is left out, too.

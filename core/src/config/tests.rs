@@ -343,7 +343,12 @@ endpoints: {sa-east-1: {ecr: 'https://ecr.example.com'}}
         ("us-west-1", false),
     ] {
         assert_eq!(config.names_region(region), is_named, "{region}");
-        assert!(!config.may_be_invention(region), "{region}");
+        let evidence = if is_named {
+            RegionEvidence::Configuration
+        } else {
+            RegionEvidence::Documents
+        };
+        assert_eq!(config.evidence(region), evidence, "{region}");
     }
-    assert!(config.may_be_invention("eu-land-1"));
+    assert_eq!(config.evidence("eu-land-1"), RegionEvidence::Nothing);
 }

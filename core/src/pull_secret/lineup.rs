@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Config;
+use crate::config::{Config, RegionEvidence};
 use crate::identity::{Access, TokenKey};
 use crate::image::Registry;
 
@@ -28,10 +28,11 @@ impl Prospect {
     pub fn of(key: &TokenKey, is_held: bool, config: &Config) -> Self {
         if is_held {
             Self::Held
-        } else if config.may_be_invention(&key.region) {
-            Self::Doubtful
         } else {
-            Self::Named
+            match config.evidence(&key.region) {
+                RegionEvidence::Configuration | RegionEvidence::Documents => Self::Named,
+                RegionEvidence::Nothing => Self::Doubtful,
+            }
         }
     }
 }
