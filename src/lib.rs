@@ -50,6 +50,8 @@ pub mod https_port {
 /// The writer of pull Secrets without its callers: for the suite, which makes it write late.
 pub mod pull_secret_writer {
     pub use crate::pull_secret::ledger::Ledger;
+    pub use crate::pull_secret::mandate::Mandate;
+    pub use crate::pull_secret::turn::WriteTurn;
     pub use crate::pull_secret::write::{SecretWriter, Written};
     pub use crate::telemetry::metrics::Trigger;
 }

@@ -5,7 +5,6 @@
 //! cluster, so each namespace is read again before its Secret is written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,14 +14,15 @@ use ecr_pull_secrets_core::identity::{Access, Subject, TokenKey};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::lineup::Prospect;
+use ecr_pull_secrets_core::pull_secret::revision::{Aim, Intent};
 use ecr_pull_secrets_core::rules::Glob;
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::sync::{SyncOutcome, SyncReport, SyncRow};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
-use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::{StreamExt as _, stream};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::cluster::namespaces;
@@ -31,6 +31,7 @@ use crate::cluster::refusal::Refusal;
 use crate::config::InForce;
 use crate::engine::Engine;
 use crate::pull_secret::ensure::{Ensured, Wanted};
+use crate::pull_secret::mandate::Mandate;
 use crate::telemetry::metrics::Trigger;
 use crate::wants::WantedNow;
 
@@ -40,8 +41,6 @@ const MAX_NAMESPACES: usize = 16;
 const MAX_RENEWALS: usize = 4;
 /// The time for one namespace. AWS may need some 20 s, and a flight retries.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time between two reads of a namespace whose Secret is worked on.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a run is about.
 #[derive(Debug, Default)]
@@ -199,27 +198,26 @@ async fn check(
     target: &Target,
     claim: SecretClaim,
 ) -> Result<(), Cause> {
-    let fact = read(engine, &target.namespace).await;
+    let fact = engine.namespaces.read_again(&target.namespace).await;
     let fact = fact.map_err(|refusal| refusal.into_parts().0)?;
     let unserved = claim.unserved(config, &target.namespace, fact);
     unserved.map_or(Ok(()), |unserved| Err(unserved.cause()))
 }
 
-/// Reads a namespace, for memory too.
-async fn read(engine: &Engine, namespace: &str) -> Result<NamespaceFact, Refusal> {
-    let found = namespaces::read(&engine.clients.call, namespace).await?;
-    Ok(found.map_or(NamespaceFact::Missing, |metadata| {
-        engine.namespaces.saw(&metadata);
-        namespaces::fact_of(&metadata)
-    }))
+/// The mandate of a run that renews.
+struct RunMandate<'a> {
+    engine: &'a Engine,
+    config: &'a InForce,
+    target: &'a Target,
+    claim: SecretClaim,
+    grants: &'a [Grant],
 }
 
-/// Reads a namespace again and again, until dropped: a flight asks memory before it writes.
-async fn follow(engine: &Engine, namespace: &str) -> Infallible {
-    loop {
-        sleep(FOLLOW_INTERVAL).await;
-        // Without an answer, the next one decides.
-        let _ = read(engine, namespace).await;
+impl Mandate for RunMandate<'_> {
+    async fn review(&mut self) -> Result<Intent<'_>, Cause> {
+        let config = self.config;
+        check(self.engine, config, self.target, self.claim).await?;
+        Ok(Intent::new(config, config.since, self.grants, Aim::Newest))
     }
 }
 
@@ -243,11 +241,7 @@ async fn one(
         done_by,
         trigger: Trigger::sync,
     });
-    let ensured = tokio::select! {
-        ensured = ensured => ensured,
-        never = follow(engine, &target.namespace) => match never {},
-    };
-    let outcome = match ensured {
+    let outcome = match ensured.await {
         Ensured::Fresh => SyncOutcome::Fresh,
         Ensured::Written => SyncOutcome::Written,
         Ensured::Late(cause) => return SyncOutcome::Failed(cause),
@@ -257,24 +251,23 @@ async fn one(
         match renewed.get(&access.token_key()) {
             None => {}
             Some(Err(cause)) => return SyncOutcome::Failed(*cause),
-            Some(Ok(token)) => grants.push(Grant {
-                registry: access.registry.clone(),
-                identity: access.identity.to_string().into(),
-                token: token.clone(),
-            }),
+            Some(Ok(token)) => {
+                let registry = access.registry.clone();
+                grants.push(Grant::new(registry, &access.identity, token.clone()));
+            }
         }
     }
     if grants.is_empty() {
         return outcome;
     }
-    if let Err(cause) = check(engine, config, target, wanted.claim).await {
-        return SyncOutcome::Failed(cause);
-    }
-    let pull_secrets = &engine.pull_secrets;
-    match pull_secrets
-        .rotate(config, config.since, target, &grants)
-        .await
-    {
+    let mut mandate = RunMandate {
+        engine,
+        config,
+        target,
+        claim: wanted.claim,
+        grants: &grants,
+    };
+    match engine.pull_secrets.rotate(target, &mut mandate).await {
         Ok(written) if written.applied => SyncOutcome::Written,
         Ok(_) => outcome,
         Err(cause) => SyncOutcome::Failed(cause),

@@ -87,6 +87,18 @@ impl Namespaces {
         self.known.write().extend(entry(metadata));
     }
 
+    /// Reads a namespace again and enters it, for a process that does not watch them.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], never a conflict.
+    pub(crate) async fn read_again(&self, name: &str) -> Result<NamespaceFact, Refusal> {
+        let found = read(&self.client, name).await?;
+        let fact = found.as_ref().map_or(NamespaceFact::Missing, fact_of);
+        self.known.write().insert(name.to_owned(), fact);
+        Ok(fact)
+    }
+
     /// From memory only.
     pub(crate) fn cached(&self, name: &str) -> Option<NamespaceFact> {
         self.known.read().get(name).copied()

@@ -11,6 +11,7 @@
 //! set costs at most one renewal. What is due, and when, is decided in
 //! [`ecr_pull_secrets_core::rotation`].
 
+mod mandate;
 mod progress;
 
 use std::collections::{HashSet, VecDeque};
@@ -19,7 +20,6 @@ use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
 use ecr_pull_secrets_core::identity::TokenKey;
-use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::rotation::pace::{Pace, PaceTicket};
 use ecr_pull_secrets_core::rotation::pauses::TargetPauses;
 use ecr_pull_secrets_core::rotation::schedule::{Moment, RenewalSchedule};
@@ -34,6 +34,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use self::mandate::RenewalMandate;
 use self::progress::RotationProgress;
 use super::term::Term;
 use crate::clock;
@@ -205,19 +206,19 @@ impl RotationLoop {
             let Some(secret) = self.queue.pop_front() else {
                 return;
             };
-            let grants = self.grants(config, &secret.target);
+            let (engine, target) = (self.engine.clone(), secret.target.clone());
+            let mandate = RenewalMandate::new(engine, config.clone(), target, self.since);
             // The namespace may have opted out since the survey.
-            if grants.is_empty() {
+            let Some(mut mandate) = mandate else {
                 continue;
-            }
+            };
             if !secret.is_retry {
                 self.progress.starts(&secret.keys);
             }
             self.writing.insert(secret.target.clone());
             let (writer, ticket) = (self.engine.pull_secrets.clone(), self.pace.ticket());
-            let (config, since) = (config.clone(), self.since);
             let write = async move {
-                let outcome = writer.rotate(&config, since, &secret.target, &grants).await;
+                let outcome = writer.rotate(&secret.target, &mut mandate).await;
                 EndedWrite {
                     secret,
                     ticket,
@@ -226,26 +227,6 @@ impl RotationLoop {
             };
             self.writes.push(write.boxed());
         }
-    }
-
-    /// The held tokens for every entry of a Secret that is renewed: if these are all entries, a write
-    /// needs no read.
-    fn grants(&self, config: &InForce, target: &Target) -> Vec<Grant> {
-        let mut grants = Vec::new();
-        let mut renewals = self.engine.wants.renewals(config);
-        let holds = self.engine.ledger.read().holds_of(target);
-        for hold in holds {
-            if let Some(Renewal { registry, key, .. }) = renewals.renewal(target, &hold.host)
-                && let Some(token) = self.engine.supply.held(&key)
-            {
-                grants.push(Grant {
-                    registry,
-                    identity: key.identity.to_string().into(),
-                    token,
-                });
-            }
-        }
-        grants
     }
 
     fn write_ended(&mut self, write: EndedWrite) {

@@ -5,6 +5,7 @@
 //! Secret is right or cannot become so.
 
 mod permission;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +13,23 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::identity::{Access, TokenKey};
-use ecr_pull_secrets_core::pull_secret::content::Grant;
-use ecr_pull_secrets_core::pull_secret::flight::{
-    FlightLog, FlightPhase, FlightProgress, FlightStanding,
-};
+use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase, FlightStanding};
 use ecr_pull_secrets_core::pull_secret::lineup::{Errand, Lineup, Prospect};
 use ecr_pull_secrets_core::target::Target;
-use ecr_pull_secrets_core::workload::claim::{SecretClaim, Unserved};
+use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
 use super::flight::{Flight, Flights};
 use super::ledger::Ledger;
+use super::mandate::Mandate;
+use super::turn::WriteTurn;
 use super::write::{SecretWriter, Written};
 use crate::clock;
 use crate::cluster::namespaces::Namespaces;
-use crate::config::{InForce, Live};
+use crate::config::Live;
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
 
@@ -151,20 +150,21 @@ impl PullSecrets {
         }
     }
 
-    /// Writes tokens that are better than those in the Secret, by rules in force since `since`; a Secret
-    /// that does not exist any more is not re-created. The caller limits how many of these run at a time.
+    /// Writes tokens that are better than those in the Secret; a Secret that does not exist any more is
+    /// not re-created. The caller limits how many of these run at a time.
     ///
     /// # Errors
     ///
-    /// The cause that prevents it; it has been counted and logged.
+    /// As [`SecretWriter::write`].
     pub(crate) async fn rotate(
         &self,
-        config: &InForce,
-        since: Timestamp,
         target: &Target,
-        grants: &[Grant],
+        mandate: &mut impl Mandate,
     ) -> Result<Written, Cause> {
-        self.writer.renew(config, since, target, grants).await
+        let turn = WriteTurn::default();
+        self.writer
+            .write(target, mandate, Trigger::rotation, turn)
+            .await
     }
 
     /// Whether a foreign Secret keeps references from new pods of the namespace.
@@ -189,7 +189,8 @@ impl PullSecrets {
         let Work { target, flight, .. } = work;
         let mut pause = Duration::ZERO;
         // The first caller has just asked, but a caller of a loop may have done so a while ago.
-        let mut unserved = self.unserved_in_memory(work);
+        let known = self.namespaces.cached(&target.namespace);
+        let mut unserved = known.and_then(|fact| self.unserved(work, fact));
         loop {
             if let Some(unserved) = unserved {
                 return self.give_up(work, unserved.name(), unserved.cause());
@@ -209,16 +210,8 @@ impl PullSecrets {
                 return self.give_up(work, "no_longer_wanted", Cause::StillWorking);
             }
             let fact = Box::pin(self.namespaces.look_up(&target.namespace)).await;
-            let config = self.live.snapshot();
-            unserved = flight.claim().unserved(&config, &target.namespace, fact);
+            unserved = self.unserved(work, fact);
         }
-    }
-
-    /// Why the claim of a flight does not count any more, as far as memory knows the namespace.
-    fn unserved_in_memory(&self, Work { target, flight, .. }: &Work) -> Option<Unserved> {
-        let fact = self.namespaces.cached(&target.namespace)?;
-        let config = self.live.snapshot();
-        flight.claim().unserved(&config, &target.namespace, fact)
     }
 
     fn give_up(&self, Work { target, flight, .. }: &Work, reason: &'static str, cause: Cause) {
@@ -284,73 +277,6 @@ impl PullSecrets {
             }
         }
     }
-
-    /// Writes tokens that arrived.
-    async fn store(&self, work: &Work, batch: Vec<Minted>) {
-        let Work {
-            target,
-            flight,
-            trigger,
-            ..
-        } = work;
-        let mut grants = Vec::new();
-        let mut expiring = Vec::new();
-        for Minted { errand, token } in batch {
-            let Errand {
-                key, registries, ..
-            } = errand;
-            match token {
-                Ok(Supplied { token, failure }) => {
-                    if let Some(failure) = failure {
-                        expiring.push((registries.clone(), failure.cause()));
-                    }
-                    let identity: Arc<str> = key.identity.to_string().into();
-                    grants.extend(registries.into_iter().map(|registry| Grant {
-                        registry,
-                        identity: identity.clone(),
-                        token: token.clone(),
-                    }));
-                }
-                Err(failure) => flight.update(|log| {
-                    log.report(&registries, FlightProgress::Failed(failure.cause()));
-                }),
-            }
-        }
-        if grants.is_empty() {
-            return;
-        }
-        flight.update(|log| log.enter(FlightPhase::Writing));
-        let turn = self.writer.turn().await;
-        // The namespace may have opted out while AWS was asked.
-        if let Some(unserved) = self.unserved_in_memory(work) {
-            let granted = grants.iter().map(|grant| &grant.registry);
-            let failed = FlightProgress::Failed(unserved.cause());
-            return flight.update(|log| log.report(granted, failed));
-        }
-        // The rules may have changed, too. An entry that names a wrong identity, and is newer than the
-        // rules, would stay until it expires.
-        let config = &self.live.snapshot();
-        self.keep_granted(config, work, &mut grants);
-        if grants.is_empty() {
-            return;
-        }
-        let written = self
-            .writer
-            .write(config, target, &grants, *trigger, turn)
-            .await;
-        let granted = grants.iter().map(|grant| &grant.registry);
-        flight.update(|log| match written {
-            Ok(Written { refused, .. }) => {
-                log.report(granted, FlightProgress::Done);
-                for (registries, cause) in &expiring {
-                    log.report(registries, FlightProgress::Failed(*cause));
-                }
-                let too_many = FlightProgress::Failed(Cause::TooManyRegistries);
-                log.report(&refused, too_many);
-            }
-            Err(cause) => log.report(granted, FlightProgress::Failed(cause)),
-        });
-    }
 }
 
 /// A requested token, or why there is none.
@@ -374,3 +300,6 @@ impl Drop for Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

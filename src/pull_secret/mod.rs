@@ -3,7 +3,8 @@
 pub(crate) mod ensure;
 mod flight;
 pub(crate) mod ledger;
+pub(crate) mod mandate;
 pub(crate) mod metadata;
-mod turn;
+pub(crate) mod turn;
 pub(crate) mod withdraw;
 pub(crate) mod write;

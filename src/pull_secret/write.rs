@@ -2,21 +2,21 @@
 //!
 //! Read, decide, apply; and again when another replica was quicker. What to write is decided by
 //! [`Intent::revision`], which never makes a Secret worse. A pod wants entries that serve it
-//! ([`SecretWriter::write`]); rotation wants the newest tokens in a Secret that exists
-//! ([`SecretWriter::renew`]).
+//! ([`Aim::Serving`]); rotation wants the newest tokens in a Secret that exists ([`Aim::Newest`]). Before
+//! each round, the [`Mandate`] says what is still to be written.
 
 mod foreign;
 mod last_applied;
+mod obstacle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::backoff::{Backoff, jittered};
 use ecr_pull_secrets_core::cause::Cause;
-use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::annotation;
-use ecr_pull_secrets_core::pull_secret::content::{Grant, Merged};
+use ecr_pull_secrets_core::pull_secret::content::Merged;
 use ecr_pull_secrets_core::pull_secret::revision::{Aim, Edit, Intent, Revision, RevisionReason};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::version::ObjectVersion;
@@ -27,14 +27,15 @@ use kube::Client;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use self::obstacle::Obstacle;
 use super::ledger::Ledger;
+use super::mandate::Mandate;
 use super::metadata::secret_metadata;
 use super::turn::{WriteTurn, WriteTurns};
 use crate::clock;
 use crate::cluster::events::{self, Events};
 use crate::cluster::optimistic::version_of;
 use crate::cluster::pull_secrets::{PullSecretApi, reference, view};
-use crate::cluster::refusal::Refusal;
 use crate::telemetry::metrics::{Metrics, Trigger};
 use crate::telemetry::ration::FailingWrites;
 
@@ -87,39 +88,6 @@ enum Round {
     Again,
 }
 
-/// What prevents a write.
-#[derive(Debug, thiserror::Error)]
-#[error("{cause}: {detail}")]
-struct Obstacle {
-    cause: Cause,
-    /// A text for the log.
-    detail: String,
-    /// What another field manager wrote into the Secret may be the reason.
-    is_of_secret: bool,
-}
-
-impl From<Refusal> for Obstacle {
-    fn from(refusal: Refusal) -> Self {
-        let is_of_secret = matches!(refusal, Refusal::Invalid { .. });
-        let (cause, detail) = refusal.into_parts();
-        Self {
-            cause,
-            detail,
-            is_of_secret,
-        }
-    }
-}
-
-impl From<Cause> for Obstacle {
-    fn from(cause: Cause) -> Self {
-        Self {
-            cause,
-            detail: String::new(),
-            is_of_secret: false,
-        }
-    }
-}
-
 impl SecretWriter {
     pub(crate) fn new(
         api: PullSecretApi,
@@ -149,69 +117,34 @@ impl SecretWriter {
         self.turns.take().await
     }
 
-    /// Makes the Secret serve pods with images from the registries of the grants. Between two rounds,
+    /// Writes what the mandate says: makes the Secret serve pods, or makes it, if it exists, hold better
+    /// tokens. The latter costs a single call for a Secret that holds nothing else. Between two rounds,
     /// others have the turn.
     ///
     /// # Errors
     ///
-    /// The cause that prevents it; it has been counted and logged.
+    /// The cause that prevents it. It has been counted and logged, unless the mandate gave it.
     pub async fn write(
         &self,
-        config: &Config,
         target: &Target,
-        grants: &[Grant],
+        mandate: &mut impl Mandate,
         trigger: Trigger,
-        turn: WriteTurn<'_>,
-    ) -> Result<Written, Cause> {
-        let start = if self.ledger.holds(target) {
-            Start::Read
-        } else {
-            Start::Nothing
-        };
-        let order = Order {
-            target,
-            trigger,
-            intent: intent(config, config.since, grants, Aim::Serving),
-        };
-        self.rounds(order, start, turn).await
-    }
-
-    /// Makes the Secret, if it exists, hold the grants that are better than its entries, by rules in
-    /// force since `since`. A Secret that holds nothing else costs a single call.
-    ///
-    /// # Errors
-    ///
-    /// The cause that prevents it; it has been counted and logged.
-    pub async fn renew(
-        &self,
-        config: &Config,
-        since: Timestamp,
-        target: &Target,
-        grants: &[Grant],
-    ) -> Result<Written, Cause> {
-        let now = clock::now();
-        let replaceable = self.ledger.read().replaceable(target, grants, since, now);
-        let start = replaceable.map_or(Start::Read, Start::Replaceable);
-        let order = Order {
-            target,
-            trigger: Trigger::rotation,
-            intent: intent(config, since, grants, Aim::Newest),
-        };
-        self.rounds(order, start, WriteTurn::default()).await
-    }
-
-    async fn rounds(
-        &self,
-        order: Order<'_>,
-        mut start: Start,
         mut turn: WriteTurn<'_>,
     ) -> Result<Written, Cause> {
-        let Order {
-            target, trigger, ..
-        } = order;
         for round in 1..=ROUNDS {
-            let is_unread = matches!(start, Start::Replaceable(_));
             turn.resume().await;
+            let intent = mandate.review().await?;
+            let start = if round == 1 {
+                self.start(target, intent)
+            } else {
+                Start::Read
+            };
+            let is_unread = matches!(start, Start::Replaceable(_));
+            let order = Order {
+                target,
+                trigger,
+                intent,
+            };
             match self.round(order, start, &mut turn).await {
                 Ok(Round::Done(written)) => {
                     self.failing.ended(target);
@@ -221,13 +154,29 @@ impl SecretWriter {
                 Err(obstacle) if !(is_unread && obstacle.cause == Cause::SecretRefused) => {
                     return Err(self.failed(target, trigger, obstacle));
                 }
-                Ok(Round::Again) | Err(_) => start = Start::Read,
+                Ok(Round::Again) | Err(_) => {}
             }
             turn.rest();
             // Two replicas that collided must not act in step.
             sleep(jittered(PAUSES.nth(round), fastrand::f64())).await;
         }
         Err(self.failed(target, trigger, Cause::WriteContended.into()))
+    }
+
+    /// What the first round starts from.
+    fn start(&self, target: &Target, intent: Intent<'_>) -> Start {
+        let Intent {
+            grants, aim, since, ..
+        } = intent;
+        let book = self.ledger.read();
+        match aim {
+            Aim::Serving if book.holds(target) => Start::Read,
+            Aim::Serving => Start::Nothing,
+            Aim::Newest => {
+                let replaceable = book.replaceable(target, grants, since, clock::now());
+                replaceable.map_or(Start::Read, Start::Replaceable)
+            }
+        }
     }
 
     async fn round(
@@ -367,16 +316,6 @@ impl SecretWriter {
             warn!(namespace, cause, detail, unsaid, "pull secret not written");
         }
         cause
-    }
-}
-
-fn intent<'a>(config: &Config, since: Timestamp, grants: &'a [Grant], aim: Aim) -> Intent<'a> {
-    Intent {
-        grants,
-        aim,
-        adopt: config.secret.adopt,
-        patience: config.rotation.max_age,
-        since,
     }
 }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets::clock;
-use ecr_pull_secrets::pull_secret_writer::{Ledger, SecretWriter, Trigger, Written};
+use ecr_pull_secrets::pull_secret_writer::{
+    Ledger, Mandate, SecretWriter, Trigger, WriteTurn, Written,
+};
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::{Adopt, Config as Settings};
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
+use ecr_pull_secrets_core::pull_secret::revision::{Aim, Intent};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::token::Token;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::DeleteParams;
@@ -56,23 +59,29 @@ impl Late {
 
     async fn write(&self, grants: &[Grant]) {
         let turn = self.writer.turn().await;
-        let written = self
-            .writer
-            .write(
-                &self.settings,
-                &self.target,
-                grants,
-                Trigger::admission,
-                turn,
-            )
-            .await;
-        assert!(written.expect("a write").applied);
+        let since = self.settings.since;
+        let mut mandate = Fixed(Intent::new(&self.settings, since, grants, Aim::Serving));
+        let trigger = Trigger::admission;
+        let written = self.writer.write(&self.target, &mut mandate, trigger, turn);
+        assert!(written.await.expect("a write").applied);
     }
 
     async fn renew(&self, grants: &[Grant]) -> Result<Written, Cause> {
+        let (turn, since) = (WriteTurn::default(), Timestamp::MIN);
+        let mut mandate = Fixed(Intent::new(&self.settings, since, grants, Aim::Newest));
+        let trigger = Trigger::rotation;
         self.writer
-            .renew(&self.settings, jiff::Timestamp::MIN, &self.target, grants)
+            .write(&self.target, &mut mandate, trigger, turn)
             .await
+    }
+}
+
+/// The mandate of a writer that learns nothing.
+struct Fixed<'a>(Intent<'a>);
+
+impl Mandate for Fixed<'_> {
+    async fn review(&mut self) -> Result<Intent<'_>, Cause> {
+        Ok(self.0)
     }
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::docker_config::DockerConfig;
 use super::incumbent::{Incumbent, Successor};
 use super::{MAX_REGISTRIES, annotation};
-use crate::identity::IdentityMark;
+use crate::identity::{Identity, IdentityMark};
 use crate::image::Registry;
 use crate::token::Token;
 use crate::token::lifetime::Lifetime;
@@ -147,6 +147,15 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// A token of this identity.
+    pub fn new(registry: Registry, identity: &Identity, token: Token) -> Self {
+        Self {
+            registry,
+            identity: identity.to_string().into(),
+            token,
+        }
+    }
+
     /// The mark of its identity.
     pub fn mark(&self) -> IdentityMark {
         IdentityMark::of(&self.identity)

@@ -9,7 +9,7 @@ use super::docker_config::DockerConfig;
 use super::ownership::{Existing, Ownership, ownership};
 use super::tolerance::tolerated_until;
 use crate::cause::Cause;
-use crate::config::Adopt;
+use crate::config::{Adopt, Config};
 use crate::image::Registry;
 
 /// What a write is for.
@@ -73,7 +73,18 @@ pub enum Revision {
     Write(Merged, RevisionReason),
 }
 
-impl Intent<'_> {
+impl<'a> Intent<'a> {
+    /// By this configuration, whose rules are in force since `since`.
+    pub fn new(config: &Config, since: Timestamp, grants: &'a [Grant], aim: Aim) -> Self {
+        Self {
+            grants,
+            aim,
+            adopt: config.secret.adopt,
+            patience: config.rotation.max_age,
+            since,
+        }
+    }
+
     /// Content for a Secret that does not exist, or whose content the grants replace.
     pub fn whole(&self, now: Timestamp) -> Merged {
         let (config, described) = <(DockerConfig, Described)>::default();

@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use ecr_pull_secrets_core::config::Config;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -30,17 +31,40 @@ fn contended() -> (Client, Arc<AtomicU32>) {
     (Client::new(service, "default"), refusals)
 }
 
+/// A mandate for this number of rounds.
+struct Rounds(u32);
+
+impl Mandate for Rounds {
+    async fn review(&mut self) -> Result<Intent<'_>, Cause> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.ok_or(Cause::NamespaceTerminating)?;
+        let config = Config::default();
+        Ok(Intent::new(&config, config.since, &[], Aim::Serving))
+    }
+}
+
+#[tokio::test]
+async fn contended_write_ends_with_its_mandate() {
+    let (client, refusals) = contended();
+    let writer = SecretWriter::alone(client, Arc::default());
+    let (target, trigger) = (Target::new("team", "pull"), Trigger::admission);
+    let turn = writer.turn().await;
+    let mut mandate = Rounds(1);
+    let written = writer.write(&target, &mut mandate, trigger, turn).await;
+    assert_eq!(written, Err(Cause::NamespaceTerminating));
+    assert_eq!(refusals.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test]
 async fn pausing_writer_gives_its_turn_away() {
     let (client, refusals) = contended();
     let mut writer = SecretWriter::alone(client, Arc::default());
     writer.turns = WriteTurns::new(1);
-    let (config, target) = (Config::default(), Target::new("team", "pull"));
+    let (target, trigger) = (Target::new("team", "pull"), Trigger::admission);
+    let mut mandate = Rounds(ROUNDS);
     let contends = async {
         let turn = writer.turn().await;
-        writer
-            .write(&config, &target, &[], Trigger::admission, turn)
-            .await
+        writer.write(&target, &mut mandate, trigger, turn).await
     };
     let next = async {
         let _turn = writer.turn().await;

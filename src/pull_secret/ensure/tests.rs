@@ -1,0 +1,187 @@
+use std::convert::Infallible;
+use std::path::Path;
+
+use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::identity::Identity;
+use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::selection::Wish;
+use ecr_pull_secrets_core::token::Token;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::client::Body;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tower::service_fn;
+
+use super::*;
+use crate::aws::mint::Mint;
+use crate::cluster::client::Clients;
+use crate::cluster::look_ups::LookUps;
+use crate::telemetry::metrics::Metrics;
+use crate::token::store::Store;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer of the API server to a write of the Secret.
+type Answer = (u16, &'static str);
+
+const WRITTEN: Answer = (200, "");
+const CONFLICT: Answer = (409, "");
+
+/// An API server that has one namespace and no Secret, and a process that holds a token for one of
+/// two registries.
+struct Site {
+    pull_secrets: Arc<PullSecrets>,
+    target: Target,
+    /// The one with a token, and the other one.
+    registries: [Access; 2],
+    writes: Arc<Mutex<usize>>,
+    /// The value of the namespace's label, by the API server.
+    label: Arc<Mutex<&'static str>>,
+}
+
+/// The metadata of the namespace, with this label.
+fn namespace(label: &str) -> ObjectMeta {
+    let metadata = json!({ "name": "team", "labels": { (Wish::LABEL): label } });
+    serde_json::from_value(metadata).unwrap()
+}
+
+impl Site {
+    /// The process has seen the namespace, and has not opted out. The API server gives the answers in
+    /// turn, and after each, `meanwhile` happens.
+    fn new(
+        answers: Vec<Answer>,
+        mint: Mint,
+        config: Config,
+        meanwhile: impl Fn(&PullSecrets) + Send + Sync + 'static,
+    ) -> Self {
+        let answers = Arc::new(Mutex::new(answers));
+        let writes: Arc<Mutex<usize>> = Arc::default();
+        let label = Arc::new(Mutex::new("true"));
+        let site: Arc<Mutex<Option<Arc<PullSecrets>>>> = Arc::default();
+        let answer = {
+            let (answers, writes) = (Arc::clone(&answers), Arc::clone(&writes));
+            let (label, site) = (label.clone(), site.clone());
+            move |request: &Request<Body>| {
+                if request.uri().path().ends_with("/namespaces/team") {
+                    let metadata = namespace(*label.lock());
+                    let found = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                        "metadata": metadata });
+                    return (200, found);
+                }
+                if request.method() == Method::GET {
+                    return (404, refusal(404, ""));
+                }
+                *writes.lock() += 1;
+                let (code, message) = answers.lock().remove(0);
+                if let Some(pull_secrets) = &*site.lock() {
+                    meanwhile(pull_secrets);
+                }
+                let written = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                    "metadata": { "name": "pull", "namespace": "team", "uid": "1", "resourceVersion": "2" } });
+                let body = if code == 200 {
+                    written
+                } else {
+                    refusal(code, message)
+                };
+                (code, body)
+            }
+        };
+        let service = service_fn(move |request: Request<Body>| {
+            let (code, body) = answer(&request);
+            let answer = Response::builder().status(code);
+            let answer = answer.body(Full::new(Bytes::from(body.to_string())));
+            async move { Ok::<_, Infallible>(answer.unwrap()) }
+        });
+        let client = Client::new(service, "default");
+        let clients = Clients {
+            watch: client.clone(),
+            call: client.clone(),
+            look_ups: LookUps::default(),
+        };
+        let store = Store::new(&clients, "ours");
+        let supply = Supply::new(mint, Metrics::default(), store);
+        let namespaces = Arc::new(Namespaces::new(&clients));
+        namespaces.saw(&namespace("true"));
+        let registries = ["eu-west-1", "us-east-1"].map(|region| {
+            let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
+            Access {
+                registry: Registry::of_host(&host).unwrap(),
+                identity: Identity::Ambient,
+            }
+        });
+        // base64 of AWS:password
+        let token = Token::new("QVdTOnBhc3N3b3Jk".to_owned(), clock::now(), None).unwrap();
+        supply.learn(registries[0].token_key(), token);
+        let ledger: Arc<Ledger> = Arc::default();
+        let writer = SecretWriter::alone(client, ledger.clone());
+        let pull_secrets = PullSecrets::new(Live::new(config), ledger, supply, namespaces, writer);
+        *site.lock() = Some(pull_secrets.clone());
+        Self {
+            pull_secrets,
+            target: Target::new("team", "pull"),
+            registries,
+            writes,
+            label,
+        }
+    }
+
+    async fn ensure(&self, registries: &[Access], trigger: Trigger) -> Ensured {
+        let done_by = Instant::now() + LIMIT;
+        let wanted = Wanted {
+            target: &self.target,
+            registries,
+            claim: SecretClaim::Pods(Wish::None),
+            mint_by: done_by,
+            done_by,
+            trigger,
+        };
+        self.pull_secrets.ensure(wanted).await
+    }
+}
+
+fn refusal(code: u16, message: &str) -> Value {
+    let reason = if code == 404 { "NotFound" } else { "" };
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code })
+}
+
+fn unreachable() -> Mint {
+    Mint::new(Path::new("none"))
+}
+
+#[tokio::test]
+async fn sync_obeys_opt_out_that_no_watch_brought() {
+    let site = Site::new(vec![WRITTEN], unreachable(), Config::default(), |_| ());
+    *site.label.lock() = "false";
+    let ensured = site.ensure(&site.registries[..1], Trigger::sync).await;
+    assert_eq!(ensured, Ensured::Late(Cause::StillWorking));
+    assert_eq!(*site.writes.lock(), 0);
+}
+
+/// Another writer is quicker, and this happens before the second round.
+async fn contends(meanwhile: impl Fn(&PullSecrets) + Send + Sync + 'static) -> Ensured {
+    let answers = vec![CONFLICT, WRITTEN];
+    let site = Site::new(answers, unreachable(), Config::default(), meanwhile);
+    let ensured = site.ensure(&site.registries[..1], Trigger::admission).await;
+    assert_eq!(*site.writes.lock(), 1);
+    ensured
+}
+
+#[tokio::test]
+async fn contended_write_obeys_opt_out() {
+    let ensured = contends(|of| of.namespaces.saw(&namespace("false"))).await;
+    assert_eq!(ensured, Ensured::Late(Cause::StillWorking));
+}
+
+#[tokio::test]
+async fn contended_write_obeys_new_rules() {
+    let denies = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\nrules: [{ deny: {} }]\n";
+    let denies = Config::parse(denies).unwrap();
+    let reloads = move |of: &PullSecrets| of.live.replace(of.live.successor(denies.clone()).0);
+    let ensured = contends(reloads).await;
+    assert_eq!(ensured, Ensured::Late(Cause::DeniedByRule));
+}
