@@ -172,7 +172,8 @@ impl PullSecrets {
         Box::pin(self.writer.withholds(config, target)).await
     }
 
-    /// The Secret changed: work that waits for its repair tries again.
+    /// The Secret changed: work that pauses tries again, and work that mints repeats what it could not
+    /// write.
     pub(crate) fn reconsider(&self, target: &Target) {
         self.flights.wake(target);
     }
@@ -242,6 +243,7 @@ impl PullSecrets {
         });
         let mut lineup = Lineup::default();
         let mut minting = FuturesUnordered::new();
+        let mut unwritten = Vec::new();
         loop {
             let config = &self.live.snapshot();
             let due = self.permitted(config, work, flight.read(FlightLog::due));
@@ -270,10 +272,13 @@ impl PullSecrets {
                         batch.push(more);
                     }
                     batch.iter().for_each(|minted| lineup.end(&minted.errand));
-                    Box::pin(self.store(work, batch)).await;
+                    unwritten.extend(Box::pin(self.store(work, batch)).await);
                     flight.update(|log| log.enter(FlightPhase::Minting));
                 }
-                () = flight.woken() => {}
+                // The Secret may have changed: the API server may take the write now.
+                () = flight.woken() => {
+                    flight.update(|log| log.repeat(&std::mem::take(&mut unwritten)));
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The way of tokens that arrived into the Secret.
 
 use ecr_pull_secrets_core::cause::Cause;
+use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::content::Grant;
 use ecr_pull_secrets_core::pull_secret::flight::{FlightPhase, FlightProgress};
 use ecr_pull_secrets_core::pull_secret::lineup::Errand;
@@ -11,8 +12,8 @@ use crate::pull_secret::write::Written;
 use crate::token::supply::Supplied;
 
 impl PullSecrets {
-    /// Writes tokens that arrived.
-    pub(super) async fn store(&self, work: &Work, batch: Vec<Minted>) {
+    /// Writes tokens that arrived. Returns the registries whose write failed.
+    pub(super) async fn store(&self, work: &Work, batch: Vec<Minted>) -> Vec<Registry> {
         let Work {
             target,
             flight,
@@ -42,7 +43,7 @@ impl PullSecrets {
             }
         }
         if grants.is_empty() {
-            return;
+            return Vec::new();
         }
         flight.update(|log| log.enter(FlightPhase::Writing));
         let turn = self.writer.turn().await;
@@ -62,9 +63,11 @@ impl PullSecrets {
                     let too_many = FlightProgress::Failed(Cause::TooManyRegistries);
                     log.report(&refused, too_many);
                 });
+                Vec::new()
             }
             Err(cause) => {
                 flight.update(|log| log.report(&granted, FlightProgress::Failed(cause)));
+                granted
             }
         }
     }

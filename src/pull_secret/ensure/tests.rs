@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use ecr_pull_secrets_core::config::Config;
+use ecr_pull_secrets_core::config::{Config, Endpoints};
 use ecr_pull_secrets_core::identity::Identity;
 use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::selection::Wish;
@@ -14,6 +14,8 @@ use kube::Client;
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tower::service_fn;
 
 use super::*;
@@ -30,6 +32,7 @@ type Answer = (u16, &'static str);
 
 const WRITTEN: Answer = (200, "");
 const CONFLICT: Answer = (409, "");
+const OVER_QUOTA: Answer = (403, "exceeded quota");
 
 /// An API server that has one namespace and no Secret, and a process that holds a token for one of
 /// two registries.
@@ -38,6 +41,8 @@ struct Site {
     target: Target,
     /// The one with a token, and the other one.
     registries: [Access; 2],
+    /// What the API server says to each write.
+    answers: Arc<Mutex<Vec<Answer>>>,
     writes: Arc<Mutex<usize>>,
     /// The value of the namespace's label, by the API server.
     label: Arc<Mutex<&'static str>>,
@@ -124,6 +129,7 @@ impl Site {
             pull_secrets,
             target: Target::new("team", "pull"),
             registries,
+            answers,
             writes,
             label,
         }
@@ -184,4 +190,49 @@ async fn contended_write_obeys_new_rules() {
     let reloads = move |of: &PullSecrets| of.live.replace(of.live.successor(denies.clone()).0);
     let ensured = contends(reloads).await;
     assert_eq!(ensured, Ensured::Late(Cause::DeniedByRule));
+}
+
+#[tokio::test]
+async fn failed_write_repeats_while_another_token_is_minted() {
+    // It accepts connections, and answers none.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoints = Endpoints {
+        ecr: Some(format!("http://{}", silent.local_addr().unwrap())),
+        sts: None,
+    };
+    let mut config = Config::default();
+    config.endpoints.insert("us-east-1".to_owned(), endpoints);
+    let keys = tempfile::tempdir().unwrap();
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        std::fs::write(keys.path().join(name), "0123456789").unwrap();
+    }
+    let answers = vec![OVER_QUOTA, WRITTEN];
+    let site = Site::new(answers, Mint::new(keys.path()), config, |_| ());
+    let flights = &site.pull_secrets.flights;
+    let claim = SecretClaim::Pods(Wish::None);
+    let works = site.ensure(&site.registries, Trigger::admission);
+    let repeats = async {
+        let joined = flights.join(&site.target, &[], claim, false);
+        let (flight, _) = joined.unwrap();
+        let mut changes = flight.subscribe();
+        let [with_token, without] = site.registries.each_ref().map(std::slice::from_ref);
+        let standing = |registries| flight.read(|log| log.standing(registries));
+        let refused = FlightStanding::Failed(Cause::QuotaExceeded);
+        while standing(with_token) != refused {
+            changes.changed().await.unwrap();
+        }
+        site.pull_secrets.reconsider(&site.target);
+        while standing(with_token) != FlightStanding::Done {
+            changes.changed().await.unwrap();
+        }
+        let other = standing(without);
+        assert!(matches!(other, FlightStanding::Pending(_)), "{other:?}");
+    };
+    let repeats = timeout(LIMIT, repeats);
+    tokio::select! {
+        biased;
+        ensured = works => panic!("{ensured:?}, and AWS gave no answer"),
+        repeated = repeats => repeated.expect("the write is repeated"),
+    }
+    assert!(site.answers.lock().is_empty());
 }
