@@ -36,6 +36,17 @@ async fn standing_of(term: &Term, config: &InForce, pod: &ObservedPod) -> PodSta
     }
 }
 
+/// Whether a foreign Secret keeps the reference from the pods of its namespace. It is read once, however
+/// many there are.
+async fn is_withheld(term: &Term, config: &InForce, target: &Target) -> bool {
+    let contested = term.engine.ledger.read().contested_version(target);
+    let Some(version) = contested else {
+        return false;
+    };
+    let read = term.engine.pull_secrets.withholds(config, target);
+    term.withheld.ask(target, version, read).await
+}
+
 /// Reports the pod where necessary. Returns the registries that its Secret must open and does not.
 pub(super) async fn attend(
     term: &Term,
@@ -45,11 +56,9 @@ pub(super) async fn attend(
     match standing_of(term, config, pod).await {
         PodStanding::Fine => None,
         PodStanding::Missed => {
-            let target = config.target(pod.namespace());
-            if term.engine.pull_secrets.withholds(config, &target).await {
-                return None;
+            if !is_withheld(term, config, &config.target(pod.namespace())).await {
+                missed_reports::report(term, config, pod).await;
             }
-            missed_reports::report(term, config, pod).await;
             None
         }
         PodStanding::Served(registries) => {

@@ -167,8 +167,9 @@ impl PullSecrets {
             .await
     }
 
-    /// Whether a foreign Secret keeps references from new pods of the namespace.
-    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> bool {
+    /// Whether a foreign Secret keeps references from new pods of the namespace; `None` if the API
+    /// server does not say.
+    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> Option<bool> {
         Box::pin(self.writer.withholds(config, target)).await
     }
 

@@ -76,7 +76,13 @@ impl Book {
 
     /// Whether the Secret exists and is another's, or another field manager wrote its content.
     pub fn is_contested(&self, target: &Target) -> bool {
-        self.held(target).is_some_and(|held| !held.is_intact())
+        self.contested_version(target).is_some()
+    }
+
+    /// The version of a [contested](Self::is_contested) Secret.
+    pub fn contested_version(&self, target: &Target) -> Option<u64> {
+        let held = self.held(target).filter(|held| !held.is_intact())?;
+        Some(held.version)
     }
 
     /// The earliest expiry of the entries of ours that count: `counts(target, host)`. A Secret that

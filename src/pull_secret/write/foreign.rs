@@ -9,13 +9,15 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::SecretWriter;
 use crate::cluster::pull_secrets::view;
+use crate::cluster::refusal::Refusal;
 use crate::telemetry::metrics::Trigger;
 
 impl SecretWriter {
-    /// Whether a foreign Secret, as it is now, keeps references from new pods. Logs and counts nothing.
-    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> bool {
-        let foreign = self.foreign_cause(config, target).await;
-        foreign.is_some_and(|(_, cause)| withholds(cause))
+    /// Whether a foreign Secret, as it is now, keeps references from new pods; `None` if the API server
+    /// does not say. Logs and counts nothing.
+    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> Option<bool> {
+        let foreign = self.foreign_cause(config, target).await.ok()?;
+        Some(foreign.is_some_and(|(_, cause)| withholds(cause)))
     }
 
     /// Finds out whether the Secret is another's. No token helps then, and the caller has to hear so
@@ -32,24 +34,30 @@ impl SecretWriter {
         trigger: Trigger,
     ) -> Result<(), Cause> {
         match self.foreign_cause(config, target).await {
-            Some((secret, cause)) => {
+            Ok(Some((secret, cause))) => {
                 let obstacle = self.foreign(&secret, cause);
                 Err(self.failed(target, trigger, obstacle))
             }
-            None => Ok(()),
+            // A read that fails now fails again before the write, which reports it.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
     /// The foreign Secret of this name, and why it is not ours to write.
-    async fn foreign_cause(&self, config: &Config, target: &Target) -> Option<(Secret, Cause)> {
+    async fn foreign_cause(
+        &self,
+        config: &Config,
+        target: &Target,
+    ) -> Result<Option<(Secret, Cause)>, Refusal> {
         if !self.ledger.read().is_contested(target) {
-            return None;
+            return Ok(None);
         }
-        // A read that fails now fails again before the write, which reports it.
-        let secret = self.api.read(target).await.ok().flatten()?;
+        let Some(secret) = self.api.read(target).await? else {
+            return Ok(None);
+        };
         match ownership(&view(&secret), config.secret.adopt) {
-            Ownership::Foreign(cause) => Some((secret, cause)),
-            Ownership::Adopted(_) | Ownership::Ours(_) => None,
+            Ownership::Foreign(cause) => Ok(Some((secret, cause))),
+            Ownership::Adopted(_) | Ownership::Ours(_) => Ok(None),
         }
     }
 }

@@ -259,6 +259,7 @@ fn secret_without_our_label_does_not_serve() {
     assert!(scene.holds() && !scene.serves(HOST, 500));
     assert_eq!(scene.0.foreign(), 1);
     assert!(scene.0.is_contested(&team()));
+    assert_eq!(scene.0.contested_version(&team()), Some(1));
     assert!(!scene.0.is_contested(&target("other")));
     scene.saw(&secret(2));
     assert_eq!(scene.0.foreign(), 0);
