@@ -19,9 +19,11 @@ use kube::{Api, Resource};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
+use super::call::call;
 use super::client::Clients;
 use super::optimistic::version_of;
 use super::pages::{PAGE_TIMEOUT, Pages};
+use super::refusal::Refusal;
 use super::watch::PAGE_SIZE;
 
 impl Pages<ObservedPod> {
@@ -35,6 +37,27 @@ impl Pages<ObservedPod> {
     pub(crate) fn namespaced(clients: &Clients, namespace: &str) -> Self {
         let api = Api::namespaced(clients.watch.clone(), namespace);
         Self::new(api, ListParams::default().limit(PAGE_SIZE), PAGE_TIMEOUT)
+    }
+}
+
+/// A pod that is read when its turn comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedPod {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+impl NamedPod {
+    /// The pod as it is now; `None` if it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] of the API server.
+    pub(crate) async fn read(&self, clients: &Clients) -> Result<Option<ObservedPod>, Refusal> {
+        let pods: Api<ObservedPod> = Api::namespaced(clients.call.clone(), &self.namespace);
+        let pod = call(|| pods.get_opt(&self.name)).await?;
+        Ok(pod.filter(|pod| pod.uid() == self.uid))
     }
 }
 
@@ -78,6 +101,15 @@ impl ObservedPod {
 
     pub(crate) fn version(&self) -> ObjectVersion {
         version_of(&self.metadata)
+    }
+
+    /// What is enough to read it again.
+    pub(crate) fn named(&self) -> NamedPod {
+        NamedPod {
+            namespace: self.namespace().to_owned(),
+            name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.uid().to_owned(),
+        }
     }
 
     /// The object of an Event about it.

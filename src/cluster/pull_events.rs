@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::call::call;
+use super::pods::NamedPod;
 use super::refusal::Refusal;
 
 /// What kubelets call a failed pull, among other failures of pods.
@@ -30,18 +31,10 @@ const WATCH_SECONDS: u32 = 80;
 /// The pauses after failures.
 const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// A pod that an Event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FailedPod {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-}
-
 /// The pod that an Event is about, if it can be one.
-fn pod_of(event: Event) -> Option<FailedPod> {
+fn pod_of(event: Event) -> Option<NamedPod> {
     let about = event.involved_object;
-    Some(FailedPod {
+    Some(NamedPod {
         // The Event's own namespace: the rest is a text.
         namespace: event.metadata.namespace?,
         name: about.name.filter(|name| is_dns_subdomain(name))?,
@@ -50,7 +43,7 @@ fn pod_of(event: Event) -> Option<FailedPod> {
 }
 
 /// Feeds every pod that an Event is about from now on to `handle`, until dropped.
-pub(crate) async fn follow(client: Client, mut handle: impl FnMut(FailedPod)) {
+pub(crate) async fn follow(client: Client, mut handle: impl FnMut(NamedPod)) {
     let events: Api<Event> = Api::all(client);
     let (mut failures, mut version) = (0_u32, None);
     loop {
@@ -83,7 +76,7 @@ pub(crate) async fn follow(client: Client, mut handle: impl FnMut(FailedPod)) {
 async fn watch(
     events: &Api<Event>,
     version: Option<String>,
-    handle: &mut impl FnMut(FailedPod),
+    handle: &mut impl FnMut(NamedPod),
 ) -> (Option<String>, Result<(), Refusal>) {
     let mut version = match version {
         Some(version) => version,
@@ -178,7 +171,7 @@ mod tests {
         let (client, queries) = client(vec![(200, list), (200, event), (410, gone)]);
         let events: Api<Event> = Api::all(client);
         let mut seen = Vec::new();
-        let mut handle = |pod: FailedPod| seen.push(pod.name);
+        let mut handle = |pod: NamedPod| seen.push(pod.name);
         let (version, ended) = watch(&events, None, &mut handle).await;
         assert_eq!((version.as_deref(), ended), (Some("9"), Ok(())));
         // The next one goes on from there. Where that is forgotten, it begins with the present again.
@@ -196,7 +189,7 @@ mod tests {
         assert!(queries[2].contains("resourceVersion=9"), "{queries:?}");
     }
 
-    fn pod(name: &str) -> Option<FailedPod> {
+    fn pod(name: &str) -> Option<NamedPod> {
         let event = json!({
             "metadata": { "name": "e", "namespace": "team" },
             "involvedObject": { "kind": "Pod", "namespace": "other", "name": name, "uid": "1" },
@@ -206,7 +199,7 @@ mod tests {
 
     #[test]
     fn event_names_a_pod_of_its_own_namespace() {
-        let wanted = FailedPod {
+        let wanted = NamedPod {
             namespace: "team".to_owned(),
             name: "web-1".to_owned(),
             uid: "1".to_owned(),

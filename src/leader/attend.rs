@@ -1,6 +1,8 @@
 //! What the leader does about one stored pod: it reports the pod or its failed pull, and finds and
 //! repairs what its Secret lacks.
 
+use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::{Cause, Retry};
@@ -80,11 +82,17 @@ pub(super) async fn attend(
     }
 }
 
+/// Notes what the pod wants. Returns by which configuration.
+pub(super) fn note(term: &Term, pod: &ObservedPod) -> Arc<InForce> {
+    let config = term.engine.live.snapshot();
+    term.engine.wants.note(&config, slice::from_ref(pod));
+    config
+}
+
 /// Notes what the pod wants, and does what it needs. The work on its Secret goes on by itself, once for
 /// each namespace.
 pub(super) async fn serve(term: &Term, pod: &ObservedPod) {
-    let config = term.engine.live.snapshot();
-    term.engine.wants.note(&config, std::slice::from_ref(pod));
+    let config = note(term, pod);
     if let Some(registries) = attend(term, &config, pod).await {
         let target = config.target(pod.namespace());
         let claim = SecretClaim::Pods(pod.pod.wish());

@@ -1,10 +1,13 @@
-//! Reports about pods that wait until the API server takes them.
+//! What waits, by namespace: reports about pods until the API server takes them, and pods until they are
+//! read again.
 
 use std::time::Duration;
 
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::workload::backlog::{Admittance, ReportBacklog};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -12,7 +15,7 @@ use tokio::time::Instant;
 
 use super::candidates::Candidate;
 use crate::clock;
-use crate::cluster::pods::ObservedPod;
+use crate::cluster::pods::{NamedPod, ObservedPod};
 
 /// One report about one pod: an Event, and a line in the log.
 #[derive(Debug)]
@@ -47,6 +50,16 @@ impl PodReport {
 
     pub(super) fn uid(&self) -> &str {
         self.about.uid.as_deref().unwrap_or_default()
+    }
+}
+
+impl Queued for NamedPod {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> String {
+        self.uid.clone()
     }
 }
 
@@ -99,8 +112,28 @@ impl<R: Queued> Backlog<R> {
         admittance
     }
 
+    /// Makes the attempts that are due, until dropped: one at a time of each namespace, and `most`
+    /// together. An attempt returns what has to wait again.
+    pub(super) async fn work<A>(&self, most: usize, attempt: impl Fn(R) -> A)
+    where
+        A: Future<Output = Option<R>>,
+    {
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            let has_room = attempts.len() < most;
+            tokio::select! {
+                Some(()) = attempts.next() => {}
+                next = self.begin(), if has_room => {
+                    let namespace = next.namespace().to_owned();
+                    let attempt = attempt(next);
+                    attempts.push(async move { self.end(&namespace, attempt.await) });
+                }
+            }
+        }
+    }
+
     /// Waits until an attempt is due, and begins it.
-    pub(super) async fn begin(&self) -> R {
+    async fn begin(&self) -> R {
         loop {
             let next = self.waiting.lock().next();
             tokio::select! {
@@ -114,7 +147,7 @@ impl<R: Queued> Backlog<R> {
     }
 
     /// Ends an attempt. `again` is the report, if the API server did not take it.
-    pub(super) fn end(&self, namespace: &str, again: Option<R>) {
+    fn end(&self, namespace: &str, again: Option<R>) {
         let again = again.map(|report| (report.name().into(), report));
         let now: Duration = self.start.elapsed();
         self.waiting.lock().end(namespace, again, now);

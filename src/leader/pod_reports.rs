@@ -9,8 +9,6 @@ use std::sync::Arc;
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::workload::backlog::Admittance;
 use ecr_pull_secrets_core::workload::claim::{NamespaceFact, SecretClaim};
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use tracing::{debug, info, warn};
 
 use super::backlog::{PodReport, Queued as _};
@@ -59,20 +57,8 @@ pub(super) async fn report(term: &Term, report: PodReport) {
 
 /// Tries again what waits, until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
-    let mut attempts = FuturesUnordered::new();
-    loop {
-        let has_room = attempts.len() < MAX_RETRIES;
-        tokio::select! {
-            Some(()) = attempts.next() => {}
-            report = term.backlog.begin(), if has_room => attempts.push(retry(&term, report)),
-        }
-    }
-}
-
-async fn retry(term: &Term, report: PodReport) {
-    let namespace = report.namespace().to_owned();
-    let late = attempt(term, report).await;
-    term.backlog.end(&namespace, late);
+    let retry = |report| attempt(&term, report);
+    term.backlog.work(MAX_RETRIES, retry).await;
 }
 
 /// Tries to report. Returns the report if the API server did not take it.
