@@ -43,6 +43,15 @@ pub struct AssumeRole {
     pub session_name: Option<String>,
 }
 
+/// Mounted credentials with a name, beside the ambient ones: in another partition, for example.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamedCredentials {
+    /// 1 to 40 lower-case letters, digits and `-`: a part of the names of directory and volume.
+    pub name: String,
+}
+
 /// [`Identity::Ambient`] as text.
 const AMBIENT: &str = "ambient";
 
@@ -53,6 +62,8 @@ pub enum Identity {
     Ambient,
     /// A role that the process assumes.
     Role(Arc<AssumeRole>),
+    /// Further credentials that are mounted.
+    Credentials(Arc<NamedCredentials>),
 }
 
 impl Identity {
@@ -61,16 +72,18 @@ impl Identity {
         match self {
             Self::Ambient => IdentityMark::of(AMBIENT),
             Self::Role(role) => IdentityMark::of(&role.role_arn),
+            Self::Credentials(_) => IdentityMark::of(&self.to_string()),
         }
     }
 }
 
 impl fmt::Display for Identity {
-    /// `ambient`, or the role's ARN: for annotations, logs and metric labels.
+    /// `ambient`, the role's ARN, or `credentials:NAME`: for annotations and logs.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ambient => formatter.write_str(AMBIENT),
             Self::Role(role) => formatter.write_str(&role.role_arn),
+            Self::Credentials(named) => write!(formatter, "credentials:{}", named.name),
         }
     }
 }
@@ -134,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identity_is_written_as_ambient_or_arn() {
+    fn identity_is_written_as_ambient_arn_or_name() {
         let role = AssumeRole {
             role_arn: "arn:aws:iam::123456789012:role/pull".to_owned(),
             external_id: None,
@@ -143,5 +156,9 @@ mod tests {
         assert_eq!(Identity::Ambient.to_string(), "ambient");
         let arn = role.role_arn.clone();
         assert_eq!(Identity::Role(Arc::new(role)).to_string(), arn);
+        let name = "china".to_owned();
+        let named = Identity::Credentials(Arc::new(NamedCredentials { name }));
+        assert_eq!(named.to_string(), "credentials:china");
+        assert_eq!(named.mark(), IdentityMark::of("credentials:china"));
     }
 }

@@ -8,7 +8,7 @@ const CONFIGURATION: &str = include_str!("../../docs/CONFIGURATION.md");
 const HEAD: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
 
 /// The files that CONFIGURATION quotes the errors of, without [`HEAD`].
-const REFUSED: [&str; 23] = [
+const REFUSED: [&str; 24] = [
     "rules:\n- acounts: [\"123456789012\"]\n  ambient: {}\n",
     "secret: {name: A_b}\n",
     "secret: {cleanupAfter: 12h}\n",
@@ -23,6 +23,7 @@ const REFUSED: [&str; 23] = [
     "rules: [{assumeRole: {roleArn: foo}}]\n",
     "rules: [{assumeRole: {roleArn: \"arn:aws:iam::123456789012:role/a\", sessionName: a}}]\n",
     "rules: [{assumeRole: {roleArn: \"arn:aws:iam::123456789012:role/a\", externalId: a}}]\n",
+    "rules: [{credentials: {name: China}}]\n",
     "provision: [{registries: [docker.io]}]\n",
     "provision: [{registries: []}]\n",
     "provision: [{selector: a=b, registries: []}]\n",

@@ -1,6 +1,6 @@
 //! Clients of ECR, each of which signs with the identity of a token key.
 //!
-//! Ambient credentials come from [`super::ambient`], and all clients share them and their connections. A
+//! Credentials that the process holds come from [`super::key_source`], and all clients share them and their connections. A
 //! client of a role lives for one call: a role is assumed for each token, twice a day, so nothing of it
 //! is worth its memory, which a thousand roles would multiply.
 
@@ -19,15 +19,15 @@ use ecr_pull_secrets_core::aws::reloads::CredentialReloads;
 use ecr_pull_secrets_core::aws::sts_place::{EndpointKind, StsPlace};
 use ecr_pull_secrets_core::aws::variables::Use;
 use ecr_pull_secrets_core::config::Endpoints;
-use ecr_pull_secrets_core::identity::{AssumeRole, Identity, TokenKey};
+use ecr_pull_secrets_core::identity::{AssumeRole, Identity, NamedCredentials, TokenKey};
 use ecr_pull_secrets_core::image::Endpoint;
 use lru::LruCache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::ambient::Ambient;
 use super::checked::CheckedKeys;
 use super::environment::{InvalidSetting, check, has_endpoint, http_client, variable};
+use super::key_source::{KeyProvider, KeySource};
 use super::session::SharedSession;
 use super::sts::{CONNECT_TIMEOUT, NAME, RoleKeys, Sts, retry_partition};
 
@@ -37,7 +37,7 @@ pub(super) const MINT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The deadline of an answer of ECR. The SDK has none: a silent server would hold a call for long.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most clients, and places of STS, that are kept for ambient credentials. One that was evicted
+/// The most clients, and places of STS, that are kept for credentials that are held. One that was evicted
 /// is built again.
 const MAX_KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
@@ -57,16 +57,19 @@ struct KeptClients {
     /// How often it was dropped.
     generation: u64,
     reloads: CredentialReloads,
-    /// Settings with the ambient credentials, by place of STS.
-    ambient: LruCache<StsPlace, AmbientBase>,
-    /// Clients that sign with ambient credentials.
-    clients: LruCache<(Arc<str>, Endpoint), CachedClient>,
+    /// Settings with the credentials that are held, by place of STS.
+    bases: LruCache<(HeldKeys, StsPlace), ClientBase>,
+    /// Clients that sign with credentials that are held.
+    clients: LruCache<(HeldKeys, Arc<str>, Endpoint), CachedClient>,
 }
+
+/// Credentials that the process holds: the ambient ones, or further ones that are mounted.
+type HeldKeys = Option<Arc<NamedCredentials>>;
 
 /// What clients start from.
 #[derive(Clone)]
-struct AmbientBase {
-    /// Signs with the ambient credentials.
+struct ClientBase {
+    /// Signs with the credentials that are held.
     config: SdkConfig,
     sts: Sts,
 }
@@ -92,7 +95,7 @@ impl EcrClients {
             kept: Mutex::new(KeptClients {
                 generation: 0,
                 reloads: CredentialReloads::default(),
-                ambient: LruCache::new(MAX_KEPT),
+                bases: LruCache::new(MAX_KEPT),
                 clients: LruCache::new(MAX_KEPT),
             }),
         }
@@ -109,11 +112,17 @@ impl EcrClients {
         key: &TokenKey,
         endpoints: &Endpoints,
     ) -> Result<(aws_sdk_ecr::Client, ClientGeneration), InvalidSetting> {
+        let is_role = matches!(key.identity, Identity::Role(_));
+        let keys: HeldKeys = match &key.identity {
+            Identity::Ambient | Identity::Role(_) => None,
+            Identity::Credentials(named) => Some(named.clone()),
+        };
+        let slot = (keys.clone(), key.region.clone(), key.endpoint);
         let (base, generation) = {
             let mut kept = self.kept.lock().await;
             let generation = ClientGeneration(kept.generation);
-            if key.identity == Identity::Ambient
-                && let Some(cached) = kept.clients.get(&(key.region.clone(), key.endpoint))
+            if !is_role
+                && let Some(cached) = kept.clients.get(&slot)
                 && cached.endpoints == *endpoints
             {
                 return Ok((cached.client.clone(), generation));
@@ -121,22 +130,23 @@ impl EcrClients {
             if endpoints.ecr.is_none() {
                 check(Use::Always)?;
             }
-            if endpoints.sts.is_none() && matches!(key.identity, Identity::Role(_)) {
+            if endpoints.sts.is_none() && is_role {
                 check(Use::Sts)?;
             }
             let (home, url) = (self.home.as_deref(), endpoints.sts.as_deref());
             let place = StsPlace::of(home, &key.region, key.endpoint, url);
-            let base = if let Some(base) = kept.ambient.get(&place) {
+            let start = (keys, place);
+            let base = if let Some(base) = kept.bases.get(&start) {
                 base.clone()
             } else {
-                let base = self.ambient(&place).await;
-                kept.ambient.put(place, base.clone());
+                let base = self.base(&start).await;
+                kept.bases.put(start, base.clone());
                 base
             };
             (base, generation)
         };
         let client = build(key, endpoints, &base);
-        if key.identity == Identity::Ambient {
+        if !is_role {
             let cached = CachedClient {
                 client: client.clone(),
                 endpoints: endpoints.clone(),
@@ -144,13 +154,13 @@ impl EcrClients {
             let mut kept = self.kept.lock().await;
             // It was built from what is no longer there.
             if ClientGeneration(kept.generation) == generation {
-                kept.clients.put((key.region.clone(), key.endpoint), cached);
+                kept.clients.put(slot, cached);
             }
         }
         Ok((client, generation))
     }
 
-    /// Drops the ambient credentials, and the clients that use them, as often as
+    /// Drops the credentials that are held, and the clients that use them, as often as
     /// [`CredentialReloads`] allows; only once for all the calls that used the same. `None` stands
     /// for whatever there is.
     pub(crate) async fn forget(&self, used: Option<ClientGeneration>, has_worked: bool) {
@@ -158,12 +168,12 @@ impl EcrClients {
         let is_current = used.is_none_or(|used| used == ClientGeneration(kept.generation));
         if is_current && kept.reloads.reload(has_worked, self.started.elapsed()) {
             kept.generation += 1;
-            kept.ambient.clear();
+            kept.bases.clear();
             kept.clients.clear();
         }
     }
 
-    async fn ambient(&self, place: &StsPlace) -> AmbientBase {
+    async fn base(&self, (keys, place): &(HeldKeys, StsPlace)) -> ClientBase {
         let region = Region::new(place.region.clone());
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -191,11 +201,22 @@ impl EcrClients {
             .use_fips(kind.fips)
             .use_dual_stack(kind.dual_stack);
         let sts = Sts::new(of_sts.build(), place);
-        let keys = Ambient::new(&self.credentials, region, self.http.clone(), sts.clone());
+        let source = match keys {
+            None => KeySource::Chain(self.credentials.clone()),
+            Some(named) => KeySource::Mounted(directory_of(&self.credentials, named)),
+        };
+        let keys = KeyProvider::new(source, region, self.http.clone(), sts.clone());
         let keys = SharedCredentialsProvider::new(SharedSession::new(CheckedKeys(keys)));
         let config = config.into_builder().credentials_provider(keys).build();
-        AmbientBase { config, sts }
+        ClientBase { config, sts }
     }
+}
+
+/// The directory of further credentials: the one of the ambient ones, with `-NAME` at its end.
+fn directory_of(credentials: &Path, named: &NamedCredentials) -> PathBuf {
+    let mut directory = credentials.as_os_str().to_owned();
+    directory.push(format!("-{}", named.name));
+    directory.into()
 }
 
 /// What environment and profile want of an endpoint.
@@ -211,8 +232,8 @@ fn identity_cache() -> SharedIdentityCache {
     IdentityCache::lazy().load_timeout(MINT_TIMEOUT).build()
 }
 
-fn build(key: &TokenKey, endpoints: &Endpoints, base: &AmbientBase) -> aws_sdk_ecr::Client {
-    let AmbientBase { config, sts } = base;
+fn build(key: &TokenKey, endpoints: &Endpoints, base: &ClientBase) -> aws_sdk_ecr::Client {
+    let ClientBase { config, sts } = base;
     let mut builder =
         aws_sdk_ecr::config::Builder::from(config).region(Region::new(key.region.to_string()));
     if let Identity::Role(role) = &key.identity
@@ -270,7 +291,7 @@ mod tests {
         }
         let kept = clients.kept.lock().await;
         assert_eq!(kept.clients.len(), MAX_KEPT.get());
-        assert!(kept.ambient.len() <= MAX_KEPT.get());
+        assert!(kept.bases.len() <= MAX_KEPT.get());
     }
 
     #[tokio::test]
@@ -296,7 +317,7 @@ mod tests {
                 .unwrap();
         }
         let kept = clients.kept.lock().await;
-        assert_eq!((kept.clients.len(), kept.ambient.len()), (0, 1));
+        assert_eq!((kept.clients.len(), kept.bases.len()), (0, 1));
     }
 
     #[tokio::test]
@@ -307,7 +328,7 @@ mod tests {
             .await
             .unwrap();
         clients.forget(Some(used), true).await;
-        assert_eq!(clients.kept.lock().await.ambient.len(), 0);
+        assert_eq!(clients.kept.lock().await.bases.len(), 0);
         let (_, next) = clients
             .client(&of_role(2), &Endpoints::default())
             .await
@@ -315,12 +336,12 @@ mod tests {
         assert_ne!(next, used);
         // A call that failed with the ones before.
         clients.forget(Some(used), true).await;
-        assert_eq!(clients.kept.lock().await.ambient.len(), 1);
+        assert_eq!(clients.kept.lock().await.bases.len(), 1);
         // A key that has never worked, a moment later.
         clients.forget(Some(next), false).await;
-        assert_eq!(clients.kept.lock().await.ambient.len(), 1);
+        assert_eq!(clients.kept.lock().await.bases.len(), 1);
         clients.forget(None, true).await;
-        assert_eq!(clients.kept.lock().await.ambient.len(), 0);
+        assert_eq!(clients.kept.lock().await.bases.len(), 0);
     }
 
     #[tokio::test]

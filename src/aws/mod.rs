@@ -2,12 +2,12 @@
 //!
 //! Nothing here knows Kubernetes. Endpoints come from the caller with each call.
 
-mod ambient;
 mod checked;
 mod clients;
 mod environment;
 pub(crate) mod failure;
 mod http;
+mod key_source;
 mod keys;
 pub(crate) mod mint;
 mod profiles;

@@ -47,6 +47,7 @@ mod rules;
 mod scale;
 mod serving;
 mod shutdown;
+mod sources;
 mod sts_calls;
 mod surroundings;
 mod sync;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         rules::trials(),
         scale::trials(),
         shutdown::trials(),
+        sources::trials(),
         sts_calls::trials(),
         surroundings::trials(),
         sync::trials(),

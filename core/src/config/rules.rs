@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::identity::{AssumeRole, Identity};
+use crate::identity::{AssumeRole, Identity, NamedCredentials};
+use crate::names::is_dns_label;
 use crate::rules::{Glob, RuleScope, Rules, Verdict};
 
 /// One rule of the file: the registries and namespaces that it is about, and its action.
@@ -31,6 +32,9 @@ pub struct Rule {
     /// The action "assume a role with the ambient identity".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
+    /// The action "use further credentials, which are mounted".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<NamedCredentials>,
     /// The action "no token".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deny: Option<Empty>,
@@ -57,7 +61,7 @@ pub struct Empty {}
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRule {
     /// Not exactly one action.
-    #[error("rules[{0}]: give exactly one of `ambient`, `assumeRole` and `deny`")]
+    #[error("rules[{0}]: give exactly one of `ambient`, `assumeRole`, `credentials` and `deny`")]
     Action(usize),
     /// An account that no registry has: the rule would never match, even if it denies.
     #[error(
@@ -97,7 +101,15 @@ pub enum InvalidRule {
         "rules[{0}].assumeRole.externalId: 2 to 1224 letters, digits or `_+=,.@:/-` are allowed"
     )]
     ExternalId(usize),
+    /// A name that is not part of the name of a directory and a volume.
+    #[error(
+        "rules[{0}].credentials.name: give 1 to 40 lower-case letters, digits and `-`, with a letter or digit at both ends"
+    )]
+    CredentialsName(usize),
 }
+
+/// The longest name of [`NamedCredentials`]: a volume's name has 63 bytes at most, and this is its end.
+const MAX_NAME_BYTES: usize = 40;
 
 /// Reads the list of rules. A list whose every rule is commented out must not allow everything.
 pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
@@ -141,13 +153,27 @@ fn check_scope(index: usize, rule: &Rule) -> Result<(), InvalidRule> {
 }
 
 fn verdict(index: usize, rule: &Rule) -> Result<Verdict, InvalidRule> {
-    match (&rule.ambient, &rule.assume_role, &rule.deny) {
-        (Some(_), None, None) => Ok(Verdict::Allow(Identity::Ambient)),
-        (None, Some(role), None) => {
+    let Rule {
+        ambient,
+        assume_role,
+        credentials,
+        deny,
+        ..
+    } = rule;
+    match (ambient, assume_role, credentials, deny) {
+        (Some(_), None, None, None) => Ok(Verdict::Allow(Identity::Ambient)),
+        (None, Some(role), None, None) => {
             check_role(index, role)?;
             Ok(Verdict::Allow(Identity::Role(Arc::new(role.clone()))))
         }
-        (None, None, Some(_)) => Ok(Verdict::Deny(Some(index))),
+        (None, None, Some(named), None) => {
+            if named.name.len() > MAX_NAME_BYTES || !is_dns_label(&named.name) {
+                return Err(InvalidRule::CredentialsName(index));
+            }
+            let named = Arc::new(named.clone());
+            Ok(Verdict::Allow(Identity::Credentials(named)))
+        }
+        (None, None, None, Some(_)) => Ok(Verdict::Deny(Some(index))),
         _ => Err(InvalidRule::Action(index)),
     }
 }

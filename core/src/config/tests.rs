@@ -210,6 +210,7 @@ fn known(name: &str) -> bool {
         "namespaces",
         "ambient",
         "assumeRole",
+        "credentials",
         "deny",
         "roleArn",
         "externalId",

@@ -21,7 +21,7 @@ const OTHER: &str = "other";
 pub enum IdentitySource {
     /// The replica's own credentials.
     Ambient,
-    /// The rule with this index, the first one that names the role.
+    /// The rule with this index, the first one that names the identity.
     Rule(usize),
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for IdentitySource {
     }
 }
 
-/// The earliest expiry of the tokens of each rule and region. A role that no rule names any more does
+/// The earliest expiry of the tokens of each rule and region. An identity that no rule names any more does
 /// not count. Beyond 64 regions, those with the fewest tokens count as `other`.
 pub fn expiries<'a>(
     rules: &Rules,

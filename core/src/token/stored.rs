@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::Token;
 use super::lifetime::Lifetime;
-use crate::identity::{AssumeRole, Identity, TokenKey};
+use crate::identity::{AssumeRole, Identity, NamedCredentials, TokenKey};
 use crate::image::{Endpoint, is_region};
 
 /// The version of the values that this build writes and reads.
@@ -53,6 +53,7 @@ struct StoredToken {
 enum StoredIdentity {
     Ambient,
     AssumeRole(AssumeRole),
+    Credentials(NamedCredentials),
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -112,6 +113,7 @@ pub fn decode(data_key: &str, value: &[u8]) -> Result<(TokenKey, Token), Unreada
         identity: match value.identity {
             StoredIdentity::Ambient => Identity::Ambient,
             StoredIdentity::AssumeRole(role) => Identity::Role(Arc::new(role)),
+            StoredIdentity::Credentials(named) => Identity::Credentials(Arc::new(named)),
         },
         region: value.region.into(),
         endpoint: match value.endpoint {
@@ -246,6 +248,7 @@ fn stored_identity(identity: &Identity) -> StoredIdentity {
     match identity {
         Identity::Ambient => StoredIdentity::Ambient,
         Identity::Role(role) => StoredIdentity::AssumeRole(AssumeRole::clone(role)),
+        Identity::Credentials(named) => StoredIdentity::Credentials(named.as_ref().clone()),
     }
 }
 

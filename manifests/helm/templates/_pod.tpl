@@ -102,6 +102,9 @@ securityContext:
 {{- else if .Values.aws.credentialsSecret }}
 - {name: aws-credentials, mountPath: /var/run/secrets/aws, readOnly: true}
 {{- end }}
+{{- range .Values.aws.credentials }}
+- {name: aws-credentials-{{ .name }}, mountPath: /var/run/secrets/aws-{{ .name }}, readOnly: true}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -123,6 +126,10 @@ securityContext:
     defaultMode: 0440
     # Without the Secret the SDK asks the rest of its credential chain, and the log names what is missing.
     optional: true
+{{- end }}
+{{- range .Values.aws.credentials }}
+- name: aws-credentials-{{ .name }}
+  secret: {secretName: {{ .secret }}, defaultMode: 0440, optional: true}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -114,7 +114,7 @@ fn rule_has_exactly_one_action() {
         assert_eq!(refusal, InvalidRule::Action(1));
         assert_eq!(
             refusal.to_string(),
-            "rules[1]: give exactly one of `ambient`, `assumeRole` and `deny`"
+            "rules[1]: give exactly one of `ambient`, `assumeRole`, `credentials` and `deny`"
         );
     }
 }
@@ -265,4 +265,38 @@ fn session_name_and_external_id_follow_sts() {
             .to_string()
             .starts_with("rules[3].assumeRole.externalId:")
     );
+}
+
+#[test]
+fn name_of_credentials_is_a_short_label() {
+    for (name, is_good) in [
+        ("china", true),
+        ("a", true),
+        ("a-1", true),
+        (&*"a".repeat(40), true),
+        (&*"a".repeat(41), false),
+        ("", false),
+        ("China", false),
+        ("a.b", false),
+        ("../aws", false),
+        ("-a", false),
+    ] {
+        let rule = Rule {
+            credentials: Some(NamedCredentials {
+                name: name.to_owned(),
+            }),
+            ..Rule::default()
+        };
+        let checked = check(std::slice::from_ref(&rule)).map(|_| ());
+        let wanted = match is_good {
+            true => Ok(()),
+            false => Err(InvalidRule::CredentialsName(0)),
+        };
+        assert_eq!(checked, wanted, "{name}");
+        let two = Rule {
+            ambient: Some(Empty {}),
+            ..rule
+        };
+        assert_eq!(check(&[two]).map(|_| ()), Err(InvalidRule::Action(0)));
+    }
 }

@@ -38,6 +38,7 @@ fn whole() -> Value {
                 "externalId": "an-id",
                 "sessionName": "session",
             }},
+            { "regions": ["cn-*"], "credentials": { "name": "china" } },
             { "namespaces": ["guest"], "deny": {} },
             { "ambient": {} },
         ],

@@ -1,5 +1,6 @@
-//! Ambient credentials: a mounted Secret first, then keys in the environment, then what the AWS SDK's
-//! chain knows: profiles, web identity, container credentials, instance metadata.
+//! Credentials that the process holds. The ambient ones: a mounted Secret first, then keys in the
+//! environment, then what the AWS SDK's chain knows: profiles, web identity, container credentials,
+//! instance metadata. And further ones that a rule names: a mounted Secret, and nothing else.
 //!
 //! A mounted Secret has keys (see [`super::keys`]), or a file `credentials` in the AWS shared format.
 //! Every load reads the files again, so that new keys need no restart: the SDK's chain reads its files
@@ -38,21 +39,31 @@ use crate::clock;
 const MAX_READS: usize = 6;
 const REREAD_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The provider of the process's own credentials.
+/// Where credentials come from.
 #[derive(Debug)]
-pub(crate) struct Ambient {
-    directory: PathBuf,
+pub(super) enum KeySource {
+    /// The ambient ones: the directory of a mounted Secret, and where it has none, the whole chain.
+    Chain(PathBuf),
+    /// The directory of a mounted Secret alone: with the keys of another identity, calls would fail for a
+    /// reason that names neither.
+    Mounted(PathBuf),
+}
+
+/// The provider of credentials that the process holds.
+#[derive(Debug)]
+pub(super) struct KeyProvider {
+    source: KeySource,
     region: Region,
     /// Makes the calls for credentials, but those of STS.
     http: SharedHttpClient,
     sts: Sts,
 }
 
-impl Ambient {
+impl KeyProvider {
     /// Reads no file yet. `region` is that of STS.
-    pub(super) fn new(directory: &Path, region: Region, http: SharedHttpClient, sts: Sts) -> Self {
+    pub(super) fn new(source: KeySource, region: Region, http: SharedHttpClient, sts: Sts) -> Self {
         Self {
-            directory: directory.to_owned(),
+            source,
             region,
             http,
             sts,
@@ -60,13 +71,25 @@ impl Ambient {
     }
 
     async fn load(&self) -> Result {
-        if let Some(credentials) = mounted(&self.directory, clock::now())? {
+        let (KeySource::Chain(directory) | KeySource::Mounted(directory)) = &self.source;
+        if let Some(credentials) = mounted(directory, clock::now())? {
             return Ok(credentials);
         }
-        let file = self.directory.join("credentials");
+        let file = directory.join("credentials");
         if file.exists() {
             return self.shared(&file).await;
         }
+        match &self.source {
+            KeySource::Chain(_) => self.chain().await,
+            KeySource::Mounted(directory) => {
+                let nothing = format!("no keys are mounted at {}", directory.display());
+                Err(CredentialsError::not_loaded(nothing))
+            }
+        }
+    }
+
+    /// The first credentials beyond the mounted Secret.
+    async fn chain(&self) -> Result {
         if let Some(credentials) = of_environment(variable)? {
             return Ok(credentials);
         }
@@ -166,7 +189,7 @@ impl Ambient {
     }
 }
 
-impl ProvideCredentials for Ambient {
+impl ProvideCredentials for KeyProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -251,8 +274,9 @@ mod tests {
         let region = Region::from_static("us-east-1");
         let config = aws_config::SdkConfig::builder().build();
         let place = StsPlace::of(None, "us-east-1", Endpoint::Standard, None);
-        let ambient = Ambient::new(directory, region, http, Sts::new(config, &place));
-        ambient.provide_credentials().await
+        let source = KeySource::Chain(directory.to_owned());
+        let provider = KeyProvider::new(source, region, http, Sts::new(config, &place));
+        provider.provide_credentials().await
     }
 
     #[tokio::test]
