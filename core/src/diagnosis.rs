@@ -104,6 +104,8 @@ const UNANSWERED: &[(&str, Cause)] = &[
 const UNPLACED: &[(&str, Cause)] = &[
     ("authentication required", Cause::PullUnauthenticated),
     ("may require authorization", Cause::PullUnauthenticated),
+    // The Docker engine prints this for every answer of the code DENIED.
+    ("pull access denied for ", Cause::PullRefused),
     (": 401 unauthorized", Cause::PullUnauthenticated),
     ("denied: ", Cause::PullRefused),
     ("access to the resource is denied", Cause::PullRefused),

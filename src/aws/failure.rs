@@ -201,7 +201,8 @@ fn of_source(error: &(dyn Error + 'static), seen: &Seen) -> MintFailure {
         let by_status = seen.status.filter(|status| !(200..300).contains(status));
         by_status
             .and_then(codes::of_status)
-            .unwrap_or(Cause::AwsCredentialsRefused)
+            // An agent of the node hands out no keys: AWS has seen none.
+            .unwrap_or(Cause::AwsCredentialsMissing)
     };
     let cause = match credentials {
         CredentialsError::CredentialsNotLoaded(_) => Cause::AwsCredentialsMissing,
@@ -270,7 +271,7 @@ mod tests {
             (
                 CredentialsError::provider_error("refused"),
                 403,
-                Cause::AwsCredentialsRefused,
+                Cause::AwsCredentialsMissing,
             ),
             (
                 CredentialsError::provider_error("refused"),

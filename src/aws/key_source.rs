@@ -316,8 +316,11 @@ mod tests {
     #[tokio::test]
     async fn file_without_keys_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("credentials"), "[other]\n").unwrap();
-        let error = loaded(directory.path()).await.unwrap_err();
-        assert!(chain(&error).contains("the mounted file has no credentials"));
+        let other = "[other]\naws_access_key_id=AKIA\naws_secret_access_key=s3cret\n";
+        for text in ["[other]\n", other, &format!("[default]\n\n{other}")] {
+            fs::write(directory.path().join("credentials"), text).unwrap();
+            let error = loaded(directory.path()).await.unwrap_err();
+            assert!(chain(&error).contains("the mounted file has no credentials"));
+        }
     }
 }

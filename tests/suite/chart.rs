@@ -13,6 +13,7 @@ use crate::harness::{Outcome, World};
 
 trials!(
     defaults_fail_nowhere,
+    registration_is_exempt_from_the_enforcer_of_aks,
     role_mounts_a_token_for_sts,
     unknown_value_is_refused_by_name,
     self_signed_mode_grants_rights_over_its_certificate,
@@ -63,6 +64,17 @@ async fn defaults_fail_nowhere(_world: Arc<World>) -> Outcome {
     ] {
         assert!(!rendered.contains(part), "{part}");
     }
+    Ok(())
+}
+
+async fn registration_is_exempt_from_the_enforcer_of_aks(_world: Arc<World>) -> Outcome {
+    let rendered = run(&mut template(&[]));
+    let (_, registration) = rendered
+        .split_once("kind: MutatingWebhookConfiguration\n")
+        .expect("a registration");
+    let (metadata, _) = registration.split_once("\nwebhooks:").expect("a webhook");
+    let label = "admissions.enforcer/disabled: \"true\"";
+    assert!(metadata.contains(label), "{metadata}");
     Ok(())
 }
 

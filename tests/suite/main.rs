@@ -40,6 +40,7 @@ mod paged;
 mod process;
 mod reload;
 mod repairs;
+mod reported;
 mod resilience;
 mod restored;
 mod rotation;
@@ -103,6 +104,7 @@ fn main() -> ExitCode {
         paged::lists::trials(),
         process::trials(),
         reload::trials(),
+        reported::trials(),
         rotation::trials(),
         rules::trials(),
         scale::trials(),

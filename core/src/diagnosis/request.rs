@@ -1,4 +1,4 @@
-//! The request that failed, as containerd and containers/image print it.
+//! The request that failed, as containerd, containers/image and the Docker engine print it.
 
 /// The server that a request asks, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct FailedRequest {
 }
 
 /// What stands before the URL of a request; the URL ends with `: ` and the status.
-const PREFIXES: [&str; 6] = [
+const PREFIXES: [&str; 7] = [
     // containerd: core/remotes/errors/errors.go
     "unexpected status from head request to ",
     "unexpected status from get request to ",
@@ -33,6 +33,8 @@ const PREFIXES: [&str; 6] = [
     // A status without a URL: containers/image, docker/errors.go and docker/distribution_error.go
     "received unexpected http status: ",
     "statuscode: ",
+    // The Docker engine: docker/distribution, registry/client/errors.go
+    "error parsing http ",
 ];
 /// The first words of [`PREFIXES`] that a status follows instead of a URL.
 const BARE: usize = 4;
@@ -48,7 +50,10 @@ impl FailedRequest {
         if is_bare {
             // containers/image names the phase: `reading manifest …`, `fetching blob …`.
             let is_layer = before.contains(" blob ") || before.contains(" blob: ");
-            let phase = if is_layer {
+            // The storage answers in XML, and the registry never does.
+            let phase = if rest.contains("\"<?xml ") {
+                Phase::Storage
+            } else if is_layer {
                 Phase::Layer
             } else {
                 Phase::Manifest

@@ -25,7 +25,7 @@ const ROLE: &str = "puller";
 const SESSION_SECONDS: i64 = 6 * 3600;
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 
-/// `GET /credentials/NAME`: requires an `Authorization` header.
+/// `GET /credentials/NAME`: requires an `Authorization` header. EKS Pod Identity refuses an empty one with 400.
 pub(crate) async fn container(
     State(shared): State<Shared>,
     Path(name): Path<String>,
@@ -36,6 +36,13 @@ pub(crate) async fn container(
     let Some(token) = token.and_then(|token| token.to_str().ok()) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
+    if token.is_empty() {
+        return (
+            StatusCode::BAD_REQUEST,
+            "Service account token cannot be empty",
+        )
+            .into_response();
+    }
     state.secrets.web_identity_tokens.push(token.to_owned());
     serve(
         &mut state,

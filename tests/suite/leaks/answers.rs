@@ -153,7 +153,7 @@ async fn hostile_container_credentials_leak_nothing(world: Arc<World>) -> Outcom
             action: Some(Action::ContainerCredentials),
             ..rule
         },
-        quoting: Cause::AwsCredentialsRefused,
+        quoting: Cause::AwsCredentialsMissing,
     };
     source.try_all(&world).await
 }
@@ -172,7 +172,7 @@ async fn hostile_instance_metadata_leaks_nothing(world: Arc<World>) -> Outcome {
             action: Some(Action::InstanceMetadata),
             ..rule
         },
-        quoting: Cause::AwsCredentialsRefused,
+        quoting: Cause::AwsCredentialsMissing,
     };
     source.try_all(&world).await
 }
