@@ -26,6 +26,13 @@ pub const RENEW: Duration = Duration::from_secs(5);
 /// Interval of the other candidates' reads, and of a holder's retries.
 pub const RETRY: Duration = Duration::from_secs(2);
 
+/// Shortest time between two hand-overs by one candidate. While no candidate can do better, each of them
+/// hands over once in this time.
+const HAND_OVER_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// How long a candidate leaves a free Lease to the others, for [`HAND_OVER_INTERVAL`] after it handed
+/// over.
+const DEFERENCE: Duration = Duration::from_secs(30);
+
 /// Limit of a Lease's duration. Only a manual edit can exceed it, and no candidate waits for longer.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Number of unanswered claims that are remembered: more than fit into [`HELD`].
@@ -87,6 +94,7 @@ pub struct Election {
     /// The `renewed` of the last granted claim and of the unanswered claims since then.
     claimed: Vec<Timestamp>,
     held_until: Option<Duration>,
+    handed_over: Option<Duration>,
 }
 
 impl Election {
@@ -98,6 +106,7 @@ impl Election {
             now: Now::Unknown,
             claimed: Vec::new(),
             held_until: None,
+            handed_over: None,
         }
     }
 
@@ -199,11 +208,33 @@ impl Election {
         })
     }
 
+    /// Whether this candidate may hand the Lease over, because another one may do better: it leads, and
+    /// has not handed over for [`HAND_OVER_INTERVAL`].
+    pub fn may_hand_over(&self, now: Duration) -> bool {
+        self.leads_until(now).is_some() && !self.defers(now)
+    }
+
+    /// Records that this candidate released the Lease for another one to take.
+    pub fn handed_over(&mut self, now: Duration) {
+        self.handed_over = Some(now);
+    }
+
+    fn defers(&self, now: Duration) -> bool {
+        let since = self.handed_over;
+        since.is_some_and(|since| now.saturating_sub(since) < HAND_OVER_INTERVAL)
+    }
+
     fn is_free(&self, record: &Record, since: Duration, now: Duration) -> bool {
         let duration = record.duration.unwrap_or(DURATION).min(LONGEST);
-        record.holder.is_empty()
-            || self.is_mine(record)
-            || now.saturating_sub(since) >= duration.max(RELEASED)
+        let mut wait = if record.holder.is_empty() {
+            Duration::ZERO
+        } else {
+            duration.max(RELEASED)
+        };
+        if self.defers(now) {
+            wait += DEFERENCE;
+        }
+        self.is_mine(record) || now.saturating_sub(since) >= wait
     }
 
     /// Whether this very process wrote the record. The name alone is no proof: the process before

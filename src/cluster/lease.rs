@@ -71,12 +71,20 @@ impl Elector {
         (this, receiver)
     }
 
-    /// Claims and renews the lease until `resign` says true; then releases it and returns.
-    pub(crate) async fn run(mut self, mut resign: watch::Receiver<bool>) {
+    /// Claims and renews the lease until `resign` says true; then releases it and returns. Meanwhile it
+    /// hands the lease over when `is_unfit` says that another replica may lead better.
+    pub(crate) async fn run(
+        mut self,
+        mut resign: watch::Receiver<bool>,
+        is_unfit: impl Fn() -> bool,
+    ) {
         loop {
             // A frozen process may continue at any await below. It first checks whether it still
             // leads, before it reads an answer that has waited.
             self.announce();
+            if self.election.may_hand_over(self.now()) && is_unfit() {
+                self.hand_over().await;
+            }
             let started = Instant::now();
             let end = self.end();
             let outcome = tokio::select! {
@@ -98,9 +106,25 @@ impl Elector {
             }
         }
         self.tell(false);
-        if timeout(CALL_TIMEOUT, self.release()).await.is_err() {
+        self.release_in_time().await;
+    }
+
+    /// Lets another replica lead, if there is one.
+    async fn hand_over(&mut self) {
+        warn!("this replica gets no token from AWS: it hands the lease over to another one");
+        self.tell(false);
+        if self.release_in_time().await {
+            self.election.handed_over(self.now());
+        }
+    }
+
+    /// Whether the lease was released.
+    async fn release_in_time(&mut self) -> bool {
+        let released = timeout(CALL_TIMEOUT, self.release()).await;
+        if released.is_err() {
             warn!("could not give the lease back in time; it expires by itself");
         }
+        released.unwrap_or(false)
     }
 
     /// Reads the Lease where it must, and writes it where it may.
@@ -132,8 +156,9 @@ impl Elector {
         Ok(())
     }
 
-    /// Lets the next replica take over at its next read, and not after the expiry of the Lease.
-    async fn release(&mut self) {
+    /// Lets the next replica take over at its next read, and not after the expiry of the Lease. Whether
+    /// the API server granted that.
+    async fn release(&mut self) -> bool {
         for _ in 0..3 {
             if self.election.may_hold() && self.election.is_in_doubt() {
                 let Ok(record) = self.read().await else {
@@ -143,7 +168,7 @@ impl Elector {
                 self.election.saw(record, now);
             }
             let Some(base) = self.election.resign() else {
-                return;
+                return false;
             };
             let spec = json!({
                 "holderIdentity": "",
@@ -151,10 +176,14 @@ impl Elector {
                 "renewTime": MicroTime(time()),
             });
             match self.merge(&base, spec).await {
-                Ok(_) => return info!("gave the lease back"),
+                Ok(_) => {
+                    info!("gave the lease back");
+                    return true;
+                }
                 Err(_) => self.election.doubt(),
             }
         }
+        false
     }
 
     async fn read(&self) -> Result<Option<Record>, Refusal> {

@@ -64,14 +64,24 @@ pub(super) fn start(
         &engine.instance,
         engine.metrics.clone(),
     );
-    tasks.own(ELECTION, take_part(elector, synced.clone(), resign));
+    let supply = engine.supply.clone();
+    let is_unfit = move || supply.is_cut_off();
+    tasks.own(
+        ELECTION,
+        take_part(elector, synced.clone(), resign, is_unfit),
+    );
     tasks.own("leader", leader::run(engine.clone(), leads, changes));
     synced
 }
 
 /// Joins the election once every watch has its first list: a replica without them could lead and
 /// do nothing.
-async fn take_part(elector: Elector, mut ready: Vec<Synced>, mut resign: watch::Receiver<bool>) {
+async fn take_part(
+    elector: Elector,
+    mut ready: Vec<Synced>,
+    mut resign: watch::Receiver<bool>,
+    is_unfit: impl Fn() -> bool,
+) {
     let seen = async {
         for sync in &mut ready {
             sync.synced().await;
@@ -81,5 +91,5 @@ async fn take_part(elector: Elector, mut ready: Vec<Synced>, mut resign: watch::
         _ = resign.wait_for(|resign| *resign) => return,
         () = seen => {}
     }
-    elector.run(resign).await;
+    elector.run(resign, is_unfit).await;
 }

@@ -16,9 +16,11 @@ use ecr_pull_secrets_core::identity::TokenKey;
 use ecr_pull_secrets_core::token::Token;
 use ecr_pull_secrets_core::token::holding::{Offer, is_young};
 use ecr_pull_secrets_core::token::lifetime::Lifetime;
+use ecr_pull_secrets_core::token::reach::AwsReach;
 use ecr_pull_secrets_core::token::renewal::{self, Stage};
 use ecr_pull_secrets_core::token::spread::RenewalPhase;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::slots::KeySlots;
 use super::store::Store;
@@ -36,6 +38,7 @@ pub(crate) struct Supply {
     store: Arc<Store>,
     slots: KeySlots,
     turns: MintTurns,
+    reach: Mutex<AwsReach>,
 }
 
 /// The caller that asks for a token.
@@ -54,6 +57,7 @@ impl Supply {
             store,
             slots: KeySlots::new(),
             turns: MintTurns::new(),
+            reach: Mutex::default(),
         })
     }
 
@@ -234,6 +238,11 @@ impl Supply {
     /// The number of keys.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether this replica gets no token from AWS, although another one may.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.reach.lock().is_lost(self.slots.elapsed())
     }
 
     /// A number that grows with each change of a token.

@@ -180,6 +180,34 @@ fn only_a_held_lease_is_released() {
     assert_eq!(in_doubt.resign(), None);
 }
 
+#[test]
+fn candidate_that_handed_over_lets_others_go_first() {
+    let mut election = leader();
+    assert!(election.may_hand_over(seconds(105)));
+    election.resign().unwrap();
+    election.handed_over(seconds(105));
+    election.saw(Some(record("", 8)), seconds(107));
+    assert_eq!(election.claim(seconds(136)), None);
+    assert!(election.claim(seconds(137)).is_some());
+    // Another holder died.
+    election.saw(Some(record("b", 9)), seconds(200));
+    assert_eq!(election.claim(seconds(244)), None);
+    assert!(election.claim(seconds(245)).is_some());
+    // It leads again, and keeps the Lease for the rest of the hour.
+    election.claiming(at(10));
+    election.won(record("a", 10), seconds(245), seconds(246));
+    assert!(!election.may_hand_over(seconds(247)));
+    assert!(!election.claim(seconds(247)).unwrap().acquires);
+    election.won(record("a", 10), seconds(3705), seconds(3705));
+    assert!(election.may_hand_over(seconds(3705)));
+}
+
+#[test]
+fn only_a_leader_hands_over() {
+    assert!(!Election::new("a").may_hand_over(seconds(0)));
+    assert!(!leader().may_hand_over(seconds(110)));
+}
+
 /// An event at one candidate.
 #[derive(Clone, Copy, Debug)]
 enum ElectionEvent {

@@ -7,6 +7,7 @@ pub mod mint_pace;
 #[cfg(test)]
 mod moments;
 pub mod quota;
+pub mod reach;
 pub mod renewal;
 pub mod shards;
 pub mod spread;

@@ -80,9 +80,11 @@ impl Supply {
     ) -> Result<Renewed, TokenFailure> {
         let (identity, region) = (key.identity.to_string(), &*key.region);
         let has_worked = slot.holding.lock().has_worked();
+        let may_be_invention = slot.may_be_invention();
         match self.mint.mint(key, endpoints, has_worked).await {
             Ok(token) => {
                 self.metrics.token_requested("ok");
+                self.reach.lock().worked();
                 info!(identity, region, expires_at = %token.expires_at, "token minted");
                 slot.holding.lock().keep(token.clone());
                 self.slots.changed();
@@ -98,9 +100,14 @@ impl Supply {
                 self.metrics.token_requested(cause);
                 let detail = &failure.detail;
                 warn!(identity, region, cause, detail, "cannot mint a token");
-                slot.holding
-                    .lock()
-                    .fail(failure.cause, failure.clone(), self.slots.elapsed());
+                let now = self.slots.elapsed();
+                // A pod author chooses it, and it fails in every replica.
+                if !may_be_invention {
+                    self.reach.lock().failed(failure.cause, now);
+                }
+                let mut holding = slot.holding.lock();
+                holding.fail(failure.cause, failure.clone(), now);
+                drop(holding);
                 Err(failure.into())
             }
         }

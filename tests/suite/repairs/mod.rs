@@ -4,6 +4,7 @@
 mod bursts;
 mod cleanup;
 mod failed_pulls;
+mod hand_over;
 mod logs;
 mod missed_pods;
 mod recreate;
@@ -31,6 +32,7 @@ pub fn run(arguments: &Arguments) -> bool {
         secrets::trials(),
         cleanup::trials(),
         failed_pulls::trials(),
+        hand_over::trials(),
         tokens::trials(),
         wanted::trials(),
     ];
