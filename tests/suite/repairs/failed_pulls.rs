@@ -19,7 +19,7 @@ trials!(
 );
 
 /// Raises the Event of a kubelet that cannot pull.
-async fn failed(namespace: &Namespace, pod: &str, uid: &str) -> Event {
+pub(super) async fn failed(namespace: &Namespace, pod: &str, uid: &str) -> Event {
     let event = json!({
         "metadata": { "generateName": "failed-" },
         "involvedObject": { "apiVersion": "v1", "kind": "Pod", "namespace": namespace.name, "name": pod,

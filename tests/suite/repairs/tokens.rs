@@ -8,15 +8,19 @@ use aws_stand_in::spec::{Action, Fault, Role, Verdict};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ecr_pull_secrets::clock;
+use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::token::shards::NAMES;
 use ecr_pull_secrets_core::token::stored;
+use futures::try_join;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use super::failed_pulls::failed;
 use super::site::{Site, logged, refused, set_status};
 use crate::frame::trials;
 use crate::harness::launch::free_address;
@@ -158,21 +162,38 @@ async fn age(namespace: &Namespace, by: SignedDuration) {
 }
 
 async fn token_that_ecr_rejects_is_replaced(site: Arc<Site>) -> Outcome {
-    let namespace = site.namespace(json!({})).await;
     site.open(2, CONFIG).await;
     site.swept().await;
+    let expired = "denied: Your authorization token has expired.";
+    // The answer to a HEAD says no more. This pod runs already.
+    let bare =
+        "unexpected status from HEAD request to https://HOST/v2/app/manifests/v1: 403 Forbidden";
+    let pending = assert_replaced(&site, "Pending", expired, Cause::TokenExpired);
+    let running = assert_replaced(&site, "Running", bare, Cause::PullRefused);
+    try_join!(pending, running)?;
+    Ok(())
+}
+
+async fn assert_replaced(site: &Site, phase: &str, message: &str, cause: Cause) -> Outcome {
+    let namespace = site.namespace(json!({})).await;
     let image = namespace.image("app");
+    let message = &message.replace("HOST", &namespace.host());
     let made: Pod = namespace.pod("pod", &image).await;
     let first = namespace.assert_opens().await;
     age(&namespace, SignedDuration::from_mins(20)).await;
+    let uid = made.metadata.uid.clone().expect("a uid");
+    let refuse = async |attempt: u32| {
+        let mut status = refused(&image, &format!("{message} {attempt}"));
+        status["phase"] = json!(phase);
+        set_status(&namespace.api(), "pod", status).await;
+        failed(&namespace, "pod", &uid).await;
+    };
     let mut attempt = 0;
     let next = eventually("the next token", LONG, || {
         attempt += 1;
-        let message = format!("denied: Your authorization token has expired. {attempt}");
-        let (api, status) = (namespace.api(), refused(&image, &message));
-        let (namespace, first) = (&namespace, &first);
+        let (namespace, first, refuse) = (&namespace, &first, &refuse);
         async move {
-            set_status(&api, "pod", status).await;
+            refuse(attempt).await;
             let secret = namespace.secret().await?;
             let host = namespace.host();
             (docker::auth(&secret, &host) != docker::auth(first, &host)).then_some(secret)
@@ -184,11 +205,20 @@ async fn token_that_ecr_rejects_is_replaced(site: Arc<Site>) -> Outcome {
     let created = made.metadata.creation_timestamp.expect("a time").0;
     assert!(clock::now().duration_since(created) > SignedDuration::from_secs(60));
     // A repeated failure changes nothing: the new token is too young to be rejected.
-    for attempt in 0..20 {
-        let message = format!("denied: Your authorization token has expired. Again, {attempt}");
-        set_status(&namespace.api(), "pod", refused(&image, &message)).await;
+    for again in 0..20 {
+        refuse(attempt + again).await;
     }
     assert_eq!(calls(&namespace).await, 2);
+    let about = eventually("an Event", LIMIT, || async {
+        let events = namespace.api::<Event>();
+        let all = events.list(&ListParams::default()).await.expect("Events");
+        let mut all = all.items.into_iter();
+        all.find(|event| event.reason.as_deref() == Some(cause.reason()))
+    })
+    .await;
+    assert_eq!(about.regarding.and_then(|pod| pod.uid), Some(uid));
+    let note = about.note.unwrap_or_default();
+    assert!(note.contains(cause.remedy()), "{note}");
     Ok(())
 }
 
