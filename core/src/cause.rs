@@ -81,8 +81,8 @@ causes! {
         "check security groups and routes from the ecr-pull-secrets pods to ECR and STS, then check health.aws.amazon.com";
     /// HTTP 429, or a throttling code.
     AwsThrottled, "aws_throttled", Soon,
-        "AWS throttles ecr:GetAuthorizationToken",
-        "find the frequent callers of GetAuthorizationToken in CloudTrail and slow them down, or request a higher quota";
+        "AWS throttles the calls for a token",
+        "find the frequent callers of GetAuthorizationToken, or of STS, in CloudTrail and slow them down, or request a higher quota";
     /// HTTP 5xx.
     AwsServerError, "aws_server_error", Soon,
         "AWS answers with a server error",

@@ -23,6 +23,7 @@ trials!(
     slow_sts_delays_the_token_alone,
     each_refusal_of_a_web_identity_is_named,
     each_refusal_of_a_role_is_named,
+    throttled_sts_is_asked_again_before_a_refusing_one,
 );
 
 /// A configuration whose one rule assumes this role, with more sections.
@@ -250,4 +251,43 @@ async fn each_refusal_of_a_role_is_named(world: Arc<World>) -> Outcome {
         ..rule
     };
     assert_named(&world, &replica, cases.into_iter().chain(TRANSIENT), rule).await
+}
+
+/// Both refuse the same number of attempts.
+async fn throttled_sts_is_asked_again_before_a_refusing_one(world: Arc<World>) -> Outcome {
+    let refusal = Fault::Error {
+        code: "AccessDenied".to_owned(),
+        status: 403,
+        message: "not yet".to_owned(),
+    };
+    let mut namespaces = Vec::new();
+    // The SDK repeats a throttled call once within an attempt.
+    for (name, fault, times) in [
+        ("throttling", Fault::Throttling, 8),
+        ("refusing", refusal, 4),
+    ] {
+        let arn = format!("arn:aws:iam::210987654321:role/{name}");
+        world.aws.role(&role(&arn, name)).await?;
+        let replica = identified(&world, world.replica(name), &arn, name).start();
+        replica.ready().await;
+        let rule = FaultRule {
+            region: None,
+            principal: Some(arn),
+            action: Some(Action::AssumeRoleWithWebIdentity),
+            times: Some(times),
+            fault,
+        };
+        world.aws.fault(&rule).await?;
+        namespaces.push((Namespace::new(&world).await, replica));
+    }
+    for (namespace, replica) in &namespaces {
+        let answer = ask(replica, namespace, namespace.region.name()).await;
+        assert_ne!(review::warnings(&answer), "");
+    }
+    let [(throttled, _), (refused, _)] = &namespaces[..] else {
+        unreachable!("two were pushed")
+    };
+    throttled.assert_opens().await;
+    assert!(refused.secret().await.is_none());
+    Ok(())
 }
