@@ -46,6 +46,7 @@ mod restored;
 mod rotation;
 mod rules;
 mod scale;
+mod selection;
 mod serving;
 mod shutdown;
 mod sources;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         rotation::trials(),
         rules::trials(),
         scale::trials(),
+        selection::trials(),
         shutdown::trials(),
         sources::trials(),
         sts_calls::trials(),

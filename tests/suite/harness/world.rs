@@ -159,14 +159,21 @@ impl World {
 
     /// Our replicas' calls of the API server whose lines in the audit log contain a text.
     pub fn calls(&self, text: &str) -> Vec<Value> {
+        let ours = format!("system:serviceaccount:{OURS}:{OURS}");
+        let events = self.audit_events(text).into_iter();
+        events
+            .filter(|call| call["user"]["username"] == ours)
+            .collect()
+    }
+
+    /// The calls of all users whose lines in the audit log contain a text.
+    pub fn audit_events(&self, text: &str) -> Vec<Value> {
         let log = self.cluster.report["audit_log"].as_str().expect("a path");
         let log = fs::read_to_string(log).expect("an audit log");
-        let ours = format!("system:serviceaccount:{OURS}:{OURS}");
         let with_text = log.lines().filter(|line| line.contains(text));
         // Its last line may be half written.
-        let calls = with_text.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        calls
-            .filter(|call| call["user"]["username"] == ours)
+        with_text
+            .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
 
