@@ -38,15 +38,26 @@ pub enum Selection {
     OptOut,
     /// A pod if its label or that of its namespace is `true`, and neither is `false`.
     OptIn,
+    /// Every pod of a namespace whose label is `true`, whatever its images, unless its own label is `false`.
+    AllPods,
 }
 
 impl Selection {
+    /// Whether only a pod with an image from a private registry gets the reference.
+    pub fn depends_on_images(self) -> bool {
+        self != Self::AllPods
+    }
+
     /// Whether a pod with this wish, in a namespace with that one, gets the reference.
     pub fn admits(self, pod: Wish, namespace: Wish) -> bool {
         if pod == Wish::Out || namespace == Wish::Out {
             return false;
         }
-        self == Self::OptOut || pod == Wish::In || namespace == Wish::In
+        match self {
+            Self::OptOut => true,
+            Self::OptIn => pod == Wish::In || namespace == Wish::In,
+            Self::AllPods => namespace == Wish::In,
+        }
     }
 }
 
@@ -72,32 +83,30 @@ mod tests {
     }
 
     #[test]
-    fn false_wins_and_opt_in_needs_one_true() {
+    fn false_wins_and_other_selections_need_a_true() {
         use Wish::{In, None, Out};
 
         let cases = [
-            // pod, namespace, opt-out, opt-in
-            (None, None, true, false),
-            (None, In, true, true),
-            (In, None, true, true),
-            (In, In, true, true),
-            (Out, None, false, false),
-            (Out, In, false, false),
-            (Out, Out, false, false),
-            (None, Out, false, false),
-            (In, Out, false, false),
+            // pod, namespace, opt-out, opt-in, all-pods
+            (None, None, true, false, false),
+            (None, In, true, true, true),
+            (In, None, true, true, false),
+            (In, In, true, true, true),
+            (Out, None, false, false, false),
+            (Out, In, false, false, false),
+            (Out, Out, false, false, false),
+            (None, Out, false, false, false),
+            (In, Out, false, false, false),
         ];
-        for (pod, namespace, opt_out, opt_in) in cases {
-            assert_eq!(
-                Selection::OptOut.admits(pod, namespace),
-                opt_out,
-                "{pod:?} in {namespace:?}"
-            );
-            assert_eq!(
-                Selection::OptIn.admits(pod, namespace),
-                opt_in,
-                "{pod:?} in {namespace:?}"
-            );
+        for (pod, namespace, opt_out, opt_in, all_pods) in cases {
+            for (selection, admits) in [
+                (Selection::OptOut, opt_out),
+                (Selection::OptIn, opt_in),
+                (Selection::AllPods, all_pods),
+            ] {
+                let got = selection.admits(pod, namespace);
+                assert_eq!(got, admits, "{selection:?}: {pod:?} in {namespace:?}");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ const REFUSED: [&str; 24] = [
     "scope: {excludedNamespaces: [\"team-*\"]}\n",
     "scope: {excludedNamespaces: }\n",
     "selection: all\n",
+    "selection: all-pods\n",
     "rules: [{}]\n",
     "rules: [{accounts: [\"1234\"], ambient: {}}]\n",
     "rules: [{regions: [EU], ambient: {}}]\n",

@@ -94,13 +94,18 @@ impl Admission {
                 },
             }
         };
-        let late = if review.dry_run || planned.grants.is_empty() {
+        let late = if review.dry_run {
             None
-        } else {
+        } else if !planned.grants.is_empty() {
             let is_known = facts.namespace != Some(NamespaceFact::Unknown);
             let deadline = is_known.then_some(deadline);
             self.ensure(config, &workload, &planned.grants, deadline, &mut slot)
                 .await
+        } else if config.patches.adding(planned.reference).is_some() {
+            self.obstacle(config, workload.namespace, deadline, &mut slot)
+                .await
+        } else {
+            None
         };
         let planned = planned.settle(late);
         let answer = Answer::of_plan(&review.uid, &planned, &config.patches);
@@ -152,6 +157,22 @@ impl Admission {
             Ensured::Late(Cause::AwsTimeout) if !has_slot => Some(Cause::StillWorking),
             Ensured::Late(cause) => Some(cause),
         }
+    }
+
+    /// Why a pod that names no registry does without the reference, as far as that is known in time.
+    async fn obstacle<'a>(
+        &'a self,
+        config: &InForce,
+        namespace: &'a str,
+        deadline: Instant,
+        slot: &mut Option<Slot<'a>>,
+    ) -> Option<Cause> {
+        let has_slot = self.take(slot, namespace).is_ok();
+        let deadline = if has_slot { deadline } else { Instant::now() };
+        let target = config.target(namespace);
+        let obstacle = self.engine.pull_secrets.withheld_for(config, &target);
+        // What needs no call is known at once, also without a slot.
+        timeout_at(deadline, obstacle).await.ok()?.ok().flatten()
     }
 
     /// Takes a slot for a review that has none.

@@ -45,7 +45,11 @@ async fn is_withheld(term: &Term, config: &InForce, target: &Target) -> bool {
     let Some(version) = contested else {
         return false;
     };
-    let read = term.engine.pull_secrets.withholds(config, target);
+    let pull_secrets = &term.engine.pull_secrets;
+    let read = async {
+        let withheld = pull_secrets.withheld_for(config, target).await;
+        withheld.ok().map(|cause| cause.is_some())
+    };
     term.withheld.ask(target, version, read).await
 }
 

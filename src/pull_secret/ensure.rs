@@ -29,6 +29,7 @@ use super::turn::WriteTurn;
 use super::write::{SecretWriter, Written};
 use crate::clock;
 use crate::cluster::namespaces::Namespaces;
+use crate::cluster::refusal::Refusal;
 use crate::config::Live;
 use crate::telemetry::metrics::Trigger;
 use crate::token::supply::{Supplied, Supply, TokenFailure};
@@ -167,10 +168,17 @@ impl PullSecrets {
             .await
     }
 
-    /// Whether a foreign Secret keeps references from new pods of the namespace; `None` if the API
-    /// server does not say.
-    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> Option<bool> {
-        Box::pin(self.writer.withholds(config, target)).await
+    /// Why a foreign Secret keeps references from new pods of the namespace; `None` if none does.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if the API server does not say.
+    pub(crate) async fn withheld_for(
+        &self,
+        config: &Config,
+        target: &Target,
+    ) -> Result<Option<Cause>, Refusal> {
+        Box::pin(self.writer.withheld_for(config, target)).await
     }
 
     /// The Secret changed: work that pauses tries again, and work that mints repeats what it could not

@@ -1,9 +1,13 @@
-//! Which pods come to the webhook: the conditions of the registration against the rule of the code.
+//! Which pods come to the webhook, and which of them get the reference: `selection: all-pods`, and the
+//! conditions of the registration against the rule of the code.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use aws_stand_in::spec::Action;
+use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::image::Registry;
+use ecr_pull_secrets_core::selection::Wish;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
@@ -11,16 +15,24 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::frame::trial;
-use crate::harness::namespace::{Namespace, pod};
-use crate::harness::{LIMIT, Outcome, World, eventually};
+use crate::harness::namespace::{Namespace, SECRET, pod, references};
+use crate::harness::{LIMIT, Outcome, World, eventually, review};
+use crate::ownership::{PULL_TYPE, data, of_type};
 
-/// The tests of this module.
+/// The tests of this module. The second one needs a registration of its own.
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial(
-        "selection::cel_conditions_are_a_superset",
-        crate::shared,
-        cel_conditions_are_a_superset,
-    )]
+    vec![
+        trial(
+            "selection::cel_conditions_are_a_superset",
+            crate::shared,
+            cel_conditions_are_a_superset,
+        ),
+        trial(
+            "selection::all_pods_need_no_ecr_image",
+            bare_cluster,
+            all_pods_need_no_ecr_image,
+        ),
+    ]
 }
 
 const TABLE: &str = include_str!("../fixtures/ecr-hosts.tsv");
@@ -111,5 +123,78 @@ async fn cel_conditions_are_a_superset(world: Arc<World>) -> Outcome {
     println!(
         "of {total} pods, {surplus} without an ECR image matched the conditions, {others} did not"
     );
+    Ok(())
+}
+
+async fn bare_cluster() -> Arc<World> {
+    let builder = World::builder().value("config.selection=all-pods");
+    builder.start_cluster().await
+}
+
+async fn all_pods_need_no_ecr_image(world: Arc<World>) -> Outcome {
+    let label = || json!({ Wish::LABEL: "true" });
+    let labelled = Namespace::with_labels(&world, label()).await;
+    let blocked = Namespace::in_region(&world, labelled.region.clone(), label()).await;
+    let plain = Namespace::new(&world).await;
+    let malformed = of_type(PULL_TYPE, &data(&json!({ "auths": [] })));
+    blocked.foreign_secret("another", malformed).await;
+    // Both come before the registration. The leader reports the one that cannot pull.
+    labelled.pod("old-nginx", NGINX).await;
+    labelled.pod("old-app", &labelled.image("app")).await;
+    world.install().await;
+    let config = json!({
+        "apiVersion": "ecr-pull-secrets.dev/v1",
+        "kind": "Config",
+        "selection": "all-pods",
+        "provision": [{ "selector": { "matchLabels": label() }, "registries": [labelled.host()] }],
+    });
+    let replica = world.add_replica(|launch| launch.config(&config.to_string()));
+    world.route().await;
+    labelled.assert_opens().await;
+
+    let created = async |namespace: &Namespace, name: &str, image: &str, wish: Option<&str>| {
+        let mut pod = pod(name, image);
+        pod["metadata"]["labels"] = wish.map_or(json!({}), |wish| json!({ Wish::LABEL: wish }));
+        references(&namespace.create::<Pod>(pod).await.expect("a pod"))
+    };
+    assert_eq!(created(&labelled, "nginx", NGINX, None).await, [SECRET]);
+    assert_eq!(
+        created(&labelled, "out", NGINX, Some("false")).await,
+        [""; 0]
+    );
+    // Without the namespace's label, neither image nor pod's label counts.
+    let image = plain.image("app");
+    for (name, image, wish) in [
+        ("nginx", NGINX, None),
+        ("app", &*image, None),
+        ("in", &*image, Some("true")),
+    ] {
+        assert_eq!(created(&plain, name, image, wish).await, [""; 0], "{name}");
+    }
+    assert!(plain.secret().await.is_none());
+    // The API server did not ask about them.
+    let reviews = "ecr_pull_secrets_admission_requests_total";
+    let skipped = replica.metric(reviews, &["outcome=\"skipped\""]).await;
+    assert!(skipped < 1.0, "{skipped}");
+    // The reference would break every pull of the pod.
+    assert_eq!(created(&blocked, "nginx", NGINX, None).await, [""; 0]);
+    let answer = review::of_pod(&blocked.name, &pod("next", NGINX));
+    let answer = review::answer(&replica, &answer).await;
+    assert_eq!(review::warnings(&answer), Cause::ForeignMalformed.warning());
+
+    let missed = async || {
+        let name = "ecr_pull_secrets_pods_missing_reference_total";
+        replica.metric(name, &[]).await
+    };
+    eventually("a check of all pods", LIMIT, || async {
+        let log = std::fs::read_to_string(&replica.log).expect("a log");
+        (log.contains("checked all pods") && missed().await > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(missed().await.to_bits(), 1.0_f64.to_bits());
+    let action = Action::GetAuthorizationToken;
+    assert_eq!(labelled.region.total(action).await?.total, 1);
+    assert_eq!(plain.region.total(action).await?.total, 0);
+    world.stop();
     Ok(())
 }

@@ -36,7 +36,7 @@ pub use self::secret::{Adopt, Secret};
 use crate::aws::regions::is_listed;
 use crate::aws::value::InvalidValue;
 use crate::rules::Rules;
-use crate::selection::Selection;
+use crate::selection::{Selection, Wish};
 
 /// The `apiVersion` of every file.
 const API_VERSION: &str = "ecr-pull-secrets.dev/v1";
@@ -100,6 +100,12 @@ pub enum InvalidConfig {
     /// An entry of `provision`.
     #[error(transparent)]
     Provision(#[from] InvalidProvision),
+    /// Pods are to name a pull Secret that nothing writes.
+    #[error(
+        "selection: `all-pods` needs an entry of `provision` that matches namespaces labelled {label}: \"true\"; add one with the registries of their pods, or choose opt-in",
+        label = Wish::LABEL
+    )]
+    NotProvisioned,
     /// An entry of `endpoints`.
     #[error(transparent)]
     Endpoint(#[from] InvalidValue),
@@ -167,13 +173,17 @@ impl Config {
             });
         }
         endpoints::check(&file.endpoints)?;
+        let provision = Provision::new(&file.provision)?;
+        if file.selection == Selection::AllPods && !provision.reaches_label(Wish::LABEL, "true") {
+            return Err(InvalidConfig::NotProvisioned);
+        }
         Ok(Self {
             secret: file.secret.clone(),
             injection: file.injection,
             scope: file.scope.clone(),
             selection: file.selection,
             rules: rules::check(&file.rules)?,
-            provision: Provision::new(&file.provision)?,
+            provision,
             endpoints: file.endpoints.clone(),
             rotation: file.rotation,
             repair: file.repair,

@@ -85,6 +85,12 @@ impl Provision {
         registries.any(|registry| registry.region() == region)
     }
 
+    /// Whether an entry is for namespaces that have this label.
+    pub(super) fn reaches_label(&self, key: &str, value: &str) -> bool {
+        let mut selectors = self.0.iter().map(|entry| &entry.selector);
+        selectors.any(|selector| selector.can_match(key, value))
+    }
+
     /// The registries that the entries give to a namespace with these labels. The rules and the
     /// wish of the namespace may still deny them.
     pub fn registries(

@@ -135,6 +135,17 @@ impl LabelSelector {
         pairs.all(|(key, value)| labels.get(key) == Some(value))
             && requirements.all(|requirement| requirement.matches(labels))
     }
+
+    /// Whether an object with this label can match, whatever its other labels are.
+    pub(super) fn can_match(&self, key: &str, value: &str) -> bool {
+        let label = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let about_it = |requirement: &&Requirement| requirement.key == key;
+        let mut requirements = self.match_expressions.iter().filter(about_it);
+        self.match_labels
+            .get(key)
+            .is_none_or(|wanted| wanted == value)
+            && requirements.all(|requirement| requirement.matches(&label))
+    }
 }
 
 impl Requirement {

@@ -122,8 +122,14 @@ fn every_value_of_a_choice_is_read() {
     for (text, injection) in [("webhook", Injection::Webhook), ("none", Injection::None)] {
         assert_eq!(accepts(&format!("injection: {text}")).injection, injection);
     }
-    for (text, selection) in [("opt-in", Selection::OptIn), ("opt-out", Selection::OptOut)] {
-        assert_eq!(accepts(&format!("selection: {text}")).selection, selection);
+    let provision = "provision: [{registries: [123456789012.dkr.ecr.us-east-1.amazonaws.com]}]";
+    for (text, selection) in [
+        ("opt-in", Selection::OptIn),
+        ("opt-out", Selection::OptOut),
+        ("all-pods", Selection::AllPods),
+    ] {
+        let sections = format!("selection: {text}\n{provision}");
+        assert_eq!(accepts(&sections).selection, selection);
     }
 }
 
@@ -258,8 +264,8 @@ fn value_of_the_wrong_shape_is_refused() {
     for (body, said) in [
         ("secret: {adopt: maybe}\n", "unknown variant `maybe`"),
         ("secret: [x]\n", "expected mapping"),
+        ("selection: every-pod\n", "unknown variant `every-pod`"),
         // A value of a later version.
-        ("selection: all-pods\n", "unknown variant `all-pods`"),
         ("injection: policy\n", "unknown variant `policy`"),
         ("rules: {deny: {}}\n", "expected sequence"),
         (

@@ -157,6 +157,20 @@ mod tests {
             (Selection::OptIn, In, Active(Unsaid), None),
             (Selection::OptIn, Unsaid, Active(In), None),
             (Selection::OptIn, Unsaid, Unknown, None),
+            (
+                Selection::AllPods,
+                In,
+                Active(Unsaid),
+                Some(Unserved::OptedOut),
+            ),
+            (Selection::AllPods, Unsaid, Active(In), None),
+            (
+                Selection::AllPods,
+                Out,
+                Active(In),
+                Some(Unserved::OptedOut),
+            ),
+            (Selection::AllPods, Unsaid, Unknown, None),
             (Selection::OptOut, Unsaid, Missing, Some(Unserved::Missing)),
             (
                 Selection::OptOut,
@@ -189,7 +203,7 @@ mod tests {
 
     #[test]
     fn configuration_wins_over_label_and_exclusion() {
-        for selection in [Selection::OptOut, Selection::OptIn] {
+        for selection in [Selection::OptOut, Selection::OptIn, Selection::AllPods] {
             let config = config(selection);
             for fact in ALL {
                 let is_there = matches!(fact, Active(_) | Unknown);
@@ -210,7 +224,7 @@ mod tests {
             SecretClaim::Pods(In),
             SecretClaim::Configuration,
         ];
-        for selection in [Selection::OptOut, Selection::OptIn] {
+        for selection in [Selection::OptOut, Selection::OptIn, Selection::AllPods] {
             let config = config(selection);
             for (one, other) in claims
                 .iter()

@@ -77,12 +77,12 @@ pub enum Fact {
 /// Why a pod needs nothing. Its name is a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
-    /// No image is in a private ECR registry; or the pod runs without the reference, and its ephemeral
-    /// containers need none.
+    /// No image is in a private ECR registry, and the selection depends on images or the ServiceAccount forbids
+    /// the reference; or the pod runs without the reference, and its ephemeral containers need none.
     NoEcrImage,
     /// The pod mirrors a static pod: the API server forbids it any Secret.
     MirrorPod,
-    /// The label of the pod or of its namespace is `false`, or neither is `true` in opt-in mode.
+    /// The labels of the pod and its namespace, by the configuration's [selection](crate::selection::Selection).
     OptedOut,
     /// The namespace does not exist, so no API server sent the review.
     NamespaceMissing,
@@ -171,8 +171,8 @@ pub fn withholds(cause: Cause) -> bool {
 
 /// Plans what a pod needs.
 ///
-/// A pod that no fact can change is planned without any: one that mirrors a static pod, has no
-/// image in a private registry, or opts out by its own label.
+/// A pod that no fact can change is planned without any: one that mirrors a static pod, opts out by
+/// its own label, or has no image in a private registry while the selection depends on images.
 ///
 /// # Errors
 ///
@@ -182,7 +182,8 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
     if pod.is_mirror() {
         return Ok(Plan::skip(Skip::MirrorPod));
     }
-    if pod.registries().is_empty() {
+    let names_registry = !pod.registries().is_empty();
+    if !names_registry && (config.selection.depends_on_images() || !pod.has_spec()) {
         return Ok(Plan::skip(Skip::NoEcrImage));
     }
     let list = pod.reference_list(&config.secret.name);
@@ -217,7 +218,12 @@ pub fn plan(workload: &Workload<'_>, facts: &Facts, config: &Config) -> Result<P
         && facts.account.ok_or(Fact::Account)? == AccountFact::Restricted
     {
         let cause = Cause::ServiceAccountRestricted;
-        return Ok(Plan::degraded(PullReference::Withheld, cause));
+        return Ok(if names_registry {
+            Plan::degraded(PullReference::Withheld, cause)
+        } else {
+            // It pulls without the Secret.
+            Plan::skip(Skip::NoEcrImage)
+        });
     }
     Ok(granted(workload, reference, config))
 }
@@ -236,7 +242,7 @@ fn granted(workload: &Workload<'_>, reference: PullReference, config: &Config) -
     ];
     Plan {
         skip: None,
-        reference: if grants.is_empty() {
+        reference: if is_denied && grants.is_empty() {
             PullReference::Withheld
         } else {
             reference

@@ -235,6 +235,11 @@ impl Pod<'_> {
         spec.map_or(&[], |spec| spec.registries.as_slice())
     }
 
+    /// Whether the pod has a `spec`, as every pod of an API server has. Without it, the reference has no place.
+    pub(super) fn has_spec(&self) -> bool {
+        self.spec.is_some()
+    }
+
     /// Whether an ephemeral container has an image from a private registry.
     pub(super) fn has_ephemeral_registry(&self) -> bool {
         self.spec.as_ref().is_some_and(|spec| spec.is_ephemeral)

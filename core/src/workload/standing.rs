@@ -22,7 +22,8 @@ pub enum PodPhase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodStanding {
     /// It needs nothing, or nothing can be done for it, or with `injection: none` it is its author's to name
-    /// the pull Secret.
+    /// the pull Secret. A stored pod without an image from ECR needs nothing, whatever the selection: admission
+    /// gives it the reference for an image that another webhook adds later, and none came.
     Fine,
     /// The API server stored it without the reference that admission gives to it, unless the pull Secret
     /// [withholds](super::plan::withholds) it.
@@ -42,7 +43,7 @@ pub fn standing(
     facts: &Facts,
     config: &Config,
 ) -> Result<PodStanding, Fact> {
-    if phase == PodPhase::Ended {
+    if phase == PodPhase::Ended || workload.pod.registries().is_empty() {
         return Ok(PodStanding::Fine);
     }
     let plan = plan(workload, facts, config)?;

@@ -66,6 +66,11 @@ ecr-pull-secrets-tls
 {{- if eq (dig "injection" "webhook" .Values.config) "webhook" }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" if the webhook gives all pods of labelled namespaces their reference, whatever their images, otherwise empty. */}}
+{{- define "ecr-pull-secrets.allPods" -}}
+{{- if eq (dig "selection" "opt-out" .Values.config) "all-pods" }}yes{{ end -}}
+{{- end }}
+
 {{/* "yes" if there are replicas, otherwise empty: `sync` alone maintains the Secrets then. */}}
 {{- define "ecr-pull-secrets.hasReplicas" -}}
 {{- if .Values.replicas }}yes

@@ -13,11 +13,20 @@ use crate::cluster::refusal::Refusal;
 use crate::telemetry::metrics::Trigger;
 
 impl SecretWriter {
-    /// Whether a foreign Secret, as it is now, keeps references from new pods; `None` if the API server
-    /// does not say. Logs and counts nothing.
-    pub(crate) async fn withholds(&self, config: &Config, target: &Target) -> Option<bool> {
-        let foreign = self.foreign_cause(config, target).await.ok()?;
-        Some(foreign.is_some_and(|(_, cause)| withholds(cause)))
+    /// Why a foreign Secret, as it is now, keeps references from new pods; `None` if none does. Logs and
+    /// counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if the API server does not say.
+    pub(crate) async fn withheld_for(
+        &self,
+        config: &Config,
+        target: &Target,
+    ) -> Result<Option<Cause>, Refusal> {
+        let foreign = self.foreign_cause(config, target).await?;
+        let cause = foreign.map(|(_, cause)| cause);
+        Ok(cause.filter(|cause| withholds(*cause)))
     }
 
     /// Finds out whether the Secret is another's. No token helps then, and the caller has to hear so

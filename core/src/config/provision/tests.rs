@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::{Config, InvalidConfig};
 
 const FIRST: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
 const SECOND: &str = "123456789012.dkr.ecr.us-east-1.amazonaws.com:443";
@@ -90,5 +91,40 @@ fn invalid_entry_is_refused_by_its_index() {
             .to_string();
         assert!(error.contains(said), "{error}");
         assert!(error.starts_with("provision[1]."), "{error}");
+    }
+}
+
+#[test]
+fn all_pods_needs_an_entry_for_labelled_namespaces() {
+    let parse = |entries: &str| {
+        let head = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\nselection: all-pods\n";
+        Config::parse(&format!("{head}provision: [{entries}]"))
+    };
+    let with = |selector: &str| parse(&format!("{{selector: {selector}, registries: [{FIRST}]}}"));
+    assert!(matches!(parse(""), Err(InvalidConfig::NotProvisioned)));
+    assert!(parse(&format!("{{registries: [{FIRST}]}}")).is_ok());
+    for (selector, reaches) in [
+        ("{matchLabels: {stage: live}}", true),
+        ("{matchLabels: {ecr-pull-secrets.dev/inject: 'true'}}", true),
+        (
+            "{matchLabels: {ecr-pull-secrets.dev/inject: 'false'}}",
+            false,
+        ),
+        (
+            "{matchExpressions: [{key: ecr-pull-secrets.dev/inject, operator: NotIn, values: ['false']}]}",
+            true,
+        ),
+        (
+            "{matchExpressions: [{key: ecr-pull-secrets.dev/inject, operator: DoesNotExist}]}",
+            false,
+        ),
+        (
+            "{matchExpressions: [{key: stage, operator: In, values: [live]}]}",
+            true,
+        ),
+    ] {
+        let refused = matches!(with(selector), Err(InvalidConfig::NotProvisioned));
+        assert_eq!(!refused, reaches, "{selector}");
+        assert_eq!(with(selector).is_ok(), reaches, "{selector}");
     }
 }

@@ -94,14 +94,14 @@ fn about<T>(pod: &Value, namespace: &str, question: impl Fn(&Workload<'_>) -> T)
 }
 
 proptest! {
-    /// A pod that admission serves is served with its reference, and without it is missed, unless pods
-    /// name the pull Secret themselves. Every other pod is fine.
+    /// A pod with a registry that admission serves is served with its reference, and without it is missed,
+    /// unless pods name the pull Secret themselves. Every other pod is fine.
     #[test]
     fn leader_and_admission_agree(
         pod in pods(),
         facts in facts(),
         namespace in select(vec!["closed", "team-a", "web", "kube-system"]),
-        selection in select(vec![Selection::OptOut, Selection::OptIn]),
+        selection in select(vec![Selection::OptOut, Selection::OptIn, Selection::AllPods]),
         injection in select(vec![Injection::Webhook, Injection::None]),
         phase in select(vec![PodPhase::Pending, PodPhase::Running]),
     ) {
@@ -112,7 +112,7 @@ proptest! {
         let judge = |pod: &Value| about(pod, namespace, |workload| standing(workload, phase, &facts, &config)).unwrap();
         // The API server creates no pod in a namespace that terminates, so there is nothing to repair.
         let is_terminating = matches!(facts.namespace, Some(NamespaceFact::Terminating(_)));
-        let wanted = planned.reference != PullReference::Withheld && !is_terminating;
+        let wanted = planned.reference != PullReference::Withheld && !is_terminating && !planned.grants.is_empty();
         let stored = judge(&pod);
         match planned.reference {
             PullReference::Create | PullReference::Append if wanted => {

@@ -198,6 +198,60 @@ fn opt_in_takes_the_wish_of_a_known_namespace() {
 }
 
 #[test]
+fn all_pods_needs_no_ecr_image() {
+    let config = config(Selection::AllPods);
+    let lists = [
+        (json!(null), PullReference::Create),
+        (json!([{"name": "other"}]), PullReference::Append),
+        (json!([{"name": NAME}]), PullReference::Named),
+    ];
+    for (hosts, (secrets, reference)) in [&[][..], &[HOST]]
+        .into_iter()
+        .flat_map(|hosts| lists.clone().map(|list| (hosts, list)))
+    {
+        let pod = |label| pod(hosts, &secrets, label);
+        let plan =
+            |pod: &str, fact| ask(pod, false, known(fact, AccountFact::Unrestricted), &config);
+        for (label, fact, wanted) in [
+            ("", Active(Wish::In), serve(reference, hosts)),
+            ("true", Active(Wish::In), serve(reference, hosts)),
+            ("", Unknown, serve(reference, hosts)),
+            ("false", Active(Wish::In), Plan::skip(Skip::OptedOut)),
+            ("", Active(Wish::Out), Plan::skip(Skip::OptedOut)),
+            // Only the namespace's label selects.
+            ("", Active(Wish::None), Plan::skip(Skip::OptedOut)),
+            ("true", Active(Wish::None), Plan::skip(Skip::OptedOut)),
+        ] {
+            assert_eq!(
+                plan(&pod(label), fact),
+                Ok(wanted),
+                "{hosts:?} {label} {fact:?}"
+            );
+        }
+        assert_eq!(ask(&pod(""), false, NOTHING, &config), Err(Fact::Namespace));
+    }
+}
+
+#[test]
+fn pod_without_need_gets_no_warning() {
+    let config = config(Selection::AllPods);
+    let plain = pod(&[], &json!(null), "");
+    for (account, is_running) in [
+        (AccountFact::Restricted, false),
+        (AccountFact::Unrestricted, true),
+    ] {
+        let facts = known(Active(Wish::In), account);
+        let planned = ask(&plain, is_running, facts, &config);
+        assert_eq!(planned, Ok(Plan::skip(Skip::NoEcrImage)), "{account:?}");
+    }
+    // The patch would not apply.
+    for pod in ["{}", "{\"spec\": null}"] {
+        let planned = ask(pod, false, NOTHING, &config);
+        assert_eq!(planned, Ok(Plan::skip(Skip::NoEcrImage)), "{pod}");
+    }
+}
+
+#[test]
 fn denied_registry_is_left_out_with_a_cause() {
     let config = Config::parse(RULES).unwrap();
     let facts = known(Active(Wish::None), AccountFact::Unrestricted);

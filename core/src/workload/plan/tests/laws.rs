@@ -62,7 +62,11 @@ fn wishes() -> impl Strategy<Value = Wish> {
 }
 
 fn selections() -> impl Strategy<Value = Selection> {
-    select(vec![Selection::OptOut, Selection::OptIn])
+    select(vec![
+        Selection::OptOut,
+        Selection::OptIn,
+        Selection::AllPods,
+    ])
 }
 
 proptest! {
@@ -76,7 +80,9 @@ proptest! {
             let plan = plan(&workload, &facts, &config(selection)).unwrap();
             prop_assert!(plan.grants.is_sorted());
             // Every pod is skipped, served, or gets a warning.
-            prop_assert!(plan.skip.is_some() || !plan.grants.is_empty() || !plan.causes.is_empty());
+            let names_none = pod.registries().is_empty() && plan.reference != PullReference::Withheld;
+            let is_served = !plan.grants.is_empty() || (selection == Selection::AllPods && names_none);
+            prop_assert!(plan.skip.is_some() || is_served || !plan.causes.is_empty());
             prop_assert!(plan.skip.is_none() || plan == Plan::skip(plan.skip.unwrap()));
         }
     }
