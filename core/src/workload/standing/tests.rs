@@ -231,3 +231,28 @@ fn pod_left_out_on_purpose_is_fine() {
         );
     }
 }
+
+#[test]
+fn pod_without_ecr_image_is_never_missed() {
+    let facts = Facts {
+        namespace: Some(NamespaceFact::Active(Wish::In)),
+        account: Some(AccountFact::Unrestricted),
+    };
+    let mut config = Config::default();
+    config.selection = Selection::AllPods;
+    let pod = json!({"spec": {"containers": [{"image": "nginx"}]}});
+    let planned = about(&pod, "team", |workload| plan(workload, &facts, &config)).unwrap();
+    assert_eq!(planned.reference, PullReference::Create);
+    let nothing = Facts {
+        namespace: None,
+        account: None,
+    };
+    for pod in [pod.clone(), patched(&pod)] {
+        for facts in [&facts, &nothing] {
+            let judged = about(&pod, "team", |workload| {
+                standing(workload, PodPhase::Running, facts, &config)
+            });
+            assert_eq!(judged, Ok(PodStanding::Fine), "{pod}");
+        }
+    }
+}
