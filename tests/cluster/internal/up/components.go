@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"ecr-pull-secrets.dev/tests/cluster/internal/child"
+	"ecr-pull-secrets.dev/tests/cluster/internal/options"
 )
 
 // component is one process of the cluster, across its restarts.
@@ -70,6 +71,21 @@ func (c *components) link(name string) error {
 		}
 	}
 	return os.Symlink(target, c.in.at("bin", name))
+}
+
+// change replaces flags of a stopped component.
+func (c *components) change(name string, flags []string) error {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	found, err := c.find(name)
+	if err != nil {
+		return err
+	}
+	if found.running != nil {
+		return fmt.Errorf("%s already runs", name)
+	}
+	found.args = options.Merge(found.args, flags)
+	return nil
 }
 
 // start starts a stopped component. It does not wait for readiness.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -51,7 +52,7 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 	case "image", "registry", "host-port":
 		return c.executeOnNode(ctx, verb, arguments)
 	case "start":
-		act = func(name string) error { return c.start(ctx, name) }
+		return c.startAgain(ctx, arguments)
 	case "stop":
 		act = c.components.stop
 	case "freeze":
@@ -65,6 +66,23 @@ func (c *cluster) execute(ctx context.Context, verb string, arguments []string) 
 		return fmt.Errorf("want: %s NAME", verb)
 	}
 	return act(arguments[0])
+}
+
+// startAgain starts a stopped component. Flags replace those of the same name, from
+// now on.
+func (c *cluster) startAgain(ctx context.Context, arguments []string) error {
+	isFlag := func(argument string) bool { return strings.HasPrefix(argument, "--") }
+	if len(arguments) == 0 || isFlag(arguments[0]) || !all(arguments[1:], isFlag) {
+		return errors.New("want: start NAME [--flag=value…]")
+	}
+	if err := c.components.change(arguments[0], arguments[1:]); err != nil {
+		return err
+	}
+	return c.start(ctx, arguments[0])
+}
+
+func all(words []string, are func(string) bool) bool {
+	return !slices.ContainsFunc(words, func(word string) bool { return !are(word) })
 }
 
 func (c *cluster) route(arguments []string) error {
