@@ -9,6 +9,8 @@
 //! | `PUT /admin/principals` | [`spec::User`] | adds a user |
 //! | `GET /admin/principals` | | lists users and sessions, without secrets |
 //! | `PUT`, `GET /admin/roles` | [`spec::Role`] | adds a role; lists the roles |
+//! | `PUT`, `GET /admin/oidc-providers` | [`spec::OidcProvider`] | adds a provider; lists the providers |
+//! | `DELETE /admin/oidc-providers` | `?account= &issuer=` | removes the provider |
 //! | `PUT`, `GET /admin/policy` | [`spec::Policy`] | sets a policy; lists the policies |
 //! | `DELETE /admin/policy` | `?principal= &region=` | removes the policy with exactly these |
 //! | `PUT`, `GET`, `DELETE /admin/absent` | [`spec::Absent`] | removes a repository or tag; lists those removed; restores it |
@@ -43,6 +45,10 @@ pub(crate) fn router() -> Router<Shared> {
         .route("/clock", put(put_clock))
         .route("/principals", put(put_principal).get(principals))
         .route("/roles", put(put_role).get(roles))
+        .route(
+            "/oidc-providers",
+            put(put_provider).get(providers).delete(delete_provider),
+        )
         .route(
             "/policy",
             put(put_policy).get(policies).delete(delete_policy),
@@ -211,6 +217,40 @@ async fn put_role(State(shared): State<Shared>, Strict(role): Strict<spec::Role>
 
 async fn roles(State(shared): State<Shared>) -> Json<Vec<spec::Role>> {
     Json(shared.lock().identities.roles().cloned().collect())
+}
+
+async fn put_provider(
+    State(shared): State<Shared>,
+    Strict(provider): Strict<spec::OidcProvider>,
+) -> Done {
+    if !provider.issuer.starts_with("https://") {
+        return Err(AdminError::bad(format!(
+            "{} is not an https URL",
+            provider.issuer
+        )));
+    }
+    shared.lock().providers.put(provider);
+    DONE
+}
+
+async fn providers(State(shared): State<Shared>) -> Json<Vec<spec::OidcProvider>> {
+    Json(shared.lock().providers.all().cloned().collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProviderSelector {
+    account: String,
+    issuer: String,
+}
+
+async fn delete_provider(
+    State(shared): State<Shared>,
+    StrictQuery(selector): StrictQuery<ProviderSelector>,
+) -> Done {
+    let ProviderSelector { account, issuer } = selector;
+    shared.lock().providers.remove(&account, &issuer);
+    DONE
 }
 
 async fn put_policy(State(shared): State<Shared>, Strict(policy): Strict<spec::Policy>) -> Done {

@@ -21,6 +21,7 @@ use crate::{
     faults::{Effects, Subject},
     hostile,
     identity::{Principal, account_of},
+    oidc,
     server::Reset,
     sigv4::Signable,
     spec::{Action, Fault, REDIRECTED},
@@ -85,6 +86,7 @@ pub(crate) async fn call(
         None => {}
     }
 
+    call.fetch_keys(&shared).await;
     let mut state = shared.lock();
     let now = state.now(&call.region);
     let result = call.perform(&mut state, &effects);
@@ -226,6 +228,17 @@ impl Call {
                 .principal
                 .clone(),
         )
+    }
+
+    /// Fetches what verifies a web identity. Nothing of the state is locked meanwhile.
+    async fn fetch_keys(&self, shared: &Shared) {
+        let field = |name| sts::field(&self.fields, name);
+        if self.action == Some(Action::AssumeRoleWithWebIdentity)
+            && let (Some(role), Some(token)) = (field("RoleArn"), field("WebIdentityToken"))
+        {
+            let now = shared.lock().now(&self.region);
+            oidc::fetch_keys(shared, role, token, now).await;
+        }
     }
 
     fn perform(&self, state: &mut Everything, effects: &Effects) -> Result<String, ApiError> {

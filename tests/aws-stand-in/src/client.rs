@@ -27,8 +27,8 @@ use serde_json::{Value, json};
 use crate::{
     encoding::percent_encode,
     spec::{
-        Absent, CallCount, Clock, Expire, FaultRule, Policy, PullCount, Role, Secrets, User,
-        VERDICT_HEADER, Verdict,
+        Absent, CallCount, Clock, Expire, FaultRule, OidcProvider, Policy, PullCount, Role,
+        Secrets, User, VERDICT_HEADER, Verdict,
     },
 };
 
@@ -130,6 +130,20 @@ impl Client {
     /// Adds a role.
     pub async fn role(&self, role: &Role) -> Result<(), Error> {
         self.put("roles", role).await
+    }
+
+    /// Adds an OIDC provider.
+    pub async fn oidc_provider(&self, provider: &OidcProvider) -> Result<(), Error> {
+        self.put("oidc-providers", provider).await
+    }
+
+    /// Removes an OIDC provider.
+    pub async fn remove_oidc_provider(&self, account: &str, issuer: &str) -> Result<(), Error> {
+        let (account, issuer) = (encode(account), encode(issuer));
+        let path = format!("/admin/oidc-providers?account={account}&issuer={issuer}");
+        self.send(Method::DELETE, &path, Bytes::new())
+            .await
+            .map(drop)
     }
 
     /// Sets what a principal may do.

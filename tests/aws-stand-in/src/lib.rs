@@ -14,6 +14,9 @@
 //! Container credentials and instance metadata have no fixed address here: `http://…/credentials/NAME` and
 //! `http://…/metadata/NAME/` are their endpoints, and NAME takes the part of the region.
 //!
+//! A web identity is verified as AWS does, with the keys of its issuer, once a test names an OIDC provider for that issuer
+//! ([`spec::OidcProvider`]). [`issuer_host`] publishes the documents of an issuer.
+//!
 //! The stand-in never logs a credential. `GET /admin/secrets` is the only way to read one back, so that a test can
 //! search the output of other programs for it.
 
@@ -32,8 +35,11 @@ mod glob;
 mod hostile;
 mod identity;
 mod image;
+pub mod issuer_host;
 mod metadata;
 mod oci_layout;
+mod oidc;
+mod oidc_documents;
 mod policy;
 mod registry;
 mod registry_auth;

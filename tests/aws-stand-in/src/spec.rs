@@ -204,6 +204,20 @@ pub struct WebIdentity {
     pub subject: String,
 }
 
+/// Body of `PUT /admin/oidc-providers`: an OIDC provider of IAM. It has all tokens of its issuer verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcProvider {
+    /// Twelve digits.
+    pub account: String,
+    /// The token's exact `iss`: an HTTPS URL, under which the documents are.
+    pub issuer: String,
+    /// Audiences that a token may have.
+    pub client_ids: Vec<String>,
+    /// CA of the server with the documents, in PEM.
+    pub authority: String,
+}
+
 /// Body of `PUT /admin/policy`. Only the narrowest policy (principal before region) applies. Without a policy,
 /// everything is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

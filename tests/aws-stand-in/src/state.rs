@@ -13,6 +13,7 @@ use crate::{
     faults::Faults,
     identity::Identities,
     oci_layout::Images,
+    oidc::Providers,
     policy::Policies,
     spec::{Absent, Secrets},
     token::Tokens,
@@ -32,6 +33,7 @@ impl Shared {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) identities: Identities,
+    pub(crate) providers: Providers,
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     pub(crate) policies: Policies,

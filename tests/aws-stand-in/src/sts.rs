@@ -9,7 +9,7 @@ use crate::{
     spec::{self, Action},
     state::State,
     sts_checks::{self, Asked},
-    web_identity,
+    web_identity::Jwt,
     wire::{ApiError, request_id},
 };
 
@@ -108,10 +108,13 @@ fn assume_role_with_web_identity(
     let asked = Asked::read(context.fields)?;
     let token = sts_checks::web_identity_token(context.fields)?;
     state.secrets.web_identity_tokens.push(token.to_owned());
-    let claims = web_identity::Claims::read(token, context.now)?;
+    let token = Jwt::parse(token)?;
 
     let account = account_of(asked.role_arn).unwrap_or_default();
-    web_identity::check_provider(state.identities.roles(), account, &claims.issuer)?;
+    let roles = state.identities.roles();
+    let client_ids = (state.providers).check(roles, account, &token, context.now)?;
+    let audience = token.audience(&client_ids)?;
+    token.check_time(context.now)?;
     let denied = || {
         ApiError::new(
             403,
@@ -122,23 +125,21 @@ fn assume_role_with_web_identity(
     let role = state
         .identities
         .role(asked.role_arn)
-        .filter(|role| claims.are_trusted_by(role))
+        .filter(|role| token.is_trusted_by(role))
         .ok_or_else(denied)?;
     let seconds = asked.session_seconds(role, false)?;
     let role = role.clone();
     let session = session(state, &role, &asked, seconds, context)?;
 
-    let provider = claims
-        .issuer
-        .strip_prefix("https://")
-        .unwrap_or(&claims.issuer);
+    let issuer = token.issuer();
+    let provider = issuer.strip_prefix("https://").unwrap_or(issuer);
     let provider = format!(
         "arn:{}:iam::{account}:oidc-provider/{provider}",
         ecr_host::partition(context.region)
     );
     Ok(session
-        + &element("SubjectFromWebIdentityToken", &claims.subject)
-        + &element("Audience", web_identity::AUDIENCE)
+        + &element("SubjectFromWebIdentityToken", token.subject())
+        + &element("Audience", audience)
         + &element("Provider", &provider))
 }
 

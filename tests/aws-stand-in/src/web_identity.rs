@@ -1,109 +1,116 @@
-//! Web identity tokens: the format of a JWT and its claims. The signature is not checked, because no key is known.
+//! Web identity tokens: the format of a JWT, its claims, and what a role and a provider demand of them. `oidc` checks the
+//! signature.
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{clock, encoding, glob, identity::account_of, spec, wire::ApiError};
+use crate::{clock, encoding, glob, spec, wire::ApiError};
 
 /// The audience that roles for workloads require.
 pub(crate) const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// The claims of a token that a role checks.
+/// A parsed token. Its claims are only what the sender says, until its signature is verified.
 #[derive(Debug)]
-pub(crate) struct Claims {
-    pub(crate) issuer: String,
-    pub(crate) subject: String,
+pub(crate) struct Jwt {
+    pub(crate) header: Header,
+    payload: Payload,
+    /// What the signature is for: header and payload, as sent.
+    pub(crate) signed: String,
+    pub(crate) signature: Vec<u8>,
 }
 
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
+#[derive(Debug, Deserialize)]
+pub(crate) struct Header {
+    pub(crate) alg: String,
+    /// Id of the key that signed.
+    pub(crate) kid: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Payload {
     iss: String,
     sub: String,
     aud: Audience,
     exp: f64,
+    nbf: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Audience {
     One(String),
     Many(Vec<String>),
 }
 
-impl Claims {
-    /// Parses a token; refuses a wrong format, a wrong audience, or an expired token.
-    pub(crate) fn read(token: &str, now: Timestamp) -> Result<Self, ApiError> {
-        let payload = parse(token).ok_or_else(|| {
+impl Jwt {
+    /// Parses a token; refuses a wrong format.
+    pub(crate) fn parse(token: &str) -> Result<Self, ApiError> {
+        Self::parts(token).ok_or_else(|| {
             let message = "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)";
             invalid(message)
-        })?;
-        let audience = match &payload.aud {
-            Audience::One(audience) => audience == AUDIENCE,
-            Audience::Many(audiences) => audiences.iter().any(|audience| audience == AUDIENCE),
-        };
-        if !audience {
-            return Err(invalid("Incorrect token audience"));
+        })
+    }
+
+    fn parts(token: &str) -> Option<Self> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        let signature = encoding::base64url_decode(signature)?;
+        let header: Header = serde_json::from_slice(&encoding::base64url_decode(header)?).ok()?;
+        if signature.is_empty() || header.alg == "none" {
+            return None;
         }
+        Some(Self {
+            header,
+            payload: serde_json::from_slice(&encoding::base64url_decode(payload)?).ok()?,
+            signed: signed.to_owned(),
+            signature,
+        })
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.payload.iss
+    }
+
+    pub(crate) fn subject(&self) -> &str {
+        &self.payload.sub
+    }
+
+    /// The first of a provider's client ids that the token is for.
+    pub(crate) fn audience<'a>(&self, client_ids: &'a [String]) -> Result<&'a str, ApiError> {
+        let is_meant = |id: &str| match &self.payload.aud {
+            Audience::One(audience) => audience == id,
+            Audience::Many(audiences) => audiences.iter().any(|audience| audience == id),
+        };
+        let found = client_ids.iter().find(|id| is_meant(id));
+        found
+            .map(String::as_str)
+            .ok_or_else(|| invalid("Incorrect token audience"))
+    }
+
+    /// Refuses a token that has expired, or is not valid yet.
+    pub(crate) fn check_time(&self, now: Timestamp) -> Result<(), ApiError> {
         let seconds = clock::unix_seconds(now);
-        if payload.exp <= seconds {
+        if self.payload.exp <= seconds {
             let message = format!(
                 "Token expired: current date/time {seconds:.0} must be before the expiration date/time {:.0}",
-                payload.exp
+                self.payload.exp
             );
             return Err(ApiError::new(400, "ExpiredTokenException", message));
         }
-        Ok(Self {
-            issuer: payload.iss,
-            subject: payload.sub,
-        })
+        match self.payload.nbf {
+            // AWS's text is not known.
+            Some(start) if start > seconds => Err(invalid("The ID Token is not valid yet")),
+            _ => Ok(()),
+        }
     }
 
-    pub(crate) fn are_trusted_by(&self, role: &spec::Role) -> bool {
+    pub(crate) fn is_trusted_by(&self, role: &spec::Role) -> bool {
         role.web_identities.iter().any(|trusted| {
-            trusted.issuer == self.issuer && glob::matches(&trusted.subject, &self.subject)
+            trusted.issuer == self.issuer() && glob::matches(&trusted.subject, self.subject())
         })
     }
 }
 
-/// Checks that a role of the account trusts the issuer: an account knows no other issuer.
-pub(crate) fn check_provider<'a>(
-    mut roles: impl Iterator<Item = &'a spec::Role>,
-    account: &str,
-    issuer: &str,
-) -> Result<(), ApiError> {
-    let known = roles.any(|role| {
-        account_of(&role.arn) == Some(account)
-            && role
-                .web_identities
-                .iter()
-                .any(|trusted| trusted.issuer == issuer)
-    });
-    if known {
-        return Ok(());
-    }
-    Err(invalid(&format!(
-        "No OpenIDConnect provider found in your account for {issuer}"
-    )))
-}
-
-fn parse(token: &str) -> Option<Payload> {
-    let mut parts = token.split('.');
-    let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || encoding::base64url_decode(signature)?.is_empty() {
-        return None;
-    }
-    let header: Header = serde_json::from_slice(&encoding::base64url_decode(header)?).ok()?;
-    if header.alg == "none" {
-        return None;
-    }
-    serde_json::from_slice(&encoding::base64url_decode(payload)?).ok()
-}
-
-fn invalid(message: &str) -> ApiError {
+pub(crate) fn invalid(message: &str) -> ApiError {
     ApiError::new(400, "InvalidIdentityToken", message)
 }

@@ -10,6 +10,7 @@ mod admin;
 mod aws_sdk;
 mod ecr;
 mod faults;
+mod oidc;
 mod process;
 mod pulls;
 mod registry;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Sends an unsigned call with a web identity.
-async fn exchange(world: &World, token: &str, more: &[(&str, &str)]) -> Answer {
+pub(crate) async fn exchange(world: &World, token: &str, more: &[(&str, &str)]) -> Answer {
     let mut fields = vec![
         ("Action", "AssumeRoleWithWebIdentity"),
         ("Version", "2011-06-15"),
