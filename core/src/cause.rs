@@ -126,7 +126,31 @@ causes! {
     /// A token of a ServiceAccount that STS does not exchange for the keys of a role.
     AwsWebIdentityRefused, "aws_web_identity_refused", Slowly,
         "AWS refuses the web identity of the replica",
-        "correct the role's trust policy, its OIDC provider or the token's audience, as the STS code in `detail` of the log line `cannot mint a token` says";
+        "name the ServiceAccount of ecr-pull-secrets in the role's trust policy, or correct what `detail` of the log line `cannot mint a token` says";
+    /// `ExpiredTokenException` about that token.
+    AwsWebIdentityExpired, "aws_web_identity_expired", Slowly,
+        "the web identity token of the replica has expired",
+        "check the kubelet and the clock of the replica's node, then restart the ecr-pull-secrets pods";
+    /// The account of the role has no IAM OIDC provider for the token's issuer.
+    AwsOidcProviderMissing, "aws_oidc_provider_missing", Slowly,
+        "AWS knows no OIDC provider for the issuer of the replica's token",
+        "create an IAM OIDC provider for the issuer that `detail` of the log line `cannot mint a token` names; if the cluster has another issuer by now, restart the ecr-pull-secrets pods";
+    /// The same, where no provider could ever be: an issuer inside the cluster or a private network.
+    AwsOidcIssuerPrivate, "aws_oidc_issuer_private", Slowly,
+        "the issuer of the replica's token has no public name",
+        "make the public URL of the issuer the first --service-account-issuer of the API server, then restart the ecr-pull-secrets pods";
+    /// `IDPCommunicationError`.
+    AwsOidcIssuerUnreachable, "aws_oidc_issuer_unreachable", Soon,
+        "AWS cannot reach the OIDC issuer of the cluster",
+        "correct DNS, firewall or certificate of the issuer, until a machine outside of your network can read its documents";
+    /// The issuer's key set lacks the key that signed the token, or AWS cannot read it.
+    AwsOidcKeysMissing, "aws_oidc_keys_missing", Slowly,
+        "AWS finds no key for the replica's token at the OIDC issuer",
+        "publish the output of `kubectl get --raw /openid/v1/jwks` at the `jwks_uri` of the issuer again, where AWS can read it within 5 seconds";
+    /// The IAM OIDC provider does not list the token's audience.
+    AwsOidcAudienceRefused, "aws_oidc_audience_refused", Slowly,
+        "AWS does not accept the audience of the replica's token",
+        "add sts.amazonaws.com to the audiences of the IAM OIDC provider";
     /// `RegionDisabledException`.
     AwsRegionDisabled, "aws_region_disabled", Slowly,
         "AWS STS is disabled in the region for the AWS account",
@@ -187,10 +211,14 @@ causes! {
     NamespaceMissing, "namespace_missing", Never,
         "the namespace does not exist",
         "do nothing; if the metric of this cause keeps growing, limit the clients that can reach the webhook's port";
-    /// Any other 403, and 401.
+    /// Any other 403.
     RbacForbidden, "rbac_forbidden", Slowly,
         "the API server does not let the replica write the pull Secret",
         "apply the chart or install.yaml of this release again: the ClusterRole must name the pull Secret";
+    /// 401.
+    ApiTokenRefused, "api_token_refused", Slowly,
+        "the API server does not accept the token of the replica",
+        "restart the ecr-pull-secrets pods; if the API server has a new issuer, keep the old one as its second --service-account-issuer for a day";
     /// A refusal by validation or by another admission plugin.
     SecretRefused, "secret_refused", Slowly,
         "the API server refuses the pull Secret",

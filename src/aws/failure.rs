@@ -72,8 +72,13 @@ impl MintFailure {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or_default();
                 let status = answer.raw().status().as_u16();
-                let cause = codes::cause(RefusedCall::Token, code, status);
-                Self::new(cause, &refusal(code, answer.err().message(), status))
+                let message = answer.err().message();
+                let text = refusal(code, message, status);
+                let message = message.unwrap_or_default();
+                Self::new(
+                    codes::cause(RefusedCall::Token, code, message, status),
+                    &text,
+                )
             }
             SdkError::ResponseError(_) => {
                 Self::unusable(&format!("the answer of {host} cannot be parsed"))
@@ -147,8 +152,10 @@ where
         SdkError::ServiceError(answer) => {
             let code = answer.err().code().unwrap_or_default();
             let status = answer.raw().status().as_u16();
-            let text = refusal(code, answer.err().message(), status);
-            (codes::cause(call, code, status), text)
+            let message = answer.err().message();
+            let text = refusal(code, message, status);
+            let message = message.unwrap_or_default();
+            (codes::cause(call, code, message, status), text)
         }
         SdkError::TimeoutError(_) => (Cause::AwsTimeout, "no answer in time".to_owned()),
         SdkError::ResponseError(_) => {

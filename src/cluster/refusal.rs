@@ -87,7 +87,7 @@ impl Refusal {
             403 if status.message.contains("exceeded quota") => Cause::QuotaExceeded,
             // Other plugins answer 403 as well; only RBAC names the user and the verb.
             403 if status.message.contains(" cannot ") => Cause::RbacForbidden,
-            401 => Cause::RbacForbidden,
+            401 => Cause::ApiTokenRefused,
             404 if !matches!(kind, None | Some("" | "namespaces")) => return Self::Missing,
             404 => Cause::NamespaceMissing,
             422 if names_field() => {
@@ -200,7 +200,7 @@ mod tests {
                 Cause::RbacForbidden,
             ),
             (403, "denied by a policy", "", Cause::SecretRefused),
-            (401, "Unauthorized", "", Cause::RbacForbidden),
+            (401, "Unauthorized", "", Cause::ApiTokenRefused),
             (
                 404,
                 "namespaces \"x\" not found",

@@ -219,10 +219,14 @@ async fn each_refusal_of_a_web_identity_is_named(world: Arc<World>) -> Outcome {
     let refused = Cause::AwsWebIdentityRefused;
     let cases = [
         ("InvalidIdentityToken", 400, refused),
-        ("ExpiredTokenException", 400, refused),
+        ("ExpiredTokenException", 400, Cause::AwsWebIdentityExpired),
         ("IDPRejectedClaim", 403, refused),
         ("AccessDenied", 403, refused),
-        ("IDPCommunicationError", 400, Cause::AwsServerError),
+        (
+            "IDPCommunicationError",
+            400,
+            Cause::AwsOidcIssuerUnreachable,
+        ),
     ];
     // The call is not signed, and so names no region.
     let rule = |rule| FaultRule {

@@ -7,6 +7,7 @@
 //! Sources: the API references of Amazon ECR and AWS STS ("Errors" of each action and "Common
 //! Errors"), and the list of throttling codes of the AWS SDKs.
 
+use super::web_identity;
 use crate::cause::Cause;
 
 /// The call that was refused.
@@ -35,8 +36,14 @@ const THROTTLING: [&str; 12] = [
     "TooManyRequestsException",
 ];
 
-/// The cause of a refusal. `code` is empty where the answer has none.
-pub fn cause(call: RefusedCall, code: &str, status: u16) -> Cause {
+/// The cause of a refusal. `code` is empty where the answer has none. The message counts for a web
+/// identity alone.
+pub fn cause(call: RefusedCall, code: &str, message: &str, status: u16) -> Cause {
+    if call == RefusedCall::WebIdentity
+        && let Some(cause) = web_identity::cause(code, message)
+    {
+        return cause;
+    }
     match code {
         _ if THROTTLING.contains(&code) => return Cause::AwsThrottled,
         "InternalError"
@@ -45,10 +52,6 @@ pub fn cause(call: RefusedCall, code: &str, status: u16) -> Cause {
         | "ServerException"
         | "ServiceUnavailable"
         | "ServiceUnavailableException" => return Cause::AwsServerError,
-        // STS cannot fetch the keys of the cluster's issuer now.
-        "IDPCommunicationError" | "IDPCommunicationErrorException" => {
-            return Cause::AwsServerError;
-        }
         "RequestTimeout" | "RequestTimeoutException" => return Cause::AwsTimeout,
         "RegionDisabled" | "RegionDisabledException" => return Cause::AwsRegionDisabled,
         "InvalidAccessKeyId"
@@ -103,6 +106,11 @@ pub fn blames_credentials(cause: Cause) -> bool {
             | Cause::AwsSignatureRefused
             | Cause::AwsRoleRefused
             | Cause::AwsWebIdentityRefused
+            | Cause::AwsWebIdentityExpired
+            | Cause::AwsOidcProviderMissing
+            | Cause::AwsOidcIssuerPrivate
+            | Cause::AwsOidcKeysMissing
+            | Cause::AwsOidcAudienceRefused
             | Cause::AwsError
     )
 }
@@ -131,12 +139,11 @@ mod tests {
             ("ServerException", 500, Cause::AwsServerError),
             ("SomethingNew", 502, Cause::AwsServerError),
             ("", 503, Cause::AwsServerError),
-            ("IDPCommunicationError", 400, Cause::AwsServerError),
             ("RequestTimeout", 400, Cause::AwsTimeout),
             ("", 200, Cause::AwsAnswerUnusable),
         ] {
             for call in CALLS {
-                assert_eq!(cause(call, code, status), wanted, "{call:?} {code}");
+                assert_eq!(cause(call, code, "", status), wanted, "{call:?} {code}");
             }
             assert_eq!(wanted.retry(), Retry::Soon, "{code} {status}");
         }
@@ -177,7 +184,7 @@ mod tests {
                 WebIdentity,
                 "ExpiredTokenException",
                 400,
-                Cause::AwsWebIdentityRefused,
+                Cause::AwsWebIdentityExpired,
             ),
             (
                 WebIdentity,
@@ -220,7 +227,7 @@ mod tests {
             (Token, "", 403, Cause::AwsError),
             (Role, "", 403, Cause::AwsRoleRefused),
         ] {
-            assert_eq!(cause(call, code, status), wanted, "{call:?} {code}");
+            assert_eq!(cause(call, code, "", status), wanted, "{call:?} {code}");
         }
     }
 
@@ -242,16 +249,13 @@ mod tests {
             (RefusedCall::Role, "ExpiredToken", 403),
             (RefusedCall::WebIdentity, "InvalidIdentityToken", 400),
         ] {
-            assert!(blames_credentials(cause(call, code, status)), "{code}");
+            assert!(blames_credentials(cause(call, code, "", status)), "{code}");
         }
-        for (code, status) in [
-            ("Throttling", 400),
-            ("", 500),
-            ("IDPCommunicationError", 400),
-        ] {
+        for (code, status) in [("Throttling", 400), ("", 500)] {
             for call in CALLS {
-                assert!(!blames_credentials(cause(call, code, status)), "{code}");
+                assert!(!blames_credentials(cause(call, code, "", status)), "{code}");
             }
         }
+        assert!(!blames_credentials(Cause::AwsOidcIssuerUnreachable));
     }
 }

@@ -8,3 +8,4 @@ pub mod reloads;
 pub mod sts_place;
 pub mod value;
 pub mod variables;
+pub mod web_identity;
