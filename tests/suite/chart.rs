@@ -80,12 +80,34 @@ async fn registration_is_exempt_from_the_enforcer_of_aks(_world: Arc<World>) -> 
 
 async fn role_mounts_a_token_for_sts(_world: Arc<World>) -> Outcome {
     let arn = "arn:aws:iam::123456789012:role/pull";
-    let rendered = run(&mut template(&[&format!("aws.roleArn={arn}")]));
-    let audience = "serviceAccountToken: {path: token, audience: sts.amazonaws.com";
-    for part in [audience, arn, "AWS_WEB_IDENTITY_TOKEN_FILE"] {
-        assert!(rendered.contains(part), "{part}");
+    let role = format!("aws.roleArn={arn}");
+    let token = |seconds| {
+        let source = "serviceAccountToken: {path: token, audience: sts.amazonaws.com";
+        format!("- {source}, expirationSeconds: {seconds}}}\n")
+    };
+    let rendered = run(&mut template(&[&role]));
+    let directory = "/var/run/secrets/sts.amazonaws.com/serviceaccount";
+    for part in [
+        token(3600),
+        format!("{{name: AWS_ROLE_ARN, value: \"{arn}\"}}\n"),
+        format!("{{name: AWS_WEB_IDENTITY_TOKEN_FILE, value: {directory}/token}}\n"),
+        "{name: AWS_ROLE_SESSION_NAME, value: ecr-pull-secrets}\n".to_owned(),
+        format!("{{name: aws-token, mountPath: {directory}, readOnly: true}}\n"),
+        "name: aws-token\n        projected:\n          defaultMode: 0440\n".to_owned(),
+    ] {
+        assert!(rendered.contains(&part), "{part}");
     }
     assert!(!rendered.contains("mountPath: /var/run/secrets/aws,"));
+    // Those that the API server grants, and that STS accepts.
+    for (seconds, is_valid) in [(599, false), (600, true), (86_400, true), (86_401, false)] {
+        let lifetime = format!("aws.tokenSeconds={seconds}");
+        let rendered = template(&[&role, &lifetime]).output()?;
+        assert_eq!(rendered.status.success(), is_valid, "{seconds}");
+        let text = String::from_utf8_lossy(&rendered.stdout).into_owned();
+        assert_eq!(text.contains(&token(seconds)), is_valid, "{seconds}");
+    }
+    let without = run(&mut template(&["aws.tokenSeconds=600"]));
+    assert!(!without.contains("aws-token") && !without.contains("AWS_ROLE_ARN"));
     Ok(())
 }
 

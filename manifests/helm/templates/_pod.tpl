@@ -118,7 +118,7 @@ securityContext:
   projected:
     defaultMode: 0440
     sources:
-    - serviceAccountToken: {path: token, audience: sts.amazonaws.com, expirationSeconds: 3600}
+    - serviceAccountToken: {path: token, audience: sts.amazonaws.com, expirationSeconds: {{ .Values.aws.tokenSeconds }}}
 {{- else if .Values.aws.credentialsSecret }}
 - name: aws-credentials
   secret:
