@@ -35,6 +35,7 @@ mod logs;
 mod moto;
 mod node;
 mod odd;
+mod oidc;
 mod ownership;
 mod paged;
 mod process;
@@ -127,12 +128,13 @@ fn main() -> ExitCode {
         world.stop();
     }
     failed |= thread::scope(|scope| {
-        // Each has a cluster of its own. The first and the last run one test after the other, and
-        // mostly wait.
+        // Each has a cluster of its own. All but the second run one test after the other, or mostly
+        // wait.
         let repairs = scope.spawn(|| repairs::run(&arguments));
         let resilience = scope.spawn(|| resilience::run(&arguments));
+        let oidc = scope.spawn(|| oidc::run(&arguments));
         let failed = [leading::run, serving::run].map(|run| run(&arguments));
-        let others = [repairs, resilience].map(|group| group.join().unwrap_or(true));
+        let others = [repairs, resilience, oidc].map(|group| group.join().unwrap_or(true));
         failed.contains(&true) || others.contains(&true)
     });
     failed |= node::run(&arguments);

@@ -17,19 +17,7 @@ const TOKEN_SECONDS: i64 = 86_400;
 
 /// Writes a kubeconfig with a new token of our ServiceAccount.
 pub async fn write(cluster: &Cluster, path: &Path) {
-    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), OURS);
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            expiration_seconds: Some(TOKEN_SECONDS),
-            ..TokenRequestSpec::default()
-        }),
-        ..TokenRequest::default()
-    };
-    let token = accounts
-        .create_token_request(OURS, &PostParams::default(), &request)
-        .await
-        .expect("a token of our ServiceAccount");
-    let token = token.status.expect("a status").token;
+    let token = token(cluster, &[], TOKEN_SECONDS).await;
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -42,4 +30,23 @@ pub async fn write(cluster: &Cluster, path: &Path) {
         "users": [{ "name": "u", "user": { "token": token } }],
     });
     fs::write(path, kubeconfig.to_string()).expect("a file");
+}
+
+/// A new token of our ServiceAccount, as the kubelet gets it. Without an audience it is for the API server.
+pub async fn token(cluster: &Cluster, audiences: &[&str], seconds: i64) -> String {
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), OURS);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: Some(audiences.iter().map(ToString::to_string).collect()),
+            expiration_seconds: Some(seconds),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    };
+    let token = accounts
+        .create_token_request(OURS, &PostParams::default(), &request)
+        .await
+        .expect("a token of our ServiceAccount");
+    let token = token.status.expect("a status").token;
+    token.expect("a token")
 }
