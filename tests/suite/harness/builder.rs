@@ -97,6 +97,13 @@ impl Builder {
         self
     }
 
+    /// Adds flags of the API server.
+    pub fn api_server_flags(self, flags: &[String]) -> Self {
+        flags.iter().fold(self, |builder, flag| {
+            builder.cluster_flag(format!("--kube-apiserver-arg={flag}"))
+        })
+    }
+
     /// Has the API server log every call.
     pub fn audit_log(self) -> Self {
         self.cluster_flag("--audit")

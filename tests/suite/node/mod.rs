@@ -3,6 +3,7 @@
 
 mod clients;
 mod images;
+mod keyless;
 mod kubelet;
 mod missed;
 mod pods;

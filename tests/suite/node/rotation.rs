@@ -1,5 +1,5 @@
 //! Tokens with lifetimes of seconds, a registry that rejects expired ones, and pods that pull all the
-//! time.
+//! time. The replicas have no keys: their sessions last for a minute.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
+use super::keyless::Keyless;
 use super::world::NodeWorld;
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, references};
 use crate::harness::recorder::Recorder;
 use crate::harness::world::OURS;
 use crate::harness::{LIMIT, Outcome, eventually};
+use crate::oidc::site::SESSION;
 
 trials!(no_pull_fails_while_tokens_live_for_seconds);
 
@@ -35,6 +37,7 @@ fn lifetimes() -> u32 {
 }
 
 async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> Outcome {
+    let keyless = Keyless::begin(&world).await;
     world.run_kubectl(&format!("-n {OURS} scale deployment {OURS} --replicas=3"));
     world.run_kubectl(&format!(
         "-n {OURS} rollout status deployment {OURS} --timeout=120s"
@@ -54,6 +57,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
         calls.expect("a count").total
     };
     let (begun, first_calls) = (Instant::now(), calls().await);
+    let first_sessions = keyless.sessions().await;
     let first_tokens = recorder.stored_ever(name);
 
     let mut namespaces = Vec::new();
@@ -80,6 +84,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
         }
     }
     let (elapsed, calls, tokens) = (begun.elapsed(), calls().await, recorder.stored_ever(name));
+    let renewed = keyless.sessions().await - first_sessions;
     while let Some(ended) = pods.join_next().await {
         ended?;
     }
@@ -109,7 +114,7 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
     let scheduled = elapsed.as_secs() / (LIFE.as_secs() / 2);
     println!(
         "{pulled} pulls, {restarts} of them of a pod that restarted, in {} namespaces; \
-         {} versions of Secrets; {calls} calls of AWS in {:.0} s",
+         {} versions of Secrets; {calls} calls of AWS with {renewed} more sessions in {:.0} s",
         names.len(),
         recorder.versions(),
         elapsed.as_secs_f64()
@@ -119,6 +124,10 @@ async fn no_pull_fails_while_tokens_live_for_seconds(world: Arc<NodeWorld>) -> O
     assert!(calls + 1 >= scheduled * 9 / 10, "{calls} for {scheduled}");
     let tokens = (tokens - first_tokens) as u64;
     assert!(calls.abs_diff(tokens) <= 1, "{calls} calls for {tokens}");
+    // A session serves until ten seconds before its end, and at most another half of a token's lifetime.
+    let least = elapsed.as_secs() / SESSION;
+    assert!(renewed >= least, "{renewed} sessions for {least}");
+    keyless.end();
     Ok(())
 }
 

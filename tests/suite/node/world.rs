@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_stand_in::client::Region;
+use aws_stand_in::issuer_host::IssuerHost;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use crate::harness::World;
 use crate::harness::builder::port;
 use crate::harness::namespace::{ACCOUNT, Namespace};
 use crate::harness::tools::{root, run, tool};
+use crate::oidc::site::{INTERNAL, flags};
 
 /// Region of the registries.
 pub const REGION: &str = "node-land-1";
@@ -26,6 +28,8 @@ pub const OTHER_ACCOUNT: &str = "210987654321";
 /// A world whose replicas run on a node.
 pub struct NodeWorld {
     world: Arc<World>,
+    /// The public host of the cluster's issuer.
+    pub issuer: IssuerHost,
     /// Time from the first command of the install until a pod with an ECR image ran.
     pub install_to_running: Duration,
 }
@@ -41,7 +45,9 @@ impl Deref for NodeWorld {
 impl NodeWorld {
     /// Starts control plane, node and AWS, installs the chart, and runs a first pod.
     pub async fn start() -> Self {
-        let builder = World::builder().node(&image());
+        let issuer = IssuerHost::start().await.expect("a host");
+        let flags = flags(&issuer, &[&issuer.url(), INTERNAL]);
+        let builder = World::builder().api_server_flags(&flags).node(&image());
         let builder = builder.registry(REGION, ACCOUNT);
         let world = builder
             .registry(REGION, OTHER_ACCOUNT)
@@ -49,6 +55,7 @@ impl NodeWorld {
             .await;
         let mut this = Self {
             world,
+            issuer,
             install_to_running: Duration::ZERO,
         };
         this.fill_registry().await;

@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
-use aws_stand_in::issuer_host::{DISCOVERY, IssuerHost, KEY_SET};
+use aws_stand_in::issuer_host::IssuerHost;
 use ecr_pull_secrets_core::cause::Cause;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 use super::faults::{assert_says, assert_warns, assert_works};
-use super::site::{INTERNAL, Site, document, flags, token, write};
+use super::site::{INTERNAL, Site, flags, publish, token, write};
 use crate::frame::trials;
 use crate::harness::namespace::Namespace;
 use crate::harness::{Outcome, kubeconfig};
@@ -39,21 +39,20 @@ async fn first_issuer_is_the_one_that_aws_sees(site: Arc<Site>) -> Outcome {
 
 async fn replaced_key_is_named_until_it_is_published(site: Arc<Site>) -> Outcome {
     let setup = site.set_up("567890123456").await;
-    let (launch, file) = setup.launch("replaced-key").await;
-    let replica = launch.start();
-    replica.ready().await;
-    assert_works(&site, &replica).await;
-
     let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
     let path = site.directory().join("signing.key");
     fs::write(&path, key.serialize_pem())?;
     let old = site.directory().join("cluster/pki/service-account.key");
-    site.restart_api_server(&[
+    let keys = [
         format!("--service-account-signing-key-file={}", path.display()),
         format!("--service-account-key-file={}", path.display()),
         format!("--service-account-key-file={}", old.display()),
-    ]);
-    write(&file, &token(&site.cluster).await);
+    ];
+    let issuers = flags(&site.host, &[&site.host.url(), INTERNAL]);
+    site.restart_api_server(&[issuers, keys.to_vec()].concat());
+    let (launch, _) = setup.launch("replaced-key").await;
+    let replica = launch.start();
+    replica.ready().await;
     let cause = Cause::AwsOidcKeysMissing;
     assert_warns(&Namespace::new(&site).await, &replica, cause).await;
     assert_says(&replica, cause, "Couldn't retrieve verification key");
@@ -82,9 +81,7 @@ async fn dropped_issuer_is_named_by_api_server_and_aws(site: Arc<Site>) -> Outco
     replica.stop();
 
     // The operator sets up the new issuer, and restarts the pods.
-    for path in [DISCOVERY, KEY_SET] {
-        next.publish(path, &document(&site, path));
-    }
+    publish(&site, &next);
     setup.know_of(&next).await;
     kubeconfig::write(&site.cluster, &site.kubeconfig).await;
     let (launch, _) = setup.launch("restarted").await;

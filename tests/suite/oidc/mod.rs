@@ -5,7 +5,7 @@ mod changes;
 mod faults;
 mod logs;
 mod renewals;
-mod site;
+pub mod site;
 
 use std::sync::Arc;
 use std::thread;

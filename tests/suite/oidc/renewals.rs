@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use tokio::time::{Instant, interval};
 
-use super::site::{KEYLESS, Site, token, write};
+use super::site::{KEYLESS, Site, calls, token, write};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
 use crate::harness::{Outcome, review};
@@ -48,15 +48,9 @@ async fn registry_stays_open_over_three_sessions(site: Arc<Site>) -> Outcome {
         if look.is_multiple_of(LOOKS) {
             write(file, &token(&site.cluster).await);
         }
-        let calls = site.aws.calls().await?;
-        let succeeded = |principal: &str, action: Action| {
-            let of_action = calls.iter().filter(|call| call.action == action.name());
-            let mine = of_action.filter(|call| call.principal.contains(principal));
-            mine.map(|call| call.succeeded).sum::<u64>()
-        };
-        let sessions = succeeded(KEYLESS, Action::AssumeRoleWithWebIdentity);
+        let (_, sessions) = calls(&site, KEYLESS, Action::AssumeRoleWithWebIdentity).await;
         if sessions > RENEWALS {
-            minted = succeeded(KEYLESS, Action::GetAuthorizationToken);
+            (_, minted) = calls(&site, KEYLESS, Action::GetAuthorizationToken).await;
             break;
         }
         assert!(begun.elapsed() < LIMIT, "{sessions} sessions");

@@ -22,6 +22,8 @@ pub const INTERNAL: &str = "https://kubernetes.default.svc";
 pub const AUDIENCE: &str = "sts.amazonaws.com";
 /// Our ServiceAccount, as the token names it.
 pub const OUR_SUBJECT: &str = "system:serviceaccount:ecr-pull-secrets:ecr-pull-secrets";
+/// Lifetime in seconds of sessions that a test sees end.
+pub const SESSION: u64 = 60;
 /// The shortest lifetime that the API server grants.
 const TOKEN_SECONDS: i64 = 600;
 
@@ -34,8 +36,6 @@ pub struct Site {
     pub keyless: (Arc<Replica>, PathBuf),
 }
 
-/// Lifetime of the sessions of [`Site::keyless`] in seconds.
-const SESSION: i64 = 60;
 /// The account of its role.
 pub const KEYLESS: &str = "123456789012";
 
@@ -52,23 +52,11 @@ impl Site {
     /// token, with which STS knows the issuer's key.
     pub async fn start() -> Self {
         let host = IssuerHost::start().await.expect("a host");
-        let flags = flags(&host, &[&host.url(), INTERNAL]).into_iter();
-        let builder = flags.fold(World::builder(), |builder, flag| {
-            builder.cluster_flag(format!("--kube-apiserver-arg={flag}"))
-        });
-        let world = builder.start().await;
-        for path in [DISCOVERY, KEY_SET] {
-            host.publish(path, &document(&world, path));
-        }
+        let flags = flags(&host, &[&host.url(), INTERNAL]);
+        let world = World::builder().api_server_flags(&flags).start().await;
+        publish(&world, &host);
         let setup = Setup::new(&world, &host, KEYLESS).await;
-        let sessions = FaultRule {
-            region: None,
-            principal: Some(setup.role.clone()),
-            action: Some(Action::AssumeRoleWithWebIdentity),
-            times: None,
-            fault: Fault::Lifetime { seconds: SESSION },
-        };
-        world.aws.fault(&sessions).await.expect("a lifetime");
+        setup.limit_sessions().await;
         let (launch, file) = setup.launch("keyless").await;
         // One session serves all regions.
         let launch = launch.env("AWS_REGION", "home-land-1");
@@ -87,9 +75,7 @@ impl Site {
 
     /// Copies the documents of the API server to the public host.
     pub fn publish(&self) {
-        for path in [DISCOVERY, KEY_SET] {
-            self.host.publish(path, &document(self, path));
-        }
+        publish(self, &self.host);
     }
 
     /// Restarts the API server with these flags in place of those of the same name.
@@ -105,10 +91,13 @@ impl Site {
     }
 }
 
-/// A document of the API server.
-pub fn document(world: &World, path: &str) -> Value {
-    let text = world.run_kubectl(&format!("get --raw {path}"));
-    serde_json::from_str(&text).expect("JSON")
+/// Copies the documents of an API server to a public host.
+pub fn publish(world: &World, host: &IssuerHost) {
+    for path in [DISCOVERY, KEY_SET] {
+        let text = world.run_kubectl(&format!("get --raw {path}"));
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        host.publish(path, &document);
+    }
 }
 
 /// Flags of an API server with these issuers, of which the first one signs. Their documents are on a host.
@@ -125,6 +114,16 @@ pub fn flags(host: &IssuerHost, issuers: &[&str]) -> Vec<String> {
 /// A token of our ServiceAccount for STS.
 pub async fn token(cluster: &Cluster) -> String {
     kubeconfig::token(cluster, &[AUDIENCE], TOKEN_SECONDS).await
+}
+
+/// The calls of an action by principals whose ARN contains a text: all, and those that succeeded.
+pub async fn calls(world: &World, principal: &str, action: Action) -> (u64, u64) {
+    let counts = world.aws.calls().await.expect("counts");
+    let of_action = counts.iter().filter(|count| count.action == action.name());
+    let matching = of_action.filter(|count| count.principal.contains(principal));
+    matching.fold((0, 0), |(total, succeeded), count| {
+        (total + count.total, succeeded + count.succeeded)
+    })
 }
 
 /// Replaces a token, as the kubelet does: at one moment.
@@ -145,7 +144,8 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    async fn new(world: &'a World, host: &'a IssuerHost, account: &str) -> Self {
+    /// Creates both.
+    pub async fn new(world: &'a World, host: &'a IssuerHost, account: &str) -> Self {
         let setup = Self {
             world,
             host,
@@ -202,6 +202,25 @@ impl<'a> Setup<'a> {
             max_session_seconds: 3600,
         };
         self.world.aws.role(&role).await.expect("a role");
+    }
+
+    /// Has the role's sessions last for [`SESSION`].
+    pub async fn limit_sessions(&self) {
+        let seconds = SESSION.cast_signed();
+        let lifetime = FaultRule {
+            region: None,
+            principal: Some(self.role.clone()),
+            action: Some(Action::AssumeRoleWithWebIdentity),
+            times: None,
+            fault: Fault::Lifetime { seconds },
+        };
+        let limited = self.world.aws.fault(&lifetime).await;
+        limited.expect("a lifetime");
+    }
+
+    /// The calls for a session of the role: all, and those that succeeded.
+    pub async fn calls(&self) -> (u64, u64) {
+        calls(self.world, &self.role, Action::AssumeRoleWithWebIdentity).await
     }
 
     /// A replica without keys that asks for this role, and the file of its token.
