@@ -8,7 +8,7 @@ const CONFIGURATION: &str = include_str!("../../docs/CONFIGURATION.md");
 const HEAD: &str = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\n";
 
 /// The files that CONFIGURATION quotes the errors of, without [`HEAD`].
-const REFUSED: [&str; 24] = [
+const REFUSED: [&str; 25] = [
     "rules:\n- acounts: [\"123456789012\"]\n  ambient: {}\n",
     "secret: {name: A_b}\n",
     "secret: {cleanupAfter: 12h}\n",

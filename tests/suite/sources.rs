@@ -186,7 +186,7 @@ async fn each_source_mints_in_each_partition(world: Arc<World>) -> Outcome {
             replica.ready().await;
             let namespace = Namespace::new(&world).await;
             for partition in PARTITIONS {
-                let region = format!("{partition}{}-land-1", case.name);
+                let region = format!("{partition}source-{}-land-1", case.name);
                 let host = world.aws.region(&region).host(ACCOUNT);
                 let pod = pod("pod", &format!("{host}/app"));
                 let answer = review::answer(&replica, &review::of_pod(&namespace.name, &pod)).await;
