@@ -70,6 +70,7 @@ pub async fn measure(report: &mut Report) {
                     round += 1;
                     tenant.invent_regions(round).await;
                     tenant.disturb().await;
+                    tenant.stir_missed_pods(round).await;
                     tenant.flip_labels_of_secret().await;
                     tenant.copy_secret(&honest).await;
                 }
@@ -100,7 +101,7 @@ pub async fn measure(report: &mut Report) {
         None => "without a limit, because there is no control group to make".to_owned(),
     };
     report.note(format!(
-        "a replica that starts, lists and leads beside a hostile tenant of one namespace, {RESTARTS} times: {peak:.1} MiB at \
+        "a replica that starts, lists and leads beside a hostile tenant of two namespaces, {RESTARTS} times: {peak:.1} MiB at \
          the peak, {kills}; p99 of honest requests {beside:.2} ms, {quiet:.2} without the tenant"
     ));
     site.stop();

@@ -55,6 +55,7 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) service_accounts: Arc<ServiceAccounts>,
+    pub(crate) secrets: PullSecretApi,
     /// The one verb: see [`PullSecrets::ensure`].
     pub(crate) pull_secrets: Arc<PullSecrets>,
     /// What the pull Secrets shall hold.
@@ -85,8 +86,9 @@ impl Engine {
             metrics.clone(),
             store.clone(),
         );
+        let secrets = PullSecretApi::new(clients.call.clone());
         let writer = SecretWriter::new(
-            PullSecretApi::new(clients.call.clone()),
+            secrets.clone(),
             ledger.clone(),
             metrics.clone(),
             events.clone(),
@@ -109,6 +111,7 @@ impl Engine {
             store,
             namespaces,
             service_accounts,
+            secrets,
             pull_secrets,
             wants,
             metrics,

@@ -26,7 +26,6 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::cluster::namespaces;
-use crate::cluster::pull_secrets::PullSecretApi;
 use crate::cluster::refusal::Refusal;
 use crate::config::InForce;
 use crate::engine::Engine;
@@ -70,8 +69,7 @@ pub(crate) async fn run(
 ) -> Result<SyncReport, Refusal> {
     let config = engine.live.snapshot();
     engine.supply.learn_all().await?;
-    let api = PullSecretApi::new(engine.clients.call.clone());
-    let mut secrets = api.pages(&config.secret.name);
+    let mut secrets = engine.secrets.pages(&config.secret.name);
     while let Some(secrets) = secrets.next().await? {
         for secret in &secrets {
             engine.ledger.saw(&secret.metadata);

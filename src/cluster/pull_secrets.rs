@@ -7,6 +7,7 @@
 //! [ledger]: crate::pull_secret::ledger
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ecr_pull_secrets_core::pull_secret::content::Content;
 use ecr_pull_secrets_core::pull_secret::ownership::Existing;
@@ -24,6 +25,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::call::{CALL_TIMEOUT, call};
 use super::optimistic::{self, Write};
@@ -35,25 +37,40 @@ use super::watch::PAGE_SIZE;
 /// [`OWNER`] had set before.
 const CLEANUP_MANAGER: &str = "ecr-pull-secrets-cleanup";
 
-/// The pull Secrets of all namespaces.
+/// Secrets whose content is read at a time, or written if there is much of it. The client holds up to
+/// 1.4 MB of an answer twice, and 1 MiB of it decoded: 16 MiB for all. An API server answers such a
+/// read within some milliseconds.
+const MAX_CONTENTS: usize = 4;
+/// The longest content that is written without a slot, in bytes: that of some twenty registries.
+const SMALL_CONTENT_BYTES: usize = 64 * 1024;
+
+/// The pull Secrets of all namespaces; one per process, because its clones share a limit.
+///
+/// Slots are given in the order of the calls. Each caller reads or writes one Secret of a target at a
+/// time, so a tenant with large Secrets is in the queue only a few times.
 #[derive(Clone)]
 pub(crate) struct PullSecretApi {
     client: Client,
+    contents: Arc<Semaphore>,
 }
 
 impl PullSecretApi {
     /// Makes no call yet.
     pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            contents: Arc::new(Semaphore::new(MAX_CONTENTS)),
+        }
     }
 
-    /// Reads the Secret with its content.
+    /// Reads the Secret with its content, which a caller drops before it waits for anything else.
     ///
     /// # Errors
     ///
     /// [`Refusal`], never a conflict.
     pub(crate) async fn read(&self, target: &Target) -> Result<Option<Secret>, Refusal> {
         let api = self.api(target);
+        let _slot = self.slot().await;
         call(|| api.get_opt(&target.secret)).await
     }
 
@@ -78,6 +95,12 @@ impl PullSecretApi {
         base: Option<&ObjectVersion>,
         content: &Content,
     ) -> Result<ObjectMeta, Refusal> {
+        let length = content.docker_config.expose_secret().len();
+        let _slot = if length > SMALL_CONTENT_BYTES {
+            self.slot().await
+        } else {
+            None
+        };
         let secret = secret(target, content);
         let write = match base {
             None => Write::create(OWNER, secret),
@@ -150,6 +173,11 @@ impl PullSecretApi {
             .await
     }
 
+    /// A slot for the content of a Secret, once there is one. It is never closed.
+    async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        self.contents.acquire().await.ok()
+    }
+
     fn api(&self, target: &Target) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &target.namespace)
     }
@@ -211,3 +239,6 @@ pub(crate) fn reference(metadata: &ObjectMeta) -> ObjectReference {
         ..ObjectReference::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

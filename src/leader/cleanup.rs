@@ -34,7 +34,7 @@ pub(super) async fn run(term: &Term) {
     let cleanup = Cleanup {
         term,
         config: &config,
-        api: PullSecretApi::new(term.engine.clients.call.clone()),
+        api: term.engine.secrets.clone(),
         after: SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX),
     };
     match cleanup.all().await {

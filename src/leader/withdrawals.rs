@@ -34,7 +34,7 @@ const MAX_SECRETS: usize = 4;
 /// Runs until it is dropped.
 pub(super) async fn run(term: Arc<Term>) {
     let mut withdrawals = Withdrawals {
-        api: PullSecretApi::new(term.engine.clients.call.clone()),
+        api: term.engine.secrets.clone(),
         engine: term.engine.clone(),
         start: Instant::now(),
         pauses: TargetPauses::default(),

@@ -80,6 +80,8 @@ async fn one_round(
     };
     let base = version_of(metadata);
     let found = withdrawal(&view(&secret), edit, time, is_withdrawn, clock::now());
+    // What it held may be 1 MiB.
+    drop(secret);
     match found {
         Withdrawal::Unneeded => return Ok(false),
         Withdrawal::Write(content) => {

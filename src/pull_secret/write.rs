@@ -193,7 +193,7 @@ impl SecretWriter {
             Start::Read => self.api.read(target).await?,
         };
         match (secret, intent.aim) {
-            (Some(secret), _) => self.revise(order, &secret, turn).await,
+            (Some(secret), _) => self.revise(order, secret, turn).await,
             (None, Aim::Serving) => self.apply(order, None, whole()).await,
             (None, Aim::Newest) => {
                 self.ledger.missed(target);
@@ -206,15 +206,15 @@ impl SecretWriter {
     async fn revise(
         &self,
         order: Order<'_>,
-        secret: &Secret,
+        secret: Secret,
         turn: &mut WriteTurn<'_>,
     ) -> Result<Round, Obstacle> {
         let namespace = &*order.target.namespace;
-        let (existing, metadata) = (view(secret), &secret.metadata);
+        let (existing, metadata) = (view(&secret), &secret.metadata);
         let now = clock::now();
         let edit = self.edit(order.target, metadata, now);
         let (merged, reason) = match order.intent.revision(&existing, edit, now) {
-            Revision::Foreign(cause) => return Err(self.foreign(secret, cause)),
+            Revision::Foreign(cause) => return Err(self.foreign(&secret, cause)),
             Revision::Tolerated(until) => {
                 debug!(namespace, "edited pull secret serves all: tolerated");
                 self.ledger.tolerate(metadata, order.intent.grants, until);
@@ -238,6 +238,10 @@ impl SecretWriter {
             RevisionReason::Repair => info!(namespace, "repairing an edited pull secret"),
             RevisionReason::Update => {}
         }
+        let has_copy = existing.annotation(annotation::LAST_APPLIED).is_some();
+        // What it held may be 1 MiB.
+        drop(secret.data);
+        let metadata = &secret.metadata;
         let base = version_of(metadata);
         let applied = self.apply(order, Some(&base), merged).await;
         if applied
@@ -247,9 +251,7 @@ impl SecretWriter {
             self.ledger.refuses(metadata);
         }
         let round = applied?;
-        if matches!(round, Round::Done(_))
-            && existing.annotation(annotation::LAST_APPLIED).is_some()
-        {
+        if has_copy && matches!(round, Round::Done(_)) {
             turn.rest();
             self.drop_last_applied(order.target).await;
         }

@@ -17,6 +17,7 @@ impl SecretWriter {
                 break;
             };
             let base = version_of(&secret.metadata);
+            drop(secret);
             match self.api.drop_last_applied(target, &base).await {
                 Ok(metadata) => {
                     self.ledger.saw(&metadata);

@@ -1,5 +1,9 @@
-//! A hostile tenant: a user with the stock role `edit` in one namespace, and the largest objects that
+//! A hostile tenant: a user with the stock role `edit` in two namespaces, and the largest objects that
 //! the API server takes from it.
+
+mod missed;
+
+pub use self::missed::MISSED;
 
 use std::time::Duration;
 
@@ -32,36 +36,45 @@ const REGIONS_OF_POD: usize = 10;
 /// How long the tenant waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The user, and its namespace.
+/// The user, and its namespaces.
 pub struct Tenant {
-    /// The namespace, as an administrator sees it.
+    /// The namespace with the largest objects.
     pub namespace: Namespace,
+    /// The namespace with pods that lack the reference, and with a Secret of another owner.
+    missed: Namespace,
 }
 
 impl Tenant {
-    /// Creates the namespace, and gives the user its role there.
+    /// Creates the namespaces, and gives the user its role there.
     pub async fn new(world: &World) -> Self {
         let mut namespace = Namespace::new(world).await;
+        let mut missed = Namespace::new(world).await;
         let name = &namespace.name;
-        world.run_kubectl(&format!(
-            "create rolebinding tenant --clusterrole=edit --user=tenant-of-{name} --namespace={name}"
-        ));
+        for its in [name, &missed.name] {
+            world.run_kubectl(&format!(
+                "create rolebinding tenant --clusterrole=edit --user=tenant-of-{name} --namespace={its}"
+            ));
+        }
         let kubeconfig = Kubeconfig::read_from(&world.cluster.kubeconfig).expect("a kubeconfig");
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .expect("a kubeconfig");
         config.auth_info.impersonate = Some(format!("tenant-of-{name}"));
         namespace.client = Client::try_from(config).expect("a client");
-        let this = Self { namespace };
-        let secrets = this.namespace.api::<Secret>();
-        eventually("the rights of the tenant", LIMIT, || async {
-            secrets.get_opt("none").await.ok()
-        })
-        .await;
+        missed.client = namespace.client.clone();
+        let this = Self { namespace, missed };
+        for its in [&this.namespace, &this.missed] {
+            let secrets = its.api::<Secret>();
+            eventually("the rights of the tenant", LIMIT, || async {
+                secrets.get_opt("none").await.ok()
+            })
+            .await;
+        }
         this
     }
 
-    /// Makes ServiceAccounts, pods, a Secret of our name and Events, each as large as can be.
+    /// Makes ServiceAccounts, pods, Secrets of our name and Events, each as large as can be, and many pods
+    /// that lack the reference: no replica runs yet.
     pub async fn make_large_objects(&self) {
         let names = vec![json!({ "name": "aaa" }); 200_000];
         for number in 0..10 {
@@ -89,6 +102,7 @@ impl Tenant {
                 .await;
         }
         assert!(self.forge_secret().await, "the API server takes it");
+        self.make_missed_pods().await;
     }
 
     /// A pod whose ServiceAccount has a long list of the Secrets that its pods may name.

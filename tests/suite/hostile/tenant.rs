@@ -1,4 +1,4 @@
-//! A tenant with the stock role `edit` in one namespace does its worst, for minutes and without a pause.
+//! A tenant with the stock role `edit` in two namespaces does its worst, for minutes and without a pause.
 //! Replicas start, lead, renew tokens and serve others meanwhile, with the chart's memory limit.
 
 use std::sync::Arc;
@@ -71,6 +71,7 @@ async fn disturb(tenant: &Tenant, honest: &Namespace, rounds: &AtomicUsize) {
     for round in 0.. {
         tenant.invent_regions(round).await;
         tenant.disturb().await;
+        tenant.stir_missed_pods(round).await;
         tenant.flip_labels_of_secret().await;
         if let Some(secret) = honest.secret().await {
             tenant.copy_secret(&secret).await;

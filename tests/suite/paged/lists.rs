@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{EACH, assert_none_killed};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
+use crate::harness::tenant::MISSED;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 use crate::logs::search;
 
@@ -24,7 +25,7 @@ async fn each_list_comes_in_pages(world: Arc<World>) -> Outcome {
     eventually(
         "the leader has found the pods of all pages",
         LIMIT,
-        || async { (leader.metric(missed, &[]).await >= EACH as f64).then_some(()) },
+        || async { (leader.metric(missed, &[]).await >= (EACH + MISSED) as f64).then_some(()) },
     )
     .await;
     let calls = world.calls("requestURI");
