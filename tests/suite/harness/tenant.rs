@@ -1,9 +1,7 @@
 //! A hostile tenant: a user with the stock role `edit` in two namespaces, and the largest objects that
 //! the API server takes from it.
 
-mod missed;
-
-pub use self::missed::MISSED;
+pub mod missed;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{EACH, assert_none_killed};
 use crate::frame::trials;
 use crate::harness::namespace::{Namespace, SECRET, pod, references};
-use crate::harness::tenant::MISSED;
+use crate::harness::tenant::missed::MISSED;
 use crate::harness::{LIMIT, Outcome, World, docker, eventually};
 use crate::logs::search;
 

@@ -270,7 +270,12 @@ fn content_beyond_the_limits_is_never_parsed() {
     let values = vec![r#"{"":0}"#; MAX_CONFIG_VALUES / 2].join(",");
     assert!(values.len() < MAX_CONFIG_BYTES / 8);
     let many = format!(r#"{{"auths":{{}},"x":[{values}]}}"#);
-    for content in [long, many] {
+    let entries: Vec<String> = (0..60_000)
+        .map(|number| format!("\"{number}\":{{}}"))
+        .collect();
+    let both = format!("{{\"auths\":{{{}}}}}", entries.join(","));
+    assert!(both.len() > MAX_CONFIG_BYTES && parsed(&both).hosts().count() == 60_000);
+    for content in [long, many, both] {
         assert_unparsed(&content);
     }
 }
