@@ -13,16 +13,17 @@ use std::time::Duration;
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::config::Config;
 use ecr_pull_secrets_core::identity::{Access, TokenKey};
+use ecr_pull_secrets_core::image::Registry;
 use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase, FlightStanding};
 use ecr_pull_secrets_core::pull_secret::lineup::{Errand, Lineup, Prospect};
 use ecr_pull_secrets_core::target::Target;
 use ecr_pull_secrets_core::workload::claim::SecretClaim;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::info;
 
-use super::flight::{Flight, Flights};
+use super::flight::{AttemptScope, Flight, Flights};
 use super::ledger::Ledger;
 use super::mandate::Mandate;
 use super::turn::WriteTurn;
@@ -198,6 +199,8 @@ impl PullSecrets {
     async fn fly(&self, work: &Work) {
         let Work { target, flight, .. } = work;
         let mut pause = Duration::ZERO;
+        let mut scope = AttemptScope::Whole;
+        let mut paused_until = Instant::now();
         // The first caller has just asked, but a caller of a loop may have done so a while ago.
         let known = self.namespaces.cached(&target.namespace);
         let mut unserved = known.and_then(|fact| self.unserved(work, fact));
@@ -206,16 +209,25 @@ impl PullSecrets {
                 return self.give_up(work, unserved.name(), unserved.cause());
             }
             // In a box, like each call of the API server below: thousands of flights may pause or wait.
-            Box::pin(self.attempt(work)).await;
+            Box::pin(self.attempt(work, scope)).await;
             if self.flights.land(target) {
                 return;
             }
             flight.pause();
             let next = flight.read(|log| log.next_pause(pause));
-            tokio::select! {
-                () = sleep(next) => pause = next,
-                () = flight.woken() => {}
-            }
+            let until = Instant::now() + next;
+            paused_until = match scope {
+                AttemptScope::Whole => until,
+                // It postpones no other registry.
+                AttemptScope::News => paused_until.min(until),
+            };
+            scope = tokio::select! {
+                () = sleep_until(paused_until) => {
+                    pause = next;
+                    AttemptScope::Whole
+                }
+                scope = flight.woken_from_pause() => scope,
+            };
             if flight.forgets() {
                 return self.give_up(work, "no_longer_wanted", Cause::StillWorking);
             }
@@ -233,7 +245,7 @@ impl PullSecrets {
 
     /// Mints what is missing, and writes each token when it arrives: a region that AWS does not
     /// serve delays no other. A caller that joins meanwhile does not wait for it either.
-    async fn attempt(&self, work: &Work) {
+    async fn attempt(&self, work: &Work, scope: AttemptScope) {
         let Work {
             target,
             flight,
@@ -248,11 +260,13 @@ impl PullSecrets {
         }
         flight.update(|log| {
             log.enter(FlightPhase::Minting);
-            log.begin();
+            if scope == AttemptScope::Whole {
+                log.begin();
+            }
         });
         let mut lineup = Lineup::default();
         let mut minting = FuturesUnordered::new();
-        let mut unwritten = Vec::new();
+        let mut unwritten = Unwritten::default();
         loop {
             let config = &self.live.snapshot();
             let due = self.permitted(config, work, flight.read(FlightLog::due));
@@ -281,15 +295,53 @@ impl PullSecrets {
                         batch.push(more);
                     }
                     batch.iter().for_each(|minted| lineup.end(&minted.errand));
-                    unwritten.extend(Box::pin(self.store(work, batch)).await);
-                    flight.update(|log| log.enter(FlightPhase::Minting));
+                    let failed = Box::pin(self.store(work, batch)).await;
+                    flight.update(|log| {
+                        log.enter(FlightPhase::Minting);
+                        unwritten.add(failed, log);
+                    });
                 }
-                // The Secret may have changed: the API server may take the write now.
-                () = flight.woken() => {
-                    flight.update(|log| log.repeat(&std::mem::take(&mut unwritten)));
+                scope = flight.woken() => {
+                    // The Secret may have changed: the API server may take the write now.
+                    if scope == AttemptScope::Whole {
+                        flight.update(|log| unwritten.repeat(log));
+                    }
                 }
+                Some(()) = unwritten.pause_ends() => flight.update(|log| unwritten.repeat(log)),
             }
         }
+    }
+}
+
+/// The registries of an attempt whose write failed, while it waits for another token.
+#[derive(Default)]
+struct Unwritten {
+    registries: Vec<Registry>,
+    pause: Duration,
+    /// When they are repeated, if their causes allow.
+    until: Option<Instant>,
+}
+
+impl Unwritten {
+    fn add(&mut self, failed: Vec<Registry>, log: &FlightLog) {
+        if failed.is_empty() {
+            return;
+        }
+        self.registries.extend(failed);
+        let pause = log.pause_of(&self.registries, self.pause);
+        self.until = pause.map(|pause| Instant::now() + pause);
+        self.pause = pause.unwrap_or(self.pause);
+    }
+
+    fn repeat(&mut self, log: &mut FlightLog) {
+        log.repeat(&std::mem::take(&mut self.registries));
+        self.until = None;
+    }
+
+    /// Never `Some` while there is nothing to repeat.
+    async fn pause_ends(&self) -> Option<()> {
+        sleep_until(self.until?).await;
+        Some(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ecr_pull_secrets_core::identity::Access;
 use ecr_pull_secrets_core::pull_secret::flight::{FlightLog, FlightPhase};
@@ -18,6 +19,16 @@ use tokio::time::Instant;
 /// less memory than it has. Each takes up to some 20 KB.
 const MAX_FLIGHTS: usize = 4096;
 
+/// What an attempt asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttemptScope {
+    /// Every registry for which an attempt is left.
+    Whole,
+    /// Those alone that joined since the last attempt. A pod author may name any number of registries, and
+    /// each new one would repeat what failed.
+    News,
+}
+
 /// The work on one Secret.
 #[derive(Debug)]
 pub(crate) struct Flight {
@@ -26,6 +37,8 @@ pub(crate) struct Flight {
     began: Instant,
     changed: watch::Sender<()>,
     wake: Notify,
+    /// Whether the next wake is for a whole attempt.
+    is_whole: AtomicBool,
 }
 
 impl Flight {
@@ -36,6 +49,7 @@ impl Flight {
             began: Instant::now(),
             changed: watch::Sender::new(()),
             wake: Notify::new(),
+            is_whole: AtomicBool::new(false),
         }
     }
 
@@ -60,9 +74,32 @@ impl Flight {
         self.changed.subscribe()
     }
 
-    /// Returns when there is a reason to try again: a new registry or pod, or a change of the Secret.
-    pub(crate) async fn woken(&self) {
+    /// Returns when there is a reason to try again: a new registry; or for all of them, a new pod or a change
+    /// of the Secret.
+    pub(crate) async fn woken(&self) -> AttemptScope {
         self.wake.notified().await;
+        if self.is_whole.swap(false, Ordering::AcqRel) {
+            AttemptScope::Whole
+        } else {
+            AttemptScope::News
+        }
+    }
+
+    /// The same in a pause: an attempt that has just ended may have asked for a new registry already.
+    pub(crate) async fn woken_from_pause(&self) -> AttemptScope {
+        loop {
+            let scope = self.woken().await;
+            if scope == AttemptScope::Whole || self.read(FlightLog::has_news) {
+                return scope;
+            }
+        }
+    }
+
+    fn wake(&self, scope: AttemptScope) {
+        if scope == AttemptScope::Whole {
+            self.is_whole.store(true, Ordering::Release);
+        }
+        self.wake.notify_one();
     }
 
     /// What wants the registries: of all callers, the claim that counts in most namespaces.
@@ -75,15 +112,26 @@ impl Flight {
         self.log.lock().forget(self.began.elapsed())
     }
 
-    fn join(&self, wanted: &[Access], claim: SecretClaim, is_new_pod: bool) -> bool {
+    /// Adds registries. Returns what the work shall be woken for.
+    fn join(
+        &self,
+        wanted: &[Access],
+        claim: SecretClaim,
+        is_new_pod: bool,
+    ) -> Option<AttemptScope> {
         {
             let mut all = self.claim.lock();
             *all = all.or(claim);
         }
         let now = self.began.elapsed();
         let mut log = self.log.lock();
+        // Without an end, new registries could displace others: they end no pause.
+        let may_wait = log.is_full() && log.phase() == FlightPhase::Pausing;
         let is_news = log.join(wanted, now);
-        is_new_pod && log.interrupt(wanted, now) || is_news
+        if is_new_pod && log.interrupt(wanted, now) {
+            return Some(AttemptScope::Whole);
+        }
+        (is_news && !may_wait).then_some(AttemptScope::News)
     }
 }
 
@@ -92,7 +140,7 @@ impl Flight {
 pub(crate) struct Flights(Mutex<HashMap<Target, Arc<Flight>>>);
 
 impl Flights {
-    /// Joins the flight of a Secret. A new pod ends a pause of it. `true`: the flight is new, and the
+    /// Joins the flight of a Secret. A new pod ends a pause of it, and a new registry does so for itself. `true`: the flight is new, and the
     /// caller starts its work. `None`: there are [`MAX_FLIGHTS`], and the leader serves the stored pods
     /// later.
     pub(crate) fn join(
@@ -113,8 +161,9 @@ impl Flights {
             }
         };
         // Under the lock, so that `land` cannot remove a flight that a caller is joining.
-        if flight.join(wanted, claim, is_new_pod) && !is_new {
-            flight.wake.notify_one();
+        let scope = flight.join(wanted, claim, is_new_pod);
+        if let Some(scope) = scope.filter(|_| !is_new) {
+            flight.wake(scope);
         }
         Some((flight, is_new))
     }
@@ -122,7 +171,7 @@ impl Flights {
     /// Makes the flight of a Secret, if there is one, try again now.
     pub(crate) fn wake(&self, target: &Target) {
         if let Some(flight) = self.0.lock().get(target) {
-            flight.wake.notify_one();
+            flight.wake(AttemptScope::Whole);
         }
     }
 
@@ -242,9 +291,9 @@ mod tests {
         flights
             .join(&target("team"), &wanted("us-west-2"), CLAIM, false)
             .unwrap();
-        flight.woken().await;
+        assert_eq!(flight.woken().await, AttemptScope::News);
         flights.wake(&target("team"));
-        flight.woken().await;
+        assert_eq!(flight.woken().await, AttemptScope::Whole);
         flights.wake(&target("unknown"));
     }
 
@@ -263,7 +312,8 @@ mod tests {
                 join(false);
                 assert!(flight.woken().now_or_never().is_none(), "no new pod");
                 join(true);
-                if flight.woken().now_or_never().is_some() {
+                if let Some(scope) = flight.woken().now_or_never() {
+                    assert_eq!(scope, AttemptScope::Whole);
                     return;
                 }
                 sleep(Duration::from_millis(20)).await;
@@ -273,6 +323,31 @@ mod tests {
         timeout(limit, woken)
             .await
             .expect("a new pod ends the pause");
+    }
+
+    #[test]
+    fn new_registry_ends_no_pause_of_full_flight() {
+        let (flights, team) = (Flights::default(), target("team"));
+        let join = |region: String| {
+            flights
+                .join(&team, &wanted(&region), CLAIM, false)
+                .unwrap()
+                .0
+        };
+        let fill = |number| join(format!("xx-land-{number}"));
+        let flight = fill(0);
+        let is_full = || flight.read(FlightLog::is_full);
+        (1..)
+            .take_while(|_| !is_full())
+            .for_each(|number| _ = fill(number));
+        flight.update(|log| log.fail(Cause::AwsUnreachable));
+        let _ = flight.woken().now_or_never();
+        flight.pause();
+        let woken = || flight.woken_from_pause().now_or_never();
+        join("us-east-1".to_owned());
+        assert_eq!(woken(), None, "it displaced another");
+        flights.wake(&team);
+        assert_eq!(woken(), Some(AttemptScope::Whole));
     }
 
     #[test]

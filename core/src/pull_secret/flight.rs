@@ -106,6 +106,18 @@ impl FlightEntry {
             is_listed: is_listed(registry.region()),
         }
     }
+
+    /// The first and the longest pause after its failure.
+    fn pauses(&self) -> Option<(Duration, Duration)> {
+        match self.progress {
+            FlightProgress::Failed(cause) => cause.retry().pauses(),
+            FlightProgress::Pending | FlightProgress::Done => None,
+        }
+    }
+}
+
+fn pause_after((first, longest): (Duration, Duration), last: Duration) -> Duration {
+    Backoff::new(first, longest).after(last)
 }
 
 /// The registries that are wanted of one Secret, and how far the work on each is.
@@ -196,8 +208,8 @@ impl FlightLog {
         standing
     }
 
-    /// Whether the flight takes no further registry: a tenant may invent any number of them.
-    fn is_full(&self) -> bool {
+    /// Whether a further registry displaces one, or waits: a tenant may invent any number of them.
+    pub fn is_full(&self) -> bool {
         self.wanted.len() >= MAX_WANTED
     }
 
@@ -244,11 +256,18 @@ impl FlightLog {
         is_over
     }
 
-    /// An attempt begins: it asks for each registry that is not settled.
+    /// A whole attempt begins: it asks for each registry that is not settled. One without this asks for
+    /// [new registries](Self::has_news) alone.
     pub fn begin(&mut self) {
         for entry in self.wanted.values_mut() {
             entry.is_due = !entry.progress.is_settled();
         }
+    }
+
+    /// Whether registries joined of which no attempt knows yet.
+    pub fn has_news(&self) -> bool {
+        let mut all = self.wanted.values();
+        all.any(|entry| entry.is_due && entry.progress == FlightProgress::Pending)
     }
 
     /// The registries that the attempt still has to ask for.
@@ -310,6 +329,7 @@ impl FlightLog {
         for entry in self.wanted.values_mut() {
             if !entry.progress.is_settled() {
                 entry.progress = FlightProgress::Failed(cause);
+                entry.is_due = false;
             }
         }
     }
@@ -317,17 +337,17 @@ impl FlightLog {
     /// The pause until the next attempt; `last` is the pause before, zero at first. The failure that
     /// allows the shortest pause counts.
     pub fn next_pause(&self, last: Duration) -> Duration {
-        let failures = self
-            .wanted
-            .values()
-            .filter_map(|entry| match entry.progress {
-                FlightProgress::Failed(cause) => cause.retry().pauses(),
-                FlightProgress::Pending | FlightProgress::Done => None,
-            });
+        let failures = self.wanted.values().filter_map(FlightEntry::pauses);
         let pauses = failures.min().or(Retry::Soon.pauses());
-        pauses.map_or(Duration::ZERO, |(first, longest)| {
-            Backoff::new(first, longest).after(last)
-        })
+        pauses.map_or(Duration::ZERO, |pauses| pause_after(pauses, last))
+    }
+
+    /// The pause until an attempt that goes on [repeats](Self::repeat) what failed of these registries.
+    /// `None`: no retry helps.
+    pub fn pause_of(&self, registries: &[Registry], last: Duration) -> Option<Duration> {
+        let known = registries.iter().filter_map(|one| self.wanted.get(one));
+        let pauses = known.filter_map(FlightEntry::pauses).min()?;
+        Some(pause_after(pauses, last))
     }
 }
 

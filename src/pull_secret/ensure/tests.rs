@@ -32,15 +32,16 @@ type Answer = (u16, &'static str);
 
 const WRITTEN: Answer = (200, "");
 const CONFLICT: Answer = (409, "");
+const BUSY: Answer = (429, "");
 const OVER_QUOTA: Answer = (403, "exceeded quota");
 
-/// An API server that has one namespace and no Secret, and a process that holds a token for one of
-/// two registries.
+/// An API server that has one namespace and no Secret, and a process that holds tokens for two of three
+/// registries.
 struct Site {
     pull_secrets: Arc<PullSecrets>,
     target: Target,
-    /// The one with a token, and the other one.
-    registries: [Access; 2],
+    /// One with a token, one without, and another one with a token.
+    registries: [Access; 3],
     /// What the API server says to each write.
     answers: Arc<Mutex<Vec<Answer>>>,
     writes: Arc<Mutex<usize>>,
@@ -111,7 +112,7 @@ impl Site {
         let supply = Supply::new(mint, Metrics::default(), store);
         let namespaces = Arc::new(Namespaces::new(&clients));
         namespaces.saw(&namespace("true"));
-        let registries = ["eu-west-1", "us-east-1"].map(|region| {
+        let registries = ["eu-west-1", "us-east-1", "eu-north-1"].map(|region| {
             let host = format!("123456789012.dkr.ecr.{region}.amazonaws.com");
             Access {
                 registry: Registry::of_host(&host).unwrap(),
@@ -120,7 +121,9 @@ impl Site {
         });
         // base64 of AWS:password
         let token = Token::new("QVdTOnBhc3N3b3Jk".to_owned(), clock::now(), None).unwrap();
-        supply.learn(registries[0].token_key(), token);
+        for access in [&registries[0], &registries[2]] {
+            supply.learn(access.token_key(), token.clone());
+        }
         let ledger: Arc<Ledger> = Arc::default();
         let writer = SecretWriter::alone(client, ledger.clone());
         let pull_secrets = PullSecrets::new(Live::new(config), ledger, supply, namespaces, writer);
@@ -146,6 +149,29 @@ impl Site {
             trigger,
         };
         self.pull_secrets.ensure(wanted).await
+    }
+}
+
+impl Site {
+    /// The flight that is there.
+    fn flight(&self) -> Arc<Flight> {
+        let claim = SecretClaim::Pods(Wish::None);
+        let flights = &self.pull_secrets.flights;
+        flights.join(&self.target, &[], claim, false).unwrap().0
+    }
+
+    /// The standing of one registry.
+    fn standing(&self, flight: &Flight, registry: usize) -> FlightStanding {
+        let registry = std::slice::from_ref(&self.registries[registry]);
+        flight.read(|log| log.standing(registry))
+    }
+
+    /// Waits until one registry has this standing.
+    async fn comes(&self, flight: &Flight, registry: usize, wanted: FlightStanding) {
+        let mut changes = flight.subscribe();
+        while self.standing(flight, registry) != wanted {
+            changes.changed().await.unwrap();
+        }
     }
 }
 
@@ -192,8 +218,8 @@ async fn contended_write_obeys_new_rules() {
     assert_eq!(ensured, Ensured::Late(Cause::DeniedByRule));
 }
 
-#[tokio::test]
-async fn failed_write_repeats_while_another_token_is_minted() {
+/// A site where the second registry gets no token and no failure, and what keeps it so.
+async fn silent(answers: Vec<Answer>) -> (Site, impl Sized) {
     // It accepts connections, and answers none.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoints = Endpoints {
@@ -206,33 +232,73 @@ async fn failed_write_repeats_while_another_token_is_minted() {
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         std::fs::write(keys.path().join(name), "0123456789").unwrap();
     }
-    let answers = vec![OVER_QUOTA, WRITTEN];
     let site = Site::new(answers, Mint::new(keys.path()), config, |_| ());
-    let flights = &site.pull_secrets.flights;
-    let claim = SecretClaim::Pods(Wish::None);
-    let works = site.ensure(&site.registries, Trigger::admission);
-    let repeats = async {
-        let joined = flights.join(&site.target, &[], claim, false);
-        let (flight, _) = joined.unwrap();
-        let mut changes = flight.subscribe();
-        let [with_token, without] = site.registries.each_ref().map(std::slice::from_ref);
-        let standing = |registries| flight.read(|log| log.standing(registries));
-        let refused = FlightStanding::Failed(Cause::QuotaExceeded);
-        while standing(with_token) != refused {
-            changes.changed().await.unwrap();
-        }
-        site.pull_secrets.reconsider(&site.target);
-        while standing(with_token) != FlightStanding::Done {
-            changes.changed().await.unwrap();
-        }
-        let other = standing(without);
+    (site, (silent, keys))
+}
+
+/// Wants the first two registries, and waits until the write of the first has failed. Then does this, until when
+/// the second has no result.
+async fn while_minting<T>(site: &Site, refused: Cause, work: impl AsyncFnOnce(&Flight) -> T) -> T {
+    let works = site.ensure(&site.registries[..2], Trigger::admission);
+    let does = async {
+        let flight = site.flight();
+        site.comes(&flight, 0, FlightStanding::Failed(refused))
+            .await;
+        let done = work(&flight).await;
+        let other = site.standing(&flight, 1);
         assert!(matches!(other, FlightStanding::Pending(_)), "{other:?}");
+        done
     };
-    let repeats = timeout(LIMIT, repeats);
     tokio::select! {
         biased;
         ensured = works => panic!("{ensured:?}, and AWS gave no answer"),
-        repeated = repeats => repeated.expect("the write is repeated"),
+        done = timeout(LIMIT, does) => done.expect("it takes no longer"),
     }
+}
+
+#[tokio::test]
+async fn changed_secret_repeats_failed_write_of_attempt() {
+    let (site, _keeps) = silent(vec![OVER_QUOTA, WRITTEN]).await;
+    while_minting(&site, Cause::QuotaExceeded, async |flight: &Flight| {
+        site.pull_secrets.reconsider(&site.target);
+        site.comes(flight, 0, FlightStanding::Done).await;
+    })
+    .await;
     assert!(site.answers.lock().is_empty());
+}
+
+#[tokio::test]
+async fn failed_write_of_attempt_is_repeated_in_time() {
+    let (site, _keeps) = silent(vec![BUSY, BUSY, WRITTEN]).await;
+    while_minting(&site, Cause::ApiServerBusy, async |flight: &Flight| {
+        site.comes(flight, 0, FlightStanding::Done).await;
+    })
+    .await;
+    assert!(site.answers.lock().is_empty());
+}
+
+#[tokio::test]
+async fn new_registry_repeats_no_failed_write_of_attempt() {
+    let (site, _keeps) = silent(vec![OVER_QUOTA, WRITTEN]).await;
+    while_minting(&site, Cause::QuotaExceeded, async |flight: &Flight| {
+        let new = site.ensure(&site.registries[2..], Trigger::admission).await;
+        assert_eq!(new, Ensured::Written);
+        let first = site.standing(flight, 0);
+        assert_eq!(first, FlightStanding::Failed(Cause::QuotaExceeded));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn new_registry_ends_pause_for_itself_alone() {
+    let answers = vec![OVER_QUOTA, WRITTEN];
+    let site = Site::new(answers, unreachable(), Config::default(), |_| ());
+    let refused = Cause::QuotaExceeded;
+    let ensure = |registries| site.ensure(registries, Trigger::admission);
+    let first = &site.registries[..1];
+    assert_eq!(ensure(first).await, Ensured::Late(refused));
+    let new = &site.registries[2..];
+    assert_eq!(ensure(new).await, Ensured::Written);
+    let still = site.standing(&site.flight(), 0);
+    assert_eq!(still, FlightStanding::Failed(refused));
 }

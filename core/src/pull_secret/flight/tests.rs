@@ -136,6 +136,40 @@ fn attempt_asks_once_for_each_registry() {
     assert_eq!(log.due().len(), 2, "the next attempt repeats what failed");
 }
 
+/// Otherwise a pod with a registry of its own would take the pause of all others away.
+#[test]
+fn new_registry_repeats_no_failed_one() {
+    let (mut log, [one, other]) = two_callers();
+    log.begin();
+    log.start(registries(&one));
+    let failed = FlightProgress::Failed(Cause::QuotaExceeded);
+    log.report(registries(&one), failed);
+    // The check of the Secret failed: `other` was never asked for.
+    log.fail(Cause::QuotaExceeded);
+    log.pause(SECOND);
+    assert!(!log.has_news());
+    let new = wanted("eu-west-1");
+    assert!(log.join(&new, SECOND) && log.has_news());
+    assert!(log.due().iter().eq(registries(&new)));
+    log.start(registries(&new));
+    assert!(!log.has_news());
+    log.begin();
+    assert_eq!(log.due().len(), 3, "{other:?}");
+}
+
+#[test]
+fn failed_registries_of_an_attempt_have_their_pause() {
+    let (mut log, [one, other]) = two_callers();
+    let names = |of: &[Access]| registries(of).cloned().collect::<Vec<_>>();
+    let (one, other) = (names(&one), names(&other));
+    log.report(&one, FlightProgress::Failed(Cause::QuotaExceeded));
+    log.report(&other, FlightProgress::Failed(Cause::AwsTimeout));
+    assert_eq!(log.pause_of(&one, Duration::ZERO), Some(5 * SECOND));
+    assert_eq!(log.pause_of(&one, 5 * SECOND), Some(10 * SECOND));
+    log.report(&one, FlightProgress::Failed(Cause::DeniedByRule));
+    assert_eq!(log.pause_of(&one, Duration::ZERO), None);
+}
+
 #[test]
 fn late_caller_learns_what_it_waited_for() {
     assert_eq!(FlightPhase::Minting.late(), Cause::AwsTimeout);
