@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::pull_secret::mandate::Mandate;
 use crate::wants::Renewal;
 
-/// The mandate of rotation. A new configuration ends the loop, and so the write.
+/// The mandate of rotation. A new configuration ends the loop, but a write may be between two rounds then.
 pub(super) struct RenewalMandate {
     engine: Arc<Engine>,
     config: Arc<InForce>,
@@ -43,6 +43,7 @@ impl RenewalMandate {
 
 impl Mandate for RenewalMandate {
     async fn review(&mut self) -> Result<Intent<'_>, Cause> {
+        self.config = self.engine.live.snapshot();
         self.grants = grants(&self.engine, &self.config, &self.target);
         if self.grants.is_empty() {
             return Err(Cause::StillWorking);
@@ -115,8 +116,8 @@ mod tests {
         engine
     }
 
-    #[tokio::test]
-    async fn mandate_ends_with_the_namespace() {
+    /// The mandate for a Secret with one entry.
+    fn mandate() -> (Arc<Engine>, RenewalMandate) {
         let (engine, target) = (engine(), Target::new("team", "ecr-registry-credentials"));
         let (config, now) = (engine.live.snapshot(), clock::now());
         let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
@@ -138,11 +139,29 @@ mod tests {
         engine.wants.provision(&target, &[access]);
         engine.namespaces.saw(&metadata(json!({ "name": "team" })));
         let mandate = RenewalMandate::new(engine.clone(), config, target, now);
-        let mut mandate = mandate.expect("the entry is renewed");
-        assert_eq!(mandate.review().await.map(|it| it.grants.len()), Ok(1));
+        (engine, mandate.expect("the entry is renewed"))
+    }
+
+    /// The number of tokens that it allows to write.
+    async fn allowed(mandate: &mut RenewalMandate) -> Result<usize, Cause> {
+        mandate.review().await.map(|intent| intent.grants.len())
+    }
+
+    #[tokio::test]
+    async fn mandate_obeys_new_rules() {
+        let (engine, mut mandate) = mandate();
+        let denies = "apiVersion: ecr-pull-secrets.dev/v1\nkind: Config\nrules: [{ deny: {} }]\n";
+        let (denies, _) = engine.live.successor(Config::parse(denies).unwrap());
+        engine.live.replace(denies);
+        assert_eq!(allowed(&mut mandate).await, Err(Cause::StillWorking));
+    }
+
+    #[tokio::test]
+    async fn mandate_ends_with_the_namespace() {
+        let (engine, mut mandate) = mandate();
+        assert_eq!(allowed(&mut mandate).await, Ok(1));
         let going = json!({ "name": "team", "deletionTimestamp": "2026-01-01T00:00:00Z" });
         engine.namespaces.saw(&metadata(going));
-        let review = mandate.review().await.map(|it| it.grants.len());
-        assert_eq!(review, Err(Cause::StillWorking));
+        assert_eq!(allowed(&mut mandate).await, Err(Cause::StillWorking));
     }
 }
