@@ -93,3 +93,6 @@ async fn take_part(
     }
     elector.run(resign, is_unfit).await;
 }
+
+#[cfg(test)]
+mod tests;

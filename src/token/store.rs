@@ -387,3 +387,6 @@ fn data_of(changes: &StoreChanges) -> BTreeMap<String, Option<Vec<u8>>> {
     let removed = changes.remove.iter().map(|key| (key.clone(), None));
     set.chain(removed).collect()
 }
+
+#[cfg(test)]
+mod tests;
