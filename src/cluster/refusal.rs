@@ -30,6 +30,13 @@ pub(crate) enum Refusal {
         /// The words of the API server.
         detail: String,
     },
+    /// The answer is not what the call asks for, such as an object with a field that cannot be read, or the
+    /// page of a proxy. The same call brings the same answer.
+    #[error("cannot read the answer of the API server: {detail}")]
+    Unreadable {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A reason that a new read of the object does not remove. Its text is the detail only: the
     /// sentence of the cause is about pull Secrets, and a call may be about another object.
     #[error("{detail}")]
@@ -44,7 +51,14 @@ impl Refusal {
     /// Reads an error of the client.
     pub(crate) fn of(error: &kube::Error) -> Self {
         match error {
+            // No API server says so. The client takes any object that it cannot read for a refusal.
+            kube::Error::Api(status) if status.code == 0 => Self::Unreadable {
+                detail: "neither the object nor a refusal".to_owned(),
+            },
             kube::Error::Api(status) => Self::of_status(status),
+            error @ (kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) => Self::Unreadable {
+                detail: chain(error),
+            },
             other => Self::Because {
                 cause: Cause::ApiServerUnreachable,
                 detail: chain(other),
@@ -111,10 +125,12 @@ impl Refusal {
 
     /// Whether the API server is busy or cannot be reached, so that the same call may succeed soon.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(
-            self.cause(),
-            Cause::ApiServerBusy | Cause::ApiServerUnreachable
-        )
+        match self {
+            Self::Because { cause, .. } => {
+                matches!(cause, Cause::ApiServerBusy | Cause::ApiServerUnreachable)
+            }
+            _ => false,
+        }
     }
 
     /// The reason in one word. A conflict that remains is contention.
@@ -122,6 +138,7 @@ impl Refusal {
         match self {
             Self::Changed | Self::Owned | Self::Missing => Cause::WriteContended,
             Self::Invalid { .. } => Cause::SecretRefused,
+            Self::Unreadable { .. } => Cause::ApiServerUnreachable,
             Self::Because { cause, .. } => *cause,
         }
     }
@@ -131,7 +148,9 @@ impl Refusal {
         let cause = self.cause();
         match self {
             Self::Changed | Self::Owned | Self::Missing => (cause, String::new()),
-            Self::Invalid { detail } | Self::Because { detail, .. } => (cause, detail),
+            Self::Invalid { detail }
+            | Self::Unreadable { detail }
+            | Self::Because { detail, .. } => (cause, detail),
         }
     }
 }
@@ -246,6 +265,21 @@ mod tests {
         assert_eq!(invalid, Refusal::Invalid { detail });
         assert_eq!(invalid.cause(), Cause::SecretRefused);
         assert!(!invalid.is_conflict() && !invalid.is_transient());
+    }
+
+    #[test]
+    fn unreadable_answer_is_not_transient() {
+        let broken = serde_json::from_str::<Status>("{\"code\": \"x\"}").unwrap_err();
+        // What the client makes of an object of a watch that it cannot read.
+        let object = serde_json::from_str::<Status>("{\"type\": \"ADDED\", \"object\": {}}");
+        let object = kube::Error::Api(object.unwrap().boxed());
+        for error in [kube::Error::SerdeError(broken), object] {
+            let refusal = Refusal::of(&error);
+            assert!(matches!(refusal, Refusal::Unreadable { .. }), "{error}");
+            assert!(!refusal.is_transient() && !refusal.is_conflict(), "{error}");
+            assert_eq!(refusal.cause(), Cause::ApiServerUnreachable);
+            assert!(!refusal.into_parts().1.is_empty(), "{error}");
+        }
     }
 
     #[test]

@@ -70,7 +70,10 @@ pub(super) struct Views {
     pods: View,
     service_accounts: View,
     namespaces: View,
+    /// By the core API.
     events: View,
+    /// By events.k8s.io.
+    own_events: View,
     /// Metadata alone.
     secrets: View,
     /// With the content.
@@ -87,6 +90,7 @@ impl Views {
             service_accounts: View::of(service_account(pull_secret_names), ACCOUNT_ROOM),
             namespaces: View::of(vec![("metadata", namespace_metadata())], NAMESPACE_ROOM),
             events: View::of(event(), 0),
+            own_events: View::of(own_event(), 0),
             secrets: View::of(vec![("metadata", secret_metadata())], SECRET_ROOM),
             pull_secrets: View::of(pull_secret(), SECRET_ROOM),
             pull_secret_names: pull_secret_names.to_vec(),
@@ -110,7 +114,8 @@ impl Views {
             "pods" => &self.pods,
             "serviceaccounts" => &self.service_accounts,
             "namespaces" => &self.namespaces,
-            "events" => &self.events,
+            "events" if uri.path().starts_with("/api/") => &self.events,
+            "events" => &self.own_events,
             "secrets" if is_metadata => &self.secrets,
             "secrets" if name.is_some_and(is_pull_secret) => &self.pull_secrets,
             _ if is_watch => return Kept::All,
@@ -218,20 +223,27 @@ fn status() -> Vec<(&'static str, Keep)> {
     ]
 }
 
-/// An Event of either API: which pod it is about, and how often and when it was observed.
+/// An Event of a kubelet: which pod it is about.
 fn event() -> Vec<(&'static str, Keep)> {
     let object = vec![
         ("kind", Keep::Whole(WORD_BYTES)),
         ("name", Keep::Whole(NAME_BYTES)),
         ("uid", Keep::Whole(WORD_BYTES)),
     ];
+    vec![
+        ("metadata", fields(metadata())),
+        ("involvedObject", fields(object)),
+    ]
+}
+
+/// An Event of ours: how often and when it was observed.
+fn own_event() -> Vec<(&'static str, Keep)> {
     let series = vec![
         ("count", Keep::Whole(WORD_BYTES)),
         ("lastObservedTime", Keep::Whole(WORD_BYTES)),
     ];
     vec![
         ("metadata", fields(metadata())),
-        ("involvedObject", fields(object)),
         ("eventTime", Keep::Whole(WORD_BYTES)),
         ("series", fields(series)),
     ]

@@ -6,7 +6,7 @@ use aws_stand_in::client::Region;
 use aws_stand_in::spec::Verdict;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace as V1Namespace, Pod, Secret, ServiceAccount};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams, Request};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -101,6 +101,19 @@ impl Namespace {
         self.api::<K>()
             .create(&PostParams::default(), &object)
             .await
+    }
+
+    /// Creates an object from a JSON that its type may not be able to hold.
+    pub async fn create_unread<K>(&self, object: Value)
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        let kind = Request::new(K::url_path(&K::DynamicType::default(), Some(&self.name)));
+        let created = kind.create(&PostParams::default(), object.to_string().into_bytes());
+        let created = created.expect("a request");
+        let created = self.client.request_text(created).await;
+        created.expect("the API server takes it");
     }
 
     /// Creates a pod with one container.

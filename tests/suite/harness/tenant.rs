@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Pod, Secret, ServiceAccount};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -21,6 +21,8 @@ use super::{LIMIT, World, docker, eventually};
 const TEXT: usize = 1_400_000;
 /// The ServiceAccount that enforces its list of Secrets.
 const ENFORCING: usize = 9;
+/// Events of failed pulls in a round: one in ten is large, and one has an odd time.
+const FAILURES: usize = 40;
 /// Containers without a name that fit into a request.
 const CONTAINERS: usize = 40_000;
 
@@ -92,15 +94,29 @@ impl Tenant {
             self.create::<Pod>(fat).await;
         }
         self.create::<Pod>(self.enforced_pod()).await;
-        for number in 0..10 {
-            let about = json!({ "kind": "Pod", "namespace": self.namespace.name, "name": "fat-0" });
-            let metadata = json!({ "name": format!("fat.{number}"), "annotations": annotations() });
-            let event = json!({ "metadata": metadata, "involvedObject": about, "reason": "Fat", "message": "fat" });
-            self.create::<k8s_openapi::api::core::v1::Event>(event)
-                .await;
-        }
+        self.fail_pulls().await;
         assert!(self.forge_secret().await, "the API server takes it");
         self.make_missed_pods().await;
+    }
+
+    /// Raises Events of failed pulls, as a kubelet does: many, some as large as can be, and some with a time that no
+    /// library reads.
+    pub async fn fail_pulls(&self) {
+        for number in 0..FAILURES {
+            let about = json!({ "kind": "Pod", "namespace": self.namespace.name,
+                "name": format!("fat-{}", number % 6), "uid": number.to_string() });
+            let mut event = json!({ "metadata": { "generateName": "failed-" }, "involvedObject": about,
+                "reason": "Failed", "type": "Warning", "message": "Error: ErrImagePull" });
+            match number % 10 {
+                0 => event["metadata"]["annotations"] = annotations(),
+                1 => {
+                    let time = "9999-12-31T23:59:59.000000-12:00";
+                    event["series"] = json!({ "count": 3, "lastObservedTime": time });
+                }
+                _ => {}
+            }
+            self.namespace.create_unread::<Event>(event).await;
+        }
     }
 
     /// A pod whose ServiceAccount has a long list of the Secrets that its pods may name.

@@ -72,6 +72,7 @@ async fn disturb(tenant: &Tenant, honest: &Namespace, rounds: &AtomicUsize) {
         tenant.invent_regions(round).await;
         tenant.disturb().await;
         tenant.stir_missed_pods(round).await;
+        tenant.fail_pulls().await;
         tenant.flip_labels_of_secret().await;
         if let Some(secret) = honest.secret().await {
             tenant.copy_secret(&secret).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::site::{Site, logged, refused, set_status, told};
 use crate::frame::trials;
@@ -15,18 +15,24 @@ use crate::harness::{LIMIT, Outcome, docker, eventually};
 
 trials!(
     running_pod_with_another_image_gets_its_registry,
+    odd_event_of_tenant_hides_no_failed_pull,
     failed_pull_of_running_pod_is_explained,
 );
 
-/// Raises the Event of a kubelet that cannot pull.
-pub(super) async fn failed(namespace: &Namespace, pod: &str, uid: &str) -> Event {
-    let event = json!({
+/// The Event of a kubelet that cannot pull.
+fn failure(namespace: &Namespace, pod: &str, uid: &str) -> Value {
+    json!({
         "metadata": { "generateName": "failed-" },
         "involvedObject": { "apiVersion": "v1", "kind": "Pod", "namespace": namespace.name, "name": pod,
             "uid": uid, "fieldPath": "spec.containers{app}" },
         "reason": "Failed", "type": "Warning", "message": "Error: ErrImagePull",
         "source": { "component": "kubelet", "host": "node" },
-    });
+    })
+}
+
+/// Raises it.
+pub(super) async fn failed(namespace: &Namespace, pod: &str, uid: &str) -> Event {
+    let event = failure(namespace, pod, uid);
     namespace.create(event).await.expect("an Event")
 }
 
@@ -95,5 +101,42 @@ async fn running_pod_with_another_image_gets_its_registry(site: Arc<Site>) -> Ou
     );
     let secret = forged.secret().await.expect("the Secret");
     assert!(!docker::hosts(&secret).contains(&host));
+    Ok(())
+}
+
+async fn odd_event_of_tenant_hides_no_failed_pull(site: Arc<Site>) -> Outcome {
+    let (tenant, namespace) = (
+        site.namespace(json!({})).await,
+        site.namespace(json!({})).await,
+    );
+    site.open(1, CONFIG).await;
+    let leader = site.swept().await;
+    let pod = running(&namespace).await;
+    let host = update(&namespace).await;
+    let sweeps = logged(&leader, "\"checked all pods\"");
+    // The API server takes these times, and writes the second one with a year of five digits.
+    for time in [
+        "9999-12-31T23:59:59.000000Z",
+        "9999-12-31T23:59:59.000000-12:00",
+    ] {
+        let mut odd = failure(&tenant, "pod", "1");
+        odd["series"] = json!({ "count": 3, "lastObservedTime": time });
+        odd["eventTime"] = json!(time);
+        odd["reportingComponent"] = json!("kubelet");
+        odd["reportingInstance"] = json!("node");
+        odd["action"] = json!("Pull");
+        tenant.create_unread::<Event>(odd).await;
+    }
+    failed(&namespace, "pod", &pod.uid().expect("a uid")).await;
+    eventually("the Secret opens the other registry", LIMIT, || async {
+        let secret = namespace.secret().await?;
+        docker::hosts(&secret).contains(&host).then_some(())
+    })
+    .await;
+    assert_eq!(
+        logged(&leader, "\"checked all pods\""),
+        sweeps,
+        "no sweep found it"
+    );
     Ok(())
 }
