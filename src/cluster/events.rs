@@ -6,6 +6,7 @@
 //! whether it created the Event.
 
 mod counted;
+mod times;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,14 +18,15 @@ use ecr_pull_secrets_core::pull_secret::OWNER;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::api::{Patch, PatchParams, PostParams, Request};
+use kube::{Api, Client, Resource as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use self::times::EventTimes;
 use super::call::{CALL_TIMEOUT, call_once};
 use super::refusal::Refusal;
 use crate::clock;
@@ -240,8 +242,7 @@ impl Reporter {
         self.create_as(reason, about, reason, note).await
     }
 
-    /// Two Events about an object are one if `what` is the same. Never tries twice: an attempt that
-    /// arrived unseen would make the second one look late.
+    /// Two Events about an object are one if `what` is the same.
     async fn create_as(
         &self,
         what: &str,
@@ -250,22 +251,35 @@ impl Reporter {
         note: &str,
     ) -> Result<(), Refusal> {
         let event = self.event(&name(about, what), about, reason, note);
+        self.store(about, &event).await
+    }
+
+    /// Creates an Event. Never tries twice: an attempt that arrived unseen would make the second one look
+    /// late.
+    async fn store(&self, about: &ObjectReference, event: &Event) -> Result<(), Refusal> {
         let (api, params) = (self.api(about), PostParams::default());
-        call_once(CALL_TIMEOUT, api.create(&params, &event))
+        call_once(CALL_TIMEOUT, api.create(&params, event))
             .await
             .map(drop)
     }
 
-    /// Changes the Event about an object with this reason.
+    /// Changes the Event about an object with this reason. Returns its times alone: a tenant may
+    /// have created it.
     async fn patch(
         &self,
         about: &ObjectReference,
         reason: &str,
         change: &Value,
-    ) -> Result<Event, Refusal> {
-        let (api, params) = (self.api(about), PatchParams::default());
+    ) -> Result<EventTimes, Refusal> {
+        let params = PatchParams::default();
         let (name, patch) = (name(about, reason), Patch::Merge(change));
-        call_once(CALL_TIMEOUT, api.patch(&name, &params, &patch)).await
+        let events = Request::new(Event::url_path(&(), Some(namespace(about))));
+        call_once(CALL_TIMEOUT, async {
+            let request = events.patch(&name, &params, &patch);
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            self.client.request(request).await
+        })
+        .await
     }
 
     fn api(&self, about: &ObjectReference) -> Api<Event> {

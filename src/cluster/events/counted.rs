@@ -5,15 +5,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::EventSeries;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::PostParams;
 use serde_json::json;
 
 use super::{Events, name, series};
-use crate::cluster::call::{CALL_TIMEOUT, call_once};
 use crate::cluster::refusal::Refusal;
 
 impl Events {
-    /// When the Event of an object's cause was observed last, and how often; `None` if there is none.
+    /// When the Event of an object's cause was observed last, and how often; `None` if there is none, or
+    /// none with a time of ours.
     ///
     /// # Errors
     ///
@@ -25,13 +24,7 @@ impl Events {
     ) -> Result<Option<(Timestamp, u64)>, Refusal> {
         // A patch that changes nothing: our rights do not include a read.
         match self.reporter.patch(about, cause.reason(), &json!({})).await {
-            Ok(event) => {
-                let series = event.series.as_ref();
-                let last = series.map(|series| series.last_observed_time.0);
-                let last = last.or(event.event_time.map(|time| time.0));
-                let count = series.map_or(1, |series| u64::try_from(series.count).unwrap_or(1));
-                Ok(last.map(|last| (last, count)))
-            }
+            Ok(event) => Ok(event.last()),
             Err(Refusal::Missing) => Ok(None),
             Err(refusal) => Err(refusal),
         }
@@ -63,14 +56,13 @@ impl Events {
             last_observed_time: seen.clone(),
         });
         event.event_time = Some(seen.clone());
-        let (api, params) = (self.reporter.api(about), PostParams::default());
-        match call_once(CALL_TIMEOUT, api.create(&params, &event)).await {
+        match self.reporter.store(about, &event).await {
             Err(Refusal::Changed) => {
                 let series = series(count.max(2), &seen);
                 let patched = self.reporter.patch(about, reason, &series);
                 patched.await.map(drop)
             }
-            created => created.map(drop),
+            created => created,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Pods that were created while no replica answered: any leader reports each of them once, and no
 //! other pod.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::events::v1::Event as GroupEvent;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -20,6 +22,7 @@ use crate::harness::{LIMIT, Outcome, eventually};
 trials!(
     two_hundred_missed_pods_are_reported_once,
     pods_missed_under_a_leader_are_reported,
+    odd_time_in_event_hides_no_missed_pod,
     refused_events_hold_up_their_namespace_alone,
     secret_deleted_without_replicas_is_recreated,
     refused_pull_is_explained_once,
@@ -183,6 +186,52 @@ async fn pods_missed_under_a_leader_are_reported(site: Arc<Site>) -> Outcome {
     assert!(text.contains("pods_missing_reference_total"), "{text}");
     assert_eq!(told(&namespace, "PodMissed").await, uids(&pods));
     assert_eq!(site.counted().await - before, 3.0);
+    Ok(())
+}
+
+/// The name of the leader's Event with a count on a namespace, as any tenant can tell it.
+fn name_of_count(namespace: &str) -> String {
+    let (kind, uid) = (Some("Namespace".to_owned()), None::<String>);
+    let mut hasher = DefaultHasher::new();
+    (
+        &kind,
+        &Some(namespace.to_owned()),
+        namespace,
+        &uid,
+        "PodMissed",
+    )
+        .hash(&mut hasher);
+    format!("{namespace}.{:016x}", hasher.finish())
+}
+
+async fn odd_time_in_event_hides_no_missed_pod(site: Arc<Site>) -> Outcome {
+    let tenant = site.namespace(json!({})).await;
+    site.open(1, CONFIG).await;
+    site.swept().await;
+    let forged = json!({
+        "metadata": { "name": name_of_count(&tenant.name) },
+        "regarding": { "apiVersion": "v1", "kind": "Namespace", "namespace": tenant.name, "name": tenant.name },
+        "eventTime": "2026-01-01T00:00:00.000000Z", "action": "EnsurePullSecret", "reason": "PodMissed",
+        "reportingController": "ecr-pull-secrets", "reportingInstance": "x", "type": "Warning",
+        "series": { "count": 2, "lastObservedTime": "9999-12-31T23:59:59.000000Z" },
+    });
+    tenant.create_unread::<GroupEvent>(forged).await;
+    let before = site.counted().await;
+    site.disconnect().await;
+    missed(&tenant, 1).await;
+    eventually("the pod is counted", LIMIT, || async {
+        (site.counted().await - before == 1.0).then_some(())
+    })
+    .await;
+    // The forged one has the name that the test thinks.
+    let events = tenant.api::<Event>();
+    let events = events.list_metadata(&ListParams::default()).await?;
+    let mut names: Vec<String> = events.iter().map(|event| event.name_any()).collect();
+    names.sort();
+    assert!(
+        names[0].starts_with("missed-0.") && names.len() == 2,
+        "{names:?}"
+    );
     Ok(())
 }
 
