@@ -71,6 +71,7 @@ pub async fn measure(report: &mut Report) {
                     tenant.invent_regions(round).await;
                     tenant.disturb().await;
                     tenant.stir_missed_pods(round).await;
+                    tenant.fail_pulls().await;
                     tenant.flip_labels_of_secret().await;
                     tenant.copy_secret(&honest).await;
                 }

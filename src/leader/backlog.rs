@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::candidates::Candidate;
+use super::missed::UnderWay;
 use crate::clock;
 use crate::cluster::pods::{NamedPod, ObservedPod};
 
@@ -25,7 +26,7 @@ pub(super) struct PodReport {
     /// The line in the log.
     pub(super) message: &'static str,
     /// The wish of the pod's own label, if the report says that admission missed the pod.
-    pub(super) missed: Option<Wish>,
+    pub(super) missed: Option<(Wish, UnderWay)>,
     /// What is deleted once the pod is reported.
     pub(super) candidate: Option<Box<Candidate>>,
     /// An earlier attempt may have created the Event, although its answer got lost.

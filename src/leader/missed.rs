@@ -1,8 +1,10 @@
 //! The missed pods of one term that are being reported, and the groups that share an Event.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
-use ecr_pull_secrets_core::workload::missed::{EventPace, GroupReport, MissedGroup, MissedGroups};
+use ecr_pull_secrets_core::workload::missed::{
+    EventPace, GroupReport, MissedGroup, MissedGroups, PodsUnderWay,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
@@ -21,10 +23,28 @@ pub(super) struct Missed {
     /// When the installation began, once it is known.
     pub(super) installed: OnceCell<Option<Timestamp>>,
     pace: Mutex<EventPace>,
-    /// The pods that are being reported, as hashes of their uids.
-    under_way: Mutex<HashSet<u64>>,
+    under_way: Arc<Mutex<PodsUnderWay>>,
     groups: Mutex<MissedGroups<ObjectReference>>,
     changed: Notify,
+}
+
+/// A missed pod that is being reported. Its report is over when this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    all: Arc<Mutex<PodsUnderWay>>,
+    namespace: Arc<str>,
+    /// The hash of its uid.
+    pub(super) pod: u64,
+    /// Whether a group reports it instead.
+    is_in_group: bool,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.is_in_group {
+            self.all.lock().end(&self.namespace, self.pod);
+        }
+    }
 }
 
 impl Missed {
@@ -34,20 +54,26 @@ impl Missed {
             began: clock::now(),
             installed: OnceCell::new(),
             pace: Mutex::default(),
-            under_way: Mutex::default(),
+            under_way: Arc::default(),
             groups: Mutex::default(),
             changed: Notify::new(),
         }
     }
 
-    /// Begins to report a pod, unless another task does. The caller ends it.
-    pub(super) fn begin(&self, pod: u64) -> bool {
-        self.under_way.lock().insert(pod)
+    /// Begins to report a pod, unless another task does.
+    pub(super) fn begin(&self, namespace: &Arc<str>, pod: u64) -> Option<UnderWay> {
+        let is_ours = self.under_way.lock().begin(namespace, pod);
+        is_ours.then(|| UnderWay {
+            all: self.under_way.clone(),
+            namespace: namespace.clone(),
+            pod,
+            is_in_group: false,
+        })
     }
 
-    /// The report of a pod is over.
-    pub(super) fn end(&self, pod: u64) {
-        self.under_way.lock().remove(&pod);
+    /// Reads which pods are being reported.
+    pub(super) fn under_way<T>(&self, read: impl FnOnce(&PodsUnderWay) -> T) -> T {
+        read(&self.under_way.lock())
     }
 
     /// Whether a pod of a namespace may get an Event of its own now.
@@ -56,9 +82,15 @@ impl Missed {
     }
 
     /// Adds a pod to a group: see [`MissedGroups::add`].
-    pub(super) fn add(&self, group: &MissedGroup, pod: u64, created: Option<Timestamp>) -> bool {
+    pub(super) fn add(
+        &self,
+        group: &MissedGroup,
+        mut pod: UnderWay,
+        created: Option<Timestamp>,
+    ) -> bool {
         let now = self.start.elapsed();
-        let is_added = self.groups.lock().add(group, pod, created, now);
+        let is_added = self.groups.lock().add(group, pod.pod, created, now);
+        pod.is_in_group = is_added;
         self.changed.notify_one();
         is_added
     }
@@ -96,10 +128,46 @@ impl Missed {
         self.groups.lock().end(report, is_done, now);
         if is_done {
             let mut under_way = self.under_way.lock();
-            report.pods.iter().for_each(|pod| {
-                under_way.remove(pod);
-            });
+            let pods = report.pods.iter();
+            pods.for_each(|pod| under_way.end(&report.group.namespace, *pod));
         }
         self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group() -> MissedGroup {
+        MissedGroup {
+            namespace: "team".into(),
+            controller: None,
+            opts_in: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn report_that_ends_anyhow_frees_its_pod() {
+        let (missed, team) = (Missed::new(), Arc::from("team"));
+        let first = missed.begin(&team, 1).expect("ours");
+        assert!(missed.begin(&team, 1).is_none());
+        drop(first);
+        // A group that made way does not take it.
+        let again = missed.begin(&team, 1).expect("free again");
+        assert!(!missed.add(&group(), again, None));
+        assert!(missed.begin(&team, 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn group_frees_its_pods_once_reported() {
+        let (missed, team) = (Missed::new(), Arc::from("team"));
+        missed.groups(|groups| groups.learn(&group(), ObjectReference::default(), None));
+        let pod = missed.begin(&team, 1).expect("ours");
+        assert!(missed.add(&group(), pod, None));
+        assert!(missed.begin(&team, 1).is_none(), "it waits");
+        let report = missed.next().await;
+        missed.end_attempt(&report, true);
+        assert!(missed.begin(&team, 1).is_some());
     }
 }

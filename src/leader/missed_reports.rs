@@ -35,24 +35,24 @@ const NOTE: &str = "pods were created without a reference to the pull Secret, or
 pub(super) async fn report(term: &Term, config: &InForce, pod: &ObservedPod) {
     let candidate = recreate::candidate(config, pod);
     let key = term.reports.key_of(pod.uid());
-    let is_ours = term.missed.begin(key);
+    let namespace: Arc<str> = pod.namespace().into();
+    let under_way = term.missed.begin(&namespace, key);
     // Asked after that: the task that ended meanwhile noted the pod before.
-    let known = term.reports.missed_pod(pod.namespace(), key);
-    if known != MissedPod::New || !is_ours {
-        if is_ours {
-            term.missed.end(key);
-        }
+    let known = term
+        .missed
+        .under_way(|all| term.reports.missed_pod(&namespace, key, all));
+    let Some(under_way) = under_way.filter(|_| known == MissedPod::New) else {
         if known == MissedPod::Reported {
             candidate
                 .into_iter()
                 .for_each(|one| term.candidates.add(one));
         }
         return;
-    }
+    };
     let is_older = is_older(pod.created, installed(term).await);
     let owner = pod.owner.clone().filter(|_| !is_older);
     let wanted = MissedGroup {
-        namespace: pod.namespace().into(),
+        namespace,
         controller: owner
             .as_ref()
             .and_then(|owner| owner.uid.as_deref())
@@ -64,13 +64,12 @@ pub(super) async fn report(term: &Term, config: &InForce, pod: &ObservedPod) {
             namespace = pod.namespace(),
             "too many groups of missed pods"
         );
-        return term.missed.end(key);
+        return;
     };
     let owner = owner.filter(|_| group.controller.is_some());
     let about = owner.unwrap_or_else(|| about_namespace(pod.namespace()));
     let Some(until) = reported_until(term, &group, &about).await else {
-        term.reports.sweep_soon();
-        return term.missed.end(key);
+        return term.reports.sweep_soon(pod.namespace());
     };
     let is_reported = if pod.created.is_some_and(|created| Some(created) <= until) {
         Some(true)
@@ -81,23 +80,21 @@ pub(super) async fn report(term: &Term, config: &InForce, pod: &ObservedPod) {
         own.map(|event| event.is_some())
     };
     match is_reported {
-        Some(true) => {
-            term.reports.missed.lock().note(pod.namespace(), key);
-            term.missed.end(key);
-        }
+        Some(true) => term.reports.missed.lock().note(pod.namespace(), key),
         Some(false) if !is_older && term.missed.may_stand_alone(pod.namespace()) => {
             let report = PodReport {
-                missed: Some(pod.pod.wish()),
+                missed: Some((pod.pod.wish(), under_way)),
                 candidate: candidate.map(Box::new),
                 ..PodReport::of(pod, Cause::PodMissed, "found a pod without its reference")
             };
             return pod_reports::report(term, report).await;
         }
-        Some(false) if term.missed.add(&group, key, pod.created) => {}
-        Some(false) | None => {
-            term.reports.sweep_soon();
-            term.missed.end(key);
+        Some(false) => {
+            if !term.missed.add(&group, under_way, pod.created) {
+                term.reports.sweep_soon(pod.namespace());
+            }
         }
+        None => term.reports.sweep_soon(pod.namespace()),
     }
     candidate
         .into_iter()

@@ -37,12 +37,7 @@ pub(super) async fn report(term: &Term, report: PodReport) {
         late.pod().to_owned(),
         late.cause.name(),
     );
-    let key = late.missed.map(|_| term.reports.key_of(late.uid()));
-    let admittance = term.backlog.add(late);
-    if admittance != Admittance::Waits {
-        key.inspect(|key| term.missed.end(*key));
-    }
-    match admittance {
+    match term.backlog.add(late) {
         Admittance::Waits => {}
         // The next sweep of all pods reports it.
         Admittance::FullOfNamespace => {
@@ -51,7 +46,7 @@ pub(super) async fn report(term: &Term, report: PodReport) {
                 pod, cause, "too many reports of a namespace wait"
             );
         }
-        Admittance::Full => term.reports.sweep_soon(),
+        Admittance::Full => term.reports.sweep_soon(&namespace),
     }
 }
 
@@ -73,12 +68,7 @@ async fn attempt(term: &Term, mut report: PodReport) -> Option<PodReport> {
     };
     match is_due(term, &report).await {
         Some(true) => {}
-        Some(false) => {
-            if report.missed.is_some() {
-                term.missed.end(term.reports.key_of(report.uid()));
-            }
-            return None;
-        }
+        Some(false) => return None,
         None => {
             drop(claim);
             return Some(report);
@@ -133,7 +123,7 @@ async fn attempt(term: &Term, mut report: PodReport) -> Option<PodReport> {
 /// Whether the report is still true. `None` if the API server does not say.
 async fn is_due(term: &Term, report: &PodReport) -> Option<bool> {
     match report.missed {
-        Some(wish) => is_served(term, report.namespace(), wish).await,
+        Some((wish, _)) => is_served(term, report.namespace(), wish).await,
         None => Some(true),
     }
 }
@@ -152,12 +142,9 @@ pub(super) async fn is_served(term: &Term, namespace: &str, wish: Wish) -> Optio
 
 /// Does what follows a report.
 fn conclude(term: &Term, report: PodReport) {
-    if report.missed.is_some() {
-        let pod = term.reports.key_of(report.uid());
+    if let Some((_, under_way)) = &report.missed {
         let mut missed = term.reports.missed.lock();
-        missed.note(report.namespace(), pod);
-        drop(missed);
-        term.missed.end(pod);
+        missed.note(report.namespace(), under_way.pod);
     }
     if let Some(candidate) = report.candidate {
         term.candidates.add(*candidate);

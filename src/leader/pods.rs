@@ -98,7 +98,7 @@ fn postpone(term: &Term, late: &Backlog<NamedPod>, pod: &ObservedPod) {
                 "too many pods of a namespace wait"
             );
         }
-        Admittance::Full => term.reports.sweep_soon(),
+        Admittance::Full => term.reports.sweep_soon(pod.namespace()),
     }
 }
 

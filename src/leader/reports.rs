@@ -8,24 +8,28 @@ use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::time::Duration;
 
 use ecr_pull_secrets_core::shares::NoSlot;
-use ecr_pull_secrets_core::workload::missed::ReportedPods;
+use ecr_pull_secrets_core::workload::early_sweeps::EarlySweeps;
+use ecr_pull_secrets_core::workload::missed::{PodsUnderWay, ReportedPods};
 use ecr_pull_secrets_core::workload::recreation::RecreatedPods;
-use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+
+use crate::clock;
 
 /// The most entries in memory; the oldest makes way for the next.
 const MAX_ENTRIES: usize = 16_384;
 
 /// The memory of one process.
-#[derive(Default)]
 pub(crate) struct Reports {
+    start: Instant,
     hasher: RandomState,
     memory: Mutex<ReportMemory>,
     /// Notified when the watch of pods starts again: pods may have come and gone unseen.
     pub(crate) gap: Notify,
-    unfinished: Notify,
+    early: Mutex<EarlySweeps>,
+    /// Notified when a sweep is asked for.
+    asked: Notify,
     /// The missed pods that were reported. A sweep of all pods forgets those that are gone.
     pub(crate) missed: Mutex<ReportedPods>,
     /// The controllers of which a pod was deleted.
@@ -82,44 +86,74 @@ impl Drop for ReportClaim<'_> {
     }
 }
 
+impl Default for Reports {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            hasher: RandomState::default(),
+            memory: Mutex::default(),
+            gap: Notify::new(),
+            early: Mutex::default(),
+            asked: Notify::new(),
+            missed: Mutex::default(),
+            recreated: Mutex::default(),
+        }
+    }
+}
+
 impl Reports {
-    /// A pod could not be reported, and there was no room for it to wait: the next sweep must come
-    /// soon.
-    pub(crate) fn sweep_soon(&self) {
-        self.unfinished.notify_one();
+    /// A pod of a namespace could not be reported, and there was no room for it to wait: the next sweep
+    /// must come soon, see [`EarlySweeps::ask`].
+    pub(crate) fn sweep_soon(&self, namespace: &str) {
+        self.ask(Some(namespace));
+    }
+
+    fn ask(&self, namespace: Option<&str>) {
+        self.early.lock().ask(namespace, self.start.elapsed());
+        self.asked.notify_one();
     }
 
     /// A sweep begins. It finds the pods for which [`Reports::sweep_soon`] was called before.
     pub(crate) fn begin_sweep(&self) {
-        let _ = self.unfinished.notified().now_or_never();
+        self.early.lock().begin(self.start.elapsed());
     }
 
-    /// Waits until the next sweep is due: after `interval`, after a gap, or when `pause` is over since
-    /// [`Reports::sweep_soon`] was called.
-    pub(crate) async fn sweep_is_due(&self, interval: Duration, pause: Duration) {
-        let unfinished = async {
-            self.unfinished.notified().await;
-            sleep(pause).await;
+    /// Waits until the next sweep is due: after `interval`, after a gap, or early.
+    pub(crate) async fn sweep_is_due(&self, interval: Duration) {
+        let early = async {
+            loop {
+                let next = self.early.lock().next();
+                tokio::select! {
+                    () = clock::at(next.map(|at| self.start + at)) => break,
+                    () = self.asked.notified() => {}
+                }
+            }
         };
         tokio::select! {
             () = sleep(interval) => {}
             () = self.gap.notified() => {}
-            () = unfinished => {}
+            () = early => {}
         }
     }
 
-    /// What is known of a missed pod. Where other namespaces took the memory, sweeps that come soon
-    /// forget the pods that are gone.
-    pub(crate) fn missed_pod(&self, namespace: &str, pod: u64) -> MissedPod {
+    /// What is known of a missed pod that is under way. Where other namespaces took the memory, a sweep that
+    /// comes soon forgets the pods that are gone.
+    pub(crate) fn missed_pod(
+        &self,
+        namespace: &str,
+        pod: u64,
+        under_way: &PodsUnderWay,
+    ) -> MissedPod {
         let mut missed = self.missed.lock();
         if missed.has(namespace, pod) {
             return MissedPod::Reported;
         }
-        match missed.room(namespace) {
+        match missed.room(namespace, under_way) {
             Ok(()) => MissedPod::New,
             Err(NoSlot::Namespace) => MissedPod::NoRoom,
             Err(NoSlot::Replica) => {
-                self.sweep_soon();
+                // The memory is full for all. A sweep brings nothing while the pods in it live.
+                self.ask(None);
                 MissedPod::NoRoom
             }
         }
@@ -163,6 +197,7 @@ impl Reports {
 mod tests {
     use std::pin::pin;
 
+    use futures::FutureExt as _;
     use tokio::time::timeout;
 
     use super::*;
@@ -201,32 +236,42 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Whether a sweep is to come soon. It is asked for no more.
-    fn take_unfinished(reports: &Reports) -> bool {
-        reports.unfinished.notified().now_or_never().is_some()
+    #[tokio::test]
+    async fn report_refused_between_sweeps_brings_one_soon() {
+        let mut reports = Reports::default();
+        {
+            let mut due = pin!(reports.sweep_is_due(HOUR));
+            for _ in 0..3 {
+                reports.sweep_soon("team");
+                assert_eq!(due.as_mut().now_or_never(), None, "the pause holds");
+            }
+            // A gap ends it.
+            reports.gap.notify_one();
+            assert_eq!(due.now_or_never(), Some(()));
+        }
+        // The same once the pause is over.
+        reports.start = reports.start.checked_sub(HOUR / 2).expect("a time");
+        let due = timeout(HOUR / 60, reports.sweep_is_due(HOUR));
+        due.await.expect("a sweep");
+        // This sweep finds the pods that were refused before it, and not those refused meanwhile.
+        reports.begin_sweep();
+        assert_eq!(reports.early.lock().next(), None);
+        reports.sweep_soon("team");
+        assert!(reports.early.lock().next().is_some());
     }
 
     #[tokio::test]
-    async fn report_refused_between_sweeps_brings_one_soon() {
-        let reports = Reports::default();
-        let wait = |pause: Duration| reports.sweep_is_due(HOUR, pause);
-        let refused = async { reports.sweep_soon() };
-        let both = async { futures::join!(wait(Duration::ZERO), refused) };
+    async fn request_wakes_a_wait_for_the_next_sweep() {
+        let mut reports = Reports::default();
+        reports.start = reports.start.checked_sub(HOUR).expect("a time");
+        let due = reports.sweep_is_due(HOUR);
+        // Asked for an hour ago, after the wait began.
+        let asked = async {
+            reports.early.lock().ask(Some("team"), Duration::ZERO);
+            reports.asked.notify_one();
+        };
+        let both = async { futures::join!(due, asked) };
         timeout(HOUR / 60, both).await.expect("a sweep");
-
-        // The pause holds, however often that happens. A gap ends it.
-        let mut due = pin!(wait(HOUR));
-        for _ in 0..3 {
-            reports.sweep_soon();
-            assert_eq!(due.as_mut().now_or_never(), None);
-        }
-        reports.gap.notify_one();
-        assert_eq!(due.now_or_never(), Some(()));
-        // This sweep finds the pods that were refused before it, and not those refused meanwhile.
-        reports.begin_sweep();
-        assert!(!take_unfinished(&reports));
-        reports.sweep_soon();
-        assert!(take_unfinished(&reports));
     }
 
     #[test]
@@ -234,12 +279,17 @@ mod tests {
         let reports = Reports::default();
         let mut pod = 0;
         let mut fill = |namespace: &str| {
-            while reports.missed_pod(namespace, pod) == MissedPod::New {
+            let known = |pod| {
+                let mut under_way = PodsUnderWay::default();
+                under_way.begin(namespace, pod);
+                reports.missed_pod(namespace, pod, &under_way)
+            };
+            while known(pod) == MissedPod::New {
                 reports.missed.lock().note(namespace, pod);
-                assert_eq!(reports.missed_pod(namespace, pod), MissedPod::Reported);
+                assert_eq!(known(pod), MissedPod::Reported);
                 pod += 1;
             }
-            take_unfinished(&reports)
+            reports.early.lock().next().is_some()
         };
         assert!(!fill("tenant"), "its share is full");
         for namespace in ["b", "c", "d"] {

@@ -1,5 +1,6 @@
 //! All pods, in one list: at take-over, every `rotation.maxAge`, when the watch of Pending pods had a
-//! gap, and a minute after a pod could not be reported and had no room to wait.
+//! gap, and a minute after a pod could not be reported and had no room to wait. That minute doubles, up to
+//! an hour, for a namespace that causes it again and again.
 //!
 //! It finds what the watch cannot: pods that run already from an image on their node, and running
 //! pods whose Secret is missing or stale. It also finds what pods want of their Secrets. Rotation
@@ -30,8 +31,6 @@ use crate::telemetry::chain::chain;
 /// The limits of the time between two sweeps, which is `rotation.maxAge`.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// The time after a pod could not be reported. A tenant may cause that again and again.
-const UNFINISHED_INTERVAL: Duration = Duration::from_secs(60);
 /// The time after a list that failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait for one Secret before the next, so that not all of them start at once.
@@ -51,8 +50,7 @@ pub(super) async fn run(term: Arc<Term>) {
         }
         let max_age = term.engine.live.snapshot().rotation.max_age;
         let interval = max_age.clamp(MIN_INTERVAL, MAX_INTERVAL);
-        let reports = &term.reports;
-        reports.sweep_is_due(interval, UNFINISHED_INTERVAL).await;
+        term.reports.sweep_is_due(interval).await;
     }
 }
 

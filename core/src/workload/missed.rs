@@ -51,6 +51,36 @@ struct PodsOfNamespace {
     seen: HashSet<u64>,
 }
 
+/// The missed pods that are being reported, as hashes of their uids.
+#[derive(Debug, Default)]
+pub struct PodsUnderWay {
+    pods: HashSet<u64>,
+    by_namespace: HashMap<Box<str>, usize>,
+}
+
+impl PodsUnderWay {
+    /// Begins to report a pod, unless that is under way.
+    pub fn begin(&mut self, namespace: &str, pod: u64) -> bool {
+        let is_new = self.pods.insert(pod);
+        if is_new {
+            *self.by_namespace.entry(namespace.into()).or_default() += 1;
+        }
+        is_new
+    }
+
+    /// The report of a pod is over.
+    pub fn end(&mut self, namespace: &str, pod: u64) {
+        if self.pods.remove(&pod)
+            && let Some(count) = self.by_namespace.get_mut(namespace)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_namespace.remove(namespace);
+            }
+        }
+    }
+}
+
 impl PodsOfNamespace {
     fn len(&self) -> usize {
         self.before.len() + self.seen.len()
@@ -78,16 +108,19 @@ impl ReportedPods {
         }
     }
 
-    /// Whether there is room for another pod of a namespace. Pods that are noted later do not count yet.
+    /// Whether there is room for a pod of a namespace that is under way, beside all others that are: they
+    /// are noted later.
     ///
     /// # Errors
     ///
     /// [`NoSlot`], until lists of all pods show that others are gone.
-    pub fn room(&self, namespace: &str) -> Result<(), NoSlot> {
-        let pods = self.by_namespace.get(namespace);
-        if pods.is_some_and(|pods| pods.len() >= MAX_PODS_OF_NAMESPACE) {
+    pub fn room(&self, namespace: &str, under_way: &PodsUnderWay) -> Result<(), NoSlot> {
+        let noted = self.by_namespace.get(namespace);
+        let noted = noted.map_or(0, PodsOfNamespace::len);
+        let waiting = under_way.by_namespace.get(namespace).copied();
+        if noted + waiting.unwrap_or_default() > MAX_PODS_OF_NAMESPACE {
             Err(NoSlot::Namespace)
-        } else if self.total >= MAX_PODS {
+        } else if self.total + under_way.pods.len() > MAX_PODS {
             Err(NoSlot::Replica)
         } else {
             Ok(())

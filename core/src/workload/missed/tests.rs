@@ -48,26 +48,60 @@ fn reported_pod_is_known_as_long_as_it_exists() {
     assert!(pods.by_namespace.is_empty());
 }
 
+/// Whether there is room for one more pod.
+fn room(pods: &ReportedPods, namespace: &str) -> Result<(), NoSlot> {
+    let mut under_way = PodsUnderWay::default();
+    assert!(under_way.begin(namespace, u64::MAX));
+    pods.room(namespace, &under_way)
+}
+
 #[test]
 fn reported_pods_leave_room_for_other_namespaces() {
     let mut pods = ReportedPods::default();
     let all = MAX_PODS as u64;
     for pod in 0..all / 4 {
-        assert_eq!(pods.room("tenant"), Ok(()));
+        assert_eq!(room(&pods, "tenant"), Ok(()));
         pods.note("tenant", pod);
     }
-    assert_eq!(pods.room("tenant"), Err(NoSlot::Namespace));
+    assert_eq!(room(&pods, "tenant"), Err(NoSlot::Namespace));
     for pod in all / 4..all {
         let namespace = format!("team-{}", pod % 16);
-        assert_eq!(pods.room(&namespace), Ok(()));
+        assert_eq!(room(&pods, &namespace), Ok(()));
         pods.note(&namespace, pod);
     }
-    assert_eq!(pods.room("next"), Err(NoSlot::Replica));
+    assert_eq!(room(&pods, "next"), Err(NoSlot::Replica));
     // Two lists of all pods do not have them.
     pods.end_sweep();
-    assert_eq!(pods.room("next"), Err(NoSlot::Replica));
+    assert_eq!(room(&pods, "next"), Err(NoSlot::Replica));
     pods.end_sweep();
-    assert_eq!(pods.room("tenant"), Ok(()));
+    assert_eq!(room(&pods, "tenant"), Ok(()));
+}
+
+#[test]
+fn pods_under_way_take_room() {
+    let (pods, mut under_way) = (ReportedPods::default(), PodsUnderWay::default());
+    let all = MAX_PODS as u64;
+    let namespace = |pod: u64| match pod {
+        pod if pod < all / 4 => "tenant".to_owned(),
+        pod => format!("team-{}", pod % 16),
+    };
+    for pod in 0..all {
+        assert!(under_way.begin(&namespace(pod), pod));
+        assert!(!under_way.begin(&namespace(pod), pod));
+        assert_eq!(pods.room(&namespace(pod), &under_way), Ok(()));
+    }
+    assert!(under_way.begin("team", all));
+    assert_eq!(pods.room("team", &under_way), Err(NoSlot::Replica));
+    assert!(under_way.begin("tenant", all + 1));
+    assert_eq!(pods.room("tenant", &under_way), Err(NoSlot::Namespace));
+    under_way.end("tenant", all + 1);
+    under_way.end("tenant", 0);
+    assert_eq!(pods.room("team", &under_way), Ok(()));
+    under_way.end("team", all);
+    for pod in 1..all {
+        under_way.end(&namespace(pod), pod);
+    }
+    assert!(under_way.pods.is_empty() && under_way.by_namespace.is_empty());
 }
 
 #[test]
