@@ -281,9 +281,16 @@ impl<A: Clone> MissedGroups<A> {
         }
     }
 
-    fn count_of(&self, namespace: &str) -> usize {
-        let beside = self.groups.keys();
-        beside.filter(|one| *one.namespace == *namespace).count()
+    fn count_of(&self, namespace: &Arc<str>) -> usize {
+        let first = MissedGroup {
+            namespace: namespace.clone(),
+            controller: None,
+            opts_in: false,
+        };
+        let beside = self.groups.range(first..);
+        beside
+            .take_while(|(one, _)| one.namespace == *namespace)
+            .count()
     }
 
     /// Until when an earlier leader reported the pods of a group, if it did. `None` if that has not been
