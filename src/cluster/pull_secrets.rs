@@ -46,8 +46,9 @@ const SMALL_CONTENT_BYTES: usize = 64 * 1024;
 
 /// The pull Secrets of all namespaces; one per process, because its clones share a limit.
 ///
-/// Slots are given in the order of the calls. Each caller reads or writes one Secret of a target at a
-/// time, so a tenant with large Secrets is in the queue only a few times.
+/// Slots are given in the order of the calls. The loops read or write one Secret of a target at a time, and
+/// pods that ask for a foreign Secret share what was read of its version: so a tenant with large Secrets is
+/// in the queue only a few times, unless its pods come while each version is new.
 #[derive(Clone)]
 pub(crate) struct PullSecretApi {
     client: Client,

@@ -38,19 +38,12 @@ async fn standing_of(term: &Term, config: &InForce, pod: &ObservedPod) -> PodSta
     }
 }
 
-/// Whether a foreign Secret keeps the reference from the pods of its namespace. It is read once, however
-/// many there are.
+/// Whether a foreign Secret keeps the reference from the pods of its namespace. A pod counts as missed
+/// if the API server does not say.
 async fn is_withheld(term: &Term, config: &InForce, target: &Target) -> bool {
-    let contested = term.engine.ledger.read().contested_version(target);
-    let Some(version) = contested else {
-        return false;
-    };
     let pull_secrets = &term.engine.pull_secrets;
-    let read = async {
-        let withheld = pull_secrets.withheld_for(config, target).await;
-        withheld.ok().map(|cause| cause.is_some())
-    };
-    term.withheld.ask(target, version, read).await
+    let cause = pull_secrets.withheld_for(config, target).await;
+    cause.is_ok_and(|cause| cause.is_some())
 }
 
 /// Reports the pod where necessary. Returns the registries that its Secret must open and does not.

@@ -25,7 +25,6 @@ mod standby;
 mod sweep;
 mod term;
 mod withdrawals;
-mod withheld;
 
 use std::sync::Arc;
 
@@ -38,7 +37,6 @@ use self::candidates::Candidates;
 use self::missed::Missed;
 use self::reports::Reports;
 use self::term::Term;
-use self::withheld::Withheld;
 use crate::engine::Engine;
 use crate::pull_secret::ledger::Changed;
 
@@ -75,7 +73,6 @@ pub(crate) async fn run(
             candidates: Candidates::default(),
             backlog: Backlog::new(),
             missed: Missed::new(),
-            withheld: Withheld::default(),
         });
         let is_leading = *leads.borrow_and_update();
         engine.wants.begin_term(is_leading);

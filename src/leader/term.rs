@@ -6,7 +6,6 @@ use super::backlog::{Backlog, PodReport};
 use super::candidates::Candidates;
 use super::missed::Missed;
 use super::reports::Reports;
-use super::withheld::Withheld;
 use crate::engine::Engine;
 
 /// One term of leadership. The reports outlive it.
@@ -16,5 +15,4 @@ pub(super) struct Term {
     pub(super) candidates: Candidates,
     pub(super) backlog: Backlog<PodReport>,
     pub(super) missed: Missed,
-    pub(super) withheld: Withheld,
 }

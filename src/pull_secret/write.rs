@@ -8,6 +8,7 @@
 mod foreign;
 mod last_applied;
 mod obstacle;
+mod withheld;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use self::obstacle::Obstacle;
+use self::withheld::Withheld;
 use super::ledger::Ledger;
 use super::mandate::Mandate;
 use super::metadata::secret_metadata;
@@ -52,6 +54,7 @@ pub struct SecretWriter {
     events: Events,
     failing: FailingWrites,
     turns: WriteTurns,
+    withheld: Withheld,
 }
 
 /// The result of a write.
@@ -102,6 +105,7 @@ impl SecretWriter {
             events,
             failing: FailingWrites::default(),
             turns: WriteTurns::default(),
+            withheld: Withheld::new(),
         }
     }
 

@@ -24,9 +24,17 @@ impl SecretWriter {
         config: &Config,
         target: &Target,
     ) -> Result<Option<Cause>, Refusal> {
-        let foreign = self.foreign_cause(config, target).await?;
-        let cause = foreign.map(|(_, cause)| cause);
-        Ok(cause.filter(|cause| withholds(*cause)))
+        let contested = self.ledger.read().contested_version(target);
+        let Some(version) = contested else {
+            return Ok(None);
+        };
+        let read = async {
+            let foreign = self.foreign_cause(config, target).await?;
+            let cause = foreign.map(|(_, cause)| cause);
+            Ok(cause.filter(|cause| withholds(*cause)))
+        };
+        let adopt = config.secret.adopt;
+        self.withheld.ask(target, version, adopt, read).await
     }
 
     /// Finds out whether the Secret is another's. No token helps then, and the caller has to hear so
