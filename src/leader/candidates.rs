@@ -1,17 +1,23 @@
 //! Missed pods that may be deleted, so that their controllers re-create them.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use ecr_pull_secrets_core::backoff::Backoff;
 use ecr_pull_secrets_core::selection::Wish;
 use ecr_pull_secrets_core::version::ObjectVersion;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Candidates that may wait; the next sweep sees the others again.
 const MAX_CANDIDATES: usize = 4096;
 /// Those of one namespace.
 const MAX_OF_NAMESPACE: usize = 1024;
+
+/// The pauses of a candidate whose deletion the API server did not answer.
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// A pod that may be deleted.
 #[derive(Debug)]
@@ -23,6 +29,26 @@ pub(super) struct Candidate {
     /// The uid of its controller.
     pub(super) controller: String,
     pub(super) created: Timestamp,
+    pub(super) pause: DeletionPause,
+}
+
+/// How long a candidate waits after attempts in vain. Others go on meanwhile: the pod itself may be why.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DeletionPause {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl DeletionPause {
+    pub(super) fn is_over(self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
+
+    /// The pause after one more attempt in vain.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.failures += 1;
+        self.until = Some(now + PAUSES.nth(self.failures));
+    }
 }
 
 /// The candidates of one term, in the order in which they were seen.
@@ -30,11 +56,14 @@ pub(super) struct Candidate {
 pub(super) struct Candidates(Mutex<VecDeque<Candidate>>);
 
 impl Candidates {
-    /// Adds one, if there is room. What waits for its pod already is replaced.
-    pub(super) fn add(&self, candidate: Candidate) {
+    /// Adds one, if there is room. What waits for its pod already is replaced, and the longer pause holds.
+    pub(super) fn add(&self, mut candidate: Candidate) {
         let mut all = self.0.lock();
         let about = &candidate.about;
         if let Some(waiting) = all.iter_mut().find(|one| one.about.uid == about.uid) {
+            if waiting.pause.until > candidate.pause.until {
+                candidate.pause = waiting.pause;
+            }
             *waiting = candidate;
             return;
         }
@@ -70,7 +99,29 @@ mod tests {
             wish: Wish::None,
             controller: "set".to_owned(),
             created: Timestamp::UNIX_EPOCH,
+            pause: DeletionPause::default(),
         }
+    }
+
+    #[tokio::test]
+    async fn paused_candidate_holds_up_no_other() {
+        let candidates = Candidates::default();
+        let now = Instant::now();
+        let take = |at| candidates.take(|one| one.pause.is_over(at));
+        candidates.add(candidate("tenant", 1));
+        candidates.add(candidate("team", 2));
+        let mut stuck = take(now).unwrap();
+        stuck.pause.begin(now);
+        candidates.add(stuck);
+        // The watch shows it again.
+        candidates.add(candidate("tenant", 1));
+        let honest = take(now).unwrap();
+        assert_eq!(honest.about.namespace.as_deref(), Some("team"));
+        assert!(take(now).is_none());
+        let mut stuck = take(now + Duration::from_secs(1)).unwrap();
+        stuck.pause.begin(now);
+        assert!(!stuck.pause.is_over(now + Duration::from_secs(1)));
+        assert!(stuck.pause.is_over(now + Duration::from_secs(2)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use kube::Api;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::candidates::Candidate;
+use super::candidates::{Candidate, DeletionPause};
 use super::reports::Claimed;
 use super::term::Term;
 use crate::clock;
@@ -41,6 +41,7 @@ pub(super) fn candidate(config: &InForce, pod: &ObservedPod) -> Option<Candidate
         wish: pod.pod.wish(),
         controller: controller?.to_owned(),
         created: pod.created?,
+        pause: DeletionPause::default(),
     })
 }
 
@@ -51,13 +52,15 @@ pub(super) async fn run(term: &Term) {
     }
     sleep_until(Instant::now() + SETTLE_TIME).await;
     loop {
-        let now = clock::now();
-        let is_due = |candidate: &Candidate| recreation::is_due(candidate.created, now);
+        let (now, moment) = (clock::now(), Instant::now());
+        let is_due = |candidate: &Candidate| {
+            recreation::is_due(candidate.created, now) && candidate.pause.is_over(moment)
+        };
         match term.candidates.take(is_due) {
-            Some(candidate) => {
+            Some(mut candidate) => {
                 if recreate(term, &candidate, now).await == Deletion::Unclear {
+                    candidate.pause.begin(Instant::now());
                     term.candidates.add(candidate);
-                    sleep(CHECK_INTERVAL).await;
                 }
             }
             None => sleep(CHECK_INTERVAL).await,
@@ -80,6 +83,7 @@ async fn recreate(term: &Term, candidate: &Candidate, now: Timestamp) -> Deletio
         wish,
         controller,
         created,
+        ..
     } = candidate;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (namespace, name, uid) = (text(&about.namespace), text(&about.name), text(&about.uid));
