@@ -209,7 +209,7 @@ impl Election {
     }
 
     /// Whether this candidate may hand the Lease over, because another one may do better: it leads, and
-    /// has not handed over for [`HAND_OVER_INTERVAL`].
+    /// has not handed over for an hour.
     pub fn may_hand_over(&self, now: Duration) -> bool {
         self.leads_until(now).is_some() && !self.defers(now)
     }
