@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error};
 
 use super::handler::{Admission, Overloaded};
-use crate::https::body::{BodyBudget, BodyError};
+use crate::https::body::{BodyBudget, BodyError, LONG_BODY, ReadBody};
 use crate::https::connection::Service;
 use crate::https::connections::Connection;
 use crate::telemetry::chain::chain;
@@ -28,14 +28,12 @@ use crate::telemetry::metrics::Metrics;
 
 /// The time limit of a request without one: the registration's `timeoutSeconds`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest time limit, because a review holds its body until it is answered.
+/// The longest time limit, because a review holds its connection until it is answered.
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 /// The part of the time limit that is left for the way back.
 const MARGIN: Duration = Duration::from_millis(500);
 /// The longest answer to an invalid request, in bytes.
 const MAX_REFUSAL: usize = 256;
-/// The length in bytes from which decoding takes about a millisecond, and blocks other requests.
-const LONG_BODY: usize = 128 * 1024;
 
 /// The reason why a request gets an error instead of a review.
 #[derive(Debug, thiserror::Error)]
@@ -106,9 +104,7 @@ impl Webhook {
         let body = self.bodies.read(body, connection).await?;
         let mut timing = Timing::start(&self.metrics);
         let config = self.admission.snapshot();
-        let review = self
-            .decode(body.bytes(), &config.secret.name, deadline)
-            .await;
+        let review = self.decode(body, &config.secret.name, deadline).await;
         let review = review.inspect_err(|_| timing.forget())?;
         connection.review_decoded();
         let answer = self.admission.admit(&review, &config, deadline).await;
@@ -117,18 +113,21 @@ impl Webhook {
         encode(&answer).map_err(RequestError::Answer)
     }
 
-    /// Decodes a review, and keeps of the names that the pod lists this one only.
-    async fn decode<'a>(
+    /// Decodes a review, and keeps of the names that the pod lists this one only. Frees the body:
+    /// the review may wait for seconds.
+    async fn decode(
         &self,
-        bytes: &'a [u8],
+        body: ReadBody<'_>,
         secret: &str,
         deadline: Instant,
-    ) -> Result<Review<'a>, RequestError> {
+    ) -> Result<Review<'static>, RequestError> {
+        let bytes = body.bytes();
         let decode = || {
             let mut review = decode(bytes)?;
             review.pod.forget_other_names(secret);
-            Ok(review)
+            Ok(review.into_owned())
         };
+        // Decoding more takes about a millisecond, and blocks other requests.
         if bytes.len() < LONG_BODY {
             return decode();
         }

@@ -72,6 +72,12 @@ impl Connection {
         }
     }
 
+    /// A body arrives, and holds no charged memory yet.
+    pub(crate) fn body_begins(&self, is_long: bool) {
+        self.record.set_long_body(is_long);
+        self.set_charged(0);
+    }
+
     /// The body holds this much of the memory of all bodies, in KiB.
     pub(crate) fn set_charged(&self, kib: usize) {
         self.record
@@ -90,11 +96,11 @@ impl Connection {
         self.record.has_unread_body()
     }
 
-    /// Evicts other connections with slow bodies, the slowest first, until they free this much
-    /// memory. Evicts none, and returns false, if all slow bodies hold less.
-    pub(crate) fn evict_slow_bodies(&self, kib: u32) -> bool {
+    /// Evicts other connections with slow bodies, or long ones alone, the slowest first, until they
+    /// free this much memory. Evicts none, and returns false, if all slow bodies hold less.
+    pub(crate) fn evict_slow_bodies(&self, kib: u32, only_long: bool) -> bool {
         let (number, now) = (self.record.number, self.all.now());
-        self.all.evict_slow_bodies(kib, number, now)
+        self.all.evict_slow_bodies(kib, only_long, number, now)
     }
 
     /// Whether the next answer is the last one, so that new replicas get their share of traffic.
@@ -188,9 +194,9 @@ impl Connections {
         least_needed.is_some_and(|number| self.evict(table, number, EvictionReason::Room))
     }
 
-    fn evict_slow_bodies(&self, kib: u32, but: u64, now: u64) -> bool {
+    fn evict_slow_bodies(&self, kib: u32, only_long: bool, but: u64, now: u64) -> bool {
         let mut table = self.table.lock();
-        let Some(slow) = table.slow_bodies(kib, but, now) else {
+        let Some(slow) = table.slow_bodies(kib, only_long, but, now) else {
             return false;
         };
         for number in slow {

@@ -101,6 +101,17 @@ pub struct Review<'a> {
 }
 
 impl Review<'_> {
+    /// The same review, borrowed from nothing: its bytes, of up to 7 MiB, can be freed while it waits.
+    pub fn into_owned(self) -> Review<'static> {
+        Review {
+            uid: self.uid.into_owned(),
+            namespace: self.namespace.into_owned(),
+            is_running: self.is_running,
+            dry_run: self.dry_run,
+            pod: self.pod.into_owned(),
+        }
+    }
+
     /// What the plan decides about.
     pub fn workload(&self) -> Workload<'_> {
         Workload {

@@ -22,6 +22,7 @@ pub(super) struct ConnectionRecord {
     is_known: AtomicBool,
     /// The charged memory of its body, in KiB.
     charged: AtomicU32,
+    has_long_body: AtomicBool,
     has_unread_body: AtomicBool,
     /// The time from which the next answer is the last.
     pub(super) retires: Instant,
@@ -36,6 +37,7 @@ impl ConnectionRecord {
             phase: AtomicU64::new(packed(ConnectionPhase::Handshake, now)),
             is_known: AtomicBool::new(false),
             charged: AtomicU32::new(0),
+            has_long_body: AtomicBool::new(false),
             has_unread_body: AtomicBool::new(false),
             retires,
             evicted: Notify::new(),
@@ -75,6 +77,14 @@ impl ConnectionRecord {
 
     pub(super) fn set_charged(&self, kib: u32) {
         self.charged.store(kib, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_long_body(&self) -> bool {
+        self.has_long_body.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_long_body(&self, is_long: bool) {
+        self.has_long_body.store(is_long, Ordering::Relaxed);
     }
 
     pub(super) fn has_unread_body(&self) -> bool {

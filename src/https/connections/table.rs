@@ -72,11 +72,20 @@ impl ConnectionTable {
         }
     }
 
-    /// The slowest connections but this one whose bodies hold this much memory together. None if
-    /// all slow bodies hold less.
-    pub(super) fn slow_bodies(&self, kib: u32, but: u64, now: u64) -> Option<Vec<u64>> {
+    /// The slowest connections but this one whose bodies, or long bodies alone, hold this much
+    /// memory together. None if all these hold less.
+    pub(super) fn slow_bodies(
+        &self,
+        kib: u32,
+        only_long: bool,
+        but: u64,
+        now: u64,
+    ) -> Option<Vec<u64>> {
         let is_holder = |record: &ConnectionRecord, phase| {
-            record.number != but && phase == ConnectionPhase::Body && record.charged() > 0
+            record.number != but
+                && phase == ConnectionPhase::Body
+                && record.charged() > 0
+                && (record.has_long_body() || !only_long)
         };
         let mut slow = slow(self.all(), now, is_holder).collect::<Vec<_>>();
         slow.sort_unstable_by_key(|(rank, _)| *rank);

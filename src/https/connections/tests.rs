@@ -125,16 +125,31 @@ async fn slowest_bodies_are_evicted_for_their_memory() {
         .record
         .enter(ConnectionPhase::Body, LATER);
     let by = bodies[0].connection().record.number;
-    assert!(all.evict_slow_bodies(15, by, LATER + 1));
+    assert!(all.evict_slow_bodies(15, false, by, LATER + 1));
     assert_eq!(evicted(&bodies).await, [2]);
     // The first frees no memory, and the second is not slow yet.
-    assert!(!all.evict_slow_bodies(31, by, LATER + 1));
+    assert!(!all.evict_slow_bodies(31, false, by, LATER + 1));
     // A connection evicts no body of its own.
     let own = bodies[3].connection().record.number;
-    assert!(!all.evict_slow_bodies(1, own, LATER + 1));
+    assert!(!all.evict_slow_bodies(1, false, own, LATER + 1));
     assert_eq!(evicted(&bodies).await, [0; 0]);
-    assert!(all.evict_slow_bodies(30, by, LATER + 1));
+    assert!(all.evict_slow_bodies(30, false, by, LATER + 1));
     assert_eq!(evicted(&bodies).await, [3]);
+}
+
+#[tokio::test]
+async fn long_body_evicts_none_that_frees_it_nothing() {
+    let all = connections();
+    let bodies = known(&all, 3, ConnectionPhase::Body, 0);
+    for (is_long, ConnectionSlot { connection, .. }) in [false, true, true].into_iter().zip(&bodies)
+    {
+        connection.body_begins(is_long);
+        connection.set_charged(10);
+    }
+    let by = bodies[2].connection().record.number;
+    assert!(!all.evict_slow_bodies(11, true, by, LATER));
+    assert!(all.evict_slow_bodies(10, true, by, LATER));
+    assert_eq!(evicted(&bodies).await, [1]);
 }
 
 #[test]

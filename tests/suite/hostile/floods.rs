@@ -98,7 +98,7 @@ async fn five_hundred_slow_bodies_take_no_slot(world: Arc<World>) -> Outcome {
     assert_eq!(status(&answer(&mut old).await), "200");
     let drop_of = head("Content-Length: 4000\r\n") + "{";
     let slow = join_all((0..500).map(|_| say(&replica, &drop_of))).await;
-    // These fill the memory budget of all bodies, and then send nothing.
+    // These fill the memory budget of long bodies, and then send nothing.
     let six = 6 * 1024 * 1024;
     let most = head(&format!("Content-Length: {}\r\n", six + 1)) + &" ".repeat(six);
     let mut large = join_all((0..8).map(|_| say(&replica, &most))).await;

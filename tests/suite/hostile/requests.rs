@@ -35,7 +35,7 @@ trials!(
 
 /// Registries of a long review: 7 MiB, the limit of a body.
 const REGISTRIES: u64 = 111_291;
-/// Long reviews at a time. A replica has memory for their bodies.
+/// Long reviews at a time. A replica has memory for two of their bodies.
 const LONG: usize = 3;
 /// The timeout of the registration.
 const API_SERVER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_stand_in::spec::{Action, CallCount, Fault};
+use bytes::Bytes;
 use futures::future::join_all;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ trials!(
     flood_for_a_missing_namespace_mints_nothing,
     forged_reviews_delay_no_region_that_exists,
     flood_of_one_namespace_delays_no_other,
+    long_reviews_that_wait_hold_no_memory,
     overloaded_replica_sheds_only_what_it_must_look_up,
 );
 
@@ -32,12 +34,17 @@ const IN_FLIGHT: &str = "ecr_pull_secrets_admission_in_flight";
 
 /// A namespace whose registry AWS does not answer for, and the request of a review that waits for it.
 async fn waiting(world: &World) -> (Namespace, String) {
+    let (namespace, review) = waiting_review(world).await;
+    (namespace, request(&review.to_string()))
+}
+
+/// The same with the review alone.
+async fn waiting_review(world: &World) -> (Namespace, Value) {
     let namespace = Namespace::new(world).await;
     let fault = namespace.region.fault(Fault::Hang).await;
     fault.expect("the stand-in listens");
-    let pod = pod("pod", &namespace.image("app"));
-    let body = reviews::of_pod(&namespace.name, &pod).to_string();
-    (namespace, request(&body))
+    let review = reviews::of_pod(&namespace.name, &pod("pod", &namespace.image("app")));
+    (namespace, review)
 }
 
 async fn flood_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
@@ -66,6 +73,37 @@ async fn flood_of_one_namespace_delays_no_other(world: Arc<World>) -> Outcome {
     alone(&replica).await;
     as_before(&replica, files).await;
     flooding.region.clear_faults().await?;
+    Ok(())
+}
+
+async fn long_reviews_that_wait_hold_no_memory(world: Arc<World>) -> Outcome {
+    // Together they are longer than all bodies may be.
+    const LONG: usize = 6;
+    const BYTES: usize = 5 * 1024 * 1024;
+    let (slow, mut review) = waiting_review(&world).await;
+    review["request"]["object"]["metadata"]["annotations"] = json!({ "long": "x".repeat(BYTES) });
+    let long = Bytes::from(review.to_string());
+    let (replica, files) = quiet(&world, "long-waits").await;
+    let send = async |_| {
+        while let Some((status, _)) = replica.post(long.clone()).await {
+            if status == StatusCode::OK {
+                return;
+            }
+            // Those before it are still being read.
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        }
+    };
+    // On a busy machine the first may be answered before the last is read.
+    eventually("all of them wait", LIMIT, || async {
+        let all_wait = async { while replica.metric(IN_FLIGHT, &[]).await < LONG as f64 {} };
+        tokio::select! {
+            () = all_wait => Some(()),
+            _ = join_all((0..LONG).map(send)) => None,
+        }
+    })
+    .await;
+    as_before(&replica, files).await;
+    slow.region.clear_faults().await?;
     Ok(())
 }
 

@@ -246,6 +246,26 @@ fn value_of_the_wrong_type_is_refused() {
     }
 }
 
+#[test]
+fn owned_review_is_the_same() {
+    for (field, value) in [
+        ("subResource", "ephemeralcontainers"),
+        ("namespace", "a\"b"),
+    ] {
+        let mut review = review();
+        review["request"][field] = json!(value);
+        review["request"]["dryRun"] = json!(true);
+        review["request"]["object"]["metadata"]["labels"] =
+            json!({ "ecr-pull-secrets.dev/inject": "true" });
+        let bytes = review.to_string();
+        let read = || decode(bytes.as_bytes()).unwrap();
+        assert_eq!(
+            format!("{:?}", read().into_owned()),
+            format!("{:?}", read())
+        );
+    }
+}
+
 /// A forged request may have 7 MiB of text in any field.
 #[test]
 fn error_quotes_little_of_the_request() {
