@@ -220,9 +220,12 @@ pub(crate) fn interrupted(what: &'static str, error: &watcher::Error) {
     warn!(what, error = chain(error), "the watch was interrupted");
 }
 
-/// Whether the API server answered, and the same answer will come again: as without the Role.
+/// Whether the API server answered, and the same answer will come again: as without the Role. A text
+/// that is not JSON, such as the page of a proxy, is not from the API server.
 fn is_refused(error: &watcher::Error) -> bool {
     match error {
+        watcher::Error::InitialListFailed(kube::Error::FromUtf8(_)) => false,
+        watcher::Error::InitialListFailed(kube::Error::SerdeError(error)) => error.is_data(),
         watcher::Error::InitialListFailed(error) => !Refusal::of(error).is_transient(),
         _ => false,
     }
@@ -326,5 +329,15 @@ mod tests {
         assert!(!is_refused(&watcher::Error::WatchStartFailed(api(403))));
         let dead = kube::Error::Service("connection reset".into());
         assert!(!is_refused(&watcher::Error::InitialListFailed(dead)));
+        for (text, refused) in [
+            ("<html>starting</html>", false),
+            ("", false),
+            (r#"{"metadata":"#, false),
+            (r#"{"code":"x"}"#, true),
+        ] {
+            let error = kube::Error::SerdeError(serde_json::from_str::<Status>(text).unwrap_err());
+            let error = watcher::Error::InitialListFailed(error);
+            assert_eq!(is_refused(&error), refused, "{text}");
+        }
     }
 }
