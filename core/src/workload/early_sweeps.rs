@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 
-/// The time from a request to the list. After the longest one without a request, the first follows again.
+/// The time from a request to the list. If a namespace does not ask for the longest one after the end of
+/// its last pause, the first follows again.
 const PAUSES: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60 * 60));
 
 /// The early lists that namespaces ask for.
