@@ -144,7 +144,8 @@ impl Namespaces {
             return NamespaceFact::Missing;
         }
         let api: Api<Namespace> = Api::all(self.client.clone());
-        match self.look_ups.run(|| api.get_metadata_opt(name)).await {
+        let read = async { call(|| api.get_metadata_opt(name)).await.ok() };
+        match self.look_ups.of_namespace(name, read).await {
             Some(Some(namespace)) => {
                 entry(&namespace.metadata).map_or(NamespaceFact::Unknown, |(_, known)| known)
             }

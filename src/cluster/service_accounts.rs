@@ -24,6 +24,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use parking_lot::RwLock;
 
+use super::call::call;
 use super::client::Clients;
 use super::look_ups::LookUps;
 use super::pages::{PAGE_TIMEOUT, Pages};
@@ -213,14 +214,20 @@ impl ServiceAccounts {
         }
         let name = account_of(subject);
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), subject.namespace);
-        let Some(Some(account)) = self.look_ups.run(|| api.get_opt(name)).await else {
-            return false;
+        let read = async {
+            // Another review may have brought the answer during the wait for a slot.
+            if let Some(forbids) = self.cached(subject, secret) {
+                return Some(forbids);
+            }
+            let account = call(|| api.get_opt(name)).await.ok()??;
+            let is_listed = lists(&account, secret);
+            let mut accounts = self.accounts.write();
+            let version = accounts.version(&account.metadata);
+            accounts.learn(subject, version, secret, is_listed);
+            Some(enforces(&account.metadata) && !is_listed)
         };
-        let version = self.accounts.read().version(&account.metadata);
-        let is_listed = lists(&account, secret);
-        let mut accounts = self.accounts.write();
-        accounts.learn(subject, version, secret, is_listed);
-        enforces(&account.metadata) && !is_listed
+        let forbids = self.look_ups.of_account(subject.namespace, read).await;
+        forbids.unwrap_or(false)
     }
 
     /// The answer of [`ServiceAccounts::forbids`], from memory only.

@@ -1,4 +1,13 @@
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::join_all;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use kube::client::Body;
 use serde_json::json;
+use tower::service_fn;
 
 use super::*;
 
@@ -126,4 +135,29 @@ fn accounts_beyond_the_limits_are_not_remembered() {
         }
     }
     assert_eq!(remembered(&accounts), MAX_ACCOUNTS);
+}
+
+#[tokio::test]
+async fn waiting_reviews_share_one_read_of_account() {
+    static READS: AtomicUsize = AtomicUsize::new(0);
+    let restricted = metadata("1", "true");
+    let answer = json!({ "metadata": restricted }).to_string();
+    let service = service_fn(move |_: Request<Body>| {
+        let answer = Response::new(Full::new(Bytes::from(answer.clone())));
+        async {
+            READS.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let client = Client::new(service, "default");
+    let accounts = ServiceAccounts::new(&Clients {
+        watch: client.clone(),
+        call: client,
+        look_ups: LookUps::default(),
+    });
+    enter(&mut accounts.accounts.write(), &restricted);
+    let reviews = (0..96).map(|_| accounts.forbids(SUBJECT, "pull"));
+    assert_eq!(join_all(reviews).await, [true; 96]);
+    let reads = READS.load(Ordering::Relaxed);
+    assert!(reads <= 2, "{reads} reads");
 }
