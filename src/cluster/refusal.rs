@@ -11,6 +11,13 @@ use kube::core::Status;
 
 use crate::telemetry::chain::chain;
 
+/// What the API server says, with 500, of an object that etcd does not take: etcd's own words, or
+/// those of the API server's client of etcd, for one of more than 2 MiB.
+const TOO_LARGE: [&str; 2] = [
+    "etcdserver: request is too large",
+    "trying to send message larger than max",
+];
+
 /// Why a call did not do what it was made for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -25,6 +32,7 @@ pub(crate) enum Refusal {
     Missing,
     /// A field of the object breaks a rule of its kind, such as a limit of its size: the fields that
     /// other field managers wrote count, too. Policies and webhooks refuse without naming a field.
+    /// Or the whole object is too large for etcd.
     #[error("{detail}")]
     Invalid {
         /// The words of the API server.
@@ -92,6 +100,9 @@ impl Refusal {
             let mut causes = details.iter().flat_map(|details| &details.causes);
             causes.any(|cause| !cause.field.is_empty())
         };
+        // A policy or a webhook puts into its message what it likes, such as the object.
+        let said = || scrub(&status.message);
+        let is_too_large = || TOO_LARGE.iter().any(|text| status.message.contains(text));
         let kind = details.map(|details| details.kind.as_str());
         let cause = match status.code {
             409 if has_cause("FieldManagerConflict") => return Self::Owned,
@@ -104,17 +115,14 @@ impl Refusal {
             401 => Cause::ApiTokenRefused,
             404 if !matches!(kind, None | Some("" | "namespaces")) => return Self::Missing,
             404 => Cause::NamespaceMissing,
-            422 if names_field() => {
-                let detail = scrub(&status.message);
-                return Self::Invalid { detail };
-            }
+            422 if names_field() => return Self::Invalid { detail: said() },
+            500 if is_too_large() => return Self::Invalid { detail: said() },
             429 | 500.. => Cause::ApiServerBusy,
             _ => Cause::SecretRefused,
         };
         Self::Because {
             cause,
-            // A policy or a webhook puts into its message what it likes, such as the object.
-            detail: scrub(&status.message),
+            detail: said(),
         }
     }
 
@@ -265,6 +273,18 @@ mod tests {
         assert_eq!(invalid, Refusal::Invalid { detail });
         assert_eq!(invalid.cause(), Cause::SecretRefused);
         assert!(!invalid.is_conflict() && !invalid.is_transient());
+    }
+
+    #[test]
+    fn object_too_large_for_etcd_is_no_overload() {
+        for detail in [
+            "etcdserver: request is too large",
+            "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2097999 vs. 2097152)",
+        ] {
+            let invalid = refusal(500, detail, "");
+            let detail = detail.to_owned();
+            assert_eq!(invalid, Refusal::Invalid { detail });
+        }
     }
 
     #[test]

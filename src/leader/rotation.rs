@@ -241,7 +241,7 @@ impl RotationLoop {
             // It may concern this namespace alone, such as a webhook of its own that is down.
             Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) if secret.is_retry => {}
             Err(Cause::ApiServerBusy | Cause::ApiServerUnreachable) => {
-                self.pace.overloaded(ticket, now);
+                self.pace.overloaded(&secret.target, ticket, now);
             }
             Ok(_) | Err(_) => self.pace.answered(),
         }

@@ -14,6 +14,7 @@ use ecr_pull_secrets_core::image::Endpoint;
 use ecr_pull_secrets_core::token::{Token, shards, stored};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Patch, PatchParams};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -29,6 +30,7 @@ trials!(
     namespace_adds_at_most_sixteen_regions,
     regions_of_other_namespaces_evict_no_token,
     identity_with_512_tokens_gets_no_other,
+    secret_that_etcd_refuses_is_no_overload,
     namespaces_of_one_region_share_one_token,
     every_cause_has_its_own_short_warning,
 );
@@ -175,6 +177,47 @@ async fn identity_with_512_tokens_gets_no_other(world: Arc<World>) -> Outcome {
         .total(Action::GetAuthorizationToken)
         .await?;
     assert_eq!(calls.total, 0);
+    Ok(())
+}
+
+/// Writes into the Secret what has room there: data up to 1 MiB, and labels until etcd takes no more.
+async fn fill(namespace: &Namespace) {
+    let write = async |change: Value| {
+        let secrets = namespace.api::<Secret>();
+        let (params, change) = (PatchParams::default(), Patch::Merge(change));
+        secrets.patch(SECRET, &params, &change).await.map(drop)
+    };
+    let data = BASE64_STANDARD.encode(vec![b'x'; 1000 << 10]);
+    let data = json!({ "data": { "filler": data } });
+    write(data).await.expect("a Secret holds 1 MiB");
+    let (prefix, text) = ("x".repeat(200), "x".repeat(63));
+    let mut number = 0;
+    for labels in [256, 64, 16, 4, 1] {
+        let refused = loop {
+            let added = number..number + labels;
+            let added = added.map(|number| (format!("{prefix}/{number}"), json!(text)));
+            let added: serde_json::Map<String, Value> = added.collect();
+            number += labels;
+            let change = json!({ "metadata": { "labels": added } });
+            if let Err(refused) = write(change).await {
+                break refused.to_string();
+            }
+        };
+        assert!(
+            refused.contains("too large") || refused.contains("larger than max"),
+            "{refused}"
+        );
+    }
+}
+
+async fn secret_that_etcd_refuses_is_no_overload(world: Arc<World>) -> Outcome {
+    let namespace = Namespace::new(&world).await;
+    let hosts = accounts(&namespace.region, 0..2);
+    let replica = &world.replicas()[0];
+    answer(replica, &namespace, &hosts[..1], &[]).await;
+    namespace.secret_comes().await;
+    fill(&namespace).await;
+    answer(replica, &namespace, &hosts, &[Cause::SecretRefused]).await;
     Ok(())
 }
 

@@ -4,15 +4,20 @@
 //! While there is no other answer, writes pause as well, so that an API server that comes back gets
 //! one call first.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::target::Target;
 
 /// The most writes at a time. A pool of 16 applies some 750 Secrets a second on two cores, and more
 /// do not help.
 const MAX_WRITES: usize = 16;
 /// The pauses after signs of overload.
 const HOLDS: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+/// The shortest time between two signs of overload by one Secret: its namespace may have a webhook that
+/// fails, and a tenant may make its Secret fresh and stale in turn.
+const MIN_BETWEEN_SIGNS: Duration = Duration::from_secs(10 * 60);
 
 /// The limit of concurrent writes.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Pace {
     cuts: u64,
     hold: Duration,
     opens_at: Duration,
+    /// The Secrets that gave a sign of overload, and when.
+    signs: HashMap<Target, Duration>,
 }
 
 /// The limit that a write began under.
@@ -39,6 +46,7 @@ impl Pace {
             cuts: 0,
             hold: Duration::ZERO,
             opens_at: now,
+            signs: HashMap::new(),
         }
     }
 
@@ -67,11 +75,14 @@ impl Pace {
         }
     }
 
-    /// The API server is overloaded or does not answer. Sixteen failures of one burst count once.
-    pub fn overloaded(&mut self, ticket: PaceTicket, now: Duration) {
-        if ticket.0 != self.cuts {
+    /// The write of this Secret says that the API server is overloaded or does not answer. Sixteen failures
+    /// of one burst count once, and so do those of one Secret in [`MIN_BETWEEN_SIGNS`].
+    pub fn overloaded(&mut self, target: &Target, ticket: PaceTicket, now: Duration) {
+        self.signs.retain(|_, at| now < *at + MIN_BETWEEN_SIGNS);
+        if ticket.0 != self.cuts || self.signs.contains_key(target) {
             return;
         }
+        self.signs.insert(target.clone(), now);
         self.cuts += 1;
         self.answers = 0;
         self.limit = (self.limit / 2).max(1);
@@ -85,6 +96,10 @@ mod tests {
     use super::*;
 
     const START: Duration = Duration::from_secs(1000);
+
+    fn target(number: usize) -> Target {
+        Target::new(number.to_string(), "pull")
+    }
 
     /// The greatest number that may run at this time.
     fn limit(pace: &Pace, now: Duration) -> usize {
@@ -101,7 +116,7 @@ mod tests {
             pace.answered();
         }
         assert_eq!(limit(&pace, START), MAX_WRITES);
-        pace.overloaded(pace.ticket(), START);
+        pace.overloaded(&target(0), pace.ticket(), START);
         assert_eq!(limit(&pace, later), 8);
         for _ in 0..7 {
             pace.answered();
@@ -119,12 +134,25 @@ mod tests {
     fn one_burst_counts_as_one_overload() {
         let mut pace = Pace::new(START);
         let tickets = [pace.ticket(); MAX_WRITES];
-        for ticket in tickets {
-            pace.overloaded(ticket, START);
+        for (number, ticket) in tickets.into_iter().enumerate() {
+            pace.overloaded(&target(number), ticket, START);
         }
         assert_eq!(limit(&pace, START + HOLDS.longest), MAX_WRITES / 2);
-        pace.overloaded(pace.ticket(), START);
+        let next = target(MAX_WRITES);
+        pace.overloaded(&next, pace.ticket(), START);
         assert_eq!(limit(&pace, START + HOLDS.longest), MAX_WRITES / 4);
+    }
+
+    #[test]
+    fn one_secret_slows_all_once_in_ten_minutes() {
+        let mut pace = Pace::new(START);
+        let mut fails = |now| {
+            pace.overloaded(&target(0), pace.ticket(), now);
+            limit(&pace, now + HOLDS.longest)
+        };
+        let limits =
+            [0, 1, 599, 600, 601].map(|seconds| fails(START + Duration::from_secs(seconds)));
+        assert_eq!(limits, [8, 8, 8, 4, 4]);
     }
 
     #[test]
@@ -132,8 +160,8 @@ mod tests {
         let mut now = START;
         let mut pace = Pace::new(now);
         let mut holds = Vec::new();
-        for _ in 0..8 {
-            pace.overloaded(pace.ticket(), now);
+        for number in 0..8 {
+            pace.overloaded(&target(number), pace.ticket(), now);
             assert_eq!(limit(&pace, now), 0);
             holds.push((pace.opens_at() - now).as_millis());
             now = pace.opens_at();
@@ -142,7 +170,7 @@ mod tests {
         assert_eq!(holds, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
         pace.answered();
         assert_eq!(limit(&pace, now), 2);
-        pace.overloaded(pace.ticket(), now);
+        pace.overloaded(&target(8), pace.ticket(), now);
         assert_eq!(pace.opens_at() - now, HOLDS.first);
     }
 }
