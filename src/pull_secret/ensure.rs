@@ -209,9 +209,14 @@ impl PullSecrets {
                 return self.give_up(work, unserved.name(), unserved.cause());
             }
             // In a box, like each call of the API server below: thousands of flights may pause or wait.
-            Box::pin(self.attempt(work, scope)).await;
+            let began_as = scope;
+            scope = Box::pin(self.attempt(work, scope, paused_until)).await;
             if self.flights.land(target) {
                 return;
+            }
+            if scope != began_as && Instant::now() >= paused_until {
+                // The pause ended within the attempt.
+                pause = flight.read(|log| log.next_pause(pause));
             }
             flight.pause();
             let next = flight.read(|log| log.next_pause(pause));
@@ -245,7 +250,15 @@ impl PullSecrets {
 
     /// Mints what is missing, and writes each token when it arrives: a region that AWS does not
     /// serve delays no other. A caller that joins meanwhile does not wait for it either.
-    async fn attempt(&self, work: &Work, scope: AttemptScope) {
+    ///
+    /// An attempt at new registries becomes a whole one when the Secret changes, or the pause of the others
+    /// ends. Returns what it was in the end.
+    async fn attempt(
+        &self,
+        work: &Work,
+        mut scope: AttemptScope,
+        paused_until: Instant,
+    ) -> AttemptScope {
         let Work {
             target,
             flight,
@@ -256,7 +269,8 @@ impl PullSecrets {
         let config = self.live.snapshot();
         let checked = Box::pin(self.writer.check(&config, target, *trigger)).await;
         if let Err(cause) = checked {
-            return flight.update(|log| log.fail(cause));
+            flight.update(|log| log.fail(cause));
+            return scope;
         }
         flight.update(|log| {
             log.enter(FlightPhase::Minting);
@@ -289,7 +303,7 @@ impl PullSecrets {
             }));
             tokio::select! {
                 minted = minting.next() => {
-                    let Some(minted) = minted else { return };
+                    let Some(minted) = minted else { return scope };
                     let mut batch = vec![minted];
                     while let Some(Some(more)) = minting.next().now_or_never() {
                         batch.push(more);
@@ -301,11 +315,14 @@ impl PullSecrets {
                         unwritten.add(failed, log);
                     });
                 }
-                scope = flight.woken() => {
+                woken = flight.woken() => {
                     // The Secret may have changed: the API server may take the write now.
-                    if scope == AttemptScope::Whole {
-                        flight.update(|log| unwritten.repeat(log));
+                    if woken == AttemptScope::Whole {
+                        flight.update(|log| unwritten.repeat_in(&mut scope, log));
                     }
+                }
+                () = sleep_until(paused_until), if scope == AttemptScope::News => {
+                    flight.update(|log| unwritten.repeat_in(&mut scope, log));
                 }
                 Some(()) = unwritten.pause_ends() => flight.update(|log| unwritten.repeat(log)),
             }
@@ -336,6 +353,15 @@ impl Unwritten {
     fn repeat(&mut self, log: &mut FlightLog) {
         log.repeat(&std::mem::take(&mut self.registries));
         self.until = None;
+    }
+
+    /// The same, and the attempt becomes a whole one.
+    fn repeat_in(&mut self, scope: &mut AttemptScope, log: &mut FlightLog) {
+        self.repeat(log);
+        if *scope == AttemptScope::News {
+            *scope = AttemptScope::Whole;
+            log.repeat_failed();
+        }
     }
 
     /// Never `Some` while there is nothing to repeat.

@@ -298,6 +298,13 @@ impl FlightLog {
         }
     }
 
+    /// The attempt asks again for every registry that failed, as far as its cause allows.
+    pub fn repeat_failed(&mut self) {
+        for entry in self.wanted.values_mut() {
+            entry.is_due |= entry.pauses().is_some();
+        }
+    }
+
     /// Whether no attempt is left for any registry.
     pub fn is_over(&self) -> bool {
         let mut all = self.wanted.values();

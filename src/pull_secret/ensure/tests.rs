@@ -15,6 +15,7 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tower::service_fn;
 
@@ -166,6 +167,14 @@ impl Site {
         flight.read(|log| log.standing(registry))
     }
 
+    /// Waits until the flight is in this phase.
+    async fn enters(flight: &Flight, phase: FlightPhase) {
+        let mut changes = flight.subscribe();
+        while flight.read(FlightLog::phase) != phase {
+            changes.changed().await.unwrap();
+        }
+    }
+
     /// Waits until one registry has this standing.
     async fn comes(&self, flight: &Flight, registry: usize, wanted: FlightStanding) {
         let mut changes = flight.subscribe();
@@ -236,24 +245,62 @@ async fn silent(answers: Vec<Answer>) -> (Site, impl Sized) {
     (site, (silent, keys))
 }
 
-/// Wants the first two registries, and waits until the write of the first has failed. Then does this, until when
-/// the second has no result.
-async fn while_minting<T>(site: &Site, refused: Cause, work: impl AsyncFnOnce(&Flight) -> T) -> T {
-    let works = site.ensure(&site.registries[..2], Trigger::admission);
+/// Wants registries, of which the second is one, and does this, until when the second has no result.
+async fn beside_mint(site: &Site, registries: &[Access], does: impl AsyncFnOnce(&Flight)) {
+    let works = site.ensure(registries, Trigger::admission);
     let does = async {
         let flight = site.flight();
-        site.comes(&flight, 0, FlightStanding::Failed(refused))
-            .await;
-        let done = work(&flight).await;
+        does(&flight).await;
         let other = site.standing(&flight, 1);
         assert!(matches!(other, FlightStanding::Pending(_)), "{other:?}");
-        done
     };
     tokio::select! {
         biased;
         ensured = works => panic!("{ensured:?}, and AWS gave no answer"),
         done = timeout(LIMIT, does) => done.expect("it takes no longer"),
     }
+}
+
+/// Wants the first two registries, and waits until the write of the first has failed. Then does this.
+async fn while_minting(site: &Site, refused: Cause, does: impl AsyncFnOnce(&Flight)) {
+    beside_mint(site, &site.registries[..2], async |flight: &Flight| {
+        site.comes(flight, 0, FlightStanding::Failed(refused)).await;
+        does(flight).await;
+    })
+    .await;
+}
+
+/// Wants the first registry, whose write fails, and the second one in the pause of the first. Then does this.
+async fn while_minting_news(site: &Site, does: impl AsyncFnOnce(&Flight)) {
+    let first = site.ensure(&site.registries[..1], Trigger::admission).await;
+    assert_eq!(first, Ensured::Late(Cause::QuotaExceeded));
+    Site::enters(&site.flight(), FlightPhase::Pausing).await;
+    beside_mint(site, &site.registries[1..2], async |flight: &Flight| {
+        Site::enters(flight, FlightPhase::Minting).await;
+        does(flight).await;
+        site.comes(flight, 0, FlightStanding::Done).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changed_secret_repeats_what_failed_before_the_attempt() {
+    let (site, _keeps) = silent(vec![OVER_QUOTA, WRITTEN]).await;
+    while_minting_news(&site, async |_: &Flight| {
+        site.pull_secrets.reconsider(&site.target);
+        // No other task waits for anything, and the pause has not ended by then.
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+        assert_eq!(*site.writes.lock(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pause_ends_within_attempt_at_new_registry() {
+    let (site, _keeps) = silent(vec![OVER_QUOTA, WRITTEN]).await;
+    while_minting_news(&site, async |_: &Flight| ()).await;
 }
 
 #[tokio::test]

@@ -158,6 +158,22 @@ fn new_registry_repeats_no_failed_one() {
 }
 
 #[test]
+fn failed_registry_is_repeated_beside_a_pending_one() {
+    let (mut log, [one, other]) = two_callers();
+    let denied = wanted("eu-west-1");
+    log.join(&denied, Duration::ZERO);
+    let all = [&one, &other, &denied];
+    all.iter().for_each(|wanted| log.start(registries(wanted)));
+    for (wanted, cause) in [(&one, Cause::QuotaExceeded), (&denied, Cause::DeniedByRule)] {
+        log.report(registries(wanted), FlightProgress::Failed(cause));
+    }
+    assert!(log.due().is_empty());
+    log.repeat_failed();
+    let failed: Vec<_> = registries(&one).cloned().collect();
+    assert_eq!(log.due(), failed);
+}
+
+#[test]
 fn failed_registries_of_an_attempt_have_their_pause() {
     let (mut log, [one, other]) = two_callers();
     let names = |of: &[Access]| registries(of).cloned().collect::<Vec<_>>();
