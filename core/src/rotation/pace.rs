@@ -76,7 +76,7 @@ impl Pace {
     }
 
     /// The write of this Secret says that the API server is overloaded or does not answer. Sixteen failures
-    /// of one burst count once, and so do those of one Secret in [`MIN_BETWEEN_SIGNS`].
+    /// of one burst count once, and so do those of one Secret in ten minutes.
     pub fn overloaded(&mut self, target: &Target, ticket: PaceTicket, now: Duration) {
         self.signs.retain(|_, at| now < *at + MIN_BETWEEN_SIGNS);
         if ticket.0 != self.cuts || self.signs.contains_key(target) {
