@@ -28,8 +28,10 @@ const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The slots that all such reads share.
 #[derive(Clone)]
 pub(crate) struct LookUps {
-    namespaces: Arc<ReadSlots>,
-    accounts: Arc<ReadSlots>,
+    /// For the metadata of a namespace.
+    pub(crate) namespaces: Arc<ReadSlots>,
+    /// For a whole ServiceAccount.
+    pub(crate) accounts: Arc<ReadSlots>,
 }
 
 impl Default for LookUps {
@@ -42,29 +44,9 @@ impl Default for LookUps {
     }
 }
 
-impl LookUps {
-    /// What a read of this namespace brings; `None` if it fails, or if no slot becomes free in time.
-    pub(crate) fn of_namespace<'a, T: Send + 'a>(
-        &'a self,
-        namespace: &'a str,
-        read: impl Future<Output = Option<T>> + Send + 'a,
-    ) -> BoxFuture<'a, Option<T>> {
-        self.namespaces.run(namespace, read)
-    }
-
-    /// As [`LookUps::of_namespace`], for a read of a ServiceAccount in this namespace.
-    pub(crate) fn of_account<'a, T: Send + 'a>(
-        &'a self,
-        namespace: &'a str,
-        read: impl Future<Output = Option<T>> + Send + 'a,
-    ) -> BoxFuture<'a, Option<T>> {
-        self.accounts.run(namespace, read)
-    }
-}
-
 /// Slots of which each namespace has a share. Reads beyond the share wait in a queue of their
 /// namespace, and hold up no other namespace.
-struct ReadSlots {
+pub(crate) struct ReadSlots {
     all: Semaphore,
     of_namespace: usize,
     /// The share of each namespace that reads or waits.
@@ -80,9 +62,11 @@ impl ReadSlots {
         }
     }
 
+    /// What a read about this namespace brings; `None` if it fails, or if no slot becomes free in time.
+    ///
     /// A call has kilobytes of state. It is on the heap, because most reviews need no call and the
     /// state of a review moves often.
-    fn run<'a, T: Send + 'a>(
+    pub(crate) fn run<'a, T: Send + 'a>(
         &'a self,
         namespace: &'a str,
         read: impl Future<Output = Option<T>> + Send + 'a,

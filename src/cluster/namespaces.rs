@@ -145,7 +145,7 @@ impl Namespaces {
         }
         let api: Api<Namespace> = Api::all(self.client.clone());
         let read = async { call(|| api.get_metadata_opt(name)).await.ok() };
-        match self.look_ups.of_namespace(name, read).await {
+        match self.look_ups.namespaces.run(name, read).await {
             Some(Some(namespace)) => {
                 entry(&namespace.metadata).map_or(NamespaceFact::Unknown, |(_, known)| known)
             }

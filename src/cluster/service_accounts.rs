@@ -226,7 +226,7 @@ impl ServiceAccounts {
             accounts.learn(subject, version, secret, is_listed);
             Some(enforces(&account.metadata) && !is_listed)
         };
-        let forbids = self.look_ups.of_account(subject.namespace, read).await;
+        let forbids = self.look_ups.accounts.run(subject.namespace, read).await;
         forbids.unwrap_or(false)
     }
 

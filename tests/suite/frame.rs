@@ -8,8 +8,8 @@ use std::{io, thread};
 
 use libtest_mimic::{Arguments, ColorSetting, Failed, Trial};
 
-use crate::harness::Outcome;
 use crate::harness::world::runtime;
+use crate::harness::{Outcome, World};
 
 /// A test that gets what `shared` gives.
 pub fn trial<S, G, F>(name: &str, shared: fn() -> G, test: fn(Arc<S>) -> F) -> Trial
@@ -35,6 +35,15 @@ pub fn fail<const N: usize>(
     let trials = trials.into_iter().flatten().collect();
     with_whole_lines(arguments, |arguments| {
         libtest_mimic::run(arguments, trials).has_failed()
+    })
+}
+
+/// Ends a group, if its world has started: searches the logs of it, and stops it. Whether the search failed.
+pub fn close(world: Option<&World>, search: Vec<Trial>) -> bool {
+    world.is_some_and(|world| {
+        let failed = fail(&Arguments::default(), None, [search]);
+        world.stop();
+        failed
     })
 }
 

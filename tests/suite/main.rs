@@ -63,7 +63,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use frame::fail;
+use frame::{close, fail};
 use harness::World;
 use libtest_mimic::Arguments;
 use tokio::sync::OnceCell;
@@ -123,10 +123,7 @@ fn main() -> ExitCode {
     ];
     let mut failed = fail(&arguments, None, trials);
     paged::stop();
-    if let Some(world) = WORLD.get() {
-        failed |= fail(&Arguments::default(), None, [logs::trials()]);
-        world.stop();
-    }
+    failed |= close(WORLD.get().map(|world| &**world), logs::trials());
     failed |= thread::scope(|scope| {
         // Each has a cluster of its own. All but the second run one test after the other, or mostly
         // wait.

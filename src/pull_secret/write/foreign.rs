@@ -50,6 +50,9 @@ impl SecretWriter {
         target: &Target,
         trigger: Trigger,
     ) -> Result<(), Cause> {
+        if !self.ledger.read().is_contested(target) {
+            return Ok(());
+        }
         match self.foreign_cause(config, target).await {
             Ok(Some((secret, cause))) => {
                 let obstacle = self.foreign(&secret, cause);
@@ -60,15 +63,12 @@ impl SecretWriter {
         }
     }
 
-    /// The foreign Secret of this name, and why it is not ours to write.
+    /// Reads a Secret that the ledger has a doubt about: if it is foreign, why it is not ours to write.
     async fn foreign_cause(
         &self,
         config: &Config,
         target: &Target,
     ) -> Result<Option<(Secret, Cause)>, Refusal> {
-        if !self.ledger.read().is_contested(target) {
-            return Ok(None);
-        }
         let Some(secret) = self.api.read(target).await? else {
             return Ok(None);
         };

@@ -13,7 +13,7 @@ use kube::api::DeleteParams;
 use libtest_mimic::Arguments;
 use tokio::sync::OnceCell;
 
-use crate::frame::fail;
+use crate::frame::{close, fail};
 use crate::harness::World;
 
 const LEASE_GUARD: &str = "ecr-pull-secrets-guard-lease";
@@ -22,12 +22,9 @@ static LEADING: OnceCell<Arc<World>> = OnceCell::const_new();
 
 /// Runs these tests. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let mut failed = fail(arguments, None, [leader::trials(), provision::trials()]);
-    if let Some(world) = LEADING.get() {
-        failed |= fail(&Arguments::default(), None, [logs::trials()]);
-        world.stop();
-    }
-    failed
+    let failed = fail(arguments, None, [leader::trials(), provision::trials()]);
+    let world = LEADING.get().map(|world| &**world);
+    failed | close(world, logs::trials())
 }
 
 /// The world of this module.

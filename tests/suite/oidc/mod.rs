@@ -13,7 +13,8 @@ use std::thread;
 use libtest_mimic::Arguments;
 use tokio::sync::OnceCell;
 
-use crate::frame::fail;
+use crate::frame::{close, fail};
+use crate::harness::World;
 use site::Site;
 
 static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
@@ -28,11 +29,8 @@ pub fn run(arguments: &Arguments) -> bool {
     });
     // Each of these restarts the API server.
     failed |= fail(arguments, Some(1), [changes::trials()]);
-    if let Some(site) = SITE.get() {
-        failed |= fail(&Arguments::default(), None, [logs::trials()]);
-        site.stop();
-    }
-    failed
+    let world = SITE.get().map(|site| -> &World { site });
+    failed | close(world, logs::trials())
 }
 
 /// The site.

@@ -18,7 +18,8 @@ use std::sync::Arc;
 use libtest_mimic::Arguments;
 use tokio::sync::OnceCell;
 
-use crate::frame::fail;
+use crate::frame::{close, fail};
+use crate::harness::World;
 use site::Site;
 
 static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
@@ -36,12 +37,9 @@ pub fn run(arguments: &Arguments) -> bool {
         tokens::trials(),
         wanted::trials(),
     ];
-    let mut failed = fail(arguments, Some(1), trials);
-    if let Some(site) = SITE.get() {
-        failed |= fail(&Arguments::default(), None, [logs::trials()]);
-        site.stop();
-    }
-    failed
+    let failed = fail(arguments, Some(1), trials);
+    let world = SITE.get().map(|site| -> &World { site });
+    failed | close(world, logs::trials())
 }
 
 /// The site, without any replica.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use tokio::sync::OnceCell;
 
-use crate::frame::fail;
-use crate::harness::recorder;
+use crate::frame::{close, fail};
+use crate::harness::{World, recorder};
 use fleet::Fleet;
 
 static FLEET: OnceCell<Arc<Fleet>> = OnceCell::const_new();
@@ -25,12 +25,9 @@ pub fn run(arguments: &Arguments) -> bool {
     });
     // The outage first: later there are many namespaces, and their tokens to renew.
     let trials = [vec![unit], outage::trials(), fan_out::trials()];
-    let mut failed = fail(arguments, Some(1), trials);
-    if let Some(fleet) = FLEET.get() {
-        failed |= fail(&Arguments::default(), None, [logs::trials()]);
-        fleet.stop();
-    }
-    failed
+    let failed = fail(arguments, Some(1), trials);
+    let world = FLEET.get().map(|fleet| -> &World { fleet });
+    failed | close(world, logs::trials())
 }
 
 /// The fleet.

@@ -11,23 +11,21 @@ use std::sync::Arc;
 use libtest_mimic::Arguments;
 use tokio::sync::OnceCell;
 
-use crate::frame::fail;
+use crate::frame::{close, fail};
+use crate::harness::World;
 use site::Site;
 
 static SITE: OnceCell<Arc<Site>> = OnceCell::const_new();
 
 /// Runs these tests one after the other. Whether one failed.
 pub fn run(arguments: &Arguments) -> bool {
-    let mut failed = fail(
+    let failed = fail(
         arguments,
         Some(1),
         [self_signed::trials(), lifetimes::trials()],
     );
-    if let Some(site) = SITE.get() {
-        failed |= fail(&Arguments::default(), None, [logs::trials()]);
-        site.stop();
-    }
-    failed
+    let world = SITE.get().map(|site| -> &World { site });
+    failed | close(world, logs::trials())
 }
 
 /// The site as after an install: no replica, no certificate, no `caBundle`.
