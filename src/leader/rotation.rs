@@ -207,7 +207,7 @@ impl RotationLoop {
                 return;
             };
             let (engine, target) = (self.engine.clone(), secret.target.clone());
-            let mandate = RenewalMandate::new(engine, config.clone(), target, self.since);
+            let mandate = RenewalMandate::new(engine, config, target, self.since);
             // The namespace may have opted out since the survey.
             let Some(mut mandate) = mandate else {
                 continue;

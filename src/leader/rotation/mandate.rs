@@ -16,7 +16,6 @@ use crate::wants::Renewal;
 /// The mandate of rotation. A new configuration ends the loop, but a write may be between two rounds then.
 pub(super) struct RenewalMandate {
     engine: Arc<Engine>,
-    config: Arc<InForce>,
     target: Target,
     since: Timestamp,
     grants: Vec<Grant>,
@@ -26,14 +25,13 @@ impl RenewalMandate {
     /// The mandate for a Secret, if any of its entries is renewed, by rules in force since `since`.
     pub(super) fn new(
         engine: Arc<Engine>,
-        config: Arc<InForce>,
+        config: &InForce,
         target: Target,
         since: Timestamp,
     ) -> Option<Self> {
-        let grants = grants(&engine, &config, &target);
+        let grants = grants(&engine, config, &target);
         (!grants.is_empty()).then_some(Self {
             engine,
-            config,
             target,
             since,
             grants,
@@ -43,13 +41,13 @@ impl RenewalMandate {
 
 impl Mandate for RenewalMandate {
     async fn review(&mut self) -> Result<Intent<'_>, Cause> {
-        self.config = self.engine.live.snapshot();
-        self.grants = grants(&self.engine, &self.config, &self.target);
+        let config = self.engine.live.snapshot();
+        self.grants = grants(&self.engine, &config, &self.target);
         if self.grants.is_empty() {
             return Err(Cause::StillWorking);
         }
-        let Self { config, since, .. } = self;
-        Ok(Intent::new(config, *since, &self.grants, Aim::Newest))
+        let intent = Intent::new(&config, self.since, &self.grants, Aim::Newest);
+        Ok(intent)
     }
 }
 
@@ -138,7 +136,7 @@ mod tests {
         })));
         engine.wants.provision(&target, &[access]);
         engine.namespaces.saw(&metadata(json!({ "name": "team" })));
-        let mandate = RenewalMandate::new(engine.clone(), config, target, now);
+        let mandate = RenewalMandate::new(engine.clone(), &config, target, now);
         (engine, mandate.expect("the entry is renewed"))
     }
 

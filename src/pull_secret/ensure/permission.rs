@@ -1,7 +1,5 @@
 //! What the namespace and the rules in force allow the work on a Secret.
 
-use std::sync::Arc;
-
 use ecr_pull_secrets_core::cause::Cause;
 use ecr_pull_secrets_core::identity::{Access, Subject};
 use ecr_pull_secrets_core::image::Registry;
@@ -18,18 +16,13 @@ use crate::telemetry::metrics::Trigger;
 /// The mandate of a flight.
 pub(super) struct FlightMandate<'a> {
     work: &'a Work,
-    config: Arc<InForce>,
     grants: Vec<Grant>,
 }
 
 impl<'a> FlightMandate<'a> {
     /// The mandate to write these tokens.
     pub(super) fn new(work: &'a Work, grants: Vec<Grant>) -> Self {
-        Self {
-            work,
-            config: work.of.live.snapshot(),
-            grants,
-        }
+        Self { work, grants }
     }
 
     /// The registries that the last review left. The others have been reported.
@@ -44,13 +37,12 @@ impl Mandate for FlightMandate<'_> {
         let pull_secrets = &self.work.of;
         pull_secrets.check_claim(self.work).await?;
         // An entry that names a wrong identity, and is newer than the rules, would stay until it expires.
-        self.config = pull_secrets.live.snapshot();
-        pull_secrets.keep_granted(&self.config, self.work, &mut self.grants);
+        let config = pull_secrets.live.snapshot();
+        pull_secrets.keep_granted(&config, self.work, &mut self.grants);
         if self.grants.is_empty() {
             return Err(Cause::StillWorking);
         }
-        let since = self.config.since;
-        let intent = Intent::new(&self.config, since, &self.grants, Aim::Serving);
+        let intent = Intent::new(&config, config.since, &self.grants, Aim::Serving);
         Ok(intent)
     }
 }
